@@ -1,0 +1,1 @@
+"""Online analysis of every event of an experiment, live and exactly counted."""

@@ -1,0 +1,65 @@
+"""Every error that ami raises on purpose.
+
+    AmiError
+    ├── ConfigError           a setting is missing, unknown or out of range (exit code 2)
+    ├── SourceError           the input cannot be read as asked; the node stays up
+    ├── GraphError            a graph or a request for one cannot be accepted; the old graph stays
+    ├── RingError             the event ring cannot be used as asked
+    │   ├── RingBusy          a living process already has this place in the ring
+    │   └── RingGone          there is no such ring now, or it was replaced: attach again
+    └── StoreError            a store could not do what was asked
+        ├── StoreUnavailable  not reachable now: wait and try again
+        ├── StoreFull         no memory left for this value: wait until somebody takes some out
+        ├── Conflict          somebody else was faster (compare-and-set), or now holds the lease
+        └── Undecodable       bytes are cut, of another version, or name a foreign type
+
+Catch the narrowest one that you can act on. A bug in ami is never an AmiError.
+"""
+
+
+class AmiError(Exception):
+    """Anything that ami refuses on purpose."""
+
+
+class ConfigError(AmiError):
+    """A setting is missing, unknown or out of range."""
+
+
+class SourceError(AmiError):
+    """The input cannot be read as asked."""
+
+
+class GraphError(AmiError):
+    """A graph, or a request for one, cannot be accepted."""
+
+
+class RingError(AmiError):
+    """The event ring cannot be used as asked."""
+
+
+class RingBusy(RingError):
+    """A living process already has this place in the ring."""
+
+
+class RingGone(RingError):
+    """There is no such ring now, or it was replaced."""
+
+
+class StoreError(AmiError):
+    """A store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached now."""
+
+
+class StoreFull(StoreError):
+    """The store has no memory left for this value."""
+
+
+class Conflict(StoreError):
+    """The expectation of a conditional write did not hold; nothing was written."""
+
+
+class Undecodable(StoreError):
+    """Bytes that are not a value of ours."""
