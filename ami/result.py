@@ -1,0 +1,98 @@
+"""What a client sees of a result: its value, and the envelope that says what is in it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """The accounting of a window. ``expected`` is what the source met, taken into the ring or not.
+
+    Of these, ``dropped`` found no room in the ring, ``set_aside`` kill or hang workers, and all
+    others were run; ``used`` of them reached this result (its filters and missing values passed).
+    """
+
+    expected: int = 0
+    used: int = 0
+    dropped: int = 0
+    set_aside: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The value of one published name after one interval.
+
+    ``value`` is None while nothing was reduced yet, or when ``error`` says why there is none.
+    ``time_ns`` is the time of the first and of the last event in the window, ns. ``complete``:
+    every expected event of the window was run, and no node is missing.
+    """
+
+    name: str
+    value: Any
+    error: str | None
+    window: str
+    run: int
+    interval: int
+    interval_ns: int
+    time_ns: tuple[int, int]
+    events: Events
+    nodes: tuple[str, ...]
+    missing_nodes: tuple[str, ...]
+    workers: tuple[str, ...]
+    graph_version: int
+    graph_hash: str
+    complete: bool
+    published_ns: int
+
+    def age_s(self, now_ns: int | None = None) -> float:
+        """Seconds since this was published."""
+        return ((time.time_ns() if now_ns is None else now_ns) - self.published_ns) / 1e9
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what JSON can say of it."""
+        return {
+            "name": self.name,
+            "value": plain(self.value),
+            "error": self.error,
+            "window": self.window,
+            "run": self.run,
+            "interval": self.interval,
+            "interval_s": self.interval_ns / 1e9,
+            "time": {"first_ns": self.time_ns[0], "last_ns": self.time_ns[1]},
+            "events": {
+                "expected": self.events.expected,
+                "used": self.events.used,
+                "dropped": self.events.dropped,
+                "set_aside": self.events.set_aside,
+            },
+            "nodes": list(self.nodes),
+            "missing_nodes": list(self.missing_nodes),
+            "workers": list(self.workers),
+            "graph_version": self.graph_version,
+            "graph_hash": self.graph_hash,
+            "complete": self.complete,
+            "published_ns": self.published_ns,
+            "age_s": self.age_s(),
+        }
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as numbers, strings, lists and dictionaries; NaN and infinities become None."""
+    if hasattr(value, "to_plain"):
+        return plain(value.to_plain())
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return value
