@@ -1,0 +1,35 @@
+"""Say what kind of value stands at a place in a graph, before any event has been seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Dtype and shape of one event's value, or of a reduced value.
+
+    A value that is not ``reduced`` is there for each event: in a block of k events it is an
+    array ``(k, *shape)``. A ``reduced`` one is there once for a window. Its ``structure`` is
+    ``array``, or the name of what a reduction gives: ``histogram``, ``scan`` and so on; then
+    dtype and shape are those of the numbers in it (of one bin, of one key).
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] = ()
+    reduced: bool = False
+    structure: str = "array"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", np.dtype(self.dtype))
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+
+    def __str__(self) -> str:
+        """Return it in words, for messages: ``reduced scan of float64`` or ``float32 (40, 40)``."""
+        number = f"{self.dtype} {self.shape}" if self.shape else str(self.dtype)
+        if self.structure != "array":
+            number = f"{self.structure} of {number}"
+        return f"reduced {number}" if self.reduced else number
