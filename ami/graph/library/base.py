@@ -1,0 +1,200 @@
+"""Say what an operation of the library is: a function of values, or a reduction over events.
+
+Names. A *function* works within each event and gives one value per event. ``sum``, ``mean``,
+``std``, ``min`` and ``max`` are functions: they go over an event's own axes (the pixels of its
+image), never over events. A *reduction* goes over events, and its name says so:
+``sum_events``, ``mean_events``, ``std_events``, ``min_events``, ``max_events``, ``count``,
+``moments``, ``histogram``, ``histogram2d``, ``mean_vs``, ``last``, ``pick``.
+
+Stages. A function follows its inputs: with per-event inputs it runs on the worker; with reduced
+inputs it runs on results, once per interval, at the global reducer. A reduction takes per-event
+inputs only, and what it gives is reduced. Inputs of both sorts in one operation are refused.
+
+Parameters. The signature of ``__init__`` is the parameter list of the text form, in its order;
+``inputs`` names the values that stand before them. Parameters are plain: None, bool, int, float,
+str, tuples. A slice ``100:140`` is the tuple ``(100, 140)``, ``::2`` is ``(None, None, 2)``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ami.errors import GraphError
+from ami.event import Array
+
+if TYPE_CHECKING:
+    from ami.graph.kind import Kind
+
+# What a reduction has accumulated: None, ints, floats, numpy arrays, and tuples and dicts of
+# those; what the stores' codec carries, and nothing else.
+State = Any
+
+NO_STAMPS: Array = np.empty((0, 2), np.int64)
+
+
+class Function:
+    """Gives one value per event, for a whole block at once.
+
+    Attributes:
+        name: key in the library.
+        inputs: names of the input values, in order; None: any number of inputs, at least one.
+        per_event: is called for one event at a time (:meth:`one`), as arbitrary Python must be.
+        narrows: the second input is a condition; only events where it is true have a value.
+        view: gives a view of its input, so it may be applied to all events of a block at no cost.
+    """
+
+    name: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...] | None] = ("value",)
+    per_event: bool = False
+    narrows: ClassVar[bool] = False
+    view: ClassVar[bool] = False
+
+    def infer(self, *inputs: Kind) -> Kind:
+        """Return the kind of the output.
+
+        Raises:
+            GraphError: the inputs do not suit; says what was seen and what would be right.
+        """
+        raise NotImplementedError
+
+    def __call__(self, *arrays: Array) -> Array:
+        """Return ``(k, *shape)`` from arrays ``(k, *shape of the input)``."""
+        raise NotImplementedError
+
+    def one(self, *values: Any) -> Any:
+        """Return the value of one event, or None if it has none. Only where ``per_event``."""
+        raise NotImplementedError
+
+
+class Reduction:
+    """A commutative monoid with a last step.
+
+    ``state = zero(); state = add(state, block); state = merge(state, state); result(state)``.
+    Workers only ``add``, both reducers only ``merge``, only the global reducer takes ``result``.
+
+    Attributes:
+        name, inputs: as of :class:`Function`.
+        stamped: ``add`` needs the events' stamps.
+        lazy: ``add`` takes whole-block arrays and the rows that count, and so copies only what
+            it keeps.
+        window: text of the window, a parameter that all reductions have.
+    """
+
+    name: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...] | None] = ("value",)
+    stamped: ClassVar[bool] = False
+    lazy: ClassVar[bool] = False
+
+    def __init__(self, window: str = "run") -> None:
+        self.window = check_window(window)
+
+    def infer(self, *inputs: Kind) -> Kind:
+        """Return the kind of the result; ``reduced`` is True.
+
+        Raises:
+            GraphError: the inputs do not suit; says what was seen and what would be right.
+        """
+        raise NotImplementedError
+
+    def zero(self) -> State:
+        """Return the state of no events."""
+        raise NotImplementedError
+
+    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+        """Return ``state`` with a block's events added; may change ``state`` in place.
+
+        An error leaves ``state`` as it was. No array of the block is kept: the ring will be
+        written again.
+
+        Args:
+            arrays: ``(k, *shape)``, one for each input, the same events in each.
+            stamps: int64 ``(k, 2)``, timestamp (ns) and sequence; only if ``stamped``.
+            rows: int64 ``(k,)``, the rows of ``arrays`` that count, None: all; only if ``lazy``.
+        """
+        raise NotImplementedError
+
+    def merge(self, a: State, b: State) -> State:
+        """Return the state of both; may change ``a`` in place and keep parts of ``b``."""
+        raise NotImplementedError
+
+    def result(self, state: State) -> Any:
+        """Return what a client sees, None where no event came. ``state`` stays as it is."""
+        raise NotImplementedError
+
+
+def check_window(window: str) -> str:
+    """Return ``window``: "interval", "run", "last K" (intervals) or "N events".
+
+    Raises:
+        GraphError: it is none of these.
+    """
+    if isinstance(window, str):
+        words = window.split()
+        if window in ("interval", "run"):
+            return window
+        if len(words) == 2 and words[0] == "last" and words[1].isdigit() and int(words[1]) > 0:
+            return f"last {int(words[1])}"
+        if len(words) == 2 and words[1] == "events" and words[0].isdigit() and int(words[0]) > 0:
+            return f"{int(words[0])} events"
+    raise GraphError(f"window {window!r} is unknown; known: interval, run, 'last K' (intervals), 'N events'")
+
+
+def parameter_names(kind: type[Function] | type[Reduction]) -> tuple[str, ...]:
+    """Return the parameters of an operation of the library, in the order of its text form."""
+    if kind.__init__ is object.__init__:
+        return ()
+    return tuple(inspect.signature(kind).parameters)
+
+
+def is_numeric(kind: Kind) -> bool:
+    """Whether a value is an array of numbers or truths, not a histogram or scan."""
+    return kind.structure == "array" and kind.dtype.kind in "biuf"
+
+
+def require_per_event(operation: str, *inputs: Kind) -> None:
+    """Refuse reduced inputs of a reduction.
+
+    Raises:
+        GraphError: one of the inputs is already reduced.
+    """
+    if any(kind.reduced for kind in inputs):
+        raise GraphError(f"{operation} goes over events, but its input is already reduced over events")
+
+
+def require_scalar(operation: str, *inputs: Kind) -> None:
+    """Refuse inputs that have axes.
+
+    Raises:
+        GraphError: one of the inputs is not one number per event.
+    """
+    for kind in inputs:
+        if kind.shape or not is_numeric(kind):
+            raise GraphError(
+                f"{operation} needs one number per event, got a {kind.structure} of shape {kind.shape}; "
+                f"reduce its axes first, for example with sum(...) or mean(...)"
+            )
+
+
+def integer(operation: str, parameter: str, value: object, *, at_least: int) -> int:
+    """Return a whole-number parameter.
+
+    Raises:
+        GraphError: it is something else, or too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise GraphError(f"{operation}: {parameter} must be a whole number >= {at_least}, got {value!r}")
+    return value
+
+
+def number(operation: str, parameter: str, value: object) -> float:
+    """Return a finite parameter as a float.
+
+    Raises:
+        GraphError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise GraphError(f"{operation}: {parameter} must be a finite number, got {value!r}")
+    return float(value)
