@@ -1,0 +1,88 @@
+# What an operator or developer types. `make help` lists it. Needs Python >= 3.11 with venv, and nothing else.
+
+.DEFAULT_GOAL := help
+.PHONY: help run install test check lint up down bench clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DESCRIPTION := setup.cfg pyproject.toml
+
+help:  ## show this list
+	@echo "ami: online analysis of every event of an experiment"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  make run SOURCE=hdf5:///data/run7.h5 GRAPH=my.yaml     other input, another graph"
+	@echo "  make test ARGS='tests/unit -k ring'                    some tests"
+
+run: $(VENV)/.installed  ## run a node in the foreground until Ctrl-C: SOURCE=URI, GRAPH=FILE
+	@set --; \
+	if [ -n "$$SOURCE" ]; then set -- "$$@" --source "$$SOURCE"; fi; \
+	if [ -n "$$GRAPH" ]; then set -- "$$@" --graph "$$GRAPH"; fi; \
+	exec bin/ami node "$$@"
+
+install: $(VENV)/.installed  ## make .venv and install ami into it
+
+test: $(VENV)/.test  ## set up what is missing and run the tests: ARGS=...
+	@$(BIN)/python -P -m pytest $(ARGS)
+
+check: lint test  ## format, lint, types, import contracts, tests
+
+lint: $(VENV)/.check  ## the checks without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+up: $(VENV)/.installed  ## start a node in the background
+	@mkdir -p var/log
+	@$(BIN)/supervisord -c conf/supervisord.conf
+	@echo "started; bin/ami status says how it is, logs are in var/log, make down stops it"
+
+down:  ## stop the node that make up started
+	@if ! [ -S var/supervisor.sock ]; then echo "no node is running here"; exit 0; fi; \
+	$(BIN)/supervisorctl -c conf/supervisord.conf shutdown || exit 1; \
+	tries=0; \
+	while [ -S var/supervisor.sock ]; do \
+	    tries=$$((tries + 1)); \
+	    if [ $$tries -gt 600 ]; then echo "still running after 60 s; see var/log/supervisord.log"; exit 1; fi; \
+	    sleep 0.1; \
+	done; \
+	echo "stopped"
+
+bench: $(VENV)/.test  ## measure how fast it is: ARGS=...
+	@$(BIN)/python -P -m tests.bench $(ARGS)
+
+clean:  ## remove the virtual environment, caches and what a stopped node left in var
+	@if [ -S var/supervisor.sock ]; then echo "a node is running: make down"; exit 1; fi
+	rm -rf $(VENV) build ami.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find ami tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find var -mindepth 1 ! -path var/log ! -path var/log/.gitkeep -delete
+
+# A stamp is newer than the description when all that it asks for is installed.
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "ami needs Python 3.11 or later, $(PYTHON) is $$($(PYTHON) --version 2>&1): make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { \
+	    echo "$(PYTHON) has no venv; on Debian: apt install python3-venv"; exit 1; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(DESCRIPTION) | $(BIN)/python
+	@echo "installing ami into $(VENV)"
+	@$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test: $(DESCRIPTION) | $(BIN)/python
+	@echo "installing ami and what its tests need into $(VENV)"
+	@$(PIP) install --quiet --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.check: $(DESCRIPTION) | $(BIN)/python
+	@echo "installing ami and what its checks need into $(VENV)"
+	@$(PIP) install --quiet --editable '.[check]'
+	@touch $@ $(VENV)/.test $(VENV)/.installed
