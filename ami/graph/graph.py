@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -47,15 +48,15 @@ class Graph:
         if len(self.operations) > MAX_OPERATIONS:
             raise GraphError(f"{len(self.operations)} operations; at most {MAX_OPERATIONS} are possible")
         if len(self._producers) < len(self.operations):
-            names = [operation.name for operation in self.operations]
-            twice = next(name for name in names if names.count(name) > 1)
+            (twice, _), *_ = Counter(operation.name for operation in self.operations).most_common(1)
             raise GraphError(f"two operations give {twice!r}: each value has one producer")
         for name in (*self.results, *(name for name, _ in self.resets)):
             if name not in self._producers:
                 raise GraphError(f"{name!r} is to be a result or was reset, but no operation gives it")
         for names in (self.results, [name for name, _ in self.resets]):
             if len(set(names)) < len(names):
-                raise GraphError(f"a result or a reset stands twice among {', '.join(names)}")
+                (twice, _), *_ = Counter(names).most_common(1)
+                raise GraphError(f"{twice!r} stands twice among the results or resets")
         object.__setattr__(self, "resets", tuple(sorted(self.resets)))
         if not self._runs_as_it_stands():
             object.__setattr__(self, "operations", _sorted(self.operations))

@@ -12,6 +12,7 @@ Plain: TypeAlias = "bool | int | float | str | tuple[Plain, ...] | None"
 
 MAX_NAME = 200  # characters
 MAX_INPUTS = 1000
+MAX_PARAMETERS = 100
 MAX_TEXT = 100_000  # characters of one parameter: the source of a user's function
 MAX_DEPTH = 8  # of tuples in tuples
 MAX_ITEMS = 100_000  # in one tuple
@@ -53,6 +54,8 @@ class Operation:
         object.__setattr__(self, "parameters", self._checked_parameters())
 
     def _checked_parameters(self) -> tuple[tuple[str, Plain], ...]:
+        if len(self.parameters) > MAX_PARAMETERS:
+            raise GraphError(f"operation {self.name!r} has more than {MAX_PARAMETERS} parameters")
         names = [name for name, _ in self.parameters]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
