@@ -1,0 +1,179 @@
+"""Work along the own axes of an event's value: regions, projections, sums, means.
+
+Integers are summed exactly in 64 bits, floats in float64; means are float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ami.errors import GraphError
+from ami.event import Array
+from ami.graph.kind import Kind
+from ami.graph.library.base import Function, is_numeric
+
+Slice = tuple[int | None, ...]
+
+
+class Roi(Function):
+    """Region of interest: rows and columns of an image, or samples of a waveform.
+
+    ``rows`` counts along the last axis but one, ``cols`` and ``samples`` along the last; a value
+    with one axis has only samples (which may be called rows too). A view; nothing is copied.
+    """
+
+    name = "roi"
+    view = True
+
+    def __init__(
+        self, rows: Slice | None = None, cols: Slice | None = None, samples: Slice | None = None
+    ) -> None:
+        if cols is not None and samples is not None:
+            raise GraphError("roi: cols and samples both mean the last axis; give one")
+        self._rows = None if rows is None else _slice("rows", rows)
+        last = cols if samples is None else samples
+        self._last = None if last is None else _slice("cols" if samples is None else "samples", last)
+
+    def infer(self, *inputs: Kind) -> Kind:
+        (value,) = inputs
+        if not is_numeric(value) or not value.shape:
+            raise GraphError(f"roi needs a value with axes, got {value}")
+        index = self._index(len(value.shape))
+        shape = np.empty((1, *value.shape), np.bool_)[index].shape[1:]
+        if 0 in shape:
+            raise GraphError(f"roi: the region lies outside of the value's shape {value.shape}")
+        return Kind(value.dtype, shape, value.reduced)
+
+    def __call__(self, *arrays: Array) -> Array:
+        return arrays[0][self._index(arrays[0].ndim - 1)]
+
+    def _index(self, axes: int) -> tuple[Any, ...]:
+        rows, last = self._rows, self._last
+        if axes == 1:
+            if rows is not None and last is not None:
+                raise GraphError("roi: rows and cols are asked for, but the value has one axis")
+            return (..., rows if last is None else last) if rows or last else (...,)
+        return (..., rows or slice(None), last or slice(None))
+
+
+class _OverAxes(Function):
+    """A function that takes all of a value's own axes away, or those that ``axis`` names."""
+
+    def __init__(self, axis: int | tuple[int, ...] | None = None) -> None:
+        axes = (axis,) if isinstance(axis, int) and not isinstance(axis, bool) else axis
+        if axes is not None and not (
+            isinstance(axes, tuple) and axes and all(type(n) is int for n in axes)
+        ):
+            raise GraphError(f"{self.name}: axis must be a number or a list of numbers, got {axis!r}")
+        self._axes = axes
+
+    def infer(self, *inputs: Kind) -> Kind:
+        (value,) = inputs
+        if not is_numeric(value):
+            raise GraphError(f"{self.name} needs an array, got {value}")
+        axes = len(value.shape)
+        if self._axes is not None and not all(-axes <= n < axes for n in self._axes):
+            raise GraphError(f"{self.name}: axis {self._axes} is not among the {axes} axes of {value.shape}")
+        gone = {n % axes for n in (range(axes) if self._axes is None else self._axes)}
+        shape = tuple(n for axis, n in enumerate(value.shape) if axis not in gone)
+        return Kind(self._dtype(value.dtype), shape, value.reduced)
+
+    def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        raise NotImplementedError
+
+    def _over(self, array: Array) -> tuple[int, ...]:
+        """Return the axes to go over, of an array with the event axis in front."""
+        if self._axes is None:
+            return tuple(range(1, array.ndim))
+        return tuple(n + 1 if n >= 0 else n for n in self._axes)
+
+
+class Sum(_OverAxes):
+    """Sum over axes: int64 for integers and truths, uint64 for uint64, else float64."""
+
+    name = "sum"
+
+    def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return sum_dtype(dtype)
+
+    def __call__(self, *arrays: Array) -> Array:
+        (array,) = arrays
+        return np.asarray(np.add.reduce(array, axis=self._over(array), dtype=sum_dtype(array.dtype)))
+
+
+class Projection(Sum):
+    """Sum along one axis of an image: ``axis=0`` sums the rows up and leaves the columns."""
+
+    name = "projection"
+
+    def __init__(self, axis: int) -> None:
+        super().__init__(axis)
+
+
+class Mean(_OverAxes):
+    """Mean over axes, float64."""
+
+    name = "mean"
+
+    def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return np.dtype(np.float64)
+
+    def __call__(self, *arrays: Array) -> Array:
+        (array,) = arrays
+        axes = self._over(array)
+        total = np.add.reduce(array, axis=axes, dtype=sum_dtype(array.dtype))
+        return np.asarray(np.true_divide(total, np.prod([array.shape[n] for n in axes], dtype=np.int64)))
+
+
+class Std(Mean):
+    """Standard deviation over axes (divisor n), float64."""
+
+    name = "std"
+
+    def __call__(self, *arrays: Array) -> Array:
+        return np.asarray(np.std(arrays[0], axis=self._over(arrays[0]), dtype=np.float64))
+
+
+class _Extreme(_OverAxes):
+    ufunc: ClassVar[np.ufunc]
+
+    def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return dtype
+
+    def __call__(self, *arrays: Array) -> Array:
+        return np.asarray(self.ufunc.reduce(arrays[0], axis=self._over(arrays[0])))
+
+
+class Min(_Extreme):
+    """Smallest value over axes; NaN if one is NaN."""
+
+    name = "min"
+    ufunc = np.minimum
+
+
+class Max(_Extreme):
+    """Largest value over axes; NaN if one is NaN."""
+
+    name = "max"
+    ufunc = np.maximum
+
+
+def sum_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype in which numbers of ``dtype`` are summed."""
+    if dtype.kind == "f":
+        return np.dtype(np.float64)
+    return np.dtype(np.uint64 if dtype == np.uint64 else np.int64)
+
+
+def _slice(parameter: str, value: object) -> slice:
+    if (
+        isinstance(value, tuple)
+        and 2 <= len(value) <= 3
+        and all(n is None or type(n) is int for n in value)
+        and (len(value) == 2 or value[2] is None or value[2] > 0)
+    ):
+        return slice(*value)
+    raise GraphError(f"roi: {parameter} must be a range such as 100:140 or ::2, got {value!r}")
+

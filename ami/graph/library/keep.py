@@ -1,0 +1,149 @@
+"""Keep events as they are: the last one, or exactly N distinct ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ami.errors import GraphError
+from ami.event import Array
+from ami.graph.kind import Kind
+from ami.graph.library.base import (
+    NO_STAMPS,
+    Reduction,
+    State,
+    integer,
+    is_numeric,
+    require_per_event,
+)
+from ami.values import Events
+
+
+class Last(Reduction):
+    """The value of the newest event by (timestamp, sequence).
+
+    State: None, or (timestamp, sequence, value).
+    """
+
+    name = "last"
+    stamped = True
+    lazy = True
+
+    def infer(self, *inputs: Kind) -> Kind:
+        (value,) = inputs
+        require_per_event(self.name, value)
+        return Kind(value.dtype, value.shape, True, value.structure)
+
+    def zero(self) -> State:
+        return None
+
+    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+        times = stamps[:, 0] if rows is None else stamps[rows, 0]
+        newest = np.flatnonzero(times == times.max())
+        row = newest[-1] if rows is None else rows[newest[-1]]
+        if len(newest) > 1:  # sequences ascend within a block, but not across nodes
+            chosen = newest if rows is None else rows[newest]
+            row = chosen[np.argmax(stamps[chosen, 1])]
+        return self.merge(state, (int(stamps[row, 0]), int(stamps[row, 1]), np.array(arrays[0][row])))
+
+    def merge(self, a: State, b: State) -> State:
+        if a is None or b is None:
+            return b if a is None else a
+        return a if a[:2] >= b[:2] else b
+
+    def result(self, state: State) -> Any:
+        return None if state is None else state[2]
+
+
+class Pick(Reduction):
+    """Exactly ``count`` distinct events with one or more values, as one batch after the other.
+
+    Each partial keeps its first ``count`` events by (timestamp, sequence). The global reducer
+    pools them and, when ``count`` are there, publishes the first and begins the next batch with
+    what is left over. Each event comes through exactly one partial, so none is picked twice.
+
+    State: None, or (stamps int64 (n, 2), values: tuple of arrays (n, *shape)), oldest first.
+    """
+
+    name = "pick"
+    inputs = None
+    stamped = True
+    lazy = True
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{integer(self.name, 'count', count, at_least=1)} events")
+        self.count = count
+
+    def infer(self, *inputs: Kind) -> Kind:
+        require_per_event(self.name, *inputs)
+        if not inputs or not all(map(is_numeric, inputs)):
+            raise GraphError(f"pick needs one or more numbers or arrays, got {', '.join(map(str, inputs))}")
+        return Kind(inputs[0].dtype, inputs[0].shape, True, "events")
+
+    def zero(self) -> State:
+        return None
+
+    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+        if rows is None:
+            rows = np.arange(len(stamps))
+        if state is not None and len(state[0]) == self.count:
+            # The usual case: the batch is full, and this block is younger than all of it.
+            rows = rows[stamps[rows, 0] <= state[0][-1, 0]]
+            if not len(rows):
+                return state
+        rows = rows[_order(stamps[rows])[: self.count]]
+        new = (stamps[rows], tuple(array[rows] for array in arrays))
+        return self.merge(state, new)
+
+    def merge(self, a: State, b: State) -> State:
+        first, _ = self.split(self.pool(a, b))
+        return first
+
+    def result(self, state: State) -> Any:
+        if state is None or len(state[0]) < self.count:
+            return None
+        stamps, values = state
+        return Events(stamps[:, 0].copy(), stamps[:, 1].copy(), values)
+
+    def pool(self, a: State, b: State) -> State:
+        """Return all the events of both, oldest first."""
+        if a is None or b is None:
+            return b if a is None else a
+        stamps = np.concatenate([a[0], b[0]])
+        order = _order(stamps)
+        values = (np.concatenate(pair)[order] for pair in zip(a[1], b[1], strict=True))
+        return (stamps[order], tuple(values))
+
+    def split(self, state: State) -> tuple[State, State]:
+        """Return the first ``count`` events, and the rest."""
+        if state is None or len(state[0]) <= self.count:
+            return state, None
+        stamps, values = state
+        first = (stamps[: self.count], tuple(array[: self.count] for array in values))
+        return first, (stamps[self.count :], tuple(array[self.count :] for array in values))
+
+
+class OverEvents(Pick):
+    """Any reduction over exactly ``count`` distinct events: window "N events".
+
+    The events are picked as by :class:`Pick`, and the reduction is applied to a full batch.
+    """
+
+    def __init__(self, inner: Reduction) -> None:
+        super().__init__(int(inner.window.split()[0]))
+        self._inner = inner
+
+    def infer(self, *inputs: Kind) -> Kind:
+        return self._inner.infer(*inputs)
+
+    def result(self, state: State) -> Any:
+        if state is None or len(state[0]) < self.count:
+            return None
+        stamps, values = state
+        inner = self._inner
+        return inner.result(inner.add(inner.zero(), *values, stamps=stamps))
+
+
+def _order(stamps: Array) -> Array:
+    return np.lexsort((stamps[:, 1], stamps[:, 0]))

@@ -1,0 +1,69 @@
+"""Choose: events by a condition, or one part of a structured result."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+
+from ami.errors import GraphError
+from ami.event import Array
+from ami.graph.kind import Kind
+from ami.graph.library.base import Function, is_numeric
+
+# part: structure -> its parts, with whether a part has the dtype of a count
+PARTS: dict[str, dict[str, type]] = {
+    "histogram": {
+        "counts": np.int64, "edges": np.float64, "underflow": np.int64, "overflow": np.int64, "nan": np.int64,
+    },
+    "histogram2d": {
+        "counts": np.int64, "x_edges": np.float64, "y_edges": np.float64, "outside": np.int64, "nan": np.int64,
+    },
+    "moments": {
+        "count": np.int64, "mean": np.float64, "variance": np.float64, "population_variance": np.float64,
+        "std": np.float64, "error": np.float64,
+    },
+    "scan": {"keys": np.float64, "counts": np.int64, "means": np.float64, "errors": np.float64},
+}  # fmt: skip
+
+
+class Where(Function):
+    """``value where condition``: the value of those events for which the condition is true."""
+
+    name = "where"
+    inputs = ("value", "condition")
+    narrows = True
+
+    def infer(self, *inputs: Kind) -> Kind:
+        value, condition = inputs
+        if condition.shape or not is_numeric(condition):
+            raise GraphError(f"where needs one truth per event, got {condition}")
+        if value.reduced or condition.reduced:
+            raise GraphError("where chooses events; behind a reduction there are none to choose from")
+        return value
+
+    def __call__(self, *arrays: Array) -> Array:
+        value, condition = arrays
+        return np.asarray(value[condition.astype(bool, copy=False)])
+
+
+class Part(Function):
+    """One part of a structured result, such as ``variance`` of moments or ``counts`` of a histogram."""
+
+    name = "part"
+    inputs = ("result",)
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+
+    def infer(self, *inputs: Kind) -> Kind:
+        (value,) = inputs
+        parts = PARTS.get(value.structure)
+        if parts is None:
+            raise GraphError(f"part needs a result with parts ({', '.join(sorted(PARTS))}), got {value}")
+        if self._part not in parts:
+            raise GraphError(f"a {value.structure} has no part {self._part!r}; it has {', '.join(parts)}")
+        return Kind(np.dtype(parts[self._part]), value.shape, True)
+
+    def __call__(self, *arrays: Array) -> Array:
+        return np.asarray(operator.attrgetter(self._part)(arrays[0]))

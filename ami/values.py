@@ -1,0 +1,232 @@
+"""Hold what reductions give: histograms, scans, moments, picked events.
+
+They are what clients see, so each says by the names of its parts what the numbers are, and each
+has :meth:`to_plain` for JSON. Scans and histograms of equal binning can be subtracted, divided and
+so on; errors are propagated to first order for independent inputs (R. J. Barlow, "Statistics",
+Wiley 1989, section 4.3): for sums and differences s = sqrt(a**2 + b**2) of the absolute errors,
+for products and ratios the same of the relative ones.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ami.errors import GraphError
+from ami.event import Array
+
+Floats = NDArray[np.float64]
+Binary = Callable[[Any, Any], Any]
+
+
+class _Operators:
+    """Arithmetic by one method, :meth:`_combined`."""
+
+    # numpy must leave ``array - scan`` to us instead of going through the array element by element.
+    __array_ufunc__ = None
+
+    def _combined(self, operation: Binary, other: Any, *, swapped: bool) -> Any:
+        raise NotImplementedError
+
+    def __add__(self, other: Any) -> Any:
+        return self._combined(operator.add, other, swapped=False)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._combined(operator.add, other, swapped=True)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._combined(operator.sub, other, swapped=False)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._combined(operator.sub, other, swapped=True)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._combined(operator.mul, other, swapped=False)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._combined(operator.mul, other, swapped=True)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._combined(operator.truediv, other, swapped=False)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._combined(operator.truediv, other, swapped=True)
+
+    def __neg__(self) -> Any:
+        return self._combined(operator.mul, -1, swapped=False)
+
+
+class _Parts:
+    """Equality and the plain form, part by part: ``==`` of arrays has no single truth."""
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]  # each subclass is a dataclass
+
+    __hash__ = None  # type: ignore[assignment]  # holds arrays, which change
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as what JSON can say; NaN stays a float NaN."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]  # as above
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histogram(_Parts, _Operators):
+    """Numbers of values in bins ``[edges[i], edges[i + 1])``.
+
+    ``counts`` int64 (n,) (float64 after arithmetic), ``edges`` float64 (n + 1,); how many values
+    lay below, at or above the last edge, or were NaN, is kept apart.
+    """
+
+    counts: Array
+    edges: Floats
+    underflow: float = 0
+    overflow: float = 0
+    nan: float = 0
+
+    def _combined(self, operation: Binary, other: Any, *, swapped: bool) -> Histogram:
+        if isinstance(other, Histogram):
+            if not np.array_equal(self.edges, other.edges):
+                raise GraphError("histograms of different bins cannot be combined")
+            mine, theirs = self._numbers(), other._numbers()
+        elif np.ndim(other) == 0:
+            mine, theirs = self._numbers(), other
+        else:
+            raise GraphError(f"a histogram and an array of shape {np.shape(other)} cannot be combined")
+        with np.errstate(all="ignore"):
+            both = operation(theirs, mine) if swapped else operation(mine, theirs)
+        return Histogram(both[3:], self.edges, *(part.item() for part in both[:3]))
+
+    def _numbers(self) -> Array:
+        return np.concatenate([[self.underflow, self.overflow, self.nan], self.counts])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histogram2D(_Parts):
+    """Numbers of pairs in rectangles: ``counts`` int64 (nx, ny), left and lower edges included.
+
+    ``outside`` pairs were beyond an edge in x or y; of ``nan`` pairs one value was NaN.
+    """
+
+    counts: Array
+    x_edges: Floats
+    y_edges: Floats
+    outside: int = 0
+    nan: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments(_Parts):
+    """Mean and spread of a value over ``count`` events; parts have the shape of one event's value.
+
+    ``squares`` is the sum of squared deviations from the mean, in the value's unit squared.
+    """
+
+    count: int
+    mean: Array
+    squares: Array
+
+    @property
+    def variance(self) -> Array:
+        """Sample variance (divisor count - 1); NaN for one event."""
+        with np.errstate(all="ignore"):
+            return np.asarray(np.divide(self.squares, self.count - 1 or np.nan))
+
+    @property
+    def population_variance(self) -> Array:
+        """Variance of just these events (divisor count)."""
+        return np.asarray(np.divide(self.squares, self.count))
+
+    @property
+    def std(self) -> Array:
+        """Sample standard deviation."""
+        return np.sqrt(self.variance)
+
+    @property
+    def error(self) -> Array:
+        """Standard error of the mean: std / sqrt(count)."""
+        return self.std / np.sqrt(self.count)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return count, mean, sample variance, std and error as what JSON can say."""
+        names = ("count", "mean", "variance", "std", "error")
+        return {name: _plain(getattr(self, name)) for name in names}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scan(_Parts, _Operators):
+    """Means of a value by key, for example by the delay of a stage.
+
+    ``keys`` (m,) ascending, ``counts`` int64 (m,) events of each, ``means`` and ``errors``
+    float64 (m, *shape): mean and its standard error, NaN where a key has one event only.
+    ``overflow`` events had a key beyond the number of keys that are kept, ``nan`` events the key NaN.
+
+    Arithmetic of two scans is done at the keys that both have; the count is the smaller one.
+    """
+
+    keys: Array
+    counts: Array
+    means: Floats
+    errors: Floats
+    overflow: int = 0
+    nan: int = 0
+
+    def _combined(self, operation: Binary, other: Any, *, swapped: bool) -> Scan:
+        if isinstance(other, Scan):
+            keys, mine, theirs = np.intersect1d(self.keys, other.keys, return_indices=True)
+            counts = np.minimum(self.counts[mine], other.counts[theirs])
+            a = (self.means[mine], self.errors[mine])
+            b = (other.means[theirs], other.errors[theirs])
+        elif isinstance(other, _Operators):
+            raise GraphError(f"a scan and a {type(other).__name__.lower()} cannot be combined")
+        else:
+            keys, counts, a = self.keys, self.counts, (self.means, self.errors)
+            b = (np.asarray(other, np.float64), np.asarray(0.0))
+        with np.errstate(all="ignore"):
+            means, errors = _propagated(operation, b, a) if swapped else _propagated(operation, a, b)
+        return Scan(keys, counts, means, errors, self.overflow, self.nan)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Events(_Parts):
+    """Picked events, oldest first: ``timestamps`` (ns) and ``sequences`` int64 (n,).
+
+    ``values`` has one array ``(n, *shape)`` for each value that was asked for.
+    """
+
+    timestamps: NDArray[np.int64]
+    sequences: NDArray[np.int64]
+    values: tuple[Array, ...]
+
+
+VALUE_TYPES: tuple[type, ...] = (Histogram, Histogram2D, Moments, Scan, Events)
+
+
+def _propagated(
+    operation: Binary, a: tuple[Array, Array], b: tuple[Array, Array]
+) -> tuple[Floats, Floats]:
+    """Return value and error of ``a operation b``; each is (value, error)."""
+    value = np.asarray(operation(a[0], b[0]), np.float64)
+    if operation in (operator.add, operator.sub):
+        return value, np.broadcast_to(np.hypot(a[1], b[1]), value.shape).copy()
+    if operation is operator.mul:
+        return value, np.hypot(a[1] * b[0], b[1] * a[0])
+    return value, np.hypot(a[1] / b[0], b[1] * a[0] / np.square(b[0]))
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
