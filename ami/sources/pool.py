@@ -1,0 +1,57 @@
+"""Give out pre-made events again and again: the parts that simulated sources share.
+
+Making a random number costs more than reducing it, so a simulation that makes its events while
+it runs measures itself. Here they are made once, and an event is a copy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ami.event import Array
+from ami.sources.base import Timestamps
+
+# 2026-01-01T00:00:00Z. A fixed day, not today: the same position has the same timestamp in every
+# process, so that a source that was killed goes on where it stopped.
+START_NS = 1_767_225_600 * 10**9
+
+
+class Clock:
+    """Timestamps of events at even distance, which is a whole number of ns, at least 1."""
+
+    def __init__(self, rate_hz: float, start_ns: int = START_NS) -> None:
+        self.period_ns = max(1, round(1e9 / rate_hz))
+        self.rate_hz = 1e9 / self.period_ns
+        self._start_ns = start_ns
+        self._ramp = np.empty(0, np.int64)
+
+    def write(self, index: int, into: Timestamps) -> None:
+        if len(self._ramp) < len(into):
+            self._ramp = np.arange(len(into), dtype=np.int64) * self.period_ns
+        np.add(self._ramp[: len(into)], self._start_ns + index * self.period_ns, out=into)
+
+
+def copy_cyclic(pool: Array, index: int, into: Array) -> None:
+    """Fill ``into`` with the rows from ``index`` on of ``pool``, which is repeated without end."""
+    at, done = index % len(pool), 0
+    while done < len(into):
+        count = min(len(pool) - at, len(into) - done)
+        into[done : done + count] = pool[at : at + count]
+        done, at = done + count, 0
+
+
+def is_missing(index: int, count: int, share: float, seed: int) -> NDArray[np.bool_]:
+    """Return which of the events from ``index`` on lack a value: about ``share`` of them.
+
+    Event i does if ``mix(i + seed * 2**40) < share * 2**64``, where mix is the output function of
+    SplitMix64: a rule, not a draw, so that it can be checked for every event alone.
+
+    Source: Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+    mixed = np.arange(index, index + count, dtype=np.uint64) + np.uint64((seed << 40) % 2**64)
+    mixed += np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return np.asarray(mixed.astype(np.float64) < share * 2.0**64)
