@@ -1,0 +1,97 @@
+"""Cut numbers of events into blocks that are one slice of each column and of one entry. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ami.event import Slots
+from ami.ring.layout import Entry
+
+Sequences = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive events of one entry, handed to a worker.
+
+    ``slots`` are views into the ring, read-only, valid until they are committed. ``sequence`` is the
+    number of the first event. ``entry`` is as it was when this worker first met it, so an open
+    one may have grown since. ``attempts`` is how many workers died while running just these events.
+    """
+
+    slots: Slots
+    sequence: int
+    entry: Entry
+    attempts: int
+
+    @property
+    def count(self) -> int:
+        return self.slots.count
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What becomes a block: ``count`` events from ``first`` on, all of one entry."""
+
+    first: int
+    count: int
+    entry: int
+    attempts: int
+
+
+def among(sequences: Sequences, runs: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Return which of the ascending ``sequences`` lie in one of ``runs`` (first, count)."""
+    inside = np.zeros(len(sequences), np.bool_)
+    for first, count in runs:
+        low, high = np.searchsorted(sequences, (first, first + count))
+        inside[low:high] = True
+    return inside
+
+
+def split(
+    sequences: Sequences,
+    attempts: NDArray[np.uint8],
+    entries: Sequence[tuple[int, int]],
+    *,
+    slot_count: int,
+    limit: int,
+) -> list[Run]:
+    """Cut ascending sequence numbers into runs.
+
+    A run has no gap, does not cross the ring's end or an entry's border, has equal attempts
+    throughout, and at most ``limit`` events.
+
+    Args:
+        attempts: of each sequence.
+        entries: (first sequence, index) of the entries, ascending; an entry without events has the
+            same first sequence as the next one, which wins.
+    """
+    if not len(sequences):
+        return []
+    firsts = np.array([first for first, _ in entries], np.int64)
+    indices = np.array([index for _, index in entries], np.int64)
+    entry = indices[np.searchsorted(firsts, sequences, side="right") - 1]
+    border = (
+        (np.diff(sequences) != 1)
+        | (sequences[1:] % slot_count == 0)
+        | (np.diff(entry) != 0)
+        | (attempts[1:] != attempts[:-1])
+    )
+    starts = [0, *(np.flatnonzero(border) + 1).tolist(), len(sequences)]
+    runs = []
+    for start, stop in pairwise(starts):
+        for low in range(start, stop, limit):
+            runs.append(
+                Run(
+                    first=int(sequences[low]),
+                    count=min(limit, stop - low),
+                    entry=int(entry[low]),
+                    attempts=int(attempts[low]),
+                )
+            )
+    return runs
