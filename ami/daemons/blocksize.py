@@ -1,0 +1,32 @@
+"""How many events a worker claims at once: as many as are cheap to hold, no more than a step may last."""
+
+from __future__ import annotations
+
+from ami.config import WorkerConfig
+from ami.event import Schema
+
+# A block's run time is kept below this, so that the worker comes round often enough to be seen
+# alive, to notice a stop, and to share the load with the others.
+STEP_S = 0.05
+FIRST_EVENTS = 256
+
+
+class BlockSize:
+    """Grows while blocks are quick, shrinks when they are slow (user code of milliseconds an event)."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._most = config.block_events
+        self.events = min(FIRST_EVENTS, self._most)
+
+    def fit(self, schema: Schema) -> None:
+        """Bound the block by the bytes of its events."""
+        self._most = max(1, min(self._config.block_events, self._config.block_bytes // schema.event_bytes))
+        self.events = min(self.events, self._most)
+
+    def took(self, events: int, elapsed_s: float) -> None:
+        """Learn from a block that was run."""
+        if elapsed_s > STEP_S:
+            self.events = max(1, min(self.events, events) // 2)
+        elif elapsed_s < STEP_S / 4:
+            self.events = min(self._most, 2 * self.events)

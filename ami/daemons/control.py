@@ -1,0 +1,115 @@
+"""Follow the graph that Control holds: each version by its number, and the newest by push.
+
+A thread blocks on the manager's notification stream; the loops of the daemons read one attribute
+(0.05 microseconds a look). Client-side caching, publish/subscribe and keyspace notifications were
+rejected: each goes silent or stale when a server dies or freezes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from ami.config import Config
+from ami.errors import GraphError, StoreError, StoreUnavailable
+from ami.graph import Graph
+from ami.stores import Store, keys, open_global
+
+logger = logging.getLogger(__name__)
+
+BLOCK_S = 0.5
+RETRY_S = 0.2
+VERSIONS_KEPT = 8
+
+
+class GraphWatch:
+    """The newest graph in Control, and any version by its number."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._manager = keys.prefix(config.node.cluster, "graph-manager", 0)
+        self._versions: dict[int, Graph] = {0: Graph()}
+        self._latest = self._versions[0]
+        self._known = threading.Event()
+        self._stop = threading.Event()
+        self._store: Store | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._follow, name="graph-watch", daemon=True)
+
+    def start(self) -> GraphWatch:
+        self._thread.start()
+        return self
+
+    @property
+    def latest(self) -> Graph:
+        """The newest graph that this process heard of; version 0, empty, before the first."""
+        return self._latest
+
+    def wait_until_known(self, timeout_s: float) -> bool:
+        """Wait until Control was read once; return whether it was."""
+        return self._known.wait(timeout_s)
+
+    def get(self, version: int) -> Graph:
+        """Return a version of the graph.
+
+        Raises:
+            StoreUnavailable: it is not known here and cannot be read now.
+            GraphError: Control does not have it (any more).
+        """
+        with self._lock:
+            graph = self._versions.get(version)
+            if graph is not None:
+                return graph
+            if self._store is None:
+                self._store = open_global(self._config.global_store, self._manager)
+            graph = self._read(self._store, version)
+            self._remember(graph)
+            return graph
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(2 * BLOCK_S)
+        if self._store is not None:
+            self._store.close()
+
+    @staticmethod
+    def _read(store: Store, version: int) -> Graph:
+        plain = store.get(keys.graph(version))
+        if plain is None:
+            raise GraphError(f"Control has no graph version {version}; `ami graph history` lists what it has")
+        return Graph.from_plain(plain)
+
+    def _remember(self, graph: Graph) -> None:
+        self._versions[graph.version] = graph
+        for old in sorted(self._versions)[1:-VERSIONS_KEPT]:
+            del self._versions[old]
+
+    def _follow(self) -> None:
+        store: Store | None = None
+        after = "0"
+        while not self._stop.is_set():
+            try:
+                if store is None:
+                    store = open_global(self._config.global_store, self._manager)
+                self._refresh(store)
+                heard = store.watch(keys.VERSIONS, after, BLOCK_S)
+                if heard:
+                    after = heard[-1][0]
+            except StoreUnavailable:
+                self._stop.wait(RETRY_S)
+            except (StoreError, GraphError) as error:
+                logger.error("the graph in Control cannot be read, version %d stays: %s", self._latest.version, error)
+                self._stop.wait(1.0)
+        if store is not None:
+            store.close()
+
+    def _refresh(self, store: Store) -> None:
+        current = store.get(keys.CURRENT)
+        version = 0 if current is None else int(current["version"])
+        if version != self._latest.version:
+            graph = self._read(store, version)
+            with self._lock:
+                self._remember(graph)
+            self._latest = graph
+            logger.info("graph version %d: %d operations", version, len(graph.operations))
+        self._known.set()

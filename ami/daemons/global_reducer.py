@@ -1,0 +1,163 @@
+"""Be the global reducer: merge the nodes' batches, keep the windows, publish the results.
+
+Batches are numbered per node. The checkpoint holds the state and, in the same value, the number of the
+last batch of each node that is in it; a successor loads it and applies the later batches again. What is
+published is a function of that state, so publishing again does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from ami.config import Config
+from ami.daemons import runtime
+from ami.daemons.assembly import Assembly
+from ami.daemons.control import GraphWatch
+from ami.daemons.publisher import Publisher
+from ami.daemons.rate import Rate
+from ami.errors import Conflict
+from ami.stores import Journal, keys, open_global, read_journals
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 0.2
+NODES_S = 1.0
+LEASE_S = 3.0
+
+
+class GlobalReducerStage:
+    """The global reducer of the cluster, or its stand-by: whoever has the lease acts."""
+
+    def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
+        self._config = config
+        self._stopping = stopping
+        self._store = open_global(
+            config.global_store, keys.prefix(config.node.cluster, "global-reducer", number)
+        )
+        self._graphs = GraphWatch(config).start()
+        self._lease = self._store.lease(keys.LEASE, LEASE_S)
+        self._publisher = Publisher(self._store, self._lease)
+        self._assembly = Assembly(self._graphs.get)
+        self._inboxes: dict[str, Journal] = {}
+        self._leading = False
+        self._renew_at = self._nodes_at = self._checkpoint_at = 0.0
+        self._dirty = False
+        self._batches = 0
+        self._rate = Rate()
+
+    @property
+    def state(self) -> str:
+        return "running" if self._leading else "waiting: another global reducer has the lease"
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        totals = self._assembly.totals
+        return {
+            "batches": self._batches,
+            "run": self._assembly.run,
+            "intervals": self._assembly.intervals,
+            "results": self._publisher.published,
+            "conflated": self._publisher.conflated,
+            "expected": totals.expected,
+            "reduced": totals.reduced,
+            "dropped": totals.dropped,
+            "set_aside": totals.set_aside,
+            "rate_hz": self._rate.per_s(totals.reduced),
+        }
+
+    def step(self) -> bool:
+        try:
+            if not self._lead():
+                self._stopping.wait(WAIT_S)
+                return False
+            return self._work()
+        except Conflict as error:
+            logger.warning("%s", error)
+            self._leading = False
+            return False
+
+    def _lead(self) -> bool:
+        now = time.monotonic()
+        if self._leading and now < self._renew_at:
+            return True
+        if self._leading:
+            self._lease.renew()
+        elif self._lease.acquire():
+            self._load()
+            self._leading = True
+        else:
+            return False
+        self._renew_at = now + LEASE_S / 3
+        return True
+
+    def _load(self) -> None:
+        self._assembly = Assembly(self._graphs.get)
+        checkpoint = self._store.get(keys.CHECKPOINT)
+        if checkpoint is not None:
+            self._assembly.restore(checkpoint)
+        self._inboxes = {}
+        self._nodes_at = 0.0
+        logger.info("leading; applied so far: %s", self._assembly.applied or "nothing")
+
+    def _work(self) -> bool:
+        self._find_nodes()
+        if not self._inboxes:
+            self._stopping.wait(WAIT_S)
+            return False
+        wait_s = 0.05 if self._publisher.overdue() else WAIT_S
+        records = read_journals(self._inboxes, self._assembly.applied, timeout_s=wait_s)
+        for node, record in records:
+            results = self._assembly.apply(node, record.number, record.value)
+            self._batches += 1
+            self._dirty = True
+            if self._assembly.graph_changed():
+                self._publisher.forget(*self._assembly.names())
+            self._publisher.publish(results)
+        if self._publisher.overdue():
+            self._publisher.publish(())
+        self._checkpoint()
+        return bool(records)
+
+    def _find_nodes(self) -> None:
+        now = time.monotonic()
+        if now >= self._nodes_at:
+            self._nodes_at = now + NODES_S
+            for node in self._store.set(keys.NODES):
+                self._inboxes.setdefault(str(node), self._store.journal(keys.inbox(str(node))))
+
+    def _checkpoint(self, *, final: bool = False) -> None:
+        """Write the state, then let go of the batches that are in it."""
+        now = time.monotonic()
+        if not self._dirty or (now < self._checkpoint_at and not final):
+            return
+        self._store.commit(self._lease, {keys.CHECKPOINT: self._assembly.to_plain()})
+        for node, number in self._assembly.applied.items():
+            if node in self._inboxes:
+                self._inboxes[node].trim(number)
+        self._dirty = False
+        # A large state is written less often, so that checkpoints take a tenth of the time at the most.
+        self._checkpoint_at = time.monotonic() + max(
+            self._config.reducer.checkpoint_s, 10 * (time.monotonic() - now)
+        )
+
+    def close(self) -> None:
+        try:
+            if self._leading:
+                self._checkpoint(final=True)
+                self._lease.release()
+        except Conflict as error:
+            logger.warning("%s", error)
+        finally:
+            self._graphs.close()
+            self._store.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``ami-global-reducer``."""
+    return runtime.main("global-reducer", GlobalReducerStage, "Merge all nodes, publish the results.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,159 @@
+"""Be the node's robustness monitor: find the processes that hang, and have supervisord restart them.
+
+supervisord restarts what dies; it cannot see what hangs. A process hangs when its heartbeat stops,
+when its loop no longer comes round, or when a worker stays at one block. The monitor judges nobody by
+heartbeats while Control does not answer: then everybody's silence means nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ami.config import Config
+from ami.daemons import runtime
+from ami.daemons.supervision import Program, Supervisor, SupervisorSilent
+from ami.errors import RingError, StoreError
+from ami.ring.observer import RingObserver
+from ami.stores import Store, keys, open_global, open_local
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+# A process that did not give any sign yet is starting, which may take long on a busy machine.
+START_S = 30.0
+SERVERS = ("local-redis:0", "global-redis:0")
+SELF = "monitor:0"
+
+# A sign is anything that changes while a process does what it should.
+Sign = object
+
+
+@dataclass(slots=True)
+class _Seen:
+    """The last sign of one process, and since when (monotonic, s) it is the same; new: the first one."""
+
+    pid: int
+    sign: Sign
+    since: float
+    new: bool
+
+
+class MonitorStage:
+    """Watches the processes of one node."""
+
+    def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
+        self._config = config
+        self._stopping = stopping
+        self._global = open_global(config.global_store, keys.prefix(config.node.host, "monitor", number))
+        self._local = open_local(config.local_store, keys.prefix(config.node.host, "monitor", number))
+        self._supervisor = Supervisor(config.monitor.supervisor_socket)
+        self._ring: RingObserver | None = None
+        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._looks = 0
+        self._restarts = 0
+
+    @property
+    def state(self) -> str:
+        return "running"
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        return {"restarts": self._restarts, "watched": len({name for name, _ in self._seen})}
+
+    def step(self) -> bool:
+        self._stopping.wait(LOOK_S)
+        try:
+            processes = {p.name: p for p in self._supervisor.processes() if p.running and p.name != SELF}
+        except SupervisorSilent as error:
+            logger.debug("%s", error)
+            return False
+        self._looks += 1
+        self._seen = {key: seen for key, seen in self._seen.items() if key[0] in processes}
+        for how, name, sign in self._signs(processes):
+            if name in processes:
+                self._judge(how, processes[name], sign)
+        return False
+
+    def _signs(self, processes: Mapping[str, Program]) -> Iterator[tuple[str, str, Sign]]:
+        """Yield how each process shows that it lives: by what, which process, and the sign."""
+        for name, store in zip(SERVERS, (self._local, self._global), strict=True):
+            yield "answers", name, self._answers(store)
+        try:
+            beats = self._beats(processes)
+        except StoreError:
+            self._forget("heartbeat")
+        else:
+            for name, steps in beats.items():
+                yield "heartbeat", name, steps
+        yield from self._blocks()
+
+    def _answers(self, store: Store) -> Sign:
+        """A new sign each time that a server answers, the same one while it is silent."""
+        try:
+            store.ping(timeout_s=LOOK_S)
+        except StoreError:
+            return None
+        return self._looks
+
+    def _beats(self, processes: Mapping[str, Program]) -> dict[str, Sign]:
+        """Return the number of steps in each daemon's heartbeat, None without one.
+
+        The heartbeat's own time is no sign: its thread beats also while the main loop hangs.
+        """
+        host = self._config.node.host
+        signs: dict[str, Sign] = {}
+        for name in processes.keys() - set(SERVERS):
+            kind, _, number = name.rpartition(":")
+            beat = self._global.view(keys.prefix(host, kind, int(number))).get(keys.HEARTBEAT)
+            signs[name] = None if beat is None else beat["steps"]
+        return signs
+
+    def _blocks(self) -> Iterator[tuple[str, str, Sign]]:
+        """Yield what each worker is running; one that runs nothing gives a new sign each time."""
+        try:
+            if self._ring is None or self._ring.replaced:
+                self._ring = RingObserver(self._config.ring.name)
+            for number, place in self._ring.workers().items():
+                if place.alive:
+                    yield "block", f"worker:{number}", place.since_ns if place.count else self._looks
+        except RingError:
+            self._ring = None
+
+    def _forget(self, how: str) -> None:
+        self._seen = {key: seen for key, seen in self._seen.items() if key[1] != how}
+
+    def _judge(self, how: str, process: Program, sign: Sign) -> None:
+        now = time.monotonic()
+        key = (process.name, how)
+        seen = self._seen.get(key)
+        if seen is None or (seen.pid, seen.sign) != (process.pid, sign):
+            new = seen is None or seen.pid != process.pid
+            self._seen[key] = _Seen(process.pid, sign, now, new)
+            return
+        silent_s = now - seen.since
+        if silent_s > (START_S if sign is None and seen.new else self._config.monitor.hang_s):
+            logger.error("%s hangs: no new %s for %.1f s; restarting it", process.name, how, silent_s)
+            del self._seen[key]
+            self._restarts += 1
+            try:
+                self._supervisor.kill(process)
+            except SupervisorSilent as error:
+                logger.error("%s", error)
+
+    def close(self) -> None:
+        if self._ring is not None:
+            self._ring.close()
+        self._global.close()
+        self._local.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``ami-monitor``."""
+    return runtime.main("monitor", MonitorStage, "Restart the processes of this node that hang.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,204 @@
+"""Work out what a client's request makes of the graph: pure, so that every rule is tested without a store.
+
+A request is plain data from a client, and is not trusted: each field is checked before use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ami.config import SecurityConfig
+from ami.errors import GraphError
+from ami.event import Schema
+from ami.graph import Graph
+from ami.security import verify
+
+MAX_TEXT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client wants. ``expected_version``: deny it if the graph has another version by now."""
+
+    id: str
+    client: str
+    action: str
+    expected_version: int | None
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def from_plain(cls, plain: object) -> Request:
+        """Return the request that a client put into the queue.
+
+        Raises:
+            GraphError: it is not a request.
+        """
+        if not isinstance(plain, Mapping):
+            raise GraphError(f"a request must be a mapping, got {type(plain).__name__}")
+        expected = plain.get("expected_version")
+        if expected is not None and not isinstance(expected, int):
+            raise GraphError(f"expected_version must be a number or nothing, got {expected!r}")
+        return cls(
+            id=_text(plain, "id"),
+            client=_text(plain, "client"),
+            action=_text(plain, "action"),
+            expected_version=expected,
+            fields=plain,
+        )
+
+    def text(self, name: str) -> str:
+        """Return a field that is a text.
+
+        Raises:
+            GraphError: it is missing, of another type, or too long.
+        """
+        return _text(self.fields, name)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the field ``names``.
+
+        Raises:
+            GraphError: it is not a list of texts.
+        """
+        names = self.fields.get("names", [])
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise GraphError(f"names must be a list of texts, got {names!r}")
+        return tuple(names)
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
+        raise GraphError(f"a request needs {name!r} as a text, got {value!r:.100}")
+    if len(value) > MAX_TEXT_BYTES:
+        raise GraphError(f"{name!r} has {len(value)} characters, at most {MAX_TEXT_BYTES} are taken")
+    return value
+
+
+Versions = Callable[[int], Graph]
+
+
+def apply(request: Request, graph: Graph, versions: Versions) -> Graph:
+    """Return the graph that ``request`` makes of ``graph``, under the next version number.
+
+    Args:
+        versions: returns an earlier version (for undo and rollback).
+
+    Raises:
+        GraphError: it cannot be done; says why.
+    """
+    if request.expected_version is not None and request.expected_version != graph.version:
+        raise GraphError(
+            f"you edited version {request.expected_version}, but the graph is at version {graph.version} now; "
+            f"look at it again (`ami graph show`) and repeat your edit"
+        )
+    try:
+        act = ACTIONS[request.action]
+    except KeyError:
+        raise GraphError(
+            f"unknown action {request.action!r}; known: {', '.join(sorted(ACTIONS))}"
+        ) from None
+    return act(request, graph, versions).at_version(graph.version + 1)
+
+
+def _add(request: Request, graph: Graph, _versions: Versions) -> Graph:
+    new = Graph.from_text(request.text("text"))
+    for operation in new.operations:
+        if operation.name in graph and graph[operation.name].definition != operation.definition:
+            owners = " and ".join(graph[operation.name].owners) or "nobody"
+            raise GraphError(
+                f"{operation.name!r} exists already with another definition and belongs to {owners}; "
+                f"choose another name, or replace it if it is yours"
+            )
+    return graph.with_operations(new.operations, new.results, request.client)
+
+
+def _replace(request: Request, graph: Graph, _versions: Versions) -> Graph:
+    new = Graph.from_text(request.text("text"))
+    return graph.with_operations(new.operations, new.results, request.client)
+
+
+def _set(request: Request, graph: Graph, _versions: Versions) -> Graph:
+    new = Graph.from_text(request.text("text"))
+    kept = {name: count for name, count in graph.resets if name in new}
+    fresh = Graph(version=graph.version, resets=tuple(kept.items()), operations=new.operations)
+    return fresh.with_operations(new.operations, new.results, request.client)
+
+
+def _remove(request: Request, graph: Graph, _versions: Versions) -> Graph:
+    names = request.names()
+    if not names:
+        raise GraphError("nothing to remove: give the names")
+    others = {name: [o for o in graph[name].owners if o != request.client] for name in names}
+    for name, owners in others.items():
+        if owners:
+            raise GraphError(f"{name!r} belongs to {' and '.join(owners)} too; it stays until the last owner goes")
+    # Later operations first, so that removing one and what it needs in one request works.
+    order = [operation.name for operation in graph.operations]
+    for name in sorted(names, key=order.index, reverse=True):
+        graph = graph.without(name)
+    return graph
+
+
+def _remove_mine(request: Request, graph: Graph, _versions: Versions) -> Graph:
+    return graph.without_owner(request.client)
+
+
+def _undo(request: Request, graph: Graph, versions: Versions) -> Graph:
+    if graph.version < 1:
+        raise GraphError("nothing to undo: the graph was never edited")
+    return versions(graph.version - 1)
+
+
+def _rollback(request: Request, graph: Graph, versions: Versions) -> Graph:
+    version = request.fields.get("version")
+    if not isinstance(version, int) or not 0 <= version <= graph.version:
+        raise GraphError(f"rollback needs a version between 0 and {graph.version}, got {version!r}")
+    return versions(version)
+
+
+def _reset(request: Request, graph: Graph, _versions: Versions) -> Graph:
+    return graph.with_reset(request.names() or graph.results)
+
+
+ACTIONS: dict[str, Callable[[Request, Graph, Versions], Graph]] = {
+    "add": _add,
+    "replace": _replace,
+    "set": _set,
+    "remove": _remove,
+    "remove-mine": _remove_mine,
+    "undo": _undo,
+    "rollback": _rollback,
+    "reset": _reset,
+}
+
+
+def new_code(graph: Graph, before: Graph) -> tuple[str, ...]:
+    """Return the names of the operations of ``graph`` whose user code ``before`` does not have."""
+    known = {operation.definition for operation in before.operations}
+    return tuple(o.name for o in graph.operations if o.kind == "function" and o.definition not in known)
+
+
+def check_code(request: Request, names: tuple[str, ...], security: SecurityConfig) -> None:
+    """Refuse user code where the settings do not allow it: it runs with the workers' rights.
+
+    Raises:
+        GraphError: there is new code, and it is refused here, or not signed as it must be.
+    """
+    if names and security.user_code == "refused":
+        raise GraphError(f"{', '.join(names)}: user code, and security.user_code is 'refused' here")
+    if names:
+        verify(request.fields, security)
+
+
+def schema_of(text: str | None) -> Schema:
+    """Return the schema that the source told Control.
+
+    Raises:
+        GraphError: it told none yet.
+    """
+    if text is None:
+        raise GraphError("no source has told its fields yet; start one (`ami status` shows the source)")
+    return Schema.from_json(text)

@@ -1,0 +1,260 @@
+"""Be a worker: claim blocks of events, run the graph on them, store the partials, then commit.
+
+The order is the promise: a slot is committed only after the flush that contains its event is
+acknowledged by the local store. So a worker may be killed at any instruction; what its last flush
+does not cover is run again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from ami.config import Config
+from ami.daemons import runtime
+from ami.daemons.blocksize import BlockSize
+from ami.daemons.control import GraphWatch
+from ami.daemons.flush import Flush, Held
+from ami.daemons.plans import Plan, Plans
+from ami.daemons.rate import Rate
+from ami.daemons.trial import first_fatal
+from ami.errors import RingGone
+from ami.graph.partial import Partial
+from ami.ring.block import Block
+from ami.ring.reader import RingReader
+from ami.stores import Store, keys, open_local
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 0.1
+# After this many deaths while the same slots ran, they are tried in a child process first.
+DEATHS_TO_TRY = 2
+
+
+class WorkerStage:
+    """One worker of the node. Attaches to the ring when there is one, and again when it was replaced."""
+
+    def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
+        self._config = config
+        self._number = number
+        self._stopping = stopping
+        self._store = open_local(config.local_store, keys.prefix(config.node.host, "worker", number))
+        self._graphs = GraphWatch(config).start()
+        self._ring: RingReader | None = None
+        self._waiting_for = "the ring"
+        self._plans: Plans | None = None
+        self._redo: deque[Block] = deque()  # owned already: left by a death, or put back
+        self._held: Held | None = None
+        self._flush: Flush | None = None  # being stored; the same one is tried until it is acknowledged
+        self._last_flush = 0
+        self._block = BlockSize(config.worker)
+        self._adopt_at = 0.0
+        self._events = self._blocks = self._set_aside = 0
+        self._busy_s = 0.0
+        self._rate, self._busy = Rate(), Rate()
+
+    @property
+    def state(self) -> str:
+        return f"waiting: for {self._waiting_for}" if self._ring is None else "running"
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        return {
+            "events": self._events,
+            "blocks": self._blocks,
+            "flushes": self._last_flush,
+            "set_aside": self._set_aside,
+            "rate_hz": self._rate.per_s(self._events),
+            "busy": self._busy.per_s(self._busy_s),
+            "block_events": self._block.events,
+        }
+
+    # the loop's turns
+
+    def step(self) -> bool:
+        ring = self._ring or self._attach()
+        if ring is None:
+            self._stopping.wait(2 * WAIT_S)
+            return False
+        if self._flush is not None:
+            self._store_flush(ring)
+        block = self._redo.popleft() if self._redo else ring.claim(self._block.events)
+        if block is None:
+            return self._rest(ring)
+        assert self._plans is not None
+        if self._held is not None and not self._held.takes(block):
+            try:
+                self._hand_on(ring)
+            except BaseException:
+                self._redo.appendleft(block)
+                raise
+        self._run(ring, self._plans, block)
+        if ring.space_wanted or self._held_too_much(ring):
+            self._hand_on(ring)
+        return True
+
+    def _rest(self, ring: RingReader) -> bool:
+        """Nothing to claim: flush what is finished, look after dead neighbours, wait."""
+        if self._held is not None and ring.entry(self._held.entry.index).closed:
+            self._hand_on(ring)
+            return True
+        if self._held is None and ring.replaced:
+            logger.info("the ring was replaced")
+            self._detach()
+            return True
+        self._adopt(ring)
+        if not self._redo:
+            ring.wait(WAIT_S)
+        return False
+
+    # the ring
+
+    def _attach(self) -> RingReader | None:
+        try:
+            ring = RingReader(self._config.ring.name, self._number)
+        except RingGone as error:
+            if self._waiting_for != str(error):
+                logger.info("waiting for the ring: %s", error)
+                self._waiting_for = str(error)
+            return None
+        try:
+            last, runs = self._covered(ring.ring_id, self._number)
+            self._redo.extend(ring.recover(runs))
+        except BaseException:
+            ring.close()
+            raise
+        self._store.view(keys.prefix(self._config.node.host, "local-reducer", 0)).set(keys.WORKERS).add(self._number)
+        self._last_flush = max(last, self._store.journal(keys.FLUSHES).last())
+        self._ring, self._waiting_for = ring, "the ring"
+        self._plans = Plans(self._graphs.get, ring.schema)
+        self._block.fit(ring.schema)
+        if self._redo:
+            logger.info("running %d events again", sum(block.slots.count for block in self._redo))
+        return ring
+
+    def _detach(self) -> None:
+        assert self._ring is not None
+        ring, self._ring = self._ring, None
+        self._redo.clear()
+        ring.close()
+
+    def _covered(self, ring_id: int, worker: int) -> tuple[int, Sequence[tuple[int, int]]]:
+        """Return the number of a worker's last stored flush, and its slots if it was of this ring."""
+        store = self._store.view(keys.prefix(self._config.node.host, "worker", worker))
+        covered = store.get(keys.COVERED)
+        if covered is None:
+            return 0, ()
+        runs = covered["runs"] if covered["ring"] == ring_id else ()
+        return int(covered["flush"]), [(int(first), int(count)) for first, count in runs]
+
+    def _adopt(self, ring: RingReader) -> None:
+        """Take over the slots of workers that stay away; soon enough their entries are late."""
+        now = time.monotonic()
+        if now < self._adopt_at:
+            return
+        if self._adopt_at:
+            self._redo.extend(ring.adopt(covered=lambda worker: self._covered(ring.ring_id, worker)[1]))
+        self._adopt_at = now + self._config.worker.adopt_after_s
+
+    # computing
+
+    def _run(self, ring: RingReader, plans: Plans, block: Block) -> None:
+        try:
+            plan = plans.get(block.entry.graph_version)
+        except BaseException:
+            self._redo.appendleft(block)
+            raise
+        started = time.monotonic()
+        if self._held is None:
+            self._held = Held(block.entry, plan.plan.partial())
+        if block.attempts >= DEATHS_TO_TRY:
+            block = self._run_tried(ring, plan, block, self._held)
+        else:
+            self._run_part(ring, plan, block, self._held.partial)
+        ring.running(0, 0, 0)
+        self._held.add(block)
+        elapsed_s = time.monotonic() - started
+        self._block.took(block.slots.count, elapsed_s)
+        self._events += block.slots.count
+        self._blocks += 1
+        self._busy_s += elapsed_s
+
+    @staticmethod
+    def _run_part(ring: RingReader, plan: Plan, block: Block, partial: Partial) -> None:
+        first, count = block.sequence, block.slots.count
+        ring.running(first, count, 0)
+        plan.run(block.slots, first, partial, lambda number: ring.running(first, count, number))
+
+    def _run_tried(self, ring: RingReader, plan: Plan, block: Block, held: Held) -> Block:
+        """Run a block that killed workers up to the event that does, and set that one aside.
+
+        Returns the part of the block that was dealt with; the rest is to be run next, so that
+        each step stays short.
+        """
+        logger.warning(
+            "%d events from %d on were running when a worker died, %d times; trying each in a child process",
+            block.slots.count, block.sequence, block.attempts,
+        )  # fmt: skip
+        fatal = first_fatal(ring, plan, block, timeout_s=self._config.worker.trial_s)
+        if fatal is None:
+            self._run_part(ring, plan, block, held.partial)
+            return block
+        done = block.part(0, fatal.index + 1)
+        if fatal.index:
+            self._run_part(ring, plan, block.part(0, fatal.index), held.partial)
+        if done.slots.count < block.slots.count:
+            self._redo.appendleft(block.part(done.slots.count, block.slots.count))
+        held.partial.set_event_aside(fatal.operation, fatal.text, block.sequence + fatal.index)
+        self._set_aside += 1
+        logger.error("set aside: %s", fatal.text)
+        return done
+
+    # handing on
+
+    def _held_too_much(self, ring: RingReader) -> bool:
+        # A quarter of the ring: so two workers leave the source half of it, also under the policy
+        # `drop`, where nobody asks for space.
+        return self._held is not None and 4 * self._held.events > ring.slot_count
+
+    def _hand_on(self, ring: RingReader) -> None:
+        """Store what was run since the last time, then free its slots."""
+        if self._held is None:
+            return
+        self._last_flush += 1
+        self._flush = Flush(self._last_flush, ring.ring_id, self._held)
+        self._held = None
+        self._store_flush(ring)
+
+    def _store_flush(self, ring: RingReader) -> None:
+        flush = self._flush
+        assert flush is not None
+        # Numbered: when the answer to the first try was lost, the second try changes nothing.
+        self._store.journal(keys.FLUSHES).append(
+            flush.number, flush.payload, also={keys.COVERED: flush.covered}, expire_s=keys.FLUSH_EXPIRE_S
+        )
+        ring.commit(flush.runs)
+        self._flush = None
+
+    def close(self) -> None:
+        """Store and commit what was run; what was not is left to the others, or to the next start."""
+        try:
+            if self._ring is not None:
+                if self._flush is not None:
+                    self._store_flush(self._ring)
+                self._hand_on(self._ring)
+        finally:
+            if self._ring is not None:
+                self._detach()
+            self._graphs.close()
+            self._store.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``ami-worker``."""
+    return runtime.main("worker", WorkerStage, "Run the graph on the events of this node's ring.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
