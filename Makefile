@@ -3,6 +3,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help run install test check lint up down bench clean
 .DELETE_ON_ERROR:
+# Two pips at once in one environment would spoil it.
+.NOTPARALLEL:
 
 PYTHON ?= python3
 VENV := .venv
@@ -42,13 +44,15 @@ up: $(VENV)/.installed  ## start a node in the background
 	@$(BIN)/supervisord -c conf/supervisord.conf
 	@echo "started; bin/ami status says how it is, logs are in var/log, make down stops it"
 
+# supervisord stops the next program when it wakes: once a second, or when it is asked something.
 down:  ## stop the node that make up started
-	@if ! [ -S var/supervisor.sock ]; then echo "no node is running here"; exit 0; fi; \
+	@if ! $(BIN)/supervisorctl -c conf/supervisord.conf pid >/dev/null 2>&1; then echo "no node runs here"; exit 0; fi; \
 	$(BIN)/supervisorctl -c conf/supervisord.conf shutdown || exit 1; \
 	tries=0; \
-	while [ -S var/supervisor.sock ]; do \
+	while [ -e var/supervisord.pid ]; do \
 	    tries=$$((tries + 1)); \
-	    if [ $$tries -gt 600 ]; then echo "still running after 60 s; see var/log/supervisord.log"; exit 1; fi; \
+	    if [ $$tries -gt 500 ]; then echo "still running; see var/log/supervisord.log"; exit 1; fi; \
+	    $(BIN)/supervisorctl -c conf/supervisord.conf pid >/dev/null 2>&1 || true; \
 	    sleep 0.1; \
 	done; \
 	echo "stopped"
@@ -57,7 +61,7 @@ bench: $(VENV)/.test  ## measure how fast it is: ARGS=...
 	@$(BIN)/python -P -m tests.bench $(ARGS)
 
 clean:  ## remove the virtual environment, caches and what a stopped node left in var
-	@if [ -S var/supervisor.sock ]; then echo "a node is running: make down"; exit 1; fi
+	@if $(BIN)/supervisorctl -c conf/supervisord.conf pid >/dev/null 2>&1; then echo "a node runs here: make down"; exit 1; fi
 	rm -rf $(VENV) build ami.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find ami tests -name __pycache__ -type d -prune -exec rm -rf {} +
 	find var -mindepth 1 ! -path var/log ! -path var/log/.gitkeep -delete
