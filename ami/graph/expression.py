@@ -12,14 +12,13 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ami.errors import GraphError
 from ami.event import Array
-from ami.graph.grammar import Call, Compare, Literal, Logic, Name, Node, Pair, Sign, Where, parse, parts_of, spell
+from ami.graph.grammar import Call, Compare, Literal, Logic, Name, Node, Pair, Sign, Where, parse, parts_of, rebuilt, spell
 from ami.graph.kind import Kind
 from ami.graph.operation import INTEGERS
 
@@ -171,19 +170,9 @@ def names_in(tree: Node) -> list[str]:
 
 def renamed(tree: Node, names: Mapping[str, str]) -> Node:
     """Return a tree with other names in it."""
-    match tree:
-        case Name(name, column):
-            return Name(names[name], column)
-        case Call():
-            return replace(tree, arguments=tuple(renamed(node, names) for node in tree.arguments))
-        case Sign():
-            return replace(tree, operand=renamed(tree.operand, names))
-        case Pair():
-            return replace(tree, left=renamed(tree.left, names), right=renamed(tree.right, names))
-        case Compare() | Logic():
-            return replace(tree, operands=tuple(renamed(node, names) for node in tree.operands))
-        case _:
-            return tree
+    if isinstance(tree, Name):
+        return Name(names[tree.name], tree.column)
+    return rebuilt(tree, lambda part: renamed(part, names))
 
 
 def spelled(text: str, inputs: tuple[str, ...]) -> str:

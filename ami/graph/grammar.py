@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 from ami.errors import GraphError
@@ -182,6 +183,24 @@ def parts_of(node: Node) -> tuple[Node, ...]:
             return (value, condition)
         case _:
             return ()
+
+
+def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Return ``node`` with each of its parts changed."""
+    match node:
+        case Call():
+            keywords = tuple((name, change(argument)) for name, argument in node.keywords)
+            return replace(node, arguments=tuple(map(change, node.arguments)), keywords=keywords)
+        case Sign():
+            return replace(node, operand=change(node.operand))
+        case Pair():
+            return replace(node, left=change(node.left), right=change(node.right))
+        case Compare() | Logic():
+            return replace(node, operands=tuple(map(change, node.operands)))
+        case Where():
+            return Where(change(node.value), change(node.condition))
+        case _:
+            return node
 
 
 def _height(tree: Node) -> int:

@@ -96,7 +96,7 @@ class Graph:
         try:
             return self._producers[name]
         except KeyError:
-            raise GraphError(f"no operation gives {name!r}{_similar(name, self._producers)}") from None
+            raise GraphError(f"no operation gives {name!r}{similar(name, self._producers)}") from None
 
     # what is needed
 
@@ -417,7 +417,8 @@ def _count(value: object, what: str) -> int:
     return value
 
 
-def _similar(name: str, names: Iterable[str]) -> str:
+def similar(name: str, names: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for names that are close, or nothing."""
     import difflib
 
     close = difflib.get_close_matches(name, list(names), n=3)
