@@ -151,7 +151,7 @@ class Moments(_Parts):
     @property
     def error(self) -> Array:
         """Standard error of the mean: std / sqrt(count)."""
-        return self.std / np.sqrt(self.count)
+        return np.asarray(self.std / np.sqrt(self.count))
 
     def to_plain(self) -> dict[str, Any]:
         """Return count, mean, sample variance, std and error as what JSON can say."""
@@ -208,9 +208,7 @@ class Events(_Parts):
 VALUE_TYPES: tuple[type, ...] = (Histogram, Histogram2D, Moments, Scan, Events)
 
 
-def _propagated(
-    operation: Binary, a: tuple[Array, Array], b: tuple[Array, Array]
-) -> tuple[Floats, Floats]:
+def _propagated(operation: Binary, a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Floats, Floats]:
     """Return value and error of ``a operation b``; each is (value, error)."""
     value = np.asarray(operation(a[0], b[0]), np.float64)
     if operation in (operator.add, operator.sub):

@@ -54,7 +54,9 @@ class Partial:
             )
         unknown = sorted(set(other.states) - set(reductions))
         if unknown:
-            raise GraphError(f"a partial has states of {len(unknown)} reductions that the graph does not have")
+            raise GraphError(
+                f"a partial has states of {len(unknown)} reductions that the graph does not have"
+            )
         self.seen += other.seen
         self.set_aside += other.set_aside
         for key, state in other.states.items():

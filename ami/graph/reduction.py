@@ -6,6 +6,8 @@ local reducer, which only merges, and those of the global reducer.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ami.errors import GraphError
 from ami.graph.graph import Graph
 from ami.graph.library import LIBRARY, Function, Reduction
@@ -22,13 +24,13 @@ def make(operation: Operation) -> Function | Reduction:
     kind = LIBRARY.get(operation.kind)
     if kind is None:
         raise GraphError(
-            f"operation {operation.name!r}: there is no {operation.kind!r}; known: {', '.join(sorted(LIBRARY))}"
+            f"operation {operation.name!r}: there is no {operation.kind!r}; "
+            f"known: {', '.join(sorted(LIBRARY))}"
         )
+    arguments: dict[str, Any] = operation.arguments
     try:
-        made = kind(**operation.arguments)
-    except TypeError as error:
-        raise GraphError(f"operation {operation.name!r}: {error}") from error
-    except GraphError as error:
+        made = kind(**arguments)
+    except (TypeError, GraphError) as error:
         raise GraphError(f"operation {operation.name!r}: {error}") from error
     if isinstance(made, Reduction) and made.window.endswith(" events") and not isinstance(made, Pick):
         return OverEvents(made)

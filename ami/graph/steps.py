@@ -200,5 +200,7 @@ def _nothing(kind: Kind) -> Array:
 def _fitting(value: Any, kind: Kind) -> Array:
     array = np.asarray(value)
     if array.shape != kind.shape or array.dtype.kind not in "biuf":
-        raise ValueError(f"the function gave {array.dtype} {array.shape}, but first {kind.dtype} {kind.shape}")
+        raise ValueError(
+            f"the function gave {array.dtype} {array.shape}, but first {kind.dtype} {kind.shape}"
+        )
     return array

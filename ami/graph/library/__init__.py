@@ -21,6 +21,7 @@ from ami.graph.library.accumulate import (
 )
 from ami.graph.library.axes import Max, Mean, Min, Projection, Roi, Std, Sum
 from ami.graph.library.base import Function, Reduction
+from ami.graph.library.expressions import Expression
 from ami.graph.library.histograms import Histogram, Histogram2D
 from ami.graph.library.keep import Last, Pick
 from ami.graph.library.scan import MeanVs
@@ -29,6 +30,7 @@ from ami.graph.library.user import UserFunction
 
 LIBRARY: dict[str, type[Function] | type[Reduction]] = {
     "count": Count,
+    "expression": Expression,
     "function": UserFunction,
     "histogram": Histogram,
     "histogram2d": Histogram2D,

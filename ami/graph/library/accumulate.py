@@ -63,7 +63,9 @@ class Count(Reduction):
     def zero(self) -> State:
         return 0
 
-    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+    def add(
+        self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
+    ) -> State:
         return state + len(arrays[0] if rows is None else rows)
 
     def merge(self, a: State, b: State) -> State:
@@ -86,7 +88,9 @@ class SumEvents(_Numeric):
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return sum_dtype(dtype)
 
-    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+    def add(
+        self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
+    ) -> State:
         (array,) = arrays
         count = len(array) if rows is None else len(rows)
         wide = array.dtype.itemsize == 8 and array.dtype.kind in "iu"
@@ -144,7 +148,9 @@ class MomentsEvents(_Numeric):
     structure = "moments"
     lazy = True
 
-    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+    def add(
+        self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
+    ) -> State:
         (array,) = arrays
         block = None
         for values in _chunks(array, rows):
@@ -187,7 +193,9 @@ class _ExtremeEvents(_Numeric):
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype
 
-    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+    def add(
+        self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
+    ) -> State:
         return self.merge(state, np.asarray(self.ufunc.reduce(arrays[0], axis=0)))
 
     def merge(self, a: State, b: State) -> State:

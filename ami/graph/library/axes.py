@@ -63,9 +63,7 @@ class _OverAxes(Function):
 
     def __init__(self, axis: int | tuple[int, ...] | None = None) -> None:
         axes = (axis,) if isinstance(axis, int) and not isinstance(axis, bool) else axis
-        if axes is not None and not (
-            isinstance(axes, tuple) and axes and all(type(n) is int for n in axes)
-        ):
+        if axes is not None and not (isinstance(axes, tuple) and axes and all(type(n) is int for n in axes)):
             raise GraphError(f"{self.name}: axis must be a number or a list of numbers, got {axis!r}")
         self._axes = axes
 
@@ -176,4 +174,3 @@ def _slice(parameter: str, value: object) -> slice:
     ):
         return slice(*value)
     raise GraphError(f"roi: {parameter} must be a range such as 100:140 or ::2, got {value!r}")
-

@@ -103,7 +103,9 @@ class Reduction:
         """Return the state of no events."""
         raise NotImplementedError
 
-    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+    def add(
+        self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
+    ) -> State:
         """Return ``state`` with a block's events added; may change ``state`` in place.
 
         An error leaves ``state`` as it was. No array of the block is kept: the ring will be

@@ -87,7 +87,9 @@ class Histogram(Reduction):
     def zero(self) -> State:
         return np.zeros(self._axis.bins + 3, np.int64)
 
-    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+    def add(
+        self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
+    ) -> State:
         values = np.ravel(arrays[0]).astype(np.float64, copy=False)
         places = self._axis.places(values) if len(values) else np.empty(0, np.int64)
         missing = 0
@@ -138,7 +140,9 @@ class Histogram2D(Reduction):
     def zero(self) -> State:
         return np.zeros((self._x.bins + 2) * (self._y.bins + 2) + 1, np.int64)
 
-    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+    def add(
+        self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
+    ) -> State:
         x, y = (np.ravel(array).astype(np.float64, copy=False) for array in arrays)
         if len(x) != len(y):
             raise ValueError(f"histogram2d got {len(x)} x and {len(y)} y")

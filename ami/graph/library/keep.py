@@ -38,7 +38,9 @@ class Last(Reduction):
     def zero(self) -> State:
         return None
 
-    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+    def add(
+        self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
+    ) -> State:
         times = stamps[:, 0] if rows is None else stamps[rows, 0]
         newest = np.flatnonzero(times == times.max())
         row = newest[-1] if rows is None else rows[newest[-1]]
@@ -84,7 +86,9 @@ class Pick(Reduction):
     def zero(self) -> State:
         return None
 
-    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+    def add(
+        self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
+    ) -> State:
         if rows is None:
             rows = np.arange(len(stamps))
         if state is not None and len(state[0]) == self.count:

@@ -57,7 +57,9 @@ class MeanVs(Reduction):
     def zero(self) -> State:
         return (None, 0, 0)
 
-    def add(self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None) -> State:
+    def add(
+        self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
+    ) -> State:
         values, keys = arrays
         if keys.ndim != 1 or len(values) != len(keys):
             raise ValueError(f"mean_vs got {len(values)} values and keys of shape {keys.shape}")

@@ -17,7 +17,8 @@ PARTS: dict[str, dict[str, type]] = {
         "counts": np.int64, "edges": np.float64, "underflow": np.int64, "overflow": np.int64, "nan": np.int64,
     },
     "histogram2d": {
-        "counts": np.int64, "x_edges": np.float64, "y_edges": np.float64, "outside": np.int64, "nan": np.int64,
+        "counts": np.int64, "x_edges": np.float64, "y_edges": np.float64,
+        "outside": np.int64, "nan": np.int64,
     },
     "moments": {
         "count": np.int64, "mean": np.float64, "variance": np.float64, "population_variance": np.float64,

@@ -44,7 +44,9 @@ class UserFunction(Function):
             raise GraphError(f"function: {dtype!r} is no dtype") from None
         if self._dtype is not None and self._dtype.kind not in "biuf":
             raise GraphError(f"function: dtype must be bool, an integer or a float, got {dtype!r}")
-        if shape is not None and not (isinstance(shape, tuple) and all(type(n) is int and n > 0 for n in shape)):
+        if shape is not None and not (
+            isinstance(shape, tuple) and all(type(n) is int and n > 0 for n in shape)
+        ):
             raise GraphError(f"function: shape must be a list of whole numbers, got {shape!r}")
         self._shape = shape
 
@@ -105,6 +107,8 @@ def _compiled(code: str) -> Callable[..., Any]:
         raise GraphError(f"function: the code does not run: {error!r}") from error
     functions = [v for k, v in names.items() if k not in before and callable(v) and k != "__builtins__"]
     if not functions:
-        raise GraphError("function: the code defines no function; it should read like 'def f(x): return x**2'")
+        raise GraphError(
+            "function: the code defines no function; it should read like 'def f(x): return x**2'"
+        )
     chosen: Callable[..., Any] = functions[-1]
     return chosen

@@ -1,0 +1,13 @@
+"""Make the expression a function of the library."""
+
+from __future__ import annotations
+
+from ami.graph.expression import Expression as Text
+from ami.graph.library.base import Function
+
+
+class Expression(Text, Function):
+    """Arithmetic, comparison and elementary functions of values; see ami.graph.expression."""
+
+    name = "expression"
+    inputs = None
