@@ -29,7 +29,7 @@ class Result:
 
     ``value`` is None while nothing was reduced yet, or when ``error`` says why there is none.
     ``time_ns`` is the time of the first and of the last event in the window, ns. ``complete``:
-    every expected event of the window was run, and no node is missing.
+    nothing is still to come: no entry of the window was sent in part, and no node is missing.
     """
 
     name: str

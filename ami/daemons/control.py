@@ -98,7 +98,9 @@ class GraphWatch:
             except StoreUnavailable:
                 self._stop.wait(RETRY_S)
             except (StoreError, GraphError) as error:
-                logger.error("the graph in Control cannot be read, version %d stays: %s", self._latest.version, error)
+                logger.error(
+                    "the graph in Control cannot be read, version %d stays: %s", self._latest.version, error
+                )
                 self._stop.wait(1.0)
         if store is not None:
             store.close()

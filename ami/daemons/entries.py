@@ -160,7 +160,9 @@ class EntryQueue:
                     ready.index, arrived.events, entry.count, self._config.grace_s,
                 )  # fmt: skip
             elif arrived.events != entry.count:
-                logger.error("entry %d: %d events in the ring, %d reduced", ready.index, entry.count, arrived.events)
+                logger.error(
+                    "entry %d: %d events in the ring, %d reduced", ready.index, entry.count, arrived.events
+                )
         value = {
             **_facts_of(entry),
             "interval_ns": ring.interval_ns,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ami.graph.partial import Partial
-from ami.ring.layout import Entry
 from ami.ring.block import Block
+from ami.ring.layout import Entry
 
 Runs = list[tuple[int, int]]
 

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 WAIT_S = 0.2
 NODES_S = 1.0
 LEASE_S = 3.0
+# Batches that wait at once before some intervals' results are passed over, and counted as conflated.
+BEHIND = 10
 
 
 class GlobalReducerStage:
@@ -108,17 +110,25 @@ class GlobalReducerStage:
             return False
         wait_s = 0.05 if self._publisher.overdue() else WAIT_S
         records = read_journals(self._inboxes, self._assembly.applied, timeout_s=wait_s)
-        for node, record in records:
-            results = self._assembly.apply(node, record.number, record.value)
+        for place, (node, record) in enumerate(records, start=1):
+            self._assembly.apply(node, record.number, record.value)
             self._batches += 1
             self._dirty = True
-            if self._assembly.graph_changed():
-                self._publisher.forget(*self._assembly.names())
-            self._publisher.publish(results)
+            # Far behind, only the newest is published: it contains the others.
+            if len(records) - place < BEHIND or place % BEHIND == 0:
+                self._publish()
+            else:
+                self._publisher.conflated += 1
         if self._publisher.overdue():
             self._publisher.publish(())
         self._checkpoint()
         return bool(records)
+
+    def _publish(self) -> None:
+        changed = self._assembly.changed_names()
+        if changed is not None:
+            self._publisher.forget(*changed)
+        self._publisher.publish(self._assembly.results(self._inboxes))
 
     def _find_nodes(self) -> None:
         now = time.monotonic()

@@ -99,14 +99,18 @@ class GraphManagerStage:
         self._graph = Graph() if current is None else self._version(int(current["version"]))
         self._state = self._store.get(keys.STATE) or {"history": [], "answers": {}}
         self._queue.recover()
-        logger.info("leading, graph version %d of %d operations", self._graph.version, len(self._graph.operations))
+        logger.info(
+            "leading, graph version %d of %d operations", self._graph.version, len(self._graph.operations)
+        )
 
     def _version(self, version: int) -> Graph:
         if version == 0:
             return Graph()
         plain = self._store.get(keys.graph(version))
         if plain is None:
-            raise GraphError(f"version {version} is not kept any more; `ami graph history` lists those that are")
+            raise GraphError(
+                f"version {version} is not kept any more; `ami graph history` lists those that are"
+            )
         return Graph.from_plain(plain)
 
     # requests

@@ -160,7 +160,9 @@ class LocalReducerStage:
     def _send_all(self, ring: RingObserver) -> None:
         while self._unsent:
             batch = self._unsent[0]
-            self._inbox.append(batch.number, batch.value, also={keys.mark(self._config.node.host): batch.mark})
+            self._inbox.append(
+                batch.number, batch.value, also={keys.mark(self._config.node.host): batch.mark}
+            )
             self._remove(batch.flushes)
             self._unsent.pop(0)
             self._batches += 1

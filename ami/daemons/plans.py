@@ -33,9 +33,7 @@ class Plan:
         """Names of the operations by breadcrumb number, which begin at 1."""
         return self.plan.operations
 
-    def run(
-        self, slots: Slots, sequence: int, partial: Partial, breadcrumb: Callable[[int], None]
-    ) -> None:
+    def run(self, slots: Slots, sequence: int, partial: Partial, breadcrumb: Callable[[int], None]) -> None:
         """Add the events to ``partial``; the first one has number ``sequence``."""
         self.plan.run(slots, sequence, partial, breadcrumb=breadcrumb)
         for name, text in self.impossible.items():

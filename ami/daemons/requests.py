@@ -91,15 +91,13 @@ def apply(request: Request, graph: Graph, versions: Versions) -> Graph:
     """
     if request.expected_version is not None and request.expected_version != graph.version:
         raise GraphError(
-            f"you edited version {request.expected_version}, but the graph is at version {graph.version} now; "
-            f"look at it again (`ami graph show`) and repeat your edit"
+            f"you edited version {request.expected_version}, but the graph is at version {graph.version} "
+            f"now; look at it again (`ami graph show`) and repeat your edit"
         )
     try:
         act = ACTIONS[request.action]
     except KeyError:
-        raise GraphError(
-            f"unknown action {request.action!r}; known: {', '.join(sorted(ACTIONS))}"
-        ) from None
+        raise GraphError(f"unknown action {request.action!r}; known: {', '.join(sorted(ACTIONS))}") from None
     return act(request, graph, versions).at_version(graph.version + 1)
 
 
@@ -134,7 +132,9 @@ def _remove(request: Request, graph: Graph, _versions: Versions) -> Graph:
     others = {name: [o for o in graph[name].owners if o != request.client] for name in names}
     for name, owners in others.items():
         if owners:
-            raise GraphError(f"{name!r} belongs to {' and '.join(owners)} too; it stays until the last owner goes")
+            raise GraphError(
+                f"{name!r} belongs to {' and '.join(owners)} too; it stays until the last owner goes"
+            )
     # Later operations first, so that removing one and what it needs in one request works.
     order = [operation.name for operation in graph.operations]
     for name in sorted(names, key=order.index, reverse=True):

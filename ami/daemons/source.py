@@ -75,9 +75,8 @@ class SourceStage:
             return False
 
     def _start(self) -> bool:
-        if self._source is None:
-            if time.monotonic() < self._reopen_at or not self._open():
-                return False
+        if self._source is None and (time.monotonic() < self._reopen_at or not self._open()):
+            return False
         assert self._source is not None
         if not self._graphs.wait_until_known(0.2):
             raise StoreUnavailable("the source waits for the control store to say which graph is current")
@@ -144,7 +143,9 @@ class SourceStage:
             old.close()
             return
         deadline = time.monotonic() + self._config.source.drain_s
-        logger.info("the ring holds events of another input; waiting up to %g s for them", self._config.source.drain_s)
+        logger.info(
+            "the ring holds events of another input; waiting up to %g s for them", self._config.source.drain_s
+        )
         while not old.drained() and time.monotonic() < deadline and not self._stopping.wait(0.05):
             pass
         old.close()
@@ -163,7 +164,9 @@ class SourceStage:
                 self._ring.wait_for_space(0.05)
             drained = self._ring.drained()
             if not drained:
-                logger.warning("the ring stays, with events that nobody reduced yet; the next start goes on with it")
+                logger.warning(
+                    "the ring stays, with events that nobody reduced yet; the next start goes on with it"
+                )
             self._ring.close(unlink=drained)
         if self._source is not None:
             self._source.close()

@@ -14,8 +14,8 @@ import signal
 import time
 from dataclasses import dataclass
 
-from ami.graph.partial import Partial
 from ami.daemons.plans import Plan
+from ami.graph.partial import Partial
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
 
@@ -49,11 +49,10 @@ def first_fatal(ring: RingReader, plan: Plan, block: Block, *, timeout_s: float)
         os.close(alive)
     if how is None:
         return None
-    index = ring.place.first - block.sequence
-    number = ring.place.operation
+    sequence, _, number = ring.breadcrumb()
     operation = plan.operations[number - 1] if 0 < number <= len(plan.operations) else ""
     where = f"operation {operation!r}" if operation else "the graph"
-    return Fatal(index, operation, f"event {ring.place.first}: {where} {how}")
+    return Fatal(sequence - block.sequence, operation, f"event {sequence}: {where} {how}")
 
 
 def _run_each(ring: RingReader, plan: Plan, block: Block, parent: int) -> None:
@@ -85,11 +84,11 @@ def _run_one(ring: RingReader, plan: Plan, block: Block, index: int) -> None:
 
 def _await(ring: RingReader, pid: int, alive: int, timeout_s: float) -> str | None:
     """Wait for the child while it moves on; kill it when it stays at one event. None: it came through."""
-    at, since = ring.place.first, time.monotonic()
+    at, since = ring.breadcrumb()[0], time.monotonic()
     while not select.select([alive], [], [], LOOK_S)[0]:
         now = time.monotonic()
-        if ring.place.first != at:
-            at, since = ring.place.first, now
+        if ring.breadcrumb()[0] != at:
+            at, since = ring.breadcrumb()[0], now
         elif now - since > timeout_s:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

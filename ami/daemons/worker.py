@@ -24,7 +24,7 @@ from ami.errors import RingGone
 from ami.graph.partial import Partial
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
-from ami.stores import Store, keys, open_local
+from ami.stores import keys, open_local
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,9 @@ class WorkerStage:
         except BaseException:
             ring.close()
             raise
-        self._store.view(keys.prefix(self._config.node.host, "local-reducer", 0)).set(keys.WORKERS).add(self._number)
+        self._store.view(keys.prefix(self._config.node.host, "local-reducer", 0)).set(keys.WORKERS).add(
+            self._number
+        )
         self._last_flush = max(last, self._store.journal(keys.FLUSHES).last())
         self._ring, self._waiting_for = ring, "the ring"
         self._plans = Plans(self._graphs.get, ring.schema)

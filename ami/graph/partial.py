@@ -41,6 +41,11 @@ class Partial:
     errors: dict[str, ErrorRecord] = field(default_factory=dict)
     set_aside: int = 0
 
+    def set_event_aside(self, operation: str, text: str, sequence: int) -> None:
+        """Count an event that must not be run because of what ``operation`` does with it."""
+        self.set_aside += 1
+        merge_errors(self.errors, {operation: ErrorRecord(1, text, sequence)})
+
     def merge(self, other: Partial, reductions: Mapping[str, Reduction]) -> None:
         """Add ``other``, which must not be used afterwards: its states may live on in this one.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -32,6 +32,10 @@ class Block:
     @property
     def count(self) -> int:
         return self.slots.count
+
+    def part(self, start: int, stop: int) -> Block:
+        """Return the events ``start`` to ``stop`` of this block as one of their own."""
+        return replace(self, slots=self.slots.part(start, stop), sequence=self.sequence + start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,14 @@ class RingWriter:
         """The entry to which events are published now."""
         return self._state.entry(self._closed) if self._opened > self._closed else None
 
+    def entry(self, index: int) -> Entry:
+        """Return an entry as it is now.
+
+        Raises:
+            RingError: it was not opened yet, or a later one has its place.
+        """
+        return self._state.entry(index)
+
     def _flip(self) -> None:
         words = self._words
         generation = words[at.SELECTOR] + 1
@@ -279,9 +287,11 @@ class RingWriter:
         # A slot that is free stays so until it is published, so what was seen once need not be
         # looked at again: one look serves many small blocks.
         owner = self._state.owner[start : start + max(wanted, _LOOK_AHEAD)]
-        free = int(owner.view(np.bool_).argmax())  # the first that is owned; stops there
-        if owner[free] == at.FREE:
-            free = len(owner)
+        free = 0
+        # Workers commit meanwhile. So the first slot is looked at before: when it is free, argmax
+        # (which stops at the first that is owned) is 0 only if none is.
+        if owner.item(0) == at.FREE:
+            free = int(owner.view(np.bool_).argmax()) or len(owner)
         self._free_until = first + free
 
     def publish(self, slots_written: int, *, position: int) -> None:
