@@ -1,0 +1,210 @@
+"""What brings a node up: launchers, Makefile, supervisord's and systemd's settings, package description."""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ami.config import load
+
+PROJECT = Path(__file__).resolve().parents[2]
+# In the order of start; the types of processes as keys name them.
+PROGRAMS = (
+    "local-redis",
+    "global-redis",
+    "graph-manager",
+    "global-reducer",
+    "local-reducer",
+    "worker",
+    "source",
+    "monitor",
+)
+MODULES = {
+    "ami": "ami.cli",
+    "ami-source": "ami.daemons.source",
+    "ami-worker": "ami.daemons.worker",
+    "ami-local-reducer": "ami.daemons.local_reducer",
+    "ami-global-reducer": "ami.daemons.global_reducer",
+    "ami-graph-manager": "ami.daemons.graph_manager",
+    "ami-monitor": "ami.daemons.monitor",
+    "ami-redis": "ami.daemons.redis_server",
+}
+
+
+def settings_of(*path: str) -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",))
+    parser.read_string(PROJECT.joinpath(*path).read_text())
+    return parser
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A project in a folder with blanks in its name: launchers, and a Python that tells how it was called."""
+    project = tmp_path / "my projects" / "ami"
+    shutil.copytree(PROJECT / "bin", project / "bin")
+    python = project / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$PYTHONPATH" "$@"\n')
+    python.chmod(0o755)
+    return project
+
+
+def said(*command: str | Path, cwd: Path = Path("/"), **environ: str) -> list[str]:
+    done = subprocess.run(
+        command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=30, check=True
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_launcher_runs_its_module_with_the_projects_python(copy: Path, name: str) -> None:
+    python, path, *arguments = said(copy / "bin" / name, "--id", "a b", "")
+    assert python == str(copy / ".venv/bin/python")
+    assert path == str(copy)
+    assert arguments == ["-P", "-m", MODULES[name], "--id", "a b", ""]
+
+
+def test_a_launcher_may_be_called_by_a_link(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "ami").symlink_to(copy / "bin" / "ami")
+    assert said(tmp_path / "ami")[-1] == "ami.cli"
+
+
+def test_a_launcher_may_be_called_by_a_relative_path(copy: Path) -> None:
+    assert said("./ami", cwd=copy / "bin")[-1] == "ami.cli"
+
+
+def test_the_variable_ami_python_goes_before_the_projects_python(copy: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "my python"
+    mine.write_text("#!/bin/sh\necho mine\n")
+    mine.chmod(0o755)
+    assert said(copy / "bin" / "ami", AMI_PYTHON=str(mine)) == ["mine"]
+
+
+def test_a_launcher_without_any_fit_python_says_what_to_do(copy: Path, tmp_path: Path) -> None:
+    shutil.rmtree(copy / ".venv")
+    old = tmp_path / "old" / "python3"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = subprocess.run(
+        [copy / "bin" / "ami"],
+        env={"PATH": f"{old.parent}:{os.defpath}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert "make install" in done.stderr
+
+
+def test_a_file_named_like_a_library_in_the_current_folder_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    said(PROJECT / "bin" / "ami", "--help", cwd=tmp_path, AMI_PYTHON=sys.executable)
+
+
+def test_there_is_a_launcher_and_an_entry_point_for_each_program() -> None:
+    assert {path.name for path in (PROJECT / "bin").iterdir()} == {*MODULES, "launch"}
+    scripts = settings_of("setup.cfg")["options.entry_points"]["console_scripts"].split("\n")
+    assert dict(line.split(" = ") for line in scripts if line) == {
+        name: f"{module}:main" for name, module in MODULES.items()
+    }
+
+
+def test_supervisord_has_each_program_and_stops_monitor_and_source_first() -> None:
+    settings = settings_of("conf", "supervisord.conf")
+    sections = [name for name in settings.sections() if name.startswith("program:")]
+    by_priority = sorted(sections, key=lambda name: settings.getint(name, "priority"))
+    assert by_priority == [f"program:{name}" for name in PROGRAMS]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_supervisord_restarts_a_bug_but_not_wrong_settings(program: str) -> None:
+    section = settings_of("conf", "supervisord.conf")[f"program:{program}"]
+    assert section["autorestart"] == "unexpected"
+    assert section["exitcodes"] == "0,2"
+    launcher = re.match(r'"%\(here\)s/\.\./bin/([a-z-]+)"', section["command"])
+    assert launcher is not None
+    assert launcher[1] in MODULES
+
+
+def test_supervisord_gives_the_source_the_time_to_drain() -> None:
+    section = settings_of("conf", "supervisord.conf")["program:source"]
+    assert section.getfloat("stopwaitsecs") > load(environ={}).source.drain_s
+
+
+def test_supervisord_and_the_settings_name_the_same_socket() -> None:
+    settings = settings_of("conf", "supervisord.conf")
+    path = settings["unix_http_server"]["file"].replace("%(here)s", str(PROJECT / "conf"))
+    assert Path(os.path.abspath(path)) == load(environ={}).monitor.supervisor_socket
+    assert settings["supervisorctl"]["serverurl"] == f"unix://{settings['unix_http_server']['file']}"
+
+
+def test_the_folder_for_logs_comes_with_a_clone() -> None:
+    ignored = (PROJECT / ".gitignore").read_text().split()
+    assert "!/var/log/.gitkeep" in ignored
+    if (PROJECT / ".git").exists():
+        assert said("git", "-C", PROJECT, "ls-files", "var", HOME="/", PATH=os.environ["PATH"]) == [
+            "var/log/.gitkeep"
+        ]
+
+
+def test_make_help_names_every_target_that_is_meant_for_people() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    text = "\n".join(said("make", "help", cwd=PROJECT, PATH=os.environ["PATH"]))
+    for target in ("help", "run", "install", "test", "check", "up", "down", "bench", "clean"):
+        assert re.search(rf"^  make {target} +\S", text, re.MULTILINE), target
+
+
+def test_make_refuses_an_old_python_with_a_clear_message(tmp_path: Path) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    for name in ("Makefile", "setup.cfg", "pyproject.toml"):
+        shutil.copy(PROJECT / name, tmp_path)
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.1\nexit 1\n')
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["make", "install", f"PYTHON={old}"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert "ami needs Python 3.11 or later" in done.stdout
+    assert "Python 3.9.1" in done.stdout
+
+
+def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    text = (PROJECT / "conf/systemd/ami-node.service").read_text()
+    # The only thing that verify could rightly miss on this machine is the installation in /opt/ami.
+    text, count = re.subn(r"(?m)^ExecStart=/opt/ami/\.venv/bin/supervisord ", "ExecStart=/bin/true ", text)
+    assert count == 1
+    unit = tmp_path / "ami-node.service"
+    unit.write_text(text)
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
+    ours = [line for line in done.stderr.splitlines() if "ami-node" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+def test_systemd_allows_the_time_that_supervisord_needs_to_stop() -> None:
+    unit = (PROJECT / "conf/systemd/ami-node.service").read_text()
+    seconds = re.search(r"(?m)^TimeoutStopSec=(\d+)$", unit)
+    settings = settings_of("conf", "supervisord.conf")
+    programs = [name for name in settings.sections() if name.startswith("program:")]
+    assert seconds is not None
+    assert int(seconds[1]) > sum(settings.getfloat(name, "stopwaitsecs") for name in programs)
+
+
+def test_pyproject_says_only_how_to_build() -> None:
+    assert set(tomllib.loads((PROJECT / "pyproject.toml").read_text())) == {"build-system"}
