@@ -19,7 +19,7 @@ import numpy as np
 from ami.errors import RingError, RingGone
 from ami.event import Schema
 from ami.ring import layout as at
-from ami.ring.block import Block, Run, among, split
+from ami.ring.block import Block, among, split
 from ami.ring.layout import Entry
 from ami.ring.segment import Segment
 from ami.ring.state import RingState
@@ -90,7 +90,7 @@ class RingReader:
             words[at.CLAIMED] = first + count
         if first + count < published:
             self._bell.wake_a_worker()
-        return self._block(Run(first, count, index, 0))
+        return self._block(first, count, index, 0)
 
     def _entry_of(self, sequence: int, published: int, opened: int) -> tuple[int, int]:
         """Return index and end of the entry that has an unclaimed event.
@@ -107,11 +107,11 @@ class RingReader:
             index += 1
         return index, published
 
-    def _block(self, run: Run) -> Block:
-        if self._entry is None or self._entry.index != run.entry:
-            self._entry = self._state.entry(run.entry)
-        slots = self._state.slots(run.first, run.count)
-        return Block(slots, run.first, self._entry, run.attempts)
+    def _block(self, first: int, count: int, index: int, attempts: int) -> Block:
+        entry = self._entry
+        if entry is None or entry.index != index:
+            self._entry = entry = self._state.entry(index)
+        return Block(self._state.slots(first, count), first, entry, attempts)
 
     def commit(self, runs: Sequence[tuple[int, int]]) -> None:
         """Give events back whose results are stored: ``runs`` of (first sequence, count).
@@ -147,6 +147,11 @@ class RingReader:
         _RUNNING.pack_into(
             self._segment.memory, self._running_offset, first, count, operation, time.monotonic_ns()
         )
+
+    def breadcrumb(self) -> tuple[int, int, int]:
+        """Return the (first, count, operation) that :meth:`running` left last, in whatever process."""
+        first, count, operation, _ = _RUNNING.unpack_from(self._segment.memory, self._running_offset)
+        return first, count, operation
 
     # --- after a death --------------------------------------------------------------------------
 
@@ -212,7 +217,7 @@ class RingReader:
         if not len(left):
             return []
         runs = split(left, attempts, state.entry_firsts(), slot_count=self.slot_count, limit=limit)
-        return [self._block(run) for run in runs]
+        return [self._block(run.first, run.count, run.entry, run.attempts) for run in runs]
 
     def _count_attempt(self, worker: int, left: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
         row = self._state.workers[worker]

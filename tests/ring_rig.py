@@ -1,0 +1,150 @@
+"""What the ring's tests share: a schema whose events number themselves, and children to be killed.
+
+Field ``x`` of each event is its position in the input, so it can be told which events were run, and
+how often.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from ami.event import Field, Schema
+from ami.ring import Block, RingWriter, reclaim
+
+SCHEMA = Schema.of([Field("x", np.dtype(np.int64)), Field("image", np.dtype(np.uint8), (3, 5))])
+INTERVAL_NS = 1000
+_numbers = itertools.count()
+
+
+@contextmanager
+def ring_name() -> Iterator[str]:
+    """Give a name that nobody uses, and leave nothing of it behind."""
+    name = f"/ami-test-{os.getpid()}-{next(_numbers)}"
+    try:
+        yield name
+    finally:
+        reclaim(name)
+
+
+def create(name: str, **changes: Any) -> RingWriter:
+    settings: dict[str, Any] = {
+        "source_id": "rig",
+        "bytes": 0,
+        "max_slots": 8,
+        "entries": 4,
+        "interval_ns": INTERVAL_NS,
+        "policy": "wait",
+    }
+    slots = changes.pop("slots", 8)
+    settings |= {"bytes": slots * SCHEMA.event_bytes, "max_slots": slots} | changes
+    return RingWriter.create(name, settings.pop("schema", SCHEMA), **settings)
+
+
+def open_entry(writer: RingWriter, interval: int = 0, *, transition: int = 0) -> bool:
+    return writer.open_entry(
+        interval=interval, run=1, step=0, step_value=0.5, graph_version=1, transition=transition
+    )
+
+
+def publish(writer: RingWriter, count: int) -> int:
+    """Publish up to ``count`` events in as few blocks as the ring allows; return how many."""
+    done = 0
+    while done < count:
+        slots = writer.reserve(count - done)
+        if slots is None:
+            break
+        position = writer.cursor.position
+        slots["x"][:] = np.arange(position, position + slots.count)
+        slots["image"][:] = (slots["x"] % 251)[:, None, None]
+        slots.timestamps[:] = slots["x"] * 10
+        slots.valid[:] = 3
+        writer.publish(slots.count, position=position + slots.count)
+        done += slots.count
+    return done
+
+
+def events(block: Block) -> list[int]:
+    """Return the events' own numbers, after a look whether all columns tell the same."""
+    numbers = block.slots["x"]
+    assert (block.slots["image"] == (numbers % 251)[:, None, None]).all()
+    assert (block.slots.timestamps == numbers * 10).all()
+    found: list[int] = numbers.tolist()
+    return found
+
+
+def run(block: Block) -> tuple[int, int]:
+    return block.sequence, block.count
+
+
+@contextmanager
+def child(work: Callable[[], None]) -> Iterator[int]:
+    """Run ``work`` in a forked process; kill it at the end of the block if it still runs."""
+    pid = start(work)
+    try:
+        yield pid
+    finally:
+        kill(pid)
+
+
+def start(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        work()
+        status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+def kill(pid: int) -> int:
+    """Kill -9 and wait; return the wait status (0 when it had ended well before)."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    try:
+        return os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return 0
+
+
+def killed_after(work: Callable[[], None], bytecodes: int) -> bool:
+    """Run ``work`` in a child that kills itself after so many bytecodes of ami.ring.
+
+    Returns False when it came to its end before.
+    """
+
+    def die_in_the_middle() -> None:
+        left = bytecodes
+
+        def trace(frame: FrameType, event: str, _argument: object) -> Any:
+            nonlocal left
+            if f"{os.sep}ami{os.sep}ring{os.sep}" not in frame.f_code.co_filename:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        sys.settrace(trace)
+        work()
+        sys.settrace(None)
+
+    _, status = os.waitpid(start(die_in_the_middle), 0)
+    if os.WIFSIGNALED(status):
+        return True
+    assert status == 0, "the child failed by itself"
+    return False
