@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ami.errors import SourceError
+from ami.event import Schema, Slots
 from ami.sources import description, detectors, hdf5, pump_probe
 from ami.sources.base import Input, Source, Span
 from ami.sources.playback import Playback
 from ami.sources.uri import COMMON, Option, Uri, parse
 
-__all__ = ["PROTOCOLS", "Source", "Span", "open_source"]
+__all__ = ["PROTOCOLS", "Source", "Span", "open_source", "take"]
 
 logger = logging.getLogger(__name__)
 
@@ -102,3 +103,18 @@ def open_source(uri: str) -> Source:
     for reason in source.skipped:
         logger.warning("%s: left out %s", uri, reason)
     return source
+
+
+def take(source: Source, first: int, count: int, fields: Iterable[str] | None = None) -> Slots:
+    """Return ``count`` events from position ``first`` on in memory of their own.
+
+    There are columns for ``fields`` only; None: all. Valid bits are those of the source's schema.
+
+    Raises:
+        SourceError: the input has gone bad, or ends before.
+    """
+    wanted = frozenset(source.schema.names if fields is None else fields)
+    schema = Schema(tuple(field for field in source.schema.fields if field.name in wanted))
+    slots = Slots.allocate(schema, count)
+    source.read(first, slots, frozenset(schema.names))
+    return slots

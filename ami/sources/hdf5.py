@@ -38,6 +38,8 @@ class Column:
 
     def __init__(self, dataset: h5py.Dataset, dtype: np.dtype[Any]) -> None:
         self._dataset = dataset
+        self._descriptor: int = dataset.file.id.get_vfd_handle()
+        self._file_bytes = os.fstat(self._descriptor).st_size
         event_bytes = max(1, dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=np.int64)))
         rows = max(1, WINDOW_BYTES // event_bytes)
         if dataset.chunks:
@@ -75,6 +77,9 @@ class Column:
 
     def _direct(self, first: int, into: Array) -> None:
         self._dataset.read_direct(into, np.s_[first : first + len(into)])
+        # HDF5 looks at the size at opening only, and reads zeros where a file has ended since.
+        if (seen := os.fstat(self._descriptor).st_size) < self._file_bytes:
+            raise OSError(f"it had {self._file_bytes} bytes when it was opened and has {seen} now")
 
 
 class Recording:

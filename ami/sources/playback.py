@@ -45,8 +45,8 @@ class Playback:
             self.speed = speed if speed is not None else rate_hz / events.rate_hz
         self.interval_fixed = options["interval"] is not None
         self.interval_s: float | None = options["interval"]
-        if not self.interval_fixed and not self.paced and self.length is not None:
-            cycles = self.length // self._count if self._count else 1
+        if not self.interval_fixed and not self.paced and self._cycle_ns:
+            cycles = 1 if self.length is None else self.length // self._count
             self.interval_s = intervals.proposed_ns(self._cycle_ns * cycles) / 1e9
 
     def _select(self, start: int, stop: int | None, repeat: int) -> None:

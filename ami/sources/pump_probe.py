@@ -79,6 +79,15 @@ class PumpProbe:
         self.delays = np.linspace(options["first_delay"], options["last_delay"], options["steps"])
         self._rows = self._pool_rows()
         self._pools: dict[str, Array] = {}
+        self._makers: dict[str, Callable[[int, Array], None]] = {
+            "delay": self._make_delay,
+            "laser": self._make_laser,
+            "monitor": self._make_monitor,
+            "diode": self._make_diode,
+            "energy": self._make_energy,
+            "waveform": self._make_waveform,
+            "camera": self._make_camera,
+        }
 
     def _check(self) -> None:
         options = self._options
@@ -143,9 +152,8 @@ class PumpProbe:
             field = self.schema[name]
             rows = min(self._options["variants"], self._rows) if field.shape else self._rows
             pool = np.empty((len(self.delays), rows, *field.shape), field.dtype)
-            make: Callable[[int, Array], None] = getattr(self, f"_make_{name}")
             for step in range(len(self.delays)):
-                make(step, pool[step])
+                self._makers[name](step, pool[step])
             self._pools[name] = pool
         return self._pools[name]
 
