@@ -18,8 +18,22 @@ import numpy as np
 
 from ami.errors import GraphError
 from ami.event import Array
-from ami.graph.grammar import Call, Compare, Literal, Logic, Name, Node, Pair, Sign, Where, parse, parts_of, rebuilt, spell
+from ami.graph.grammar import parse
 from ami.graph.kind import Kind
+from ami.graph.nodes import (
+    Call,
+    Compare,
+    Literal,
+    Logic,
+    Name,
+    Node,
+    Pair,
+    Sign,
+    Where,
+    parts_of,
+    rebuilt,
+    spell,
+)
 from ami.graph.operation import INTEGERS
 
 # Name: function of arrays, number of arguments.
@@ -116,7 +130,7 @@ class Expression:
             value = self(*(np.ones((1,) * (1 + len(kind.shape)), kind.dtype) for kind in inputs))
         except (TypeError, ValueError, OverflowError) as error:
             dtypes = " and ".join(str(kind.dtype) for kind in used)
-            raise GraphError(f"{self.text!r} cannot be computed from {dtypes}: {error}") from error
+            raise GraphError(f"it cannot be computed from {dtypes}: {error}") from error
         return Kind(value.dtype, shape, reduced)
 
     def _structure(self, structures: set[str]) -> str:
@@ -124,9 +138,11 @@ class Expression:
             raise GraphError(f"a {' and a '.join(sorted(structures))} cannot be combined")
         (structure,) = structures
         if structure not in COMBINABLE:
-            raise GraphError(f"there is no arithmetic on {structure}; take a part of it, as in part(x, \"mean\")")
+            raise GraphError(
+                f'there is no arithmetic on {structure}; take a part of it, as in part(x, "mean")'
+            )
         if not self._combines:
-            raise GraphError(f"a {structure} can be used with + - * / only, got {self.text!r}")
+            raise GraphError(f"a {structure} can be used with + - * / only")
         return structure
 
     def __call__(self, *arrays: Any) -> Any:
@@ -223,7 +239,7 @@ def _compiled(tree: Node, inputs: list[str]) -> Callable[..., Any]:
     return function
 
 
-def _code(node: Node) -> ast.expr:
+def _code(node: Node) -> ast.expr:  # noqa: C901  # one case for each kind of node
     """Return Python's tree for ours, with constants computed."""
     constant = _constant(node)
     if constant is not None:
@@ -239,7 +255,9 @@ def _code(node: Node) -> ast.expr:
             return ast.UnaryOp(_UNARY[sign], _widened(operand))
         case Pair(sign, left, right):
             widen = _code if sign in "&|^" else _widened
-            return ast.BinOp(widen(left), _BINARY[sign][0], _exponent(right) if sign == "**" else widen(right))
+            return ast.BinOp(
+                widen(left), _BINARY[sign][0], _exponent(right) if sign == "**" else widen(right)
+            )
         case Compare(operands, operators):
             codes = [_code(operand) for operand in operands]
             links: list[ast.expr] = [
@@ -270,13 +288,17 @@ def _function_call(node: Call) -> ast.expr:
         )
     # The condition of where() is no number to compute with.
     plain = 1 if node.function == "where" else 0
-    codes = [_code(argument) if n < plain else _widened(argument) for n, argument in enumerate(node.arguments)]
+    codes = [
+        _code(argument) if n < plain else _widened(argument) for n, argument in enumerate(node.arguments)
+    ]
     return _call(f"call_{node.function}", *codes)
 
 
 def _widened(node: Node) -> ast.expr:
     """Return code for an operand of arithmetic; only what may be narrow is widened at run time."""
-    arithmetic = isinstance(node, Pair) and node.operator not in "&|^" or isinstance(node, Sign) and node.operator in "+-"
+    arithmetic = (isinstance(node, Pair) and node.operator not in "&|^") or (
+        isinstance(node, Sign) and node.operator in "+-"
+    )
     return _code(node) if arithmetic or _constant(node) is not None else _call("wide", _code(node))
 
 
@@ -310,8 +332,8 @@ def _constant(node: Node) -> int | float | bool | None:
         case Literal(bool() | int() | float() as number):
             value = number
         case Sign(sign, operand) if sign in _UNARY:
-            number = _constant(operand)
-            value = None if number is None else {"-": operator.neg, "+": operator.pos}.get(sign, _invert)(number)
+            inner = _constant(operand)
+            value = None if inner is None else _signed(sign, inner)
         case Pair(sign, left, right):
             a, b = _constant(left), _constant(right)
             value = None if a is None or b is None else _computed(sign, a, b)
@@ -319,15 +341,17 @@ def _constant(node: Node) -> int | float | bool | None:
             return None
     if value is None:
         return None
-    if isinstance(value, int) and value not in INTEGERS or not isinstance(value, bool | int | float):
+    if (isinstance(value, int) and value not in INTEGERS) or not isinstance(value, bool | int | float):
         raise GraphError(f"{spell(node)} is no number of 64 bits; write it as a float, such as 1e30")
     return value
 
 
-def _invert(number: int | float) -> int:
-    if not isinstance(number, int):
-        raise GraphError(f"~ turns the bits of an integer, got {number!r}")
-    return ~int(number)
+def _signed(sign: str, number: int | float) -> int | float:
+    if sign == "~":
+        if not isinstance(number, int):
+            raise GraphError(f"~ turns the bits of an integer, got {number!r}")
+        return ~int(number)
+    return -number if sign == "-" else +number
 
 
 def _computed(sign: str, a: int | float, b: int | float) -> object:
@@ -342,4 +366,3 @@ def _computed(sign: str, a: int | float, b: int | float) -> object:
         return _BINARY[sign][1](a, b)
     except (ArithmeticError, TypeError, ValueError) as error:
         raise GraphError(f"{a} {sign} {b} cannot be computed: {error}") from None
-

@@ -1,4 +1,4 @@
-"""Read and spell definitions: ``sum(spot) / monitor``, ``signal where laser == 1``, ``roi(x, rows=1:3)``.
+"""Read definitions: ``sum(spot) / monitor``, ``signal where laser == 1``, ``roi(x, rows=1:3)``.
 
 The language has Python's operators with Python's precedence, ``where`` below them all, calls with
 slices as arguments, and names in backticks. It is read by this parser and not by Python's, so
@@ -8,99 +8,32 @@ nothing but what stands here can be said, and an error can name the column and w
 from __future__ import annotations
 
 import ast
-import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from ami.errors import GraphError
+from ami.graph.nodes import (
+    COMPARISONS,
+    RESERVED,
+    TIGHTNESS,
+    WORDS,
+    Call,
+    Compare,
+    Literal,
+    Logic,
+    Name,
+    Node,
+    Pair,
+    Sign,
+    Where,
+    height,
+    is_number,
+)
 from ami.graph.operation import INTEGERS, check_name
 
 MAX_DEFINITION = 20_000  # characters
 MAX_DEPTH = 30  # of brackets and signs within each other
 MAX_HEIGHT = 100  # of the tree: so many operators in a row; all that walks it may recurse
-
-WORDS = {"true": True, "false": False, "none": None, "inf": math.inf, "pi": math.pi}
-RESERVED = frozenset({"and", "or", "not", "where", *WORDS})
-
-SLICES = frozenset({"rows", "cols", "samples"})  # parameters that read better as 1:3 than as [1, 3]
-
-COMPARISONS = ("==", "!=", "<=", ">=", "<", ">")
-# From loose to tight; all of them group from the left, as in Python.
-LEVELS = (("|",), ("^",), ("&",), ("<<", ">>"), ("+", "-"), ("*", "/", "//", "%"))
-TIGHTNESS = {operator: n for n, operators in enumerate(LEVELS) for operator in operators}
-WHERE, OR, AND, NOT, COMPARE, FIRST_LEVEL = range(6)
-SIGN = FIRST_LEVEL + len(LEVELS)
-POWER, ATOM = SIGN + 1, SIGN + 2
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A number, a text, a truth, none, or a list of literals."""
-
-    value: bool | int | float | str | tuple[object, ...] | None
-    column: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A value of the graph or a field."""
-
-    name: str
-    column: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    function: str
-    arguments: tuple[Node, ...]
-    keywords: tuple[tuple[str, Node], ...] = ()
-    column: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """``-x``, ``+x``, ``~x`` or ``not x``."""
-
-    operator: str
-    operand: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two operands and ``**``, or an operator of LEVELS."""
-
-    operator: str
-    left: Node
-    right: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """``a < b <= c``: one operand more than operators."""
-
-    operands: tuple[Node, ...]
-    operators: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Logic:
-    """``and`` or ``or`` between two or more operands."""
-
-    operator: str
-    operands: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """The value, for those events only that meet the condition."""
-
-    value: Node
-    condition: Node
-
-
-Node: TypeAlias = Literal | Name | Call | Sign | Pair | Compare | Logic | Where
 
 
 class Token(NamedTuple):
@@ -163,52 +96,9 @@ def parse(text: str) -> Node:
         raise parser.unexpected("'==' to compare")
     if token.kind != "end":
         raise parser.unexpected("an operator or the end")
-    if _height(node) > MAX_HEIGHT:
+    if height(node) > MAX_HEIGHT:
         raise GraphError(f"more than {MAX_HEIGHT} operators in a row; give parts of it names under values")
     return node
-
-
-def parts_of(node: Node) -> tuple[Node, ...]:
-    """Return what a node is made of, from left to right."""
-    match node:
-        case Call(_, arguments, keywords):
-            return (*arguments, *(argument for _, argument in keywords))
-        case Sign(_, operand):
-            return (operand,)
-        case Pair(_, left, right):
-            return (left, right)
-        case Compare(operands, _) | Logic(_, operands):
-            return operands
-        case Where(value, condition):
-            return (value, condition)
-        case _:
-            return ()
-
-
-def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
-    """Return ``node`` with each of its parts changed."""
-    match node:
-        case Call():
-            keywords = tuple((name, change(argument)) for name, argument in node.keywords)
-            return replace(node, arguments=tuple(map(change, node.arguments)), keywords=keywords)
-        case Sign():
-            return replace(node, operand=change(node.operand))
-        case Pair():
-            return replace(node, left=change(node.left), right=change(node.right))
-        case Compare() | Logic():
-            return replace(node, operands=tuple(map(change, node.operands)))
-        case Where():
-            return Where(change(node.value), change(node.condition))
-        case _:
-            return node
-
-
-def _height(tree: Node) -> int:
-    height, level = 0, [tree]
-    while level:
-        height += 1
-        level = [part for node in level for part in parts_of(node)]
-    return height
 
 
 class _Parser:
@@ -290,7 +180,7 @@ class _Parser:
         self._deeper()
         operand = self._sign()
         self._depth -= 1
-        if operator == "-" and isinstance(operand, Literal) and _is_number(operand.value):
+        if operator == "-" and isinstance(operand, Literal) and is_number(operand.value):
             return Literal(-operand.value, operand.column)  # type: ignore[operator]  # it is a number
         return Sign(operator, operand)
 
@@ -374,8 +264,10 @@ class _Parser:
     def _bound(self, node: Node | None) -> int | float | None:
         if node is None:
             return None
-        if not isinstance(node, Literal) or not _is_number(node.value):
-            raise GraphError(f"column {self.token.column}: the ends of a slice must be numbers, as in 100:140")
+        if not isinstance(node, Literal) or not is_number(node.value):
+            raise GraphError(
+                f"column {self.token.column}: the ends of a slice must be numbers, as in 100:140"
+            )
         return node.value  # type: ignore[return-value]  # it is a number
 
     def _list(self) -> Node:
@@ -395,10 +287,6 @@ class _Parser:
         return Literal(tuple(items), column)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _number(token: Token) -> int | float:
     try:
         value = int(token.text, 0) if re.fullmatch(r"0[xX]\w+|0|[1-9]\d*", token.text) else None
@@ -416,71 +304,3 @@ def _unquoted(token: Token) -> str:
         return str(ast.literal_eval(token.text))  # a quoted text and nothing else, by its token
     except (SyntaxError, ValueError) as error:
         raise GraphError(f"column {token.column}: {token.text[:50]} is no text: {error}") from None
-
-
-def spell(node: Node) -> str:
-    """Return the text of a definition, with the brackets that it needs. :func:`parse` reads it back."""
-    return _spell(node, WHERE)
-
-
-def _spell(node: Node, tightness: int) -> str:
-    text, own = _spelt(node)
-    return text if own >= tightness else f"({text})"
-
-
-def _spelt(node: Node) -> tuple[str, int]:
-    """Return a text and how tightly it holds together."""
-    match node:
-        case Literal(value):
-            return spell_literal(value), SIGN if _is_number(value) and math.copysign(1, value) < 0 else ATOM  # type: ignore[arg-type]  # it is a number
-        case Name(name):
-            return spell_name(name), ATOM
-        case Call(function, arguments, keywords):
-            parts = [_spell(argument, WHERE) for argument in arguments]
-            parts += [f"{name}={_spell_argument(name, argument)}" for name, argument in keywords]
-            return f"{function}({', '.join(parts)})", ATOM
-        case Sign("not", operand):
-            return f"not {_spell(operand, NOT)}", NOT
-        case Sign(operator, operand):
-            # A bracket keeps -(1) apart from the number -1.
-            bare = operator == "-" and isinstance(operand, Literal)
-            return f"{operator}{_spell(operand, ATOM + 1 if bare else SIGN)}", SIGN
-        case Pair("**", left, right):
-            return f"{_spell(left, ATOM)} ** {_spell(right, SIGN)}", POWER
-        case Pair(operator, left, right):
-            level = FIRST_LEVEL + TIGHTNESS[operator]
-            return f"{_spell(left, level)} {operator} {_spell(right, level + 1)}", level
-        case Compare(operands, operators):
-            parts = [_spell(operand, COMPARE + 1) for operand in operands]
-            chain = "".join(f" {o} {part}" for o, part in zip(operators, parts[1:], strict=True))
-            return parts[0] + chain, COMPARE
-        case Logic(operator, operands):
-            level = OR if operator == "or" else AND
-            return f" {operator} ".join(_spell(operand, level + 1) for operand in operands), level
-        case Where(value, condition):
-            return f"{_spell(value, WHERE)} where {_spell(condition, OR)}", WHERE
-
-
-def _spell_argument(name: str, node: Node) -> str:
-    if name in SLICES and isinstance(node, Literal) and isinstance(node.value, tuple):
-        parts = node.value
-        if 2 <= len(parts) <= 3 and all(part is None or _is_number(part) for part in parts):
-            return ":".join("" if part is None else spell_literal(part) for part in parts)
-    return _spell(node, WHERE)
-
-
-def spell_name(name: str) -> str:
-    """Return a name as it is, or in backticks where it could be read as something else."""
-    plain = re.fullmatch(r"[^\W\d]\w*", name) is not None
-    return name if plain and name.lower() not in RESERVED else f"`{name}`"
-
-
-def spell_literal(value: object) -> str:
-    """Return the text of a plain value."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return '"' + ascii(value)[1:-1].replace('"', '\\"').replace("\\'", "'") + '"'
-    if isinstance(value, tuple):
-        return f"[{', '.join(spell_literal(item) for item in value)}]"
-    return repr(value)

@@ -1,8 +1,7 @@
 """Keep a graph as a value: operations by name, results, and how often each was reset.
 
 Every Graph that exists is acyclic and has one producer per name; an edit returns another Graph.
-networkx sorts and explains cycles, but only where a graph is edited (the manager, the command
-line): it takes 21 MB and 0.17 s to import, and a worker only reads graphs that are in order.
+Only an edit sorts; a graph that was stored is in order, and to read it needs no networkx.
 """
 
 from __future__ import annotations
@@ -13,14 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from ami.errors import GraphError
 from ami.event import SEQUENCE, TIMESTAMP
 from ami.graph.operation import Operation, texts
-
-if TYPE_CHECKING:
-    import networkx
+from ami.graph.order import in_order, similar
 
 FORMAT = 1  # of the plain form
 MAX_OPERATIONS = 10_000
@@ -59,7 +55,7 @@ class Graph:
                 raise GraphError(f"{twice!r} stands twice among the results or resets")
         object.__setattr__(self, "resets", tuple(sorted(self.resets)))
         if not self._runs_as_it_stands():
-            object.__setattr__(self, "operations", _sorted(self.operations))
+            object.__setattr__(self, "operations", in_order(self.operations))
 
     def _runs_as_it_stands(self) -> bool:
         there: set[str] = set()
@@ -234,9 +230,11 @@ class Graph:
             return old.owned_by((*old.owners, *mine))
         others = [owner for owner in old.owners if owner not in mine]
         if others:
+            from ami.graph.text import definition
+
             raise GraphError(
-                f"{new.name!r} belongs to {' and '.join(others)}, who defined it differently"
-                f" ({old.kind} of {', '.join(old.inputs) or 'nothing'}); choose another name"
+                f"{new.name!r} is in use by {' and '.join(others)} as {definition(old)}; "
+                f"choose another name for {definition(new)}"
             )
         return new.owned_by(mine or new.owners)
 
@@ -318,7 +316,7 @@ class Graph:
         return replace(self, operations=tuple(operations))
 
     def _next(self, operations: Iterable[Operation], results: Iterable[str]) -> Graph:
-        there = _sorted(tuple(operations))
+        there = in_order(tuple(operations))
         names = {operation.name for operation in there}
         return Graph(
             version=self.version + 1,
@@ -358,7 +356,9 @@ class Graph:
             version=_count(plain.get("version", 0), "version"),
             operations=tuple(Operation.from_plain(operation) for operation in operations),
             results=texts(plain.get("results", ()), "results"),
-            resets=tuple((str(name), _count(number, f"reset of {name!r}")) for name, number in resets.items()),
+            resets=tuple(
+                (str(name), _count(number, f"reset of {name!r}")) for name, number in resets.items()
+            ),
         )
 
     @classmethod
@@ -379,34 +379,6 @@ class Graph:
         return write(self)
 
 
-def _sorted(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
-    """Return the operations in the one order that is lexicographic among those that run.
-
-    Raises:
-        GraphError: a cycle closes; the message walks it.
-    """
-    import networkx
-
-    producers = {operation.name: operation for operation in operations}
-    edges = networkx.DiGraph()
-    edges.add_nodes_from(producers)
-    edges.add_edges_from((i, o.name) for o in operations for i in o.inputs if i in producers)
-    try:
-        return tuple(producers[name] for name in networkx.lexicographical_topological_sort(edges))
-    except networkx.NetworkXUnfeasible:
-        raise GraphError(_cycle(edges)) from None
-
-
-def _cycle(edges: networkx.DiGraph[str]) -> str:
-    import networkx
-
-    names = [start for start, _ in networkx.find_cycle(edges)]
-    # The cycle is told from its last name in the alphabet, so that the message is always the same.
-    turn = names.index(max(names))
-    told = [*names[turn:], *names[:turn], names[turn]]
-    return f"{told[-1]!r} would close a cycle: {' -> '.join(told)}"
-
-
 def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:16]
 
@@ -415,11 +387,3 @@ def _count(value: object, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
         raise GraphError(f"{what} must be a count, got {value!r}"[:200])
     return value
-
-
-def similar(name: str, names: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for names that are close, or nothing."""
-    import difflib
-
-    close = difflib.get_close_matches(name, list(names), n=3)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -10,23 +10,24 @@ from collections.abc import Iterable, Mapping
 
 from ami.errors import GraphError
 from ami.graph.expression import FUNCTIONS, names_in, renamed
-from ami.graph.grammar import Call, Literal, Name, Node, Where, parse, rebuilt, spell
-from ami.graph.graph import similar
+from ami.graph.grammar import parse
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction, parameter_names
+from ami.graph.nodes import Call, Literal, Name, Node, Where, rebuilt, spell
 from ami.graph.operation import Operation, Plain
+from ami.graph.order import similar
 
 Functions = Mapping[str, tuple[tuple[str, Plain], ...]]  # parameters of the user's functions, by name
 
 
-def operations_of(name: str, definition: str, functions: Functions) -> list[Operation]:
+def operations_of(name: str, definition: str | Node, functions: Functions) -> list[Operation]:
     """Return the operations that a definition asks for; the last of them gives ``name``.
 
     Raises:
         GraphError: with the column, what was seen and what would be right.
     """
     lowering = _Lowering(name, functions)
-    lowering.lower(parse(definition), name)
+    lowering.lower(parse(definition) if isinstance(definition, str) else definition, name)
     return lowering.operations
 
 
@@ -69,7 +70,7 @@ class _Lowering:
 
     def _arguments(self, call: Call) -> list[str]:
         if call.keywords:
-            raise GraphError(f"column {call.column}: {call.function} takes values without names only")
+            raise GraphError(f"{_at(call)}{call.function} takes values without names only")
         return [self._value(argument) for argument in call.arguments]
 
     def _expression(self, node: Node) -> tuple[list[str], tuple[tuple[str, Plain], ...]]:
@@ -83,12 +84,12 @@ class _Lowering:
     def _flat(self, node: Node) -> Node:
         """Return an expression in which operations of the library are names of values."""
         separate = isinstance(node, Where) or self._is_library_call(node)
-        if separate or isinstance(node, Call) and node.function in self._functions:
+        if separate or (isinstance(node, Call) and node.function in self._functions):
             return Name(self.lower(node))
         if isinstance(node, Call) and node.function not in FUNCTIONS:
             known = [*library_kinds(), *self._functions, *FUNCTIONS]
             hint = similar(node.function, known) or f"; known: {', '.join(known)}"
-            raise GraphError(f"column {node.column}: there is no operation {node.function!r}{hint}")
+            raise GraphError(f"{_at(node)}there is no operation {node.function!r}{hint}")
         return rebuilt(node, self._flat)
 
     def _bound(self, call: Call) -> tuple[list[str], tuple[tuple[str, Plain], ...]]:
@@ -106,7 +107,7 @@ class _Lowering:
                 parameters[free[0]] = _parameter(call, free[0], node)
                 free.pop(0)
             else:
-                raise GraphError(f"column {call.column}: {call.function} takes no more than {_usage(kind)}")
+                raise GraphError(f"{_at(call)}{call.function} takes no more than {_usage(kind)}")
         named: dict[str, Node] = {}
         for keyword, node in call.keywords:
             if keyword in free:
@@ -119,8 +120,7 @@ class _Lowering:
         for node in inputs:
             if isinstance(node, Literal):
                 raise GraphError(
-                    f"column {node.column or call.column}: {call.function} works on a value, "
-                    f"got {spell(node)}; it reads {_usage(kind)}"
+                    f"{_at(node)}{call.function} works on a value, got {spell(node)}; it reads {_usage(kind)}"
                 )
         return [self._value(node) for node in inputs], tuple(parameters.items())
 
@@ -128,8 +128,13 @@ class _Lowering:
         for name in missing:
             if name not in named:
                 usage = _usage(LIBRARY[call.function])
-                raise GraphError(f"column {call.column}: {call.function} lacks {name!r}; it reads {usage}")
+                raise GraphError(f"{_at(call)}{call.function} lacks {name!r}; it reads {usage}")
         return [named[name] for name in missing]
+
+
+def _at(node: Call | Literal) -> str:
+    """Return the place in the text, if there is a text: a builder's nodes have no column."""
+    return f"column {node.column}: " if node.column else ""
 
 
 def _parameter(call: Call, name: str, node: Node) -> Plain:
@@ -139,14 +144,14 @@ def _parameter(call: Call, name: str, node: Node) -> Plain:
     if isinstance(node, Name):
         return node.name
     raise GraphError(
-        f"column {call.column}: {name} of {call.function} must be a number, a text or a word, got {spell(node)}"
+        f"{_at(call)}{name} of {call.function} must be a number, a text or a word, got {spell(node)}"
     )
 
 
 def _no_parameter(call: Call, keyword: str, known: list[str]) -> str:
     hint = similar(keyword, known) or f"; it has {', '.join(known) or 'none'}"
     twice = "takes only one" if keyword in known else "has no"
-    return f"column {call.column}: {call.function} {twice} {keyword!r}{hint if keyword not in known else ''}"
+    return f"{_at(call)}{call.function} {twice} {keyword!r}{hint if keyword not in known else ''}"
 
 
 def _usage(kind: type[Function] | type[Reduction]) -> str:

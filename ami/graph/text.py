@@ -19,12 +19,14 @@ from collections.abc import Mapping
 from ami.errors import GraphError
 from ami.graph.document import dump, load
 from ami.graph.expression import FUNCTIONS, placeholder
-from ami.graph.grammar import RESERVED, Call, Literal, Name, Node, Where, parse as parse_definition, rebuilt, spell
-from ami.graph.graph import Graph, similar
+from ami.graph.grammar import parse as parse_definition
+from ami.graph.graph import Graph
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import parameter_names
 from ami.graph.lower import Functions, operations_of
+from ami.graph.nodes import RESERVED, Call, Literal, Name, Node, Where, rebuilt, spell
 from ami.graph.operation import Operation, Plain, check_name, listed, texts
+from ami.graph.order import similar
 
 SECTIONS = ("version", "functions", "values", "results", "resets", "owners")
 
@@ -82,7 +84,9 @@ def _functions(section: Mapping[str, object]) -> dict[str, tuple[tuple[str, Plai
             raise GraphError(f"a function cannot be called {name!r}: no plain name, or the library has one")
         parameters = {"code": content} if isinstance(content, str) else content
         if not isinstance(parameters, Mapping) or not isinstance(parameters.get("code"), str):
-            raise GraphError(f"function {name!r} must be source text, or a mapping with 'code', got {_seen(content)}")
+            raise GraphError(
+                f"function {name!r} must be source text, or a mapping with 'code', got {_seen(content)}"
+            )
         known = parameter_names(LIBRARY["function"])
         for parameter in parameters:
             if parameter not in known:
@@ -165,6 +169,14 @@ def _function_name(code: str) -> str | None:
     return None if taken else names[-1]
 
 
+def definition(operation: Operation, graph: Graph | None = None) -> str:
+    """Return what an operation of ``graph`` computes, as people write it, for messages."""
+    graph = graph or Graph(operations=(operation,))
+    writer = _Writer(graph, _written_functions(graph))
+    text = writer.definition(operation, writer.nested_in(operation)) or writer.definition(operation, {})
+    return text or f"{operation.kind} of {', '.join(operation.inputs) or 'nothing'}"
+
+
 class _Writer:
     def __init__(self, graph: Graph, functions: Functions) -> None:
         self._graph = graph
@@ -176,16 +188,16 @@ class _Writer:
         hidden: set[str] = set()
         for operation in reversed(self._graph.operations):
             if operation.name not in hidden:
-                nested = self._nested_in(operation)
-                definition = self._definition(operation, nested)
+                nested = self.nested_in(operation)
+                definition = self.definition(operation, nested)
                 if definition is None and nested:
                     nested = {}
-                    definition = self._definition(operation, nested)
+                    definition = self.definition(operation, nested)
                 hidden |= nested.keys()
                 entries[operation.name] = definition or _long_form(operation)
         return dict(reversed(entries.items()))
 
-    def _nested_in(self, root: Operation) -> dict[str, Operation]:
+    def nested_in(self, root: Operation) -> dict[str, Operation]:
         """Return operations that may be written within the definition of ``root``."""
         found: dict[str, Operation] = {}
         ahead = [root]
@@ -201,7 +213,7 @@ class _Writer:
         uses = sum(o.inputs.count(name) for o in self._graph.operations)
         return uses == 1 and name not in self._graph.results
 
-    def _definition(self, root: Operation, nested: Mapping[str, Operation]) -> str | None:
+    def definition(self, root: Operation, nested: Mapping[str, Operation]) -> str | None:
         """Return the text that says ``root`` and ``nested``, None if it would say something else."""
         try:
             text = spell(self._tree(root, nested))
