@@ -56,7 +56,7 @@ class Frame:
             self.arrays[register] = None
             self.indices[register] = None
 
-    def set(self, register: int, array: Array, index: Index, *, whole: bool = False) -> None:
+    def set(self, register: int, array: Array | None, index: Index, *, whole: bool = False) -> None:
         """Put a value into a register."""
         self.arrays[register] = array
         self.indices[register] = index
@@ -106,7 +106,7 @@ class Frame:
         mine = self.indices[register]
         if mine is index:
             return self.taken(register)
-        if mine is None or self.whole[register]:
+        if index is None or mine is None or self.whole[register]:
             return self.arrays[register].take(index, axis=0)
         return self.arrays[register].take(np.searchsorted(mine, index), axis=0)
 

@@ -84,22 +84,20 @@ class GlobalPlan:
         with np.errstate(all="ignore"):
             for operation in self._steps:
                 key = self.graph.fingerprint(operation.name)
+                inputs = (
+                    [] if key in self.reductions else [self.graph.fingerprint(n) for n in operation.inputs]
+                )
+                broken = [failed[name] for name in inputs if name in failed]
                 if key in values or key in failed:
                     continue
-                if key in self.reductions:
-                    inputs = None
-                else:
-                    inputs = [self.graph.fingerprint(name) for name in operation.inputs]
-                    broken = next((failed[i] for i in inputs if i in failed), None)
-                    if broken is not None:
-                        failed[key] = broken
-                        continue
+                if broken:
+                    failed[key] = broken[0]
+                    continue
                 try:
-                    values[key] = (
-                        _reduced(finished[key])
-                        if inputs is None
-                        else _applied(self._functions[key], [values[i] for i in inputs])
-                    )
+                    if key in self.reductions:
+                        values[key] = _reduced(finished[key])
+                    else:
+                        values[key] = _applied(self._functions[key], [values[name] for name in inputs])
                 except Exception as error:
                     failed[key] = f"operation {operation.name!r}: {traceback_text(error)}"
         return {name: self._computed(name, values, failed, finished, errors) for name in self.graph.results}
@@ -142,15 +140,11 @@ def _applied(function: Function, inputs: list[Any]) -> Any:
     """Return a function of results; None where one of them is not there yet."""
     if any(value is None for value in inputs):
         return None
-    arrays = [
-        np.asarray(value)[np.newaxis] if isinstance(value, np.ndarray | np.generic | int | float) else value
-        for value in inputs
-    ]
-    value = function(*arrays)
-    if not isinstance(value, np.ndarray):
+    plain = [isinstance(value, np.ndarray | np.generic | int | float) for value in inputs]
+    arrays = [np.asarray(v)[np.newaxis] if is_plain else v for v, is_plain in zip(inputs, plain, strict=True)]
+    value: Any = function(*arrays)
+    if not all(plain):
         return value
-    if all(isinstance(array, np.ndarray) for array in arrays):
-        if len(value) != 1:
-            raise GraphError(f"an operation on results must give one value, gave {len(value)}")
-        return value[0]
-    return value
+    if len(value) != 1:
+        raise GraphError(f"an operation on results must give one value, gave {len(value)}")
+    return value[0]

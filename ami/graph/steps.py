@@ -108,7 +108,7 @@ def where_step(frame: Frame, value: int, selection: int, output: int) -> Step:
         mine = frame.indices[value]
         index = frame.common(mine, frame.indices[selection])
         array = frame.arrays[value]
-        if mine is None or frame.whole[value]:
+        if index is None or mine is None or frame.whole[value]:
             frame.set(output, array, index, whole=True)
         elif index is mine:
             frame.set(output, array, index)

@@ -76,7 +76,7 @@ class Count(Reduction):
 
 
 class SumEvents(_Numeric):
-    """Sum over events: int64 (uint64 for uint64) where that holds it, else float64.
+    """Sum over events: of integers int64 where that holds it, else uint64, else float64.
 
     State: None, or (number of events, sum, whether the sum is in halves). A sum in halves is
     int64 ``(2, *shape)``: upper and lower 32 bits, summed apart.
@@ -113,12 +113,12 @@ class SumEvents(_Numeric):
         _, total, wide = state
         if not wide:
             return total.copy()  # the state goes on in its memory
-        nearly = total[0] * 2.0**32 + total[1]
-        if np.all(np.abs(nearly) < 2.0**63):
-            return (total[0] << 32) + total[1]
-        if np.all((nearly >= 0) & (nearly < 2.0**64)):
-            return (total[0].astype(np.uint64) << np.uint64(32)) + total[1].astype(np.uint64)
-        return nearly
+        upper, lower = total[0] + (total[1] >> 32), total[1] & 0xFFFFFFFF
+        if np.all((upper >= -(1 << 31)) & (upper < 1 << 31)):
+            return (upper << 32) + lower
+        if np.all((upper >= 0) & (upper < 1 << 32)):
+            return (upper.astype(np.uint64) << np.uint64(32)) + lower.astype(np.uint64)
+        return upper * 2.0**32 + lower
 
 
 class MeanEvents(SumEvents):

@@ -47,7 +47,7 @@ class Roi(Function):
         return Kind(value.dtype, shape, value.reduced)
 
     def __call__(self, *arrays: Array) -> Array:
-        return arrays[0][self._index(arrays[0].ndim - 1)]
+        return np.asarray(arrays[0][self._index(arrays[0].ndim - 1)])
 
     def _index(self, axes: int) -> tuple[Any, ...]:
         rows, last = self._rows, self._last

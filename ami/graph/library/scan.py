@@ -25,7 +25,7 @@ MAX_KEYS = 10_000
 FEW_KEYS = 64  # up to here a search among the keys that are known beats sorting the block's
 
 # keys ascending (m,), events int64 (m,), sums and sums of squared deviations float64 (m, *shape)
-Table = tuple[Array, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+Table = tuple[Array, Array, Array, Array]
 
 
 class MeanVs(Reduction):
@@ -78,7 +78,7 @@ class MeanVs(Reduction):
         table, overflow = _merged(a[0], b[0]), a[1] + b[1]
         if table is not None and len(table[0]) > self._max_keys:
             overflow += int(table[1][self._max_keys :].sum())
-            table = tuple(column[: self._max_keys].copy() for column in table)
+            table = _rows(table, slice(self._max_keys))
         return (table, overflow, a[2] + b[2])
 
     def result(self, state: State) -> Any:
@@ -126,10 +126,9 @@ def _table(keys: Array, groups: NDArray[np.int64], values: Array) -> Table:
         deviations = values - (sums / np.maximum(counts, 1)).take(groups)
         deviations *= deviations
         squares = np.bincount(groups, deviations, len(keys))
+        table = (keys, counts, sums, squares)
         there = np.flatnonzero(counts)
-        if len(there) == len(keys):
-            return keys, counts, sums, squares
-        return keys[there], counts[there], sums[there], squares[there]
+        return table if len(there) == len(keys) else _rows(table, there)
     there = np.flatnonzero(counts)
     sums = np.empty((len(there), *values.shape[1:]))
     squares = np.empty_like(sums)
@@ -159,12 +158,18 @@ def _merged(a: Table | None, b: Table | None) -> Table | None:
     return keys, events, mine[2] + theirs[2], mine[3] + theirs[3] + delta
 
 
+def _rows(table: Table, rows: slice | Array) -> Table:
+    keys, counts, sums, squares = table
+    return keys[rows].copy(), counts[rows].copy(), sums[rows].copy(), squares[rows].copy()
+
+
 def _spread(table: Table, keys: Array) -> Table:
     """Return the table with a place for each of ``keys``, which contain its own."""
     places = np.searchsorted(keys, table[0])
-    counts, sums, squares = (np.zeros((len(keys), *c.shape[1:]), c.dtype) for c in table[1:])
-    counts[places], sums[places], squares[places] = table[1:]
-    return keys, counts, sums, squares
+    wider = [np.zeros((len(keys), *column.shape[1:]), column.dtype) for column in table[1:]]
+    for column, old in zip(wider, table[1:], strict=True):
+        column[places] = old
+    return keys, wider[0], wider[1], wider[2]
 
 
 def _along(counts: Array, values: Array) -> Array:
