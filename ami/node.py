@@ -21,7 +21,8 @@ from typing import Self
 
 from ami.config import Config, load
 from ami.errors import AmiError, ConfigError
-from ami.supervised import NO_ANSWER, STOP_S, Leftovers, Supervised
+from ami.supervised import STOP_S, Leftovers, Supervised
+from ami.supervisor import NO_ANSWER
 
 PRIVATE_RING_BYTES = 64 << 20
 

@@ -14,23 +14,20 @@ import signal
 import subprocess
 import sys
 import time
-import xmlrpc.client
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
-
-from supervisor.xmlrpc import SupervisorTransport
+from typing import Self
 
 from ami.config import Config, load
-from ami.errors import AmiError, ConfigError
+from ami.errors import AmiError, ConfigError, RingBusy
 from ami.ring import leaked, reclaim
+from ami.supervisor import NO_ANSWER, Supervisor
 
 PROJECT = Path(__file__).resolve().parent.parent
 START_S = 30.0
 # As for systemd: the programs are stopped one after the other, the source after up to 15 s, others 10 s.
 STOP_S = 100.0
-NO_ANSWER = (OSError, xmlrpc.client.Error)  # of supervisord: it is not there, or shuts down
 
 _RUNNING, _EXITED, _FATAL = 20, 100, 200  # supervisord's numbers for states
 _LIBC = ctypes.CDLL(None)  # loaded here, because little is safe between fork and exec
@@ -70,16 +67,10 @@ class Supervised:
         self.run_dir = self.config.node.run_dir
         # The launchers in bin/ shall use the Python that runs this.
         self.environment = {"AMI_PYTHON": sys.executable} | dict(environment)
+        self.supervisor = Supervisor(self.config.monitor.supervisor_socket)
         self._workers = workers
         self._programs = programs
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def supervisor(self) -> Any:
-        """Return supervisord's XML-RPC interface; each use is a connection of its own."""
-        url = f"unix://{self.config.monitor.supervisor_socket}"
-        transport = SupervisorTransport(None, None, serverurl=url)
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
     @property
     def supervisor_pid(self) -> int:
@@ -128,9 +119,11 @@ class Supervised:
             self._process.terminate()
             self._hurry(within_s)
         processes = self._kill_remaining()
-        segments = tuple(leaked(self.config.ring.name))
+        segments = tuple(name for name in leaked(self.config.ring.name) if name == self.config.ring.name)
         for name in segments:
-            reclaim(name)
+            # Busy again: another node has a ring of this name, and it is that node's now.
+            with contextlib.suppress(RingBusy):
+                reclaim(name)
         sockets = tuple(sorted(str(path) for path in self.run_dir.glob("*.sock*") if path.is_socket()))
         for path in sockets:
             os.unlink(path)
