@@ -194,7 +194,7 @@ class Scan(_Parts, _Operators):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Events(_Parts):
+class PickedEvents(_Parts):
     """Picked events, oldest first: ``timestamps`` (ns) and ``sequences`` int64 (n,).
 
     ``values`` has one array ``(n, *shape)`` for each value that was asked for.
@@ -205,7 +205,7 @@ class Events(_Parts):
     values: tuple[Array, ...]
 
 
-VALUE_TYPES: tuple[type, ...] = (Histogram, Histogram2D, Moments, Scan, Events)
+VALUE_TYPES: tuple[type, ...] = (Histogram, Histogram2D, Moments, Scan, PickedEvents)
 
 
 def _propagated(operation: Binary, a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Floats, Floats]:

@@ -17,7 +17,7 @@ from ami.graph.library.base import (
     is_numeric,
     require_per_event,
 )
-from ami.values import Events
+from ami.values import PickedEvents
 
 
 class Last(Reduction):
@@ -108,7 +108,7 @@ class Pick(Reduction):
         if state is None or len(state[0]) < self.count:
             return None
         stamps, values = state
-        return Events(stamps[:, 0].copy(), stamps[:, 1].copy(), values)
+        return PickedEvents(stamps[:, 0].copy(), stamps[:, 1].copy(), values)
 
     def pool(self, a: State, b: State) -> State:
         """Return all the events of both, oldest first."""
