@@ -16,10 +16,10 @@ from ami.event import SEQUENCE, TIMESTAMP, Array, Schema, Slots
 from ami.graph.frame import Frame, Index
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
-from ami.graph.library.base import Reduction
+from ami.graph.library.base import Function, Reduction
 from ami.graph.operation import Operation
 from ami.graph.partial import Partial
-from ami.graph.reduction import make
+from ami.graph.reduction import made
 from ami.graph.steps import (
     Step,
     event_step,
@@ -144,14 +144,9 @@ class _Compiler:
         self._numbers: dict[str, int] = {}
         self._selections: dict[int, int] = {}  # by register of the condition
         self._steps: list[tuple[Step, int, tuple[int, ...]]] = []  # step, breadcrumb, registers it reads
-        for name in graph.results:
-            if name not in graph.reduced:
-                raise GraphError(
-                    f"result {name!r} has a value for each event; reduce it, for example with last({name})"
-                )
-        for operation in graph.steps_for(graph.results):
-            if graph.stage(operation.name) == "worker":
-                self._add(operation, graph.fingerprint(operation.name))
+        for name, maker in made(graph).items():
+            if graph.stage(name) == "worker":
+                self._add(graph[name], graph.fingerprint(name), maker)
 
     def finished(self) -> tuple[tuple[Step, int, tuple[int, ...]], ...]:
         """Return steps with breadcrumbs and the registers that are free after each."""
@@ -162,7 +157,7 @@ class _Compiler:
             for n, (step, number, read) in enumerate(self._steps)
         )
 
-    def _add(self, operation: Operation, fingerprint: str) -> None:
+    def _add(self, operation: Operation, fingerprint: str, maker: Function | Reduction) -> None:
         if fingerprint in self._numbers:
             self.names[self._numbers[fingerprint] - 1].append(operation.name)
             if fingerprint in self._by_fingerprint:
@@ -173,26 +168,25 @@ class _Compiler:
         if not operation.inputs:
             raise GraphError(f"operation {operation.name!r} has no input")
         inputs = tuple(self._input(operation.name, name) for name in operation.inputs)
-        made = make(operation)
         try:
-            kind = made.infer(*(self._kinds[register] for register in inputs))
+            kind = maker.infer(*(self._kinds[register] for register in inputs))
         except GraphError as error:
             raise GraphError(f"operation {operation.name!r}: {error}") from error
         except (TypeError, ValueError) as error:
             raise GraphError(f"operation {operation.name!r} cannot have these inputs: {error}") from error
         names = self.names[-1]
-        if isinstance(made, Reduction):
-            self.reductions[fingerprint] = made
-            step = reduction_step(self.frame, made, names, inputs, fingerprint)
+        if isinstance(maker, Reduction):
+            self.reductions[fingerprint] = maker
+            step = reduction_step(self.frame, maker, names, inputs, fingerprint)
             self._steps.append((step, number, inputs))
             return
         output = self._register(kind)
         self._registers[operation.name] = self._by_fingerprint[fingerprint] = output
-        if made.narrows:
+        if maker.narrows:
             self._where(inputs, output, number)
         else:
-            maker = event_step if made.per_event else view_step if made.view else function_step
-            self._steps.append((maker(self.frame, made, names, inputs, output, kind), number, inputs))
+            step_of = event_step if maker.per_event else view_step if maker.view else function_step
+            self._steps.append((step_of(self.frame, maker, names, inputs, output, kind), number, inputs))
 
     def _where(self, inputs: Sequence[int], output: int, number: int) -> None:
         value, condition = inputs

@@ -37,12 +37,43 @@ def make(operation: Operation) -> Function | Reduction:
     return made
 
 
-def reductions(graph: Graph) -> dict[str, Reduction]:
-    """Return the reductions that the graph's results need, by fingerprint."""
-    found: dict[str, Reduction] = {}
-    for operation in graph.steps_for(graph.results):
-        if issubclass(LIBRARY.get(operation.kind, Function), Reduction):
-            made = make(operation)
-            assert isinstance(made, Reduction)
-            found.setdefault(graph.fingerprint(operation.name), made)
+def made(graph: Graph) -> dict[str, Function | Reduction]:
+    """Return what computes each operation that the graph's results need, by name, in running order.
+
+    Raises:
+        GraphError: an operation cannot be made, or it mixes values of events with reduced ones.
+    """
+    found = {operation.name: make(operation) for operation in graph.steps_for(graph.results)}
+    for name, maker in found.items():
+        inputs = graph[name].inputs
+        reduced = [value for value in inputs if value in graph.reduced]
+        if not reduced:
+            continue
+        if isinstance(maker, Reduction):
+            raise GraphError(
+                f"operation {name!r}: {graph[name].kind} goes over events, but {reduced[0]!r} is already"
+                f" reduced over events"
+            )
+        if len(reduced) < len(inputs):
+            other = next(value for value in inputs if value not in graph.reduced)
+            raise GraphError(
+                f"operation {name!r} joins {reduced[0]!r}, which is there once for a window, with {other!r},"
+                f" which is there for each event; reduce {other!r} first"
+            )
+    for name in graph.results:
+        if name not in graph.reduced:
+            raise GraphError(
+                f"result {name!r} has a value for each event; reduce it, for example with last({name})"
+            )
     return found
+
+
+def reductions(graph: Graph) -> dict[str, Reduction]:
+    """Return the reductions that the graph's results need, by fingerprint.
+
+    Raises:
+        GraphError: as :func:`made`.
+    """
+    return {
+        graph.fingerprint(name): maker for name, maker in made(graph).items() if isinstance(maker, Reduction)
+    }

@@ -13,7 +13,7 @@ from ami.graph.frame import traceback_text
 from ami.graph.graph import Graph
 from ami.graph.library.base import Function, Reduction
 from ami.graph.partial import ErrorRecord
-from ami.graph.reduction import make
+from ami.graph.reduction import made
 
 if TYPE_CHECKING:
     from ami.graph.windows import Bucket, Place
@@ -62,13 +62,11 @@ class GlobalPlan:
         self._functions: dict[str, Function] = {}
         steps = graph.steps_for(graph.results)
         self._steps = tuple(operation for operation in steps if operation.name in graph.reduced)
-        for operation in self._steps:
-            fingerprint = graph.fingerprint(operation.name)
-            made = make(operation)
-            if isinstance(made, Reduction):
-                self.reductions[fingerprint] = made
-            else:
-                self._functions[fingerprint] = made
+        for name, maker in made(graph).items():
+            if isinstance(maker, Reduction):
+                self.reductions[graph.fingerprint(name)] = maker
+            elif name in graph.reduced:
+                self._functions[graph.fingerprint(name)] = maker
         self._ancestors = {name: [o.name for o in graph.steps_for(name)] for name in graph.results}
         self._sources = {
             name: [f for o in graph.steps_for(name) if (f := graph.fingerprint(o.name)) in self.reductions]
