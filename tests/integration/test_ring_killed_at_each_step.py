@@ -1,0 +1,227 @@
+"""Kill -9 after any bytecode of ami.ring, then look whether every event is run exactly once.
+
+The child counts bytecodes and kills itself; the parent is the successor. A worker's store is a file: one
+short write is there as a whole or not at all, like a flush.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ami.ring import Block, RingObserver, RingReader
+from tests import ring_rig as rig
+
+EVENTS = 30  # in a ring of 32 slots
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    with rig.ring_name() as name:
+        yield name
+
+
+def _moments(work: Callable[[], None], reset: Callable[[], None], samples: int) -> list[int]:
+    """Return after how many bytecodes to kill: a spread that reaches over all of the work."""
+    high = 1
+    while True:
+        reset()
+        if not rig.killed_after(work, high):
+            break
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        reset()
+        if rig.killed_after(work, middle):
+            low = middle
+        else:
+            high = middle
+    chance = random.Random(20180912)
+    return sorted(chance.sample(range(low), min(samples, low)))
+
+
+class Store:
+    """Flushes that outlive their worker: events that were run, and the slots that they came from."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()
+
+    def flush(self, worker: int, blocks: list[Block]) -> list[tuple[int, int]]:
+        numbers = [n for block in blocks for n in rig.events(block)]
+        runs = [rig.run(block) for block in blocks]
+        record = json.dumps([worker, numbers, runs]).encode() + b"\n"
+        os.pwrite(self._file.fileno(), record, os.fstat(self._file.fileno()).st_size)
+        return runs
+
+    def _flushes(self) -> list[tuple[int, list[int], list[tuple[int, int]]]]:
+        text = os.pread(self._file.fileno(), 1 << 20, 0)
+        return [json.loads(line) for line in text.splitlines()]
+
+    def covered(self, worker: int) -> list[tuple[int, int]]:
+        mine = [runs for who, _, runs in self._flushes() if who == worker]
+        return mine[-1] if mine else []
+
+    def events(self) -> list[int]:
+        return sorted(n for _, numbers, _ in self._flushes() for n in numbers)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _source(name: str, until: int) -> None:
+    """Publish, drop and change entries until the input is at ``until``, from where it is."""
+    with rig.create(name, slots=32, entries=8) as writer:
+        while (position := writer.cursor.position) < until:
+            interval = position // 5
+            if writer.open is not None and writer.open.interval != interval:
+                writer.close_entry()
+            if writer.open is None:
+                rig.open_entry(writer, interval)
+            if position % 7 == 3:
+                writer.drop(1, position=position + 1)
+            else:
+                rig.publish(writer, 1 if position % 7 == 2 else min(2, 5 - position % 5))
+        if writer.open is not None:
+            writer.close_entry()
+
+
+def _run_all(name: str, worker: int, store: Store) -> None:
+    with RingReader(name, worker) as reader:
+        blocks = reader.recover(store.covered(worker))
+        while blocks or (block := reader.claim(4)):
+            if not blocks:
+                assert block is not None
+                blocks = [block]
+            reader.commit(store.flush(worker, blocks))
+            blocks = []
+
+
+@pytest.mark.parametrize("used", [0, 30])
+def test_a_source_killed_anywhere_is_continued_without_a_gap(name: str, used: int) -> None:
+    """The ring does not exist yet, or its slots held other events before."""
+
+    def victim() -> None:
+        _source(name, used + 12)
+
+    def reset() -> None:
+        rig.reclaim(name)
+        if used:
+            _source(name, used)
+            store = Store()
+            _run_all(name, 0, store)
+            store.close()
+
+    kills = 0
+    for moment in _moments(victim, reset, 120):
+        reset()
+        kills += rig.killed_after(victim, moment)
+        _source(name, used + EVENTS)
+        store = Store()
+        with RingObserver(name) as observer:
+            _run_all(name, 0, store)
+            cursor = observer.cursor
+            assert cursor.position == used + EVENTS
+            assert cursor.published + cursor.dropped == used + EVENTS
+            entries = [observer.entry(i) for i in range(observer.oldest_entry, cursor.entries_opened)]
+            assert all(e.closed and observer.complete(e.index) for e in entries)
+            assert observer.drained()
+        found = store.events()
+        assert found == [n for n in range(used, used + EVENTS) if n % 7 != 3]
+        store.close()
+    assert kills > 100
+
+
+def _fill(name: str) -> None:
+    """Leave a ring of 8 slots with 8 events in three entries across the ring's end."""
+    with rig.create(name) as writer, RingReader(name, 9) as first:
+        rig.open_entry(writer, 0)
+        rig.publish(writer, 6)
+        first.claim(6)
+        first.commit([(0, 6)])
+        writer.close_entry()
+        for interval, count in ((1, 3), (2, 4), (3, 1)):
+            rig.open_entry(writer, interval)
+            rig.publish(writer, count)
+            writer.close_entry()
+
+
+def _work(name: str, worker: int, store: Store) -> None:
+    """A worker's life: flush two blocks at a time, with word left of what runs."""
+    with RingReader(name, worker) as reader:
+        blocks = reader.recover(store.covered(worker))
+        while True:
+            while len(blocks) < 2 and (block := reader.claim(2)):
+                blocks.append(block)
+                reader.running(block.sequence, block.count, 1)
+            if not blocks:
+                return
+            reader.running(0, 0, 0)
+            reader.commit(store.flush(worker, blocks))
+            blocks = []
+
+
+def test_a_worker_killed_anywhere_loses_and_repeats_no_event(name: str) -> None:
+    stores = [Store()]
+
+    def victim() -> None:
+        _work(name, 0, stores[0])
+
+    def reset() -> None:
+        rig.reclaim(name)
+        stores[0].close()
+        stores[0] = Store()
+        _fill(name)
+
+    kills = 0
+    for moment in _moments(victim, reset, 150):
+        reset()
+        kills += rig.killed_after(victim, moment)
+        _run_all(name, 0, stores[0])
+        assert stores[0].events() == list(range(6, 14))
+        with RingObserver(name) as observer:
+            assert observer.drained()
+    assert kills > 140
+    stores[0].close()
+
+
+@pytest.mark.parametrize("first_back", [0, 1])
+def test_an_adopter_killed_anywhere_loses_and_repeats_no_event(name: str, first_back: int) -> None:
+    stores = [Store()]
+
+    def dies_with_a_flush_that_is_not_committed() -> None:
+        with RingReader(name, 0) as reader:
+            blocks = [b for b in (reader.claim(3), reader.claim(2), reader.claim(2)) if b]
+            stores[0].flush(0, blocks[:2])
+
+    def victim() -> None:
+        with RingReader(name, 1) as reader:
+            blocks = reader.recover(stores[0].covered(1))
+            blocks += reader.adopt(covered=stores[0].covered)
+            if blocks:
+                reader.commit(stores[0].flush(1, blocks))
+
+    def reset() -> None:
+        rig.reclaim(name)
+        stores[0].close()
+        stores[0] = Store()
+        _fill(name)
+        _, status = os.waitpid(rig.start(dies_with_a_flush_that_is_not_committed), 0)
+        assert status == 0
+
+    kills = 0
+    for moment in _moments(victim, reset, 80):
+        reset()
+        kills += rig.killed_after(victim, moment)
+        for worker in (first_back, 1 - first_back):
+            _run_all(name, worker, stores[0])
+        assert stores[0].events() == list(range(6, 14))
+        with RingObserver(name) as observer:
+            assert observer.drained()
+    assert kills > 70
+    stores[0].close()
