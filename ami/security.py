@@ -55,7 +55,9 @@ def _secret(config: SecurityConfig) -> bytes:
     except OSError as error:
         raise ConfigError(f"security.secret_file: cannot read {str(path)!r}: {error.strerror}") from error
     if len(secret) < 16:
-        raise ConfigError(f"security.secret_file: {str(path)!r} has {len(secret)} bytes, at least 16 are needed")
+        raise ConfigError(
+            f"security.secret_file: {str(path)!r} has {len(secret)} bytes, at least 16 are needed"
+        )
     return secret
 
 

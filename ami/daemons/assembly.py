@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ami.event import Transition
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.graph.partial import Partial
 from ami.graph.results import Computed
 from ami.graph.windows import Accumulator

@@ -12,7 +12,7 @@ import threading
 
 from ami.config import Config
 from ami.errors import GraphError, StoreError, StoreUnavailable
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.stores import Store, keys, open_global
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ami.config import ReducerConfig
 from ami.event import Transition
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.graph.library.base import Reduction
 from ami.graph.partial import Partial
 from ami.graph.reduction import reductions

@@ -15,7 +15,7 @@ import numpy as np
 
 from ami.daemons.pacing import Pace
 from ami.event import Transition
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.ring.layout import Entry
 from ami.ring.writer import RingWriter
 from ami.sources.base import Source, Span

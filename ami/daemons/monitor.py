@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ami.config import Config
 from ami.daemons import runtime
@@ -47,7 +47,9 @@ class MonitorStage:
     def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
         self._config = config
         self._stopping = stopping
-        self._global = open_global(config.global_store, keys.prefix(config.node.host, "monitor", number))
+        # A short patience: a server that is slow to answer is what this process is to find out.
+        impatient = replace(config.global_store, timeout_s=LOOK_S)
+        self._global = open_global(impatient, keys.prefix(config.node.host, "monitor", number))
         self._local = open_local(config.local_store, keys.prefix(config.node.host, "monitor", number))
         self._supervisor = Supervisor(config.monitor.supervisor_socket)
         self._ring: RingObserver | None = None
@@ -93,7 +95,7 @@ class MonitorStage:
     def _answers(self, store: Store) -> Sign:
         """A new sign each time that a server answers, the same one while it is silent."""
         try:
-            store.ping(timeout_s=LOOK_S)
+            store.get(keys.HEARTBEAT)
         except StoreError:
             return None
         return self._looks

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ami.errors import GraphError
 from ami.event import Schema, Slots
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.graph.partial import ErrorRecord, Partial, merge_errors
 from ami.graph.plan import WorkerPlan
 

@@ -5,6 +5,7 @@ A request is plain data from a client, and is not trusted: each field is checked
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +13,26 @@ from typing import Any
 from ami.config import SecurityConfig
 from ami.errors import GraphError
 from ami.event import Schema
-from ami.graph import Graph
+from ami.graph.graph import Graph
 from ami.security import verify
 
 MAX_TEXT_BYTES = 1 << 20
+NEVER_NS = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client wants. ``expected_version``: deny it if the graph has another version by now."""
+    """What a client wants.
+
+    ``expected_version``: deny it if the graph has another version by now. ``deadline_ns``: when the
+    client stops waiting (wall clock); what was not done by then is not done.
+    """
 
     id: str
     client: str
     action: str
     expected_version: int | None
+    deadline_ns: int
     fields: Mapping[str, Any]
 
     @classmethod
@@ -40,11 +47,15 @@ class Request:
         expected = plain.get("expected_version")
         if expected is not None and not isinstance(expected, int):
             raise GraphError(f"expected_version must be a number or nothing, got {expected!r}")
+        deadline = plain.get("deadline_ns", NEVER_NS)
+        if not isinstance(deadline, int):
+            raise GraphError(f"deadline_ns must be a number or nothing, got {deadline!r}")
         return cls(
             id=_text(plain, "id"),
             client=_text(plain, "client"),
             action=_text(plain, "action"),
             expected_version=expected,
+            deadline_ns=deadline,
             fields=plain,
         )
 
@@ -89,6 +100,8 @@ def apply(request: Request, graph: Graph, versions: Versions) -> Graph:
     Raises:
         GraphError: it cannot be done; says why.
     """
+    if time.time_ns() > request.deadline_ns:
+        raise GraphError("nobody waits for the answer any more, so this was not done; ask again")
     if request.expected_version is not None and request.expected_version != graph.version:
         raise GraphError(
             f"you edited version {request.expected_version}, but the graph is at version {graph.version} "
