@@ -82,7 +82,7 @@ class LocalReducerStage:
         # What is complete first, what is in the store after: so all flushes of a complete entry are seen.
         ready = self._queue.look(ring, time.time_ns())
         if ready:
-            self._gather()
+            self._gather(ring)
             self._unsent = [self._queue.batch(ring, entry) for entry in ready]
             self._send_all(ring)
             return True
@@ -96,6 +96,9 @@ class LocalReducerStage:
 
     def _recover(self) -> None:
         """Go on where the mark in the global store says."""
+        # Those of earlier rings too: what they stored last may still be here.
+        for number in self._local.set(keys.WORKERS):
+            self._journal(keys.prefix(self._config.node.host, "worker", int(number)))
         self._global.set(keys.NODES).add(self._config.node.host)
         mark = self._global.get(keys.mark(self._config.node.host))
         self._queue.resume(mark, self._inbox.last())
@@ -111,8 +114,7 @@ class LocalReducerStage:
                 self._waiting_for = str(error)
             return None
         try:
-            self._find_workers()
-            self._gather()
+            self._gather(ring)
         except BaseException:
             ring.close()
             raise
@@ -125,24 +127,21 @@ class LocalReducerStage:
     # the local store
 
     def _look_around(self) -> None:
-        """Once a second: new workers, and whether the global reducer keeps up."""
+        """Once a second, see whether the global reducer keeps up."""
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_S
-            self._find_workers()
             self._room = self._inbox.pending() < BATCHES_AHEAD
-
-    def _find_workers(self) -> None:
-        for number in self._local.set(keys.WORKERS):
-            self._journal(keys.prefix(self._config.node.host, "worker", int(number)))
 
     def _journal(self, prefix: str) -> Journal:
         if prefix not in self._journals:
             self._journals[prefix] = self._local.view(prefix).journal(keys.FLUSHES)
         return self._journals[prefix]
 
-    def _gather(self) -> None:
+    def _gather(self, ring: RingObserver) -> None:
         """Take in every flush that is in the local store now."""
+        for number in ring.worker_numbers():
+            self._journal(keys.prefix(self._config.node.host, "worker", number))
         while self._journals:
             found = read_journals(self._journals, self._after, timeout_s=0)
             if not found:

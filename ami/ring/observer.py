@@ -165,6 +165,11 @@ class RingObserver:
     def _changed(self) -> bool:
         return self._now() != self._seen or self._segment.retired
 
+    def worker_numbers(self) -> list[int]:
+        """Return the numbers of the workers that were ever attached: all who can have committed."""
+        numbers: list[int] = np.flatnonzero(self._state.workers["pid"]).tolist()
+        return numbers
+
     def workers(self) -> dict[int, WorkerPlace]:
         """Return every worker that was ever attached, by number."""
         state = self._state
