@@ -1,0 +1,61 @@
+"""`ami get NAME`: one result, its value and its envelope."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from ami.cli.options import Session, with_session
+from ami.cli.picture import lines
+from ami.cli.results import flags
+from ami.cli.screen import clean, duration, number
+from ami.result import Result
+
+
+@click.command()
+@click.argument("name")
+@click.option("--wait", "wait_s", type=click.FloatRange(0, 86400), default=0.0, metavar="S",
+              help="Wait so long for the first value, seconds.")  # fmt: skip
+@with_session
+def get(session: Session, name: str, wait_s: float) -> None:
+    """Show result NAME: its value, and how much of the events is in it."""
+    with session.connect() as client:
+        result = client.get(name, wait_s=wait_s)
+    session.answer(result.to_plain(), lambda: card(result))
+
+
+def card(result: Result) -> str:
+    """Return a result as text: the value, then the envelope."""
+    value = [f"error: {clean(result.error)}"] if result.error else lines(result.value)
+    return "\n".join([clean(result.name), *(f"  {line}" for line in value), "", *envelope(result)])
+
+
+def envelope(result: Result) -> list[str]:
+    """Return what is in a result, in four lines."""
+    events = result.events
+    complete = flags(result) or "complete"
+    counts = f"{number(events.used)} used of {number(events.expected)} expected"
+    nodes = ", ".join(result.nodes) or "none"
+    workers = f"{len(result.workers)} workers" if len(result.workers) != 1 else "1 worker"
+    graph = f"graph version {result.graph_version}, {clean(result.graph_hash)}"
+    interval = f"interval {result.interval} of {duration(result.interval_ns / 1e9)}"
+    return [
+        f"events   {counts}; {clean(complete)}",
+        f"window   {clean(result.window)} (run {result.run}, {interval}), {_span(result.time_ns)}",
+        f"from     {clean(nodes)}; {workers}; {graph}",
+        f"age      {duration(result.age_s())}",
+    ]
+
+
+def _span(time_ns: tuple[int, int]) -> str:
+    """Return the event times of a window."""
+    first, last = (_clock(t) for t in time_ns)
+    return f"events from {first} to {last}"
+
+
+def _clock(time_ns: int) -> str:
+    try:
+        return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    except (OverflowError, ValueError, OSError):
+        return f"{time_ns} ns"

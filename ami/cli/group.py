@@ -1,0 +1,91 @@
+"""Find the command that was asked for, and turn what ami refuses into one line and an exit code.
+
+Exit codes: 0 done; 1 ami refused, in one line on stderr; 2 wrong settings or usage. A traceback is a bug.
+
+A command's module is imported when the command is called, because the rooms behind some take longer
+to import than `ami --help` takes to be read; so the table below has the line of help for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+
+import click
+
+from ami.errors import AmiError, ConfigError
+
+EXIT_OK = 0
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+
+# name -> (module, line of help), in the order in which people need them
+COMMANDS: dict[str, tuple[str, str]] = {
+    "node": ("ami.cli.node", "Run a whole node in the foreground: servers, source, workers, reducers."),
+    "status": ("ami.cli.status", "Say of every process whether it lives, how fast it is and what was lost."),
+    "results": ("ami.cli.results", "List the results that are published."),
+    "get": ("ami.cli.get", "Show one result: its value, and how much of the events is in it."),
+    "watch": ("ami.cli.watch", "Follow results live, in the terminal or into a pipe."),
+    "graph": ("ami.cli.graph", "Show the graph and edit it while events flow."),
+    "run": ("ami.cli.run", "Run a graph over a source offline, in this process."),
+    "verify": ("ami.cli.verify", "Run a recording through a private node and offline; compare every result."),
+    "sources": ("ami.cli.sources", "Say which sources there are, or what one of them gives."),
+    "keys": ("ami.cli.keys", "List the keys of both stores: type, size, time to live, owner."),
+    "key": ("ami.cli.key", "Show what is behind one key."),
+}
+
+
+class AmiGroup(click.Group):
+    """Imports commands late, and turns an error that ami raised on purpose into an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            click.echo(f"ami: {error}", err=True)
+            ctx.exit(EXIT_USAGE)
+        except AmiError as error:
+            click.echo(f"ami: {error}", err=True)
+            ctx.exit(EXIT_REFUSED)
+        except BrokenPipeError:
+            # `ami results | head -1`: the reader has what it wanted. Python would complain once
+            # more when it flushes at exit, so what is left goes nowhere.
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(EXIT_OK)
+
+
+@click.group(cls=AmiGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ami", prog_name="ami")
+def ami() -> None:
+    """Online analysis of every event of an experiment, live and exactly counted.
+
+    Each command has --help, --json, --timeout and --config. Exit codes: 0 done, 1 refused (the
+    reason is on stderr), 2 wrong settings or usage.
+    """
+
+
+def main() -> int:
+    """Run one command of `ami` with the arguments of this process. Returns its exit code."""
+    try:
+        ami(prog_name="ami")
+    except SystemExit as end:  # which is how click ends, always
+        return end.code if isinstance(end.code, int) else EXIT_OK
+    return EXIT_OK

@@ -1,0 +1,192 @@
+"""`ami node`: a whole node in the foreground, and what to type next. `make run` calls it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from ami.cli.options import Session, with_session
+from ami.cli.results import listing
+from ami.cli.screen import clean
+from ami.client import Client, connect
+from ami.client.first_graph import first_look, ready_graph
+from ami.config import Config
+from ami.errors import AmiError, GraphError
+from ami.event import Schema
+from ami.node import run_foreground
+from ami.sources import open_source
+from ami.supervisor import NO_ANSWER, Supervisor
+
+SOURCE_WAIT_S = 15.0
+SOURCE_STOP_S = 30.0  # it lets the workers finish what is in the ring
+FIRST_RESULTS_WAIT_S = 15.0
+LOOK_S = 0.2
+
+
+@click.command()
+@click.option("--source", metavar="URI", help="Where events come from. [default: source.uri of the settings]")
+@click.option(
+    "--graph",
+    "graph_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Graph to run. [default: the one that ran last, else one that was made for the source]",
+)
+@with_session
+@click.pass_context
+def node(context: click.Context, session: Session, source: str | None, graph_file: Path | None) -> None:
+    """Run a whole node in the foreground: servers, source, workers, reducers. Ctrl-C stops it."""
+    if graph_file is not None:
+        check_text(graph_file)  # before anything is started
+    began_ns = time.time_ns()
+
+    def on_ready(config: Config, graph: Path | None) -> None:
+        with connect(config, timeout_s=session.patience_s) as client:
+            schema = wait_for_source(client, began_ns)
+            before = client.graph_version()[0]
+            what = put_graph(client, graph, schema)
+            if before and client.graph_version()[0] != before and has_end(config.source.uri):
+                # It began with the graph that ran last. (Without any it has waited for its first.)
+                restart_source(config)
+            click.echo(introduction(client, what, session.config_file))
+            click.echo(first_results(client))
+
+    context.exit(run_foreground(session.config_file, source, graph_file, on_ready))
+
+
+def check_text(path: Path) -> None:
+    """Refuse a graph's file that cannot be read as a graph.
+
+    Raises:
+        GraphError: says why.
+    """
+    from ami.graph.graph import Graph
+
+    try:
+        Graph.from_text(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise GraphError(f"{path}: cannot be read: {error}") from error
+    except GraphError as error:
+        raise GraphError(f"{path}: {error}") from error
+
+
+def wait_for_source(client: Client, began_ns: int) -> Schema:
+    """Return the schema of the source that was started with this node.
+
+    Control may still hold the schema of the last one; it counts once the new source's heartbeat says
+    that it is past its start.
+
+    Raises:
+        AmiError: the source cannot open its input, or says nothing.
+    """
+    end = time.monotonic() + SOURCE_WAIT_S
+    said = "nothing yet"
+    while time.monotonic() < end:
+        for process in client.status().processes:
+            fresh = process.up_s is not None and process.up_s * 1e9 < time.time_ns() - began_ns + 1e9
+            if process.type != "source" or not fresh:
+                continue
+            said = process.state
+            if said.startswith("failed"):
+                raise AmiError(f"the source {said}")
+            schema = client.schema()
+            if schema is not None and (said in ("running", "finished") or said.endswith("a graph")):
+                return schema
+        time.sleep(LOOK_S)
+    raise AmiError(f"the source did not begin within {SOURCE_WAIT_S:g} s; it says: {clean(said)}")
+
+
+def put_graph(client: Client, path: Path | None, schema: Schema) -> str:
+    """See that a graph runs that suits the source; return in words which one.
+
+    Raises:
+        GraphError: the graph of ``path`` was refused.
+    """
+    if path is not None:
+        client.set(path.read_text(encoding="utf-8"))
+        return str(path)
+    missing: list[str] = []
+    if client.graph_version()[0]:
+        running = client.graph()
+        missing = sorted(name for name in running.fields if name not in schema)
+        if running.results and not missing:
+            return "the one that ran last"
+    uri = client.config.source.uri
+    ready = ready_graph(uri)
+    client.set(first_look(schema) if ready is None else ready.read_text(encoding="utf-8"))
+    what = f"a first look at every field of {uri}" if ready is None else str(ready)
+    if missing:
+        what += f"; the last one asked for {missing[0]}, which this source has not (`ami graph undo`)"
+    return what
+
+
+def has_end(uri: str) -> bool:
+    """Return whether the source is a recording, of which no event should go by before its graph runs.
+
+    Raises:
+        SourceError
+    """
+    source = open_source(uri)
+    try:
+        return source.length is not None
+    finally:
+        source.close()
+
+
+def restart_source(config: Config) -> None:
+    """Let the source begin anew, from its first event on.
+
+    Raises:
+        AmiError: supervisord does not do it.
+    """
+    supervisor = Supervisor(config.monitor.supervisor_socket, timeout_s=SOURCE_STOP_S)
+    try:
+        supervisor.stopProcess("source")
+        supervisor.startProcess("source")
+    except NO_ANSWER as error:
+        raise AmiError(f"supervisord could not start the source again: {error}") from error
+
+
+def introduction(client: Client, what: str, config_file: Path | None) -> str:
+    """Return what runs and what to type next."""
+    config = client.config
+    version = client.graph_version()[0]
+    names = sorted(client.graph().results)
+    example = "difference" if "difference" in names else names[0] if names else "NAME"
+    ami = "bin/ami" if config_file is None else f"AMI_CONFIG={config_file} bin/ami"
+    return "\n".join(
+        [
+            "",
+            f"source  {clean(config.source.uri)}",
+            f"graph   version {version}, {len(names)} results: {clean(what)}",
+            f"store   {config.global_store.host}:{config.global_store.port}",
+            "",
+            "In another terminal:",
+            f"  {ami} watch                    all results, live",
+            f"  {ami} get {example:<20} one result, with how much of the events is in it",
+            f"  {ami} graph add 'n = count({_some_field(client)})'   another result, while events flow",
+            f"  {ami} status                   what runs, how fast, and what was lost",
+            "Ctrl-C here stops everything.",
+            "",
+        ]
+    )
+
+
+def _some_field(client: Client) -> str:
+    schema = client.schema()
+    names = [field.name for field in schema.fields if not field.shape] if schema else []
+    return names[0] if names else "FIELD"
+
+
+def first_results(client: Client) -> str:
+    """Return the first results as a table, as soon as there are some of the graph that runs now."""
+    end = time.monotonic() + FIRST_RESULTS_WAIT_S
+    version = client.graph_version()[0]
+    updates = client.updates()
+    while time.monotonic() < end:
+        updates.take(LOOK_S)
+        found = {name: r for name, r in client.results().items() if r.graph_version >= version}
+        if any(result.value is not None for result in found.values()):
+            return listing(found)
+    return "no results yet; `bin/ami status` says what runs"

@@ -1,0 +1,111 @@
+"""Give every command the same three options, and one way to answer: as text or as JSON."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ami.config import Config, load
+
+if TYPE_CHECKING:
+    from ami.client import Client
+
+DEFAULT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the options of a command say."""
+
+    config_file: Path | None
+    timeout_s: float | None  # None: not asked for; a command that waits for people then waits for ever
+    as_json: bool
+
+    @property
+    def patience_s(self) -> float:
+        """How long one call over the network may take, seconds."""
+        return DEFAULT_TIMEOUT_S if self.timeout_s is None else self.timeout_s
+
+    def config(self) -> Config:
+        """Return the settings.
+
+        Raises:
+            ConfigError: they are wrong, or --config names no file.
+        """
+        return load(self.config_file)
+
+    def connect(self) -> Client:
+        """Return a client of the cluster; close it after use.
+
+        Raises:
+            ConfigError, StoreUnavailable
+        """
+        from ami.client import connect
+
+        return connect(self.config(), timeout_s=self.patience_s)
+
+    def answer(self, content: Any, text: Callable[[], str]) -> None:
+        """Print ``content`` as one line of JSON when that was asked for, else ``text()``."""
+        click.echo(to_json(content) if self.as_json else text())
+
+
+def to_json(content: Any) -> str:
+    """Return ``content`` on one line: NaN and infinities as null, bytes by their number and beginning."""
+    from ami.result import plain
+
+    return json.dumps(_sayable(plain(content)), allow_nan=False)
+
+
+def _sayable(content: Any) -> Any:
+    """Return ``content`` with bytes and complex numbers, which JSON does not know, put in words."""
+    if isinstance(content, dict):
+        return {name: _sayable(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_sayable(value) for value in content]
+    if isinstance(content, bytes | bytearray | memoryview):
+        raw = bytes(content)
+        return {"bytes": len(raw), "first": raw[:64].hex()}
+    if content is None or isinstance(content, bool | int | float | str):
+        return content
+    return str(content)
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    # click's own FloatRange lets NaN pass, which would then wait for ever.
+    if value is not None and not (math.isfinite(value) and 0 < value <= 86400):
+        raise click.BadParameter("must be more than 0 and at most 86400 seconds")
+    return value
+
+
+def with_session(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --config, --timeout and --json; it gets them as its first argument, a Session."""
+
+    @click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File of settings. [default: the one that AMI_CONFIG names, else conf/ami.toml]",
+    )
+    @click.option(
+        "--timeout",
+        "timeout_s",
+        type=float,
+        callback=_seconds,
+        metavar="S",
+        help="How long to wait for an answer or an update, seconds.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
+    @functools.wraps(function)
+    def command(
+        *arguments: Any, config_file: Path | None, timeout_s: float | None, as_json: bool, **named: Any
+    ) -> None:
+        function(Session(config_file, timeout_s, as_json), *arguments, **named)
+
+    return command

@@ -1,0 +1,93 @@
+"""`ami run GRAPH.yaml SOURCE-URI`: a graph over a source, offline, in this process."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import click
+
+from ami.cli.graph import read_texts
+from ami.cli.options import Session, with_session
+from ami.cli.results import one_line_of
+from ami.cli.screen import number, rate, table
+from ami.errors import GraphError
+from ami.graph.graph import Graph
+from ami.offline import OfflineResults
+from ami.offline import run as run_offline
+from ami.sources import open_source
+
+BAR_COLUMNS = 30
+REDRAW_S = 0.2
+
+
+@click.command()
+@click.argument("graph", metavar="GRAPH.yaml")
+@click.argument("source", metavar="SOURCE-URI")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N events.")
+@with_session
+def run(session: Session, graph: str, source: str, limit: int | None) -> None:
+    """Run a graph over a source offline, in this process, as fast as possible.
+
+    GRAPH.yaml is a file, or - for standard input. The results are those of the end of the source.
+    """
+    wanted = read_graph(graph)
+    bar = Bar(shown=sys.stderr.isatty())
+    opened = open_source(source)
+    try:
+        found = run_offline(wanted, opened, limit=limit, progress=bar.show)
+    finally:
+        opened.close()
+        bar.clear()
+    plain = {name: result.to_plain() for name, result in found.results.items()}
+    session.answer(plain, lambda: report(found))
+
+
+def read_graph(path: str) -> Graph:
+    """Return the graph of a file, or of standard input when ``path`` is ``-``.
+
+    Raises:
+        GraphError: with the file's name, and why.
+    """
+    (text,) = read_texts((path,))
+    try:
+        return Graph.from_text(text)
+    except GraphError as error:
+        raise GraphError(f"{path}: {error}") from error
+
+
+def report(found: OfflineResults) -> str:
+    """Return the results of a run as text."""
+    rows = [
+        [name, result.window, number(result.events.used), number(result.events.expected), one_line_of(result)]
+        for name, result in found.results.items()
+    ]
+    speed = rate(found.events / found.duration_s) if found.duration_s else ""
+    text = table(["result", "window", "used", "of", "value"], rows, right="llrrl")
+    counts = f"{number(found.events)} events, {number(found.intervals)} intervals, {number(found.runs)} runs"
+    return f"{text}\n\n{counts} in {found.duration_s:.2f} s, {speed}"
+
+
+class Bar:
+    """A progress bar on stderr, for a person; nothing when ``shown`` is False."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._drawn_at = 0.0
+
+    def show(self, done: int, total: int | None) -> None:
+        """Say that ``done`` of ``total`` events are done, a few times a second."""
+        now = time.monotonic()
+        if not self._shown or now - self._drawn_at < REDRAW_S:
+            return
+        self._drawn_at = now
+        share = done / total if total else 0.0
+        filled = round(share * BAR_COLUMNS)
+        whole = f" of {number(total)}" if total else ""
+        bar = "━" * filled + "╌" * (BAR_COLUMNS - filled)
+        click.echo(f"\r{bar} {100 * share:3.0f} %  {number(done)}{whole} events\x1b[K", nl=False, err=True)
+
+    def clear(self) -> None:
+        """Leave no trace."""
+        if self._shown:
+            click.echo("\r\x1b[K", nl=False, err=True)

@@ -1,0 +1,171 @@
+"""Draw tables, sparklines and small plots with characters, and numbers as people read them.
+
+What comes out of a store may hold anything, terminal commands included; so every text from there
+goes through :func:`clean` before it is printed.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BARS = " ▁▂▃▄▅▆▇█"
+GAP = "·"  # where a value is missing
+PLOT_ROWS = 8
+
+Floats = NDArray[np.float64]
+
+
+def clean(text: object, limit: int = 400) -> str:
+    """Return ``text`` on one line without control characters, cut at ``limit`` characters."""
+    raw = str(text)
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in raw[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def terminal_width() -> int:
+    """Return the number of characters in a line of the terminal, 100 where there is none."""
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def cut(line: str, width: int) -> str:
+    """Return ``line`` in at most ``width`` characters."""
+    return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, right: str = "") -> str:
+    """Return ``rows`` in columns under ``headings``.
+
+    ``right`` has one letter per column: ``r`` where the column is flush right, as numbers are.
+    """
+    cells = [[clean(cell) for cell in row] for row in rows]
+    widths = [max([len(h), *(len(row[i]) for row in cells)]) for i, h in enumerate(headings)]
+    flush = right.ljust(len(headings))
+    lines = []
+    for row in [list(headings), *cells]:
+        parts = [
+            c.rjust(w) if side == "r" else c.ljust(w) for c, w, side in zip(row, widths, flush, strict=True)
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines)
+
+
+def number(value: float, digits: int = 6) -> str:
+    """Return a number with ``digits`` digits; counts with separators of thousands."""
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value)).lower()
+    if isinstance(value, int | np.integer):
+        return f"{int(value):,}" if abs(int(value)) < 10**18 else f"{float(value):.{digits}g}"
+    value = float(value)
+    if value.is_integer() and abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
+
+
+def rate(value: object) -> str:
+    """Return events per second: ``950 /s``, ``3.1 k/s``, ``12 M/s``; nothing for what is no number."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return ""
+    for factor, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {letter}/s"
+    return f"{value:.3g} /s"
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time in its natural unit."""
+    if not math.isfinite(seconds):
+        return "?"
+    size = abs(seconds)
+    if size < 1:
+        return f"{seconds * 1e3:.0f} ms"
+    if size < 120:
+        return f"{seconds:.1f} s"
+    if size < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if size < 172_800 else f"{seconds / 86400:.0f} d"
+
+
+def size(count: float | None) -> str:
+    """Return a number of bytes."""
+    if count is None:
+        return ""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+def sparkline(values: Any, width: int = 40) -> str:
+    """Return one character per value (or per mean of neighbours when there are more than ``width``).
+
+    The lowest value has the lowest bar, the highest the highest; a missing or infinite one a dot.
+    """
+    points = _binned(values, width)
+    finite = points[np.isfinite(points)]
+    if not finite.size:
+        return GAP * len(points)
+    low, high = float(finite.min()), float(finite.max())
+    heights = np.full(len(points), 4.0) if low == high else 1 + _share(points, low, high) * 7
+    return "".join(BARS[round(h)] if math.isfinite(h) else GAP for h in heights)
+
+
+def plot(values: Any, *, left: float | None = None, right: float | None = None, width: int = 64) -> list[str]:
+    """Return the lines of a bar plot of ``values``, with its range at the left and below it."""
+    points = _binned(values, width)
+    finite = points[np.isfinite(points)]
+    if not finite.size:
+        return ["(no finite values)"]
+    # From zero where that is possible, so that the heights of bars can be compared.
+    low, high = min(float(finite.min()), 0.0), float(finite.max())
+    if finite.min() > 0 and finite.min() > 0.5 * high:
+        low = float(finite.min()) - 0.1 * (high - float(finite.min()))
+    if high <= low:
+        high = low + 1.0
+    eighths = _share(points, low, high) * PLOT_ROWS * 8
+    labels = {PLOT_ROWS - 1: number(high, 4), 0: number(low, 4)}
+    margin = max(len(label) for label in labels.values())
+    lines = []
+    for row in reversed(range(PLOT_ROWS)):
+        bars = "".join(_bar(e - row * 8) if math.isfinite(e) else _missing(row) for e in eighths)
+        lines.append(f"{labels.get(row, ''):>{margin}} ▕{bars.rstrip()}")
+    if left is not None and right is not None:
+        first, last = number(left, 4), number(right, 4)
+        lines.append(f"{'':>{margin}}  {first}{last:>{max(len(points) - len(first), len(last) + 1)}}")
+    return lines
+
+
+def _bar(eighths: float) -> str:
+    return BARS[min(max(round(eighths), 0), 8)]
+
+
+def _missing(row: int) -> str:
+    return GAP if row == 0 else " "
+
+
+def _share(points: Floats, low: float, high: float) -> Floats:
+    """Return where each point lies between ``low`` (0) and ``high`` (1), without overflow."""
+    scale = max(abs(low), abs(high), 1e-300)
+    scaled = points / scale
+    return np.asarray((scaled - low / scale) / max(high / scale - low / scale, 1e-300), np.float64)
+
+
+def _binned(values: Any, width: int) -> Floats:
+    """Return at most ``width`` values: means of neighbours, without the missing ones."""
+    points = np.array(values, np.float64).ravel()
+    points[~np.isfinite(points)] = np.nan
+    if len(points) <= width:
+        return points
+    edges = np.linspace(0, len(points), width + 1).astype(np.intp)
+    there = np.isfinite(points)
+    counts = np.add.reduceat(there.astype(np.float64), edges[:-1])
+    sums = np.add.reduceat(np.where(there, points / np.maximum(1, len(points)), 0.0), edges[:-1])
+    means = np.divide(sums, counts, out=np.full(width, np.nan), where=counts > 0)
+    return np.asarray(means * max(1, len(points)), np.float64)

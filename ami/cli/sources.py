@@ -1,0 +1,76 @@
+"""`ami sources [URI]`: which sources there are, and what one of them gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ami.cli.options import Session, with_session
+from ami.cli.screen import duration, number, size, table
+from ami.sources import PROTOCOLS, Source, open_source
+
+# One URI of each kind, with what it is; docs/sources.md has all options.
+EXAMPLES = (
+    ("sim://pump-probe?rate=1000", "a simulated pump-probe experiment with known truth"),
+    ("sim://scalars?rate=max", "a few simulated numbers per event, as fast as possible"),
+    ("sim://detectors.json", "simulated detectors, as a JSON file describes them"),
+    ("static://?rate=100", "events that are all alike, for tests"),
+    ("hdf5:///data/run7.h5?speed=1", "a recording, at its own pace, faster, or rate=max"),
+)
+
+
+@click.command()
+@click.argument("uri", required=False)
+@with_session
+def sources(session: Session, uri: str | None) -> None:
+    """List the kinds of sources with an example each; with URI, what that source gives."""
+    if uri is None:
+        content = [{"uri": example, "what": what} for example, what in EXAMPLES]
+        session.answer(content, lambda: table(["source", "what"], EXAMPLES))
+        return
+    source = open_source(uri)
+    try:
+        facts = describe(source)
+    finally:
+        source.close()
+    session.answer(facts, lambda: report(facts))
+
+
+def protocols() -> frozenset[str]:
+    """Return the protocols that sources can have."""
+    return frozenset(PROTOCOLS)
+
+
+def describe(source: Source) -> dict[str, Any]:
+    """Return what there is to know of a source without reading events."""
+    return {
+        "events": source.length,
+        "event_bytes": source.schema.event_bytes,
+        "paced": source.paced,
+        "interval_s": source.interval_s,
+        "policy": source.policy,
+        "identity": source.identity,
+        "fields": [
+            {
+                "name": field.name,
+                "dtype": str(field.dtype),
+                "shape": list(field.shape),
+                "unit": field.unit,
+                "variable": field.variable,
+            }
+            for field in source.schema.fields
+        ],
+    }
+
+
+def report(facts: dict[str, Any]) -> str:
+    """Return the facts of a source as text."""
+    rows = [
+        [f["name"], f["dtype"], "×".join(map(str, f["shape"])) or "-", f["unit"]] for f in facts["fields"]
+    ]
+    count = "without end" if facts["events"] is None else f"{number(facts['events'])} events"
+    pace = "at its own pace" if facts["paced"] else "as fast as possible"
+    interval = "" if facts["interval_s"] is None else f", intervals of {duration(facts['interval_s'])}"
+    text = table(["field", "dtype", "shape", "unit"], rows)
+    return f"{text}\n\n{count}, {size(facts['event_bytes'])} each, {pace}{interval}"

@@ -1,0 +1,62 @@
+"""`ami verify GRAPH.yaml FILE`: does a node give what one process gives?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ami.cli.group import EXIT_REFUSED
+from ami.cli.options import Session, with_session
+from ami.cli.run import read_graph
+from ami.cli.screen import number, table
+from ami.verify import Comparison
+from ami.verify import verify as verify_graph
+
+TIMEOUT_S = 600.0
+
+
+@click.command()
+@click.argument("graph", metavar="GRAPH.yaml")
+@click.argument("recording", metavar="FILE|SOURCE-URI")
+@click.option("--workers", type=click.IntRange(1, 250), default=2, show_default=True)
+@with_session
+@click.pass_context
+def verify(context: click.Context, session: Session, graph: str, recording: str, workers: int) -> None:
+    """Run a recording through a private node and in one process; compare every result.
+
+    Integers and counts must be equal, floats up to the order of merging (1e-12). Exit code 1 when
+    they are not. The node has a folder, a ring and a port of its own, and is gone afterwards.
+    """
+    uri = recording if "://" in recording else f"hdf5://{Path(recording).absolute()}?rate=max"
+    found = verify_graph(
+        read_graph(graph),
+        uri,
+        workers=workers,
+        timeout_s=TIMEOUT_S if session.timeout_s is None else session.timeout_s,
+        say=lambda text: click.echo(text, err=True),
+    )
+    session.answer([one.to_plain() for one in found], lambda: report(found))
+    if any(one.difference for one in found):
+        context.exit(EXIT_REFUSED)
+
+
+def report(found: list[Comparison]) -> str:
+    """Return the comparison as text."""
+    rows = [
+        [
+            one.name,
+            "DIFFERS" if one.difference else "equal" if one.deviation == 0 else "equal to merge order",
+            "-" if one.node is None else number(one.node.events.used),
+            "-" if one.offline is None else number(one.offline.events.used),
+            f"{one.deviation:.1e}" if one.deviation else "0",
+            one.difference,
+        ]
+        for one in found
+    ]
+    different = sum(bool(one.difference) for one in found)
+    verdict = (
+        f"{different} of {len(found)} results differ" if different else f"all {len(found)} results agree"
+    )
+    headings = ["result", "", "used, node", "used, alone", "deviation", ""]
+    return f"{table(headings, rows, right='llrrrl')}\n\n{verdict}"

@@ -1,0 +1,156 @@
+"""`ami watch NAME…`: results as they come, redrawn in a terminal, line by line in a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Collection
+from datetime import datetime
+
+import click
+
+from ami.cli.get import card
+from ami.cli.options import Session, to_json, with_session
+from ami.cli.results import flags, one_line_of
+from ami.cli.screen import clean, cut, duration, number
+from ami.client import Client
+from ami.client.updates import Updates
+from ami.errors import AmiError, StoreUnavailable
+from ami.result import Result
+
+REDRAW_S = 0.25
+WAIT_S = 3600.0  # without --timeout: how long one wait is, not how many there are
+RETRY_S = 1.0
+STALE_S = 2.0  # results come once per interval; older than this and than five intervals is stale
+STALE_INTERVALS = 5
+
+REVERSE, NORMAL = "\x1b[7m", "\x1b[0m"
+END_OF_LINE, BELOW = "\x1b[K", "\x1b[J"
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--count", type=click.IntRange(1), help="Stop after so many updates.")
+@with_session
+def watch(session: Session, names: tuple[str, ...], count: int | None) -> None:
+    """Follow results NAME... (all, without a name) until Ctrl-C.
+
+    In a terminal the view is redrawn four times a second. In a pipe each update is a line, with
+    --json an object. With --timeout it gives up, with exit code 1, when nothing new came for so long.
+    """
+    wanted = names or None
+    with session.connect() as client:
+        try:
+            for missing in sorted(set(names) - client.catalogue().keys()):
+                click.echo(f"ami: there is no result {missing!r} yet; waiting for it", err=True)
+            if sys.stdout.isatty() and not session.as_json:
+                _View(client, wanted, session.timeout_s).follow(count)
+            else:
+                _print_updates(client.updates(wanted), session, count)
+        except KeyboardInterrupt:
+            # How a person ends it.
+            return
+
+
+def stale(result: Result) -> bool:
+    """Return whether a result is older than it should be while events flow."""
+    return result.age_s() > max(STALE_S, STALE_INTERVALS * result.interval_ns / 1e9)
+
+
+def _print_updates(updates: Updates, session: Session, count: int | None) -> None:
+    printed = 0
+    while count is None or printed < count:
+        found = updates.take(WAIT_S if session.timeout_s is None else session.timeout_s)
+        if not found and session.timeout_s is not None:
+            raise _silence(session.timeout_s)
+        for result in list(found.values())[: None if count is None else count - printed]:
+            click.echo(to_json(result.to_plain()) if session.as_json else _line(result))
+            printed += 1
+
+
+def _silence(timeout_s: float) -> AmiError:
+    return AmiError(f"nothing new within {timeout_s:g} s; `ami status` says what runs")
+
+
+def _line(result: Result) -> str:
+    now = datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
+    return f"{now}  {clean(result.name)}  {one_line_of(result)}  {_envelope(result)}"
+
+
+def _envelope(result: Result) -> str:
+    words = f"{number(result.events.used)} of {number(result.events.expected)} events"
+    words += f", age {duration(result.age_s())}"
+    if stale(result):
+        words += ", STALE"
+    return f"{words}, {clean(flags(result))}" if flags(result) else words
+
+
+class _View:
+    """The part of the terminal that is redrawn."""
+
+    def __init__(self, client: Client, names: Collection[str] | None, timeout_s: float | None) -> None:
+        self._client = client
+        self._names = names
+        self._timeout_s = timeout_s
+        self._updates: Updates | None = None
+        self._results: dict[str, Result] = {}
+        self._trouble = ""
+        self._drawn = 0  # lines
+
+    def follow(self, count: int | None) -> None:
+        """Redraw until ``count`` updates came.
+
+        Raises:
+            AmiError: nothing came within the time-out.
+        """
+        seen, heard_at = 0, time.monotonic()
+        while count is None or seen < count:
+            begin = time.monotonic()
+            found = self._take()
+            self._results |= found
+            self._draw()
+            seen += len(found)
+            heard_at = time.monotonic() if found else heard_at
+            if self._timeout_s is not None and time.monotonic() - heard_at > self._timeout_s:
+                raise _silence(self._timeout_s)
+            time.sleep(max(0.0, begin + REDRAW_S - time.monotonic()))
+
+    def _take(self) -> dict[str, Result]:
+        # A store that is being restarted is no reason to end somebody's view of the experiment:
+        # what is on the screen stays, grows old and says so.
+        try:
+            if self._updates is None:
+                self._updates = self._client.updates(self._names)
+            found = self._updates.take(REDRAW_S)
+        except StoreUnavailable as error:
+            self._trouble = clean(error, 200)
+            time.sleep(RETRY_S)
+            return {}
+        self._trouble = ""
+        return found
+
+    def _draw(self) -> None:
+        columns, rows = shutil.get_terminal_size((100, 24))
+        frame = self._frame(columns, rows - 1)
+        up = f"\x1b[{self._drawn}F" if self._drawn else ""
+        # In one piece, so that nobody sees half a frame.
+        body = "".join(f"{line}{NORMAL}{END_OF_LINE}\n" for line in frame)
+        click.echo(f"{up}{body}{BELOW}", nl=False)
+        self._drawn = len(frame)
+
+    def _frame(self, columns: int, rows: int) -> list[str]:
+        now = datetime.now().astimezone().strftime("%H:%M:%S")
+        head = f"{now}  {len(self._results)} results   Ctrl-C ends"
+        lines = [cut(f"{head}   ! {self._trouble}" if self._trouble else head, columns), ""]
+        shown = list(self._results.values())
+        if not shown:
+            return [*lines, "nothing yet"]
+        if len(shown) == 1 and rows > len(lines) + len(card(shown[0]).splitlines()):
+            mark = f"{REVERSE} STALE {NORMAL}" if stale(shown[0]) else ""
+            return [*lines, *(cut(line, columns) for line in card(shown[0]).splitlines()), mark]
+        width = max(len(clean(result.name)) for result in shown)
+        for result in sorted(shown, key=lambda r: r.name)[: rows - len(lines)]:
+            text = f"{clean(result.name):<{width}}  {one_line_of(result, 24)}   {_envelope(result)}"
+            lines.append((REVERSE if stale(result) else "") + cut(text, columns))
+        return lines

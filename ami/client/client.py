@@ -1,0 +1,305 @@
+"""Speak to one cluster for one person or program: read results, edit the graph, look after it.
+
+Reading goes straight to the global store. Editing goes through the graph manager's queue, and its
+answer is waited for, so an edit that returns has happened.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
+
+import ami.wire  # noqa: F401  # registers the value types that results are made of
+from ami.client.updates import Updates
+from ami.config import Config, load
+from ami.errors import AmiError, GraphError, StoreUnavailable
+from ami.result import Result
+from ami.security import sign
+from ami.stores import keys, open_global
+
+if TYPE_CHECKING:
+    from ami.client.inspect import KeyView
+    from ami.client.status import ClusterStatus
+    from ami.event import Schema
+    from ami.graph.graph import Graph
+
+DEFAULT_TIMEOUT_S = 10.0
+
+
+def connect(
+    config: Config | Path | None = None, *, name: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> Client:
+    """Return a client of the cluster that ``config`` (settings, their file, or the usual file) names.
+
+    Args:
+        name: who owns the operations that this client adds; USER@HOST when not given.
+        timeout_s: how long any call may take.
+
+    Raises:
+        ConfigError: the settings are wrong.
+        StoreUnavailable: nobody answers where the global store should be.
+    """
+    settings = config if isinstance(config, Config) else load(config)
+    return Client(settings, name=name, timeout_s=timeout_s)
+
+
+def default_name(config: Config) -> str:
+    """Return USER@HOST."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without a user database
+        user = str(os.getuid())
+    return f"{user}@{config.node.host}"
+
+
+class Client:
+    """A connection to one cluster. Close it, or use it in a ``with`` statement.
+
+    It has more methods than a class should because it is all that a notebook needs, in one place;
+    the work of most of them is in the modules beside this one.
+    """
+
+    def __init__(
+        self, config: Config, *, name: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> None:
+        self.config = config
+        self.name = default_name(config) if name is None else name
+        self.timeout_s = timeout_s
+        cluster, where = config.node.cluster, config.global_store
+        own = keys.prefix(config.node.host, "client", os.getpid())
+        try:
+            self._store = open_global(replace(where, timeout_s=timeout_s), own)
+            self._manager = self._store.view(keys.prefix(cluster, "graph-manager", 0))
+            self._reducer = self._store.view(keys.prefix(cluster, "global-reducer", 0))
+            self._manager.get(keys.CURRENT)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                f"no global store at {where.host}:{where.port}: is the node up? "
+                f"start it with `make run` ({error})"
+            ) from error
+
+    def close(self) -> None:
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # results
+
+    def catalogue(self) -> dict[str, dict[str, Any]]:
+        """Return what is published: for each name its window, kind and graph version, without values."""
+        catalogue = self._reducer.get(keys.CATALOGUE)
+        return catalogue if isinstance(catalogue, dict) else {}
+
+    def results(self) -> dict[str, Result]:
+        """Return the newest of every published result, by name."""
+        names = sorted(self.catalogue())
+        found = self._reducer.get_many([keys.result(name) for name in names])
+        values = {name: found.get(keys.result(name)) for name in names}
+        return {name: value for name, value in values.items() if isinstance(value, Result)}
+
+    def get(self, name: str, *, wait_s: float = 0.0) -> Result:
+        """Return the newest result ``name``, after waiting up to ``wait_s`` for its first one.
+
+        Raises:
+            AmiError: there is none; the text has names that are similar.
+        """
+        found = self._reducer.get(keys.result(name))
+        if found is None and wait_s > 0:
+            found = Updates(self._reducer, [name]).take(wait_s).get(name)
+        if not isinstance(found, Result):
+            raise AmiError(self._no_result(name))
+        return found
+
+    def _no_result(self, name: str) -> str:
+        from difflib import get_close_matches
+
+        names = sorted(self.catalogue())
+        if not names:
+            return f"no result {name!r}: nothing is published yet; `ami status` says what runs"
+        near = get_close_matches(name, names, n=3) or names[:10]
+        return f"no result {name!r}; there is {', '.join(near)}" + (", …" if len(names) > len(near) else "")
+
+    def watch(self, names: Collection[str] | None = None, timeout_s: float | None = None) -> Iterator[Result]:
+        """Yield each new result of ``names`` (None: all), beginning with what is there.
+
+        A reader that is slower than the results gets the newest, not all. Ends when nothing came
+        for ``timeout_s`` (None: never).
+
+        Raises:
+            StoreUnavailable: the store went away; watch again when it is back.
+        """
+        updates = self.updates(names)
+        while True:
+            found = updates.take(60.0 if timeout_s is None else timeout_s)
+            yield from found.values()
+            if not found and timeout_s is not None:
+                return
+
+    def updates(self, names: Collection[str] | None = None) -> Updates:
+        """Return what :meth:`watch` goes through, for a caller that has a clock of its own."""
+        return Updates(self._reducer, names)
+
+    def history(self, name: str, limit: int = 1000) -> list[dict[str, Any]]:
+        """Return the last values of a scalar result, oldest first: interval, time_ns, value, used."""
+        records = self._reducer.history(keys.history(name), limit)
+        return [value for _, value in records if isinstance(value, dict)]
+
+    # the graph
+
+    def graph(self, version: int | None = None) -> Graph:
+        """Return the graph that runs now, or an earlier ``version``.
+
+        Raises:
+            GraphError: Control does not have that version (any more).
+        """
+        from ami.graph.graph import Graph
+
+        if version is None:
+            version = self.graph_version()[0]
+            if version == 0:
+                return Graph()
+        plain = self._manager.get(keys.graph(version))
+        if plain is None:
+            raise GraphError(f"there is no graph version {version}; `ami graph history` lists what there is")
+        return Graph.from_plain(plain)
+
+    def graph_version(self) -> tuple[int, str]:
+        """Return number and hash of the graph that runs now; 0 and "" before the first."""
+        current = self._manager.get(keys.CURRENT)
+        return (0, "") if current is None else (int(current["version"]), str(current["hash"]))
+
+    def graph_history(self) -> list[dict[str, Any]]:
+        """Return the versions, oldest first: version, time_ns, client, action, summary, hash."""
+        state = self._manager.get(keys.STATE)
+        history = state.get("history") if isinstance(state, dict) else None
+        return [dict(record) for record in history or () if isinstance(record, dict)]
+
+    def schema(self) -> Schema | None:
+        """Return the fields of the events, as the source tells them; None before it did."""
+        from ami.event import Schema
+
+        source = self._store.view(keys.prefix(self.config.node.cluster, "source", 0))
+        text = source.get(keys.SCHEMA)
+        return Schema.from_json(text) if isinstance(text, str) else None
+
+    def add(self, *texts: str, expected_version: int | None = None) -> dict[str, Any]:
+        """Add operations and results: a YAML text, or definitions like ``"bright = sum(camera)"``.
+
+        Raises:
+            GraphError: denied; a name is taken by somebody else, or the check failed.
+        """
+        return self.request("add", text=self._yaml(texts), expected_version=expected_version)
+
+    def replace(self, *texts: str, expected_version: int | None = None) -> dict[str, Any]:
+        """As :meth:`add`; operations of the same names that are mine are replaced."""
+        return self.request("replace", text=self._yaml(texts), expected_version=expected_version)
+
+    def set(self, *texts: str, expected_version: int | None = None) -> dict[str, Any]:
+        """Put this graph in place of the whole one, everybody's operations included."""
+        return self.request("set", text=self._yaml(texts), expected_version=expected_version)
+
+    def remove(self, *names: str, expected_version: int | None = None) -> dict[str, Any]:
+        """Remove operations."""
+        return self.request("remove", names=list(names), expected_version=expected_version)
+
+    def remove_mine(self) -> dict[str, Any]:
+        """Remove every operation that belongs to nobody but this client."""
+        return self.request("remove-mine")
+
+    def undo(self) -> dict[str, Any]:
+        """Go back to the graph before the last change, as a new version."""
+        return self.request("undo")
+
+    def rollback(self, version: int) -> dict[str, Any]:
+        """Go back to the graph of ``version``, as a new version."""
+        return self.request("rollback", version=version)
+
+    def reset(self, *names: str) -> dict[str, Any]:
+        """Let the windows of these results, or of all, begin anew."""
+        return self.request("reset", names=list(names))
+
+    def _yaml(self, texts: tuple[str, ...]) -> str:
+        from ami.client.definitions import to_yaml
+
+        return to_yaml(texts, self.graph)
+
+    def request(self, action: str, *, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
+        """Ask the graph manager for ``action`` and return its answer.
+
+        The answer has version, hash and warnings of the graph that came of it.
+
+        Raises:
+            GraphError: denied, with the reason.
+            AmiError: no answer in time; the request may still be carried out.
+        """
+        patience_s = self.timeout_s if timeout_s is None else timeout_s
+        identifier = uuid4().hex
+        content = {
+            "id": identifier,
+            "client": self.name,
+            "action": action,
+            "expected_version": None,
+            # A manager that starts later need not do what nobody waits for any more.
+            "deadline_ns": time.time_ns() + int(patience_s * 1e9),
+            **fields,
+        }
+        self._manager.queue(keys.REQUESTS).put(sign(content, self.config.security))
+        reply = self._answer(identifier, patience_s)
+        if reply is None:
+            raise AmiError(
+                f"no answer from the graph manager within {patience_s:g} s; is it running? `ami status` "
+                f"says so; `ami graph history` shows whether the request was carried out after all"
+            )
+        if not reply.get("accepted"):
+            raise GraphError(str(reply.get("reason") or "denied without a reason"))
+        return reply
+
+    def _answer(self, identifier: str, patience_s: float) -> dict[str, Any] | None:
+        replies = self._manager.queue(keys.reply(identifier))
+        item = replies.take(patience_s)
+        if item is None:
+            return None
+        replies.done(item)
+        if not isinstance(item.value, dict):
+            raise AmiError(f"the graph manager's answer is no dictionary but a {type(item.value).__name__}")
+        return item.value
+
+    # the cluster
+
+    def status(self) -> ClusterStatus:
+        """Return how every process is, and whether every event is accounted for."""
+        from ami.client.survey import survey
+
+        return survey(self.config, self._store)
+
+    def keys(self, pattern: str = "*") -> Iterator[KeyView]:
+        """Yield the keys of both tiers that match ``pattern`` (``*``, ``?``, ``[abc]``), without values.
+
+        The local tier is this host's, and only where its store runs.
+        """
+        from ami.client.inspect import find
+
+        return find(self.config, self._store, pattern)
+
+    def key(self, key: str) -> list[KeyView]:
+        """Return one key with its value; both, when both tiers have it.
+
+        Raises:
+            AmiError: no tier has it.
+        """
+        from ami.client.inspect import look
+
+        return look(self.config, self._store, key)

@@ -1,0 +1,220 @@
+"""Judge from heartbeats, the ring and the reducers' totals how a cluster is.
+
+Pure: what was read comes in as plain values, so every case can be tested without a process. A
+heartbeat is what another process wrote; one that cannot be understood is reported, not believed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# Every host that takes events has these; somewhere in the cluster there is one of each of those.
+ON_A_NODE = ("source", "worker", "local-reducer", "monitor")
+IN_A_CLUSTER = ("graph-manager", "global-reducer")
+ORDER = ("source", "worker", "local-reducer", "global-reducer", "graph-manager", "monitor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStatus:
+    """One process. ``age_s`` is that of its last heartbeat, None when there is none."""
+
+    host: str
+    type: str
+    number: int
+    alive: bool
+    state: str
+    age_s: float | None = None
+    pid: int | None = None
+    up_s: float | None = None
+    rate_hz: float | None = None
+    lag: str = ""
+    dropped: int = 0
+    set_aside: int = 0
+    counters: Mapping[str, float] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.host}:{self.type}:{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Published = reduced + dropped + set aside, of the current run, as the global reducer counts."""
+
+    published: int
+    reduced: int
+    dropped: int
+    set_aside: int
+
+    @property
+    def under_way(self) -> int:
+        """Events that no tier has accounted for yet; 0 when the identity is exact."""
+        return self.published - self.reduced - self.dropped - self.set_aside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RingStatus:
+    """This host's event ring: totals of its life, and how full it is now."""
+
+    published: int
+    dropped: int
+    slot_count: int
+    held: int
+    policy: str
+    writer_alive: bool
+    interval_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStatus:
+    """How a cluster is. ``problems`` has a line for each thing that should be otherwise."""
+
+    cluster: str
+    processes: tuple[ProcessStatus, ...]
+    graph_version: int | None
+    graph_hash: str | None
+    identity: Identity | None
+    ring: RingStatus | None
+    problems: tuple[str, ...]
+
+    @property
+    def well(self) -> bool:
+        return not self.problems
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what JSON can say of it."""
+        identity = None
+        if self.identity is not None:
+            identity = {**asdict(self.identity), "under_way": self.identity.under_way}
+        return {
+            "cluster": self.cluster,
+            "well": self.well,
+            "problems": list(self.problems),
+            "processes": [{"name": p.name, **_fields(p)} for p in self.processes],
+            "graph_version": self.graph_version,
+            "graph_hash": self.graph_hash,
+            "events": identity,
+            "ring": None if self.ring is None else asdict(self.ring),
+        }
+
+
+def _fields(process: ProcessStatus) -> dict[str, Any]:
+    return {name: getattr(process, name) for name in ProcessStatus.__dataclass_fields__} | {
+        "counters": dict(process.counters or {})
+    }
+
+
+def judge_process(prefix: str, beat: object, *, now_ns: int, patience_s: float) -> ProcessStatus:
+    """Return what a heartbeat says; ``patience_s`` without one, or without a step, is not alive."""
+    host, kind, number = split_prefix(prefix)
+    try:
+        if not isinstance(beat, Mapping):
+            raise TypeError(f"a {type(beat).__name__}")
+        age_s = (now_ns - int(beat["beat_ns"])) / 1e9
+        step_age_s = float(beat["step_age_s"])
+        state = str(beat["state"])
+        pid, started_ns = int(beat["pid"]), int(beat["started_ns"])
+        counters = {str(k): float(v) for k, v in dict(beat["counters"]).items()}
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        text = f"its heartbeat cannot be read: {type(error).__name__} {error}"
+        return ProcessStatus(host=host, type=kind, number=number, alive=False, state=text[:200])
+    silent, hanging = age_s > patience_s, step_age_s > patience_s
+    if silent:
+        state = f"no heartbeat for {age_s:.0f} s (was: {state})"
+    elif hanging:
+        state = f"hangs: no step for {step_age_s + age_s:.0f} s (was: {state})"
+    return ProcessStatus(
+        host=host,
+        type=kind,
+        number=number,
+        alive=not (silent or hanging),
+        state=state,
+        age_s=age_s,
+        pid=pid,
+        up_s=(now_ns - started_ns) / 1e9,
+        rate_hz=counters.get("rate_hz"),
+        lag=_lag(counters),
+        dropped=_count(counters.get("dropped")),
+        set_aside=_count(counters.get("set_aside")),
+        counters=counters,
+    )
+
+
+def judge_cluster(
+    cluster: str,
+    processes: Iterable[ProcessStatus],
+    *,
+    this_host: str,
+    hosts: Iterable[str] = (),
+    graph: object = None,
+    ring: RingStatus | None = None,
+) -> ClusterStatus:
+    """Return the state of a cluster whose ``hosts`` are known to have sent events."""
+    there = sorted(processes, key=_place)
+    nodes = {p.host for p in there if p.type in ON_A_NODE} | set(hosts) or {this_host}
+    problems = [f"{p.name}: {p.state}" for p in there if not p.alive]
+    problems += [f"{p.name} {p.state}" for p in there if p.alive and p.state.startswith("failed")]
+    missing = [
+        ProcessStatus(host=host, type=kind, number=0, alive=False, state="does not run")
+        for host in sorted(nodes)
+        for kind in ON_A_NODE
+        if not any(p.host == host and p.type == kind for p in there)
+    ]
+    missing += [
+        ProcessStatus(host=this_host, type=kind, number=0, alive=False, state="does not run")
+        for kind in IN_A_CLUSTER
+        if not any(p.type == kind for p in there)
+    ]
+    problems += [f"{p.name} does not run" for p in missing]
+    version, graph_hash = None, None
+    if isinstance(graph, Mapping):
+        version, graph_hash = graph.get("version"), graph.get("hash")
+    return ClusterStatus(
+        cluster=cluster,
+        processes=tuple(sorted([*there, *missing], key=_place)),
+        graph_version=version if isinstance(version, int) else None,
+        graph_hash=str(graph_hash) if graph_hash is not None else None,
+        identity=_identity(there),
+        ring=ring,
+        problems=tuple(problems),
+    )
+
+
+def _identity(processes: Iterable[ProcessStatus]) -> Identity | None:
+    reducers = [p for p in processes if p.type == "global-reducer" and p.alive and p.counters]
+    counting = [p.counters for p in reducers if p.counters and "expected" in p.counters]
+    if not counting:
+        return None
+    # Of several global reducers one acts and the others stand by, with nothing counted.
+    acting = max(counting, key=lambda counters: counters["expected"])
+    names = {"published": "expected", "reduced": "reduced", "dropped": "dropped", "set_aside": "set_aside"}
+    return Identity(**{ours: _count(acting.get(theirs)) for ours, theirs in names.items()})
+
+
+def _lag(counters: Mapping[str, float]) -> str:
+    """Return how far behind a process is, with its unit."""
+    if counters.get("lag_s", 0) > 0:
+        return f"{counters['lag_s']:.1f} s"
+    if counters.get("lag_intervals", 0) > 0:
+        return f"{counters['lag_intervals']:.0f} intervals"
+    return ""
+
+
+def _count(value: float | None) -> int:
+    return int(value) if value is not None and math.isfinite(value) else 0
+
+
+def split_prefix(prefix: str) -> tuple[str, str, int]:
+    """Return host, process type and number of ``HOST:TYPE:ID``; foreign text as it is, numbered 0."""
+    parts = prefix.strip("{}").split(":")
+    if len(parts) != 3 or not parts[2].isdecimal():
+        return prefix, "?", 0
+    return parts[0], parts[1], int(parts[2])
+
+
+def _place(process: ProcessStatus) -> tuple[str, int, str, int]:
+    known = ORDER.index(process.type) if process.type in ORDER else len(ORDER)
+    return process.host, known, process.type, process.number

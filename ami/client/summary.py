@@ -1,0 +1,85 @@
+"""Say in a few words and numbers what a value is, however large it is.
+
+The words are for people; :func:`summary` holds the same as plain values, for programs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ami.event import Array
+from ami.result import Events, Result, plain
+from ami.values import Histogram, Histogram2D, Moments, PickedEvents, Scan
+
+SHOWN_ITEMS = 20  # of a list or a dictionary
+SHOWN_CHARACTERS = 200
+
+
+def summary(value: Any) -> dict[str, Any]:
+    """Return type and main numbers of ``value``; ``value`` itself where it is small.
+
+    Arrays have dtype, shape, and min, max and mean of their finite numbers.
+    """
+    if isinstance(value, np.ndarray):
+        return {"type": "array", **_array(value)}
+    if isinstance(value, Result):
+        return {"type": "Result", **value.to_plain(), "value": summary(value.value)}
+    if isinstance(value, Histogram | Histogram2D | Moments | Scan | PickedEvents):
+        return {"type": type(value).__name__, **_parts(value)}
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"type": "bytes", "bytes": len(value), "first": bytes(value[:32]).hex()}
+    if isinstance(value, str):
+        return {"type": "str", "characters": len(value), "value": value[:SHOWN_CHARACTERS]}
+    if isinstance(value, dict):
+        shown = list(value.items())[:SHOWN_ITEMS]
+        return {"type": "dict", "items": len(value), "value": {str(k): _item(v) for k, v in shown}}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [_item(item) for item in list(value)[:SHOWN_ITEMS]]
+        return {"type": type(value).__name__, "items": len(value), "value": items}
+    if isinstance(value, Events):
+        return {"type": "Events", "value": str(value)}
+    return {"type": type(value).__name__, "value": plain(value)}
+
+
+def _item(value: Any) -> Any:
+    """Return an item of a collection: itself when it is one number or word, else what it is."""
+    if value is None or isinstance(value, bool | int | float | np.generic):
+        return plain(value)
+    if isinstance(value, str):
+        return value[:SHOWN_CHARACTERS]
+    return summary(value)
+
+
+def _array(array: Array) -> dict[str, Any]:
+    facts: dict[str, Any] = {"dtype": str(array.dtype), "shape": list(array.shape)}
+    if array.dtype.kind not in "biuf" or not array.size:
+        return facts
+    # float64, because a mean of uint16 in its own dtype would overflow, and NaN would hide the rest.
+    numbers = array.astype(np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    if finite.size:
+        facts |= {"min": float(finite.min()), "max": float(finite.max()), "mean": float(finite.mean())}
+    if finite.size < array.size:
+        facts["not_finite"] = int(array.size - finite.size)
+    return facts
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    if isinstance(value, Histogram):
+        outside = {"underflow": value.underflow, "overflow": value.overflow, "nan": value.nan}
+        edges = {"first_edge": float(value.edges[0]), "last_edge": float(value.edges[-1])}
+        return {"bins": len(value.counts), "inside": plain(value.counts.sum()), **edges, **plain(outside)}
+    if isinstance(value, Histogram2D):
+        shape = list(value.counts.shape)
+        return {"bins": shape, "inside": plain(value.counts.sum()), "outside": plain(value.outside)}
+    if isinstance(value, Moments):
+        facts: dict[str, Any] = {"count": plain(value.count), "shape": list(np.shape(value.mean))}
+        if np.ndim(value.mean) == 0:
+            facts |= {"mean": plain(value.mean), "std": plain(value.std), "error": plain(value.error)}
+        return facts
+    if isinstance(value, Scan):
+        means = {"means": _array(np.asarray(value.means))}
+        return {"keys": len(value.keys), "events": plain(value.counts.sum()), **means}
+    return {"events": len(value.sequences), "values": [_array(v) for v in value.values]}

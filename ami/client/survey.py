@@ -1,0 +1,73 @@
+"""Gather what says how a cluster is: heartbeats, the graph's version, this host's ring."""
+
+from __future__ import annotations
+
+import time
+
+from ami.client.status import ClusterStatus, RingStatus, judge_cluster, judge_process
+from ami.config import Config
+from ami.errors import RingError, Undecodable
+from ami.stores import Store, keys
+
+
+def survey(config: Config, store: Store) -> ClusterStatus:
+    """Return the state of the cluster that ``store`` belongs to.
+
+    Raises:
+        StoreUnavailable
+    """
+    cluster, host = config.node.cluster, config.node.host
+    reducer = store.view(keys.prefix(cluster, "global-reducer", 0))
+    manager = store.view(keys.prefix(cluster, "graph-manager", 0))
+    beats = _heartbeats(store)
+    now_ns = time.time_ns()
+    # A beat may be late by its own period before anybody speaks of silence.
+    patience_s = config.monitor.hang_s + config.monitor.heartbeat_s
+    processes = [judge_process(p, b, now_ns=now_ns, patience_s=patience_s) for p, b in beats.items()]
+    return judge_cluster(
+        cluster,
+        processes,
+        this_host=host,
+        hosts=[str(host) for host in reducer.get(keys.NODES) or ()],
+        graph=manager.get(keys.CURRENT),
+        ring=_ring(config.ring.name),
+    )
+
+
+def _heartbeats(store: Store) -> dict[str, object]:
+    """Return every heartbeat there is, by its owner's prefix."""
+    found: dict[str, object] = {}
+    for facts in store.scan(f"*:{keys.HEARTBEAT}"):
+        try:
+            beat = store.view(facts.prefix).get(keys.HEARTBEAT)
+        except Undecodable as error:
+            found[facts.prefix] = f"undecodable: {error}"
+            continue
+        if beat is not None:  # stopped since the scan
+            found[facts.prefix] = beat
+    return found
+
+
+def _ring(name: str) -> RingStatus | None:
+    """Return the state of this host's ring; None where there is none."""
+    from ami.ring.observer import RingObserver
+
+    try:
+        ring = RingObserver(name)
+    except RingError:
+        return None
+    try:
+        cursor = ring.cursor
+        # What is published and not committed: claimed by a worker, or still by none.
+        held = sum(place.owned for place in ring.workers().values()) + cursor.published - ring.claimed
+        return RingStatus(
+            published=cursor.published,
+            dropped=cursor.dropped,
+            slot_count=ring.slot_count,
+            held=max(0, held),
+            policy=ring.policy,
+            writer_alive=ring.writer_alive,
+            interval_ns=ring.interval_ns,
+        )
+    finally:
+        ring.close()

@@ -1,0 +1,162 @@
+"""What is drawn with characters, and that nothing from a store can command a terminal."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from ami.cli import picture, screen
+from ami.client.summary import summary
+from ami.values import Histogram, Histogram2D, Moments, PickedEvents, Scan
+
+
+def test_terminal_commands_in_a_text_are_shown_and_not_sent() -> None:
+    assert screen.clean("a\x1b[2Jb\r\nc\x07") == "a\\x1b[2Jb\\r\\nc\\x07"
+
+
+def test_a_long_text_is_cut() -> None:
+    assert screen.clean("x" * 1000, 10) == "x" * 9 + "…"
+
+
+@given(st.text())
+def test_a_cleaned_text_is_one_printable_line(text: str) -> None:
+    assert screen.clean(text).isprintable()
+
+
+def test_a_sparkline_goes_from_the_lowest_to_the_highest_bar() -> None:
+    assert screen.sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
+
+
+def test_missing_values_are_gaps_in_a_sparkline() -> None:
+    assert screen.sparkline([0.0, np.nan, np.inf, 1.0]) == "▁··█"
+
+
+def test_equal_values_are_a_flat_line() -> None:
+    assert screen.sparkline([3, 3, 3]) == "▄▄▄"
+
+
+@given(hnp.arrays(np.float64, st.integers(0, 300)), st.integers(1, 80))
+def test_any_values_fit_into_the_width(values: np.ndarray, width: int) -> None:
+    assert len(screen.sparkline(values, width)) == min(len(values), width)
+    assert all(len(line) < width + 24 for line in screen.plot(values, width=width))
+
+
+def test_more_values_than_columns_are_averaged() -> None:
+    values = np.repeat([0.0, 1.0], 50)
+    assert screen.sparkline(values, 10) == "▁▁▁▁▁█████"
+
+
+def test_a_plot_has_its_range_beside_it() -> None:
+    lines = screen.plot([0, 5, 10], left=-1, right=1)
+    assert lines[0].startswith("10 ▕")
+    assert lines[-2].startswith(" 0 ▕")
+    assert lines[-1].split() == ["-1", "1"]
+
+
+def test_a_table_lines_up_its_columns() -> None:
+    text = screen.table(["name", "count"], [["a", "1"], ["long name", "1,000"]], right="lr")
+    assert text.splitlines() == ["name       count", "a              1", "long name  1,000"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1234567, "1,234,567"),
+        (np.int64(5), "5"),
+        (0.1, "0.1"),
+        (1.0, "1"),
+        (1e300, "1e+300"),
+        (10**40, "1e+40"),
+        (float("nan"), "nan"),
+        (True, "true"),
+    ],
+)
+def test_numbers_read_as_people_write_them(value: float, text: str) -> None:
+    assert screen.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.05, "50 ms"), (3.21, "3.2 s"), (600, "10 min"), (9000, "2.5 h"), (9e5, "10 d"), (float("nan"), "?")],
+)
+def test_a_time_has_its_natural_unit(seconds: float, text: str) -> None:
+    assert screen.duration(seconds) == text
+
+
+def test_rates_and_sizes_have_their_prefix() -> None:
+    assert [screen.rate(v) for v in (950.0, 3100, 12e6, None)] == ["950 /s", "3.1 k/s", "12 M/s", ""]
+    assert [screen.size(v) for v in (0, 1023, 1536, 3 << 30)] == ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]
+
+
+HISTOGRAM = Histogram(np.array([1, 5, 2]), np.array([0.0, 1, 2, 3]), underflow=4)
+SCAN = Scan(
+    np.array([3.0, 8.0]), np.array([10, 20]), np.array([1.0, 2.0]), np.array([0.1, np.nan]),
+)  # fmt: skip
+VALUES = [
+    None,
+    True,
+    5,
+    2.5,
+    "text",
+    b"\x00\xff",
+    np.float32(1.5),
+    np.array(2.0),
+    np.zeros(0),
+    np.arange(5),
+    np.array([np.nan, np.inf]),
+    np.arange(12.0).reshape(3, 4),
+    np.full((2, 2), np.nan),
+    np.zeros((2, 3, 4)),
+    np.zeros((0, 4)),
+    np.array(["a", "b"]),
+    {"a": 1, "b": np.zeros(3)},
+    [1, "x", None],
+    {1, 2},
+    HISTOGRAM,
+    Histogram2D(np.arange(6).reshape(2, 3), np.arange(3.0), np.arange(4.0)),
+    Moments(3, np.asarray(1.0), np.asarray(2.0)),
+    Moments(3, np.ones((4, 4)), np.ones((4, 4))),
+    Moments(0, np.asarray(np.nan), np.asarray(0.0)),
+    SCAN,
+    Scan(np.zeros(0), np.zeros(0, np.int64), np.zeros(0), np.zeros(0)),
+    Scan(np.array([1.0]), np.array([1]), np.ones((1, 2, 2)), np.ones((1, 2, 2))),
+    PickedEvents(np.arange(2), np.arange(2), (np.arange(2.0), np.zeros((2, 3)))),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda v: f"{type(v).__name__}{getattr(v, 'shape', '')}")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_every_value_can_be_shown_in_a_line_in_a_picture_and_as_a_summary(value: object) -> None:
+    assert picture.one_line(value).isprintable()
+    assert all(line.isprintable() for line in picture.lines(value))
+    assert "type" in summary(value)
+
+
+def test_a_histogram_shows_its_bars_and_what_lay_outside() -> None:
+    assert picture.one_line(HISTOGRAM) == "▁█▃  8 in 3 bins"
+    assert "below 4" in picture.lines(HISTOGRAM)[-1]
+
+
+def test_a_short_scan_is_a_table_by_key() -> None:
+    heading, first, second = picture.lines(SCAN)
+    assert heading.split() == ["key", "mean", "error", "events"]
+    assert first.split()[:4] == ["3", "1", "0.1", "10"]
+    assert second.split()[:4] == ["8", "2", "nan", "20"]
+
+
+def test_an_image_is_shaded_with_its_brightest_pixel_darkest() -> None:
+    image = np.zeros((4, 4))
+    image[1, 2] = 9
+    assert picture.lines(image)[1:5] == ["|    |", "|  @ |", "|    |", "|    |"]
+
+
+def test_a_summary_of_an_array_has_its_numbers() -> None:
+    facts = summary(np.array([[1, 2], [3, 65535]], np.uint16))
+    assert facts == {
+        "type": "array", "dtype": "uint16", "shape": [2, 2], "min": 1.0, "max": 65535.0, "mean": 16385.25,
+    }  # fmt: skip
+
+
+def test_a_summary_says_how_many_numbers_are_not_finite() -> None:
+    assert summary(np.array([1.0, np.nan, np.inf]))["not_finite"] == 2
