@@ -1,0 +1,104 @@
+"""A node at rest, its keys, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import Experiment, StartNode
+from tests.waiting import wait_until
+
+HERTZ = os.sysconf("SC_CLK_TCK")
+PROGRAMS = (
+    "local-redis", "global-redis", "graph-manager", "global-reducer", "local-reducer",
+    "worker:0", "worker:1", "source", "monitor",
+)  # fmt: skip
+
+
+def pids(experiment: Experiment) -> list[int]:
+    return [experiment.node.supervisor_pid, *(experiment.node.pid(name) for name in PROGRAMS)]
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / HERTZ
+
+
+def resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no Pss")
+
+
+def test_a_node_at_rest_uses_little(start_node: StartNode) -> None:
+    """No events: the source waits for a graph. Under 5 % of a core and 600 MB, servers included."""
+    experiment = start_node("sim://pump-probe?stop=1000")
+    wait_until(lambda: experiment.client.status().well, within_s=20, what="a node that is well")
+    time.sleep(3)  # what starting costs is not rest
+    processes = pids(experiment)
+    before, since = sum(map(cpu_s, processes)), time.monotonic()
+    time.sleep(8)
+    share = (sum(map(cpu_s, processes)) - before) / (time.monotonic() - since)
+    assert share < 0.05
+    assert sum(map(resident_bytes, processes)) < 600e6
+
+
+def test_every_process_has_keys_under_its_prefix(start_node: StartNode) -> None:
+    experiment = start_node("sim://pump-probe?rate=500", "results: {shots: count(monitor)}")
+    client = experiment.client
+    wait_until(lambda: client.get("shots").value, within_s=20, what="the first result")
+
+    def owners() -> set[str]:
+        return {key.prefix.split(":", 1)[1] for key in client.keys()}
+
+    wanted = {
+        "source:0", "worker:0", "worker:1", "local-reducer:0", "global-reducer:0", "graph-manager:0",
+        "monitor:0",
+    }  # fmt: skip
+    wait_until(lambda: owners() >= wanted, within_s=10, what="keys of every process")
+
+
+def test_a_process_that_hangs_is_restarted(start_node: StartNode) -> None:
+    experiment = start_node("sim://pump-probe?rate=500&policy=wait", "results: {shots: count(monitor)}")
+    client, node = experiment.client, experiment.node
+    wait_until(lambda: client.get("shots").value, within_s=20, what="the first result")
+    for name in ("worker:0", "local-reducer", "global-reducer", "graph-manager"):
+        frozen = node.kill(name, signal.SIGSTOP)
+        wait_until(lambda n=name, p=frozen: node.pid(n) not in (0, p), within_s=20, what=f"a new {name}")
+    before = client.get("shots").value
+    wait_until(lambda: client.get("shots").value > before, within_s=20, what="results again")
+    identity = client.status().identity
+    assert identity is not None
+    assert identity.dropped == identity.set_aside == 0
+
+
+def test_a_node_that_is_stopped_leaves_nothing(start_node: StartNode) -> None:
+    experiment = start_node("sim://pump-probe?rate=500", "results: {shots: count(monitor)}")
+    wait_until(lambda: experiment.client.get("shots").value, within_s=20, what="the first result")
+    processes = pids(experiment)
+    experiment.client.close()
+    leftovers = experiment.node.stop()
+    assert not leftovers
+    assert not any(Path(f"/proc/{pid}").exists() for pid in processes)
+    assert not list(Path("/dev/shm").glob(f"{experiment.node.config.ring.name.strip('/')}*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no HDF5 file"])
+def test_a_file_that_cannot_be_read_is_said_and_the_node_stays_up(
+    start_node: StartNode, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "bad.h5"
+    path.write_bytes(content)
+    experiment = start_node(f"hdf5://{path}")
+
+    def state() -> str:
+        return next((p.state for p in experiment.client.status().processes if p.type == "source"), "")
+
+    wait_until(lambda: state().startswith("failed"), within_s=20, what="the source's complaint")
+    assert str(path) in state()
+    assert all(experiment.node.pid(name) for name in PROGRAMS)
