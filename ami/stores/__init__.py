@@ -1,0 +1,63 @@
+"""Keep values in Redis: the node's own (local tier) and the cluster's (global tier), behind one interface.
+
+``redis`` is imported in ``client.py`` only, and that only when a store is opened.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from ami.config import GlobalStoreConfig, LocalStoreConfig
+from ami.stores.codec import Value
+from ami.stores.journal import BadRecord
+from ami.stores.mapping import RedisStore
+from ami.stores.memory import MemoryStore
+from ami.stores.store import ABSENT, Item, Journal, KeyFacts, Lease, Queue, Record, Store, read_journals
+
+__all__ = [
+    "ABSENT",
+    "BadRecord",
+    "Item",
+    "Journal",
+    "KeyFacts",
+    "Lease",
+    "MemoryStore",
+    "Queue",
+    "Record",
+    "RedisStore",
+    "Store",
+    "Value",
+    "open_global",
+    "open_local",
+    "read_journals",
+]
+
+
+def open_local(
+    config: LocalStoreConfig, prefix: str, *, stopping: threading.Event | None = None
+) -> RedisStore:
+    """Return the values of ``prefix`` in the node's own Redis; connects when it is first used.
+
+    Raises (each method of the store, too):
+        StoreUnavailable: it cannot be reached now.
+    """
+    from ami.stores.client import LocalLink
+
+    return RedisStore(LocalLink(config, stopping), prefix)
+
+
+def open_global(
+    config: GlobalStoreConfig, prefix: str, *, stopping: threading.Event | None = None
+) -> RedisStore:
+    """Return the values of ``prefix`` in the cluster; connects when it is first used.
+
+    A method waits up to ``config.timeout_s`` for a cluster that cannot answer now; ``stopping`` ends the
+    wait of a process that was asked to stop.
+
+    Raises (each method of the store, too):
+        StoreUnavailable: it cannot be reached now.
+        ConfigError: the user or password is wrong.
+    """
+    from ami.stores.client import ClusterLink
+
+    return RedisStore(ClusterLink(config, stopping), prefix)

@@ -1,71 +1,86 @@
 """Every Redis key that ami uses. No other module spells one out.
 
-Each key is PREFIX:NAME, and PREFIX is HOSTNAME:PROCESS_TYPE:ID, the owner. What belongs to the whole
-cluster has the cluster's name there, so that another host's process finds it. On the global
-tier the prefix is in braces, a Redis Cluster hash tag: all keys of one owner share a slot, so one
-script or MULTI may change them together.
+Each key is PREFIX:NAME, where PREFIX is HOST:TYPE:ID, its owner. What belongs to the whole cluster has
+the cluster's name for HOST. On the global tier the prefix is a hash tag, {HOST:TYPE:ID}:NAME, so
+that all keys of one owner share a slot and one script or transaction may change them together.
 
 Local tier (one Redis a node)
-    HOST:worker:N:flushes            journal  partials of entries; the local reducer removes what it has
-                                              sent on; expires a day after the last flush
-    HOST:worker:N:covered            value    number, ring and slots of the last flush
-    HOST:local-reducer:0:workers     set      numbers of all workers that ever stored a flush here
+    HOST:worker:N
+        flushes           journal  what a worker has run: {"ring", "entry", "covered", "partial"}; the local
+                                   reducer removes them; payloads expire after FLUSH_EXPIRE_S
+        covered           value    {"ring", "flush", "runs"}: the slots of the last flush, set with it; one
+                                   a worker, replaced by the next
+    HOST:local-reducer:0
+        workers           set      numbers of workers that ever had something to send; one small set a node
+
 Global tier (the cluster)
-    {HOST:TYPE:N}:heartbeat          value    of every process; removed at its end; expires after 30 s
-    {CLUSTER:source:0}:schema        value    fields of the events, as JSON text; the next source replaces it
-    {CLUSTER:source:0}:runs          counter  `last`: number of the last run
-    {CLUSTER:graph-manager:0}:requests  queue    of clients; taken into `requests:processing` until answered
-    {CLUSTER:graph-manager:0}:reply:ID  queue    the answer to one request; expires after manager.reply_s
-    {CLUSTER:graph-manager:0}:graph:V   value    a version of the graph; the manager removes old ones
-    {CLUSTER:graph-manager:0}:current   value    version and hash of the graph that counts
-    {CLUSTER:graph-manager:0}:versions  stream   a notification for each new version; bounded
-    {CLUSTER:graph-manager:0}:state     value    history of versions, answers given
-    {CLUSTER:graph-manager:0}:lease     lease    of the manager that acts; expires after manager.lease_s
-    {CLUSTER:global-reducer:0}:inbox:HOST    journal  batches of a node; trimmed at each checkpoint
-    {CLUSTER:global-reducer:0}:mark:HOST     value    what the node's last batch contains
-    {CLUSTER:global-reducer:0}:nodes         set      hosts that ever sent a batch
-    {CLUSTER:global-reducer:0}:checkpoint    value    the state, with the numbers of the batches in it
-    {CLUSTER:global-reducer:0}:result:NAME   value    a result; removed when the graph has it no longer
-    {CLUSTER:global-reducer:0}:history:NAME  stream   a scalar result, interval by interval; bounded
-    {CLUSTER:global-reducer:0}:results       stream   a notification for each published interval; bounded
-    {CLUSTER:global-reducer:0}:catalogue     value    names of the results, each with its window
-    {CLUSTER:global-reducer:0}:lease         lease    of the global reducer that acts; expires
+    {HOST:TYPE:ID}
+        heartbeat         value    dict, rewritten about once a second; expires after HEARTBEAT_EXPIRE_S
+    {CLUSTER:source:0}
+        schema            value    str, Schema.to_json; replaced by the next source
+        runs              counter  "last": number of the newest run
+    {CLUSTER:graph-manager:0}
+        requests          queue    from clients, JSON; the manager removes each when it has answered
+        reply:ID          queue    one answer for the client that asked; expires (manager.reply_s)
+        graph:V           value    dict, Graph.to_plain; the manager removes old ones (manager.keep_versions)
+        current           value    {"version", "hash"}
+        versions          stream   numbers of published versions; bounded
+        state             value    history, answers
+        lease             lease    the acting manager
+        last-valid        value    version to go back to
+    {CLUSTER:global-reducer:0}
+        inbox:HOST        journal  batches of a node; the global reducer removes what is in its checkpoint
+        mark:HOST         value    how far the node's flushes are in its inbox, set with each batch
+        checkpoint        value    state and applied batches; one, replaced
+        result:NAME       value    latest result; the global reducer removes it with its operation
+        results           stream   which results are new; bounded
+        history:NAME      stream   for time plots; bounded, removed with its operation
+        lease             lease    the acting global reducer
+        nodes             set      hosts that ever sent a batch
+        catalogue         value    {name: …} of what is published
+
+What the stores themselves keep beside these, PREFIX:…
+    %index            zset     names of the mapping's values, by the time at which they expire
+    %kinds            hash     which names are live collections, and of what kind
+    NAME:N            bytes    payload of record N of journal NAME; goes with its record
+    NAME:N:new        bytes    the same on its way in; expires after a minute
+    NAME:taken        list     items of queue NAME that a consumer has and has not done
+    NAME:token        int      the last token of lease NAME; stays, because tokens must ascend
 """
 
 from __future__ import annotations
 
-from typing import Final
+HEARTBEAT = "heartbeat"
+HEARTBEAT_EXPIRE_S = 30.0
+FLUSHES = "flushes"
+# Longer than any repair takes; shorter than a worker's number lies idle for ever with memory in use.
+FLUSH_EXPIRE_S = 86400.0
+COVERED = "covered"
+WORKERS = "workers"
+SCHEMA = "schema"
+RUNS = "runs"
+REQUESTS = "requests"
+CURRENT = "current"
+VERSIONS = "versions"
+STATE = "state"
+LEASE = "lease"
+LAST_VALID = "last-valid"
+CHECKPOINT = "checkpoint"
+RESULTS = "results"
+NODES = "nodes"
+CATALOGUE = "catalogue"
 
-HEARTBEAT: Final = "heartbeat"
-HEARTBEAT_EXPIRE_S: Final = 30.0
-
-FLUSHES: Final = "flushes"
-FLUSH_EXPIRE_S: Final = 86400.0
-COVERED: Final = "covered"
-WORKERS: Final = "workers"
-
-SCHEMA: Final = "schema"
-RUNS: Final = "runs"
-
-REQUESTS: Final = "requests"
-CURRENT: Final = "current"
-VERSIONS: Final = "versions"
-STATE: Final = "state"
-LEASE: Final = "lease"
-
-NODES: Final = "nodes"
-CHECKPOINT: Final = "checkpoint"
-RESULTS: Final = "results"
-CATALOGUE: Final = "catalogue"
+INDEX = "%index"
+KINDS = "%kinds"
 
 
 def prefix(host: str, process_type: str, number: int) -> str:
-    """Return the owner's prefix: ``HOSTNAME:PROCESS_TYPE:ID``. ``host`` is the cluster's name for what belongs to it."""
+    """Return the prefix of a process's keys; ``host`` is the cluster's name for what belongs to it."""
     return f"{host}:{process_type}:{number}"
 
 
-def reply(request_id: str) -> str:
-    return f"reply:{request_id}"
+def reply(request: str) -> str:
+    return f"reply:{request}"
 
 
 def graph(version: int) -> str:
@@ -86,3 +101,36 @@ def result(name: str) -> str:
 
 def history(name: str) -> str:
     return f"history:{name}"
+
+
+# What the stores put together themselves.
+
+
+def full(prefix: str, name: str, *, tagged: bool) -> str:
+    """Return the key of ``name`` on a tier; ``tagged``: the prefix is a hash tag there."""
+    return f"{{{prefix}}}:{name}" if tagged else f"{prefix}:{name}"
+
+
+def parts(key: str) -> tuple[str, str]:
+    """Return prefix and name of a key of either tier; a foreign key has no prefix."""
+    if key.startswith("{") and "}:" in key:
+        prefix, _, name = key[1:].partition("}:")
+        return prefix, name
+    words = key.split(":", 3)
+    return (":".join(words[:3]), words[3]) if len(words) == 4 else ("", key)
+
+
+def payload(journal: str, number: int) -> str:
+    return f"{journal}:{number}"
+
+
+def arriving(journal: str, number: int) -> str:
+    return f"{journal}:{number}:new"
+
+
+def taken(queue: str) -> str:
+    return f"{queue}:taken"
+
+
+def token(lease: str) -> str:
+    return f"{lease}:token"

@@ -1,0 +1,355 @@
+"""Turn values into bytes and back, without copying arrays and without running anybody's code.
+
+A value is None, a bool, int, float, complex, str or bytes, a numpy array or scalar (any dtype but
+object), a tuple, list, dict, set, frozenset, deque or Counter of these, or a registered frozen
+dataclass. Anything else is refused when it is written, with a TypeError: what could not be read back
+must not get into a store.
+
+The bytes, little-endian:
+
+    0xA3  version (1)  count of buffers (uint16)  bytes of the pickle (uint32)
+    bytes of each buffer (uint64 each)
+    the pickle, protocol 5
+    the buffers, each padded in front to a multiple of 16 bytes
+
+A pickle is a program, so it may name one single thing here: ``_MAKE``, an object without attributes
+that makes arrays, scalars and registered types from checked parts. Classes, and numpy's own
+reconstruction functions, are out of a pickle's reach, because the opcode BUILD would let a hostile one
+set their attributes or call their ``__setstate__``.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+import numpy as np
+
+from ami.errors import Undecodable
+
+# What a store can hold; the module's first paragraph says what that is. Python's types cannot say it
+# in a way that would help a reader: arrays, nested containers and registered types are all in it.
+Value: TypeAlias = Any
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+MAGIC = 0xA3
+VERSION = 1
+ALIGN = 16  # what malloc gives; numpy needs no more for any dtype
+ARRAY_KINDS = frozenset("biufcmMSUV")  # no objects
+
+_HEAD = struct.Struct("<BBHI")
+_LENGTH = struct.Struct("<Q")
+
+_T = TypeVar("_T")
+
+
+class Chunks:
+    """Bytes in pieces: what :func:`encode` returns, sent without being joined."""
+
+    __slots__ = ("buffers", "nbytes")
+
+    def __init__(self, buffers: Sequence[Buffer]) -> None:
+        self.buffers = buffers
+        self.nbytes = sum(len(buffer) for buffer in buffers)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.buffers)
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+
+def encode(value: Value) -> Chunks:
+    """Return the bytes of ``value``; arrays are viewed, not copied, so send them before they change.
+
+    Raises:
+        TypeError: ``value`` is, or contains, something that is no value.
+    """
+    out_of_band: list[memoryview] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> None:
+        out_of_band.append(buffer.raw())
+
+    stream = io.BytesIO()
+    try:
+        _Pickler(stream, buffer_callback=keep).dump(value)
+    except (RecursionError, pickle.PicklingError) as error:
+        raise TypeError(f"this value cannot be stored: {error}") from error
+    body = stream.getbuffer()
+    if not out_of_band:
+        return Chunks((_HEAD.pack(MAGIC, VERSION, 0, len(body)) + body,))
+    if len(out_of_band) > 0xFFFF:
+        raise TypeError(f"{len(out_of_band)} arrays in one value; at most 65535 are possible")
+    lengths = b"".join([_LENGTH.pack(len(view)) for view in out_of_band])
+    start = _HEAD.pack(MAGIC, VERSION, len(out_of_band), len(body)) + lengths + body
+    chunks: list[Buffer] = []
+    place = len(start)
+    pending = start
+    for view in out_of_band:
+        padding = -place % ALIGN
+        chunks.append(pending + bytes(padding))
+        chunks.append(view)
+        place += padding + len(view)
+        pending = b""
+    return Chunks(chunks)
+
+
+def decode(data: Buffer) -> Value:
+    """Return what :func:`encode` stored. Arrays are views of ``data``: read-only, of no cost.
+
+    Raises:
+        Undecodable: the bytes are cut, of another version, or name a foreign type.
+    """
+    view = memoryview(data)
+    buffers, body = _split(view)
+    try:
+        unpickler = _Unpickler(io.BytesIO(body), buffers=buffers)
+        value = unpickler.load()
+    except Undecodable:
+        raise
+    except Exception as error:
+        # Broken pickles raise nearly anything: UnpicklingError, EOFError, ValueError, MemoryError …
+        raise Undecodable(f"a stored value of {len(view)} bytes is broken: {error!r}") from error
+    return value
+
+
+def _split(view: memoryview) -> tuple[list[memoryview], memoryview]:
+    """Return the buffers and the pickle of an encoded value, all lengths checked."""
+    total = len(view)
+    if total < _HEAD.size:
+        raise Undecodable(f"a stored value has {total} bytes; its head alone has {_HEAD.size}")
+    magic, version, count, body_bytes = _HEAD.unpack_from(view)
+    if magic != MAGIC:
+        raise Undecodable(f"a stored value starts with byte {magic:#04x}, ours start with {MAGIC:#04x}")
+    if version != VERSION:
+        raise Undecodable(f"a stored value has codec version {version}, this program knows {VERSION}")
+    place = _HEAD.size + count * _LENGTH.size
+    end = place + body_bytes
+    if end > total:
+        raise Undecodable(f"a stored value of {total} bytes was cut: its pickle would end at {end}")
+    body = view[place:end]
+    buffers = []
+    for number in range(count):
+        (length,) = _LENGTH.unpack_from(view, _HEAD.size + number * _LENGTH.size)
+        start = end + (-end % ALIGN)
+        end = start + length
+        if end > total:
+            raise Undecodable(f"a stored value of {total} bytes was cut: array {number} would end at {end}")
+        buffers.append(view[start:end])
+    if end != total:
+        raise Undecodable(f"a stored value has {total} bytes, its head announces {end}")
+    return buffers, body
+
+
+# Registered types, and how they are taken apart and made. -----------------------------------------
+
+_TYPES: dict[str, tuple[type, tuple[str, ...]]] = {}
+_NAMES: dict[type, str] = {}
+
+
+def register(cls: type[_T]) -> type[_T]:
+    """Let values of a frozen dataclass be stored; returns ``cls``, so it can decorate.
+
+    A value is stored as the type's name and its fields in order, and made again by the type's own
+    constructor, whose ``__post_init__`` so sees whatever a hostile writer put there.
+
+    Raises:
+        TypeError: not a frozen dataclass whose fields all belong to the constructor, or another class
+            has this name.
+    """
+    parameters = getattr(cls, "__dataclass_params__", None)
+    if not is_dataclass(cls) or parameters is None or not parameters.frozen:
+        raise TypeError(f"{cls.__name__} is no frozen dataclass")
+    if not all(field.init for field in fields(cls)):
+        raise TypeError(f"{cls.__name__} has fields that its constructor does not take")
+    name = cls.__name__
+    known = _TYPES.get(name)
+    if name in _MAKERS or (known is not None and known[0].__module__ != cls.__module__):
+        raise TypeError(f"another value type is called {name!r}")
+    _TYPES[name] = (cls, tuple(field.name for field in fields(cls)))
+    _NAMES[cls] = name
+    return cls
+
+
+def _refuse(text: str) -> NoReturn:
+    raise Undecodable(f"a stored value {text}")
+
+
+def _dtype_of(description: object) -> np.dtype[Any]:
+    if isinstance(description, str):
+        if len(description) > 32:
+            _refuse(f"has an array of dtype {description[:32]!r}…")
+        dtype = np.dtype(description)
+    elif isinstance(description, list):
+        dtype = np.lib.format.descr_to_dtype(description)
+    else:
+        _refuse(f"has an array of dtype {description!r:.80}")
+    if dtype.hasobject or dtype.kind not in ARRAY_KINDS:
+        _refuse(f"has an array of dtype {dtype}, which could hold anything")
+    return dtype
+
+
+def _make_array(buffer: object, description: object, shape: object, order: object = "C") -> Value:
+    dtype = _dtype_of(description)
+    if not isinstance(buffer, (memoryview, bytes, bytearray, pickle.PickleBuffer)):
+        _refuse(f"has an array made of {type(buffer).__name__}")
+    if (
+        not isinstance(shape, tuple)
+        or len(shape) > 32
+        or not all(type(length) is int and 0 <= length < 1 << 48 for length in shape)
+        or order not in ("C", "F")
+    ):
+        _refuse(f"has an array of shape {shape!r:.80}")
+    raw = memoryview(buffer)
+    wanted = dtype.itemsize
+    for length in shape:
+        wanted *= length
+    if raw.nbytes != wanted:
+        _refuse(f"has an array of shape {shape} and dtype {dtype}, {wanted} bytes, in {raw.nbytes} bytes")
+    array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, raw, order="F" if order == "F" else "C")
+    array.flags.writeable = False
+    return array
+
+
+def _make_scalar(raw: object, description: object) -> Value:
+    if not isinstance(raw, bytes):
+        _refuse(f"has a scalar made of {type(raw).__name__}")
+    return _make_array(raw, description, ())[()]
+
+
+def _make_complex(real: object, imaginary: object) -> complex:
+    if type(real) is not float or type(imaginary) is not float:
+        _refuse("has a complex number that is not made of two floats")
+    return complex(real, imaginary)
+
+
+def _make_deque(items: object, maxlen: object) -> deque[Value]:
+    if not isinstance(items, list) or not (maxlen is None or type(maxlen) is int):
+        _refuse("has a broken deque")
+    return deque(items, maxlen)
+
+
+def _make_counter(counts: object) -> Counter[Value]:
+    if not isinstance(counts, dict):
+        _refuse("has a broken Counter")
+    return Counter(counts)
+
+
+_MAKERS: dict[str, Callable[..., Value]] = {
+    "array": _make_array,
+    "scalar": _make_scalar,
+    "complex": _make_complex,
+    "deque": _make_deque,
+    "Counter": _make_counter,
+}
+
+
+class _Make:
+    """What a pickle calls. Without a ``__dict__``, so that a pickle can change nothing about it."""
+
+    __slots__ = ()
+    __module__ = "ami.stores.codec"
+
+    def __call__(self, name: object, *parts: object) -> Value:
+        maker = _MAKERS.get(name) if isinstance(name, str) else None
+        if maker is not None:
+            return maker(*parts)
+        if not isinstance(name, str) or name not in _TYPES:
+            _refuse(f"names {name!r:.80}, which is no value type; known: {', '.join(sorted(_TYPES))}")
+        cls, names = _TYPES[name]
+        if len(parts) != len(names):
+            _refuse(f"has a {name} of {len(parts)} fields; this program's has {len(names)}")
+        return cls(**dict(zip(names, parts, strict=True)))
+
+
+_MAKE = _Make()
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(
+        self, stream: io.BytesIO, *, buffer_callback: Callable[[pickle.PickleBuffer], None]
+    ) -> None:
+        # The stubs want the callback to return; pickle takes "None" for "kept out of band".
+        super().__init__(stream, 5, buffer_callback=buffer_callback)
+
+    def reducer_override(self, value: Any) -> Any:
+        # Called for whatever is not None, bool, int, float, str, bytes, tuple, list, dict or set.
+        cls = type(value)
+        if cls is np.ndarray or cls is np.memmap:
+            return _MAKE, _array_parts(value)
+        if cls is _Make:
+            return "_MAKE"
+        if cls in _NAMES:
+            name = _NAMES[cls]
+            return _MAKE, (name, *[getattr(value, field) for field in _TYPES[name][1]])
+        if isinstance(value, np.generic):
+            return _MAKE, ("scalar", value.tobytes(), _description(value.dtype))
+        if cls is complex:
+            return _MAKE, ("complex", value.real, value.imag)
+        if cls is deque:
+            return _MAKE, ("deque", list(value), value.maxlen)
+        if cls is Counter:
+            return _MAKE, ("Counter", dict(value))
+        if cls is frozenset or cls is bytearray or cls is pickle.PickleBuffer:
+            return NotImplemented
+        raise TypeError(
+            f"a {cls.__module__}.{cls.__qualname__} cannot be stored; values are plain Python types, "
+            f"numpy arrays and scalars, and {', '.join(sorted(_TYPES)) or 'no registered types'}"
+        )
+
+
+def _description(dtype: np.dtype[Any]) -> object:
+    if dtype.hasobject or dtype.kind not in ARRAY_KINDS:
+        raise TypeError(f"an array of dtype {dtype} cannot be stored")
+    if dtype.kind == "V":
+        return np.lib.format.dtype_to_descr(dtype)
+    return dtype.str
+
+
+def _array_parts(array: np.ndarray[Any, Any]) -> tuple[object, ...]:
+    description = _description(array.dtype)
+    shape = array.shape
+    if array.flags.c_contiguous:
+        order = "C"
+        flat = array
+    elif array.flags.f_contiguous:
+        order = "F"
+        flat = array.T
+    else:
+        order = "C"
+        flat = np.ascontiguousarray(array)
+    # numpy refuses a buffer of some dtypes (datetime64), never of bytes.
+    raw = flat.reshape(-1).view(np.uint8) if flat.size and flat.itemsize else b""
+    buffer = pickle.PickleBuffer(raw)
+    return ("array", buffer, description, shape, order) if order == "F" else ("array", buffer, description, shape)
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("ami.stores.codec", "_MAKE"):
+            return _MAKE
+        raise Undecodable(f"a stored value names {module:.80}.{name:.80}, which is no value type")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise Undecodable("a stored value refers to something outside of it")
+
+
+def equal(one: Value, other: Value) -> bool:
+    """Return whether two values are equal, as ``==`` says, but with one answer for arrays too."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        if not (isinstance(one, np.ndarray) and isinstance(other, np.ndarray)):
+            return False
+        return one.dtype == other.dtype and one.shape == other.shape and bool(np.all(one == other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    for sequence in (list, tuple, deque):
+        if isinstance(one, sequence) and isinstance(other, sequence):
+            return len(one) == len(other) and all(map(equal, one, other))
+    if type(one) in _NAMES and type(one) is type(other):
+        return all(equal(getattr(one, name), getattr(other, name)) for name in _TYPES[_NAMES[type(one)]][1])
+    return bool(one == other)

@@ -1,0 +1,115 @@
+"""Look at a tier as it lies in Redis, for people: all keys, and what is in one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ami.errors import Undecodable
+from ami.stores import codec, keys, labels
+from ami.stores.link import Command, Link, Reply
+from ami.stores.store import KeyFacts
+
+SCAN_COUNT = 10_000
+
+
+def scan(link: Link, pattern: str) -> Iterator[KeyFacts]:
+    """Return the facts of every key that fits the glob ``pattern``, from each primary node."""
+    cursors: dict[int, bytes] = {}
+    done: set[int] = set()
+
+    def ask(node: int) -> list[Command]:
+        if node in done:
+            return []
+        return [("SCAN", cursors.get(node, b"0"), "MATCH", pattern, "COUNT", SCAN_COUNT)]
+
+    seen: set[bytes] = set()
+    while True:
+        pages: list[list[bytes]] = []
+        for node, replies in enumerate(link.everywhere(ask)):
+            found: list[bytes] = []
+            if replies:
+                cursors[node], found = replies[0]
+                if cursors[node] == b"0":
+                    done.add(node)
+            # SCAN may name a key twice.
+            pages.append([key for key in found if key not in seen])
+            seen.update(found)
+        yield from _facts(link, pages)
+        if len(done) == len(pages):
+            return
+
+
+def _facts(link: Link, pages: list[list[bytes]]) -> Iterator[KeyFacts]:
+    def ask(node: int) -> list[Command]:
+        commands: list[Command] = []
+        for key in pages[node]:
+            commands += [("TYPE", key), ("PTTL", key), ("MEMORY", "USAGE", key)]
+        return commands
+
+    if not any(pages):
+        return
+    for page, replies in zip(pages, link.everywhere(ask), strict=True):
+        for place, key in enumerate(page):
+            kind, ttl_ms, size = replies[3 * place : 3 * place + 3]
+            if kind == b"none":
+                continue  # it expired, or was removed, meanwhile
+            name = key.decode("utf-8", "surrogateescape")
+            yield KeyFacts(
+                name, kind.decode(), int(size or 0), ttl_ms / 1000 if ttl_ms >= 0 else None, keys.parts(name)[0]
+            )
+
+
+def look(link: Link, key: str, limit: int) -> Any:
+    """Return what is under ``key``, decoded as far as possible."""
+    kind = link.one(key, "TYPE", repeat=True)
+    reads: dict[bytes, Command] = {
+        b"string": ("GET", key),
+        b"list": ("LRANGE", key, -limit, -1),
+        b"hash": ("HGETALL", key),
+        b"set": ("SRANDMEMBER", key, limit),
+        b"zset": ("ZREVRANGE", key, 0, limit - 1, "WITHSCORES"),
+        b"stream": ("XREVRANGE", key, "+", "-", "COUNT", limit),
+    }
+    if kind not in reads:
+        raise KeyError(key)
+    reply: Reply = link.call(key, [reads[kind]], repeat=True)[0]
+    if kind == b"string":
+        return _decoded(reply)
+    if kind == b"list":
+        return [_decoded(element) for element in reply]
+    if kind == b"hash":
+        pairs = list(zip(reply[::2], reply[1::2], strict=True))[:limit]
+        return {_label(name): _decoded(value) for name, value in pairs}
+    if kind == b"set":
+        return [_label(member) for member in reply]
+    if kind == b"zset":
+        return {_text(member): float(score) for member, score in zip(reply[::2], reply[1::2], strict=True)}
+    return {
+        _text(entry): {_text(name): _decoded(value) for name, value in zip(fields[::2], fields[1::2], strict=True)}
+        for entry, fields in reversed(reply)
+    }
+
+
+def _decoded(raw: bytes | None) -> Any:
+    """Return a value of ours, or text, or bytes: whatever it is."""
+    if raw is None:
+        return None
+    try:
+        return codec.decode(raw)
+    except Undecodable:
+        return _text(raw)
+
+
+def _text(raw: bytes) -> Any:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _label(raw: bytes) -> Any:
+    try:
+        return labels.decode(raw)
+    except Undecodable:
+        return _text(raw)

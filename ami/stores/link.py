@@ -1,0 +1,140 @@
+"""What a store asks of its connections, and how commands become bytes.
+
+A command is a tuple of parts: bytes, str, int, or :class:`ami.stores.codec.Chunks`. Commands that go
+together are for keys of one hash slot, and travel in one round trip. Large pieces are handed to the
+kernel from where they lie; everything small is joined, because a system call costs more than a copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from ami.errors import Conflict, StoreError
+from ami.stores.codec import Buffer, Chunks
+
+Part: TypeAlias = bytes | str | int | Chunks
+Command: TypeAlias = tuple[Part, ...]
+Reply: TypeAlias = Any  # what Redis says: int, bytes, None, or a list of these
+
+LARGE_BYTES = 1 << 16  # pieces from here on are sent from where they lie
+CHANGES = 200  # tries of an optimistic change, against others who change the same key
+
+
+class Refused(StoreError):
+    """Redis answered with an error; ``code`` is its first word, for example WRONGTYPE."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"the store refused a command: {text}")
+        self.code = code
+
+
+class Script:
+    """A Lua script, sent by its hash; Redis is given the text when it does not know it (any more)."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Link(ABC):
+    """Connections to one tier.
+
+    ``repeat`` says that commands may be carried out twice without harm: only then are they sent again
+    when a connection broke before the answer. Every method raises StoreUnavailable, StoreFull, or
+    :class:`Refused`.
+    """
+
+    tagged: bool  # whether a prefix is a hash tag
+    block_s: float  # the longest that a command may block in Redis
+
+    @abstractmethod
+    def call(self, key: str, commands: Sequence[Command], *, repeat: bool) -> list[Reply]:
+        """Carry out ``commands``, whose keys share the slot of ``key``; return their replies in order."""
+
+    @abstractmethod
+    def change(
+        self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]
+    ) -> bool:
+        """Read, decide, write; return whether ``key`` stayed untouched meanwhile (else nothing is written).
+
+        ``decide`` returns the commands that go together into a transaction, or None for none.
+        """
+
+    @abstractmethod
+    def everywhere(self, commands: Callable[[int], Sequence[Command]]) -> list[list[Reply]]:
+        """Carry out ``commands(n)`` at each primary node n; return the replies of each, in that order."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of every connection."""
+
+    def one(self, key: str, *command: Part, repeat: bool) -> Reply:
+        """Carry out one command on ``key``, which is put behind its first word."""
+        return self.call(key, [(command[0], key, *command[1:])], repeat=repeat)[0]
+
+    def atomic(self, key: str, commands: Sequence[Command], *, repeat: bool) -> list[Reply]:
+        """Carry out ``commands`` together, with nobody else's between them.
+
+        A command that Redis refuses while it runs them does not stop the others: what must not
+        happen then belongs into a script.
+        """
+        replies: list[Reply] = self.call(key, [("MULTI",), *commands, ("EXEC",)], repeat=repeat)[-1]
+        return replies
+
+    def script(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        arguments: Sequence[Part] = (),
+        *,
+        before: Sequence[Command] = (),
+        repeat: bool,
+    ) -> Reply:
+        """Run a script, with the commands ``before`` it in the same round trip (twice, maybe)."""
+        rest = (len(keys), *keys, *arguments)
+        try:
+            return self.call(keys[0], [*before, ("EVALSHA", script.sha, *rest)], repeat=repeat)[-1]
+        except Refused as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return self.call(keys[0], [*before, ("EVAL", script.text, *rest)], repeat=repeat)[-1]
+
+    def changed(
+        self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]
+    ) -> None:
+        """Read, decide, write, again and again until nobody else came in between.
+
+        Raises:
+            Conflict: others were faster too many times.
+        """
+        for _ in range(CHANGES):
+            if self.change(key, reads, decide):
+                return
+        raise Conflict(f"{key!r} was changed by others during each of {CHANGES} tries")
+
+
+def pack(commands: Sequence[Command]) -> list[Buffer]:
+    """Return the bytes of ``commands`` in Redis' protocol, in pieces to send one after the other."""
+    pieces: list[Buffer] = []
+    small: list[Buffer] = []
+    for command in commands:
+        small.append(b"*%d\r\n" % len(command))
+        for part in command:
+            if isinstance(part, Chunks):
+                small.append(b"$%d\r\n" % part.nbytes)
+                for buffer in part.buffers:
+                    if len(buffer) >= LARGE_BYTES:
+                        pieces.append(b"".join(small))
+                        pieces.append(buffer)
+                        small = []
+                    else:
+                        small.append(buffer)
+                small.append(b"\r\n")
+            else:
+                data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
+                small.append(b"$%d\r\n%s\r\n" % (len(data), data))
+    pieces.append(b"".join(small))
+    return pieces

@@ -1,0 +1,113 @@
+"""A queue of requests on a Redis list. Whoever takes an item has it in a second list until it is done.
+
+Items are JSON, never pickles: they come from clients.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+from uuid import uuid4
+
+from ami.errors import StoreUnavailable, Undecodable
+from ami.stores import keys
+from ami.stores.link import Link, Script
+from ami.stores.store import Item
+
+_RECOVER = Script("""
+local count = 0
+while redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT') do count = count + 1 end
+return count
+""")
+
+
+def to_item(value: Any, identifier: str) -> bytes:
+    """Return the bytes of an item.
+
+    Raises:
+        TypeError: JSON cannot say ``value``.
+    """
+    try:
+        text = json.dumps({"id": identifier, "value": value}, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise TypeError(f"this is no plain data: {error}") from error
+    return text.encode()
+
+
+def from_item(raw: bytes) -> Item:
+    """Return the item of ``raw``.
+
+    Raises:
+        Undecodable: the bytes are not those of an item.
+    """
+    try:
+        item = json.loads(raw)
+        identifier, value = item["id"], item["value"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise Undecodable(f"an item of a queue is broken: {raw[:60]!r}: {error!r:.100}") from error
+    if not isinstance(identifier, str):
+        raise Undecodable(f"an item of a queue has the id {identifier!r:.60}, which is no text")
+    return Item(identifier, value, raw)
+
+
+class RedisQueue:
+    """See :class:`ami.stores.store.Queue`."""
+
+    def __init__(self, link: Link, prefix: str, name: str) -> None:
+        self._link = link
+        self._key = keys.full(prefix, name, tagged=link.tagged)
+        self._taken = keys.full(prefix, keys.taken(name), tagged=link.tagged)
+        self._held: set[bytes] = set()
+        # Whether the answer to a take was lost: then an item may lie in `taken` that we never saw.
+        self._doubtful = False
+
+    def put(self, value: Any) -> str:
+        identifier = uuid4().hex
+        self._link.one(self._key, "RPUSH", to_item(value, identifier), repeat=False)
+        return identifier
+
+    def take(self, timeout_s: float) -> Item | None:
+        deadline = time.monotonic() + timeout_s
+        if self._doubtful:
+            for raw in self._link.one(self._taken, "LRANGE", 0, -1, repeat=True):
+                if raw not in self._held:
+                    return self._received(raw)
+            self._doubtful = False
+        while True:
+            rest_s = min(deadline - time.monotonic(), self._link.block_s)
+            try:
+                if rest_s > 0:
+                    raw = self._link.one(
+                        self._key, "BLMOVE", self._taken, "LEFT", "RIGHT", f"{max(rest_s, 0.001):.3f}", repeat=False
+                    )
+                else:
+                    raw = self._link.one(self._key, "LMOVE", self._taken, "LEFT", "RIGHT", repeat=False)
+            except StoreUnavailable:
+                self._doubtful = True
+                raise
+            if raw is not None:
+                return self._received(raw)
+            if time.monotonic() >= deadline:
+                return None
+
+    def _received(self, raw: bytes) -> Item:
+        try:
+            item = from_item(raw)
+        except Undecodable:
+            self._link.one(self._taken, "LREM", 1, raw, repeat=False)
+            raise
+        self._held.add(raw)
+        return item
+
+    def done(self, item: Item) -> None:
+        self._link.one(self._taken, "LREM", 1, item.raw, repeat=True)
+        self._held.discard(item.raw)
+
+    def recover(self) -> int:
+        count = int(self._link.script(_RECOVER, [self._taken, self._key], repeat=True))
+        self._held.clear()
+        return count
+
+    def __len__(self) -> int:
+        return int(self._link.one(self._key, "LLEN", repeat=True))

