@@ -17,7 +17,7 @@ URI = f"sim://pump-probe?rate={RATE}&stop={STOP}&policy=wait"
 def test_an_edit_loses_no_event_and_resets_no_other_result(start_node: StartNode) -> None:
     experiment = start_node(URI, "results: {shots: count(monitor)}")
     client = experiment.client
-    wait_until(lambda: client.get("shots").value, within_s=20, what="the first result")
+    assert client.get("shots", wait_s=20).value
     for number in range(5):
         client.add(f"lit_{number} = count(monitor where laser == {number % 2})")
     added_at = client.get("shots", wait_s=5).value

@@ -22,7 +22,7 @@ FLARE = """
 results:
   samples: count(long)
   peak: max_events(long)
-  peak_time: max_events(timestamp where long > 2.555e-05)
+  peak_time: min_events(timestamp where long > 2.555e-05)
   strong: count(long where long > 1e-5)
   mean: mean_events(long)
 """

@@ -51,7 +51,7 @@ def test_a_node_at_rest_uses_little(start_node: StartNode) -> None:
 def test_every_process_has_keys_under_its_prefix(start_node: StartNode) -> None:
     experiment = start_node("sim://pump-probe?rate=500", "results: {shots: count(monitor)}")
     client = experiment.client
-    wait_until(lambda: client.get("shots").value, within_s=20, what="the first result")
+    assert client.get("shots", wait_s=20).value
 
     def owners() -> set[str]:
         return {key.prefix.split(":", 1)[1] for key in client.keys()}
@@ -66,7 +66,7 @@ def test_every_process_has_keys_under_its_prefix(start_node: StartNode) -> None:
 def test_a_process_that_hangs_is_restarted(start_node: StartNode) -> None:
     experiment = start_node("sim://pump-probe?rate=500&policy=wait", "results: {shots: count(monitor)}")
     client, node = experiment.client, experiment.node
-    wait_until(lambda: client.get("shots").value, within_s=20, what="the first result")
+    assert client.get("shots", wait_s=20).value
     for name in ("worker:0", "local-reducer", "global-reducer", "graph-manager"):
         frozen = node.kill(name, signal.SIGSTOP)
         wait_until(lambda n=name, p=frozen: node.pid(n) not in (0, p), within_s=20, what=f"a new {name}")
@@ -79,7 +79,7 @@ def test_a_process_that_hangs_is_restarted(start_node: StartNode) -> None:
 
 def test_a_node_that_is_stopped_leaves_nothing(start_node: StartNode) -> None:
     experiment = start_node("sim://pump-probe?rate=500", "results: {shots: count(monitor)}")
-    wait_until(lambda: experiment.client.get("shots").value, within_s=20, what="the first result")
+    assert experiment.client.get("shots", wait_s=20).value
     processes = pids(experiment)
     experiment.client.close()
     leftovers = experiment.node.stop()
