@@ -25,7 +25,8 @@ class Span:
 
     ``timestamps`` has an entry for each event, in ns, ascending. ``transitions`` are what the data
     acquisition said between the event before ``first`` and ``first``, in order, with their values:
-    the number of the run, or the value of the step.
+    the number of the run, or the value of the step. Begin of the first run and end of the last are
+    not among them: whoever plays an input begins a run with it, and ends it.
     """
 
     first: int

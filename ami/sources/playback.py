@@ -96,7 +96,7 @@ class Playback:
     def _transitions(self, first: int, here: Step) -> tuple[tuple[Transition, float], ...]:
         """Return what was said before position ``first``, which is in step ``here``."""
         if first == 0:
-            return self._begin(here, run=here.run > 0)
+            return self._begin(here, run=False)  # whoever plays the input begins the first run
         offset = first % self._count
         before = self._events.step(self._start + (offset or self._count) - 1)
         assert before is not None  # an input has steps everywhere or nowhere

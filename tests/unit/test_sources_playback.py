@@ -40,9 +40,9 @@ def test_the_scan_begins_again_after_its_last_step() -> None:
     assert walk(open_source(SCAN), 4, 16)[3] == (12, 4, ((END_STEP, 1.0), (BEGIN_STEP, -1.0)), -1.0)
 
 
-def test_runs_begin_and_end_around_steps() -> None:
+def test_runs_end_and_begin_around_steps() -> None:
     assert walk(open_source(SCAN + "&run_events=6"), 99, 12) == [
-        (0, 4, ((BEGIN_RUN, 1.0), (BEGIN_STEP, -1.0)), -1.0),
+        (0, 4, ((BEGIN_STEP, -1.0),), -1.0),
         (4, 2, ((END_STEP, -1.0), (BEGIN_STEP, 0.0)), 0.0),
         (6, 2, ((END_STEP, 0.0), (END_RUN, 1.0), (BEGIN_RUN, 2.0), (BEGIN_STEP, 0.0)), 0.0),
         (8, 4, ((END_STEP, 0.0), (BEGIN_STEP, 1.0)), 1.0),

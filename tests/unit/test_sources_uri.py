@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
 from ami.errors import SourceError
-from ami.sources import open_source, uri
+from ami.sources import detectors, hdf5, open_source, pump_probe, take, uri
 
 
 def test_a_uri_has_a_protocol_a_body_and_options() -> None:
@@ -76,3 +77,23 @@ def test_a_uri_that_cannot_be_opened_is_refused_with_the_reason(text: str, words
     with pytest.raises(SourceError) as refused:
         open_source(text)
     assert words in str(refused.value)
+
+
+def test_every_example_of_the_documentation_opens_or_misses_only_its_file() -> None:
+    text = (Path(__file__).parents[2] / "docs/sources.md").read_text().partition("## Examples")[2]
+    examples = text.split()
+    assert len(examples) >= 7
+    for example in examples:
+        if example.startswith("hdf5:"):
+            with pytest.raises(SourceError, match=r"there is no file /data/run42\.h5"):
+                open_source(example)
+        else:
+            take(open_source(example), 0, 3)
+
+
+@pytest.mark.parametrize(
+    "table", [uri.COMMON, pump_probe.OPTIONS, detectors.OPTIONS, detectors.STATIC_OPTIONS, hdf5.OPTIONS]
+)
+def test_every_option_is_documented(table: dict[str, uri.Option]) -> None:
+    text = (Path(__file__).parents[2] / "docs/sources.md").read_text()
+    assert [name for name in table if f"`{name}=" not in text] == []

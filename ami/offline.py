@@ -1,0 +1,195 @@
+"""Run a graph over a source in this process: the stages of a node, without ring, stores and daemons.
+
+The worker's plan runs on blocks, a partial is made of each entry (events of one interval, run and
+step), and the accumulator of the global reducer takes the partials in: the same code, in the same
+order as on a node with one worker. So a node's results can be compared with these.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ami.errors import SourceError
+from ami.event import Schema, Slots, Transition
+from ami.graph.check import check
+from ami.graph.graph import Graph
+from ami.graph.plan import WorkerPlan
+from ami.graph.results import Computed
+from ami.graph.windows import Accumulator
+from ami.result import Events, Result
+from ami.sources import intervals
+from ami.sources.base import Source, Span
+
+NODE = "offline"  # what results name as their node and worker
+INTERVAL_S = 0.05
+BLOCK_BYTES = 16 << 20
+SPAN_EVENTS = 1 << 16
+
+Progress = Callable[[int, int | None], object]
+
+
+@dataclass(slots=True)
+class OfflineResults:
+    """What a run over a source gave.
+
+    results: by name, as of the last interval, each with its envelope.
+    events: how many were run; all that the source has, up to the limit. None is ever dropped.
+    intervals, runs, steps: how many there were.
+    duration_s: wall time that it took.
+    """
+
+    results: dict[str, Result] = field(default_factory=dict)
+    events: int = 0
+    intervals: int = 0
+    runs: int = 0
+    steps: int = 0
+    duration_s: float = 0.0
+
+    def __getitem__(self, name: str) -> Result:
+        return self.results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+
+@dataclass(slots=True)
+class _Times:
+    """Time of the first and last event of a window, ns."""
+
+    first_ns: int = 0
+    last_ns: int = 0
+    some: bool = False
+
+    def add(self, first_ns: int, last_ns: int) -> None:
+        if not self.some:
+            self.first_ns, self.some = first_ns, True
+        self.last_ns = last_ns
+
+
+def run(
+    graph: Graph,
+    source: Source,
+    *,
+    limit: int | None = None,
+    interval_ns: int | None = None,
+    block_events: int = 8192,
+    progress: Progress | None = None,
+) -> OfflineResults:
+    """Return the results of ``graph`` over the events of ``source``, as fast as possible.
+
+    Args:
+        limit: number of events at most; None: all.
+        interval_ns: length of interval; None: as the source asks or proposes, else 50 ms.
+        progress: is called after each block with the events so far and their total, if known.
+
+    Raises:
+        GraphError: the graph does not suit the source.
+        SourceError: the source has gone bad, or has no end and there is no limit.
+    """
+    if limit is None and source.length is None:
+        raise SourceError("the source has no end; give a limit, or stop= in its URI")
+    check(graph, source.schema)
+    begun = time.monotonic()
+    offline = _Offline(graph, source, interval_ns or intervals.choose(source, INTERVAL_S), block_events)
+    known = [number for number in (limit, source.length) if number is not None]
+    total = min(known)
+    while offline.counts.events < total:
+        span = source.span(offline.counts.events, min(SPAN_EVENTS, total - offline.counts.events))
+        if span is None:
+            break
+        offline.play(span, total, progress)
+    offline.counts.results = offline.results()
+    offline.counts.duration_s = time.monotonic() - begun
+    return offline.counts
+
+
+class _Offline:
+    """A worker's plan and an accumulator, with the place in the stream."""
+
+    def __init__(self, graph: Graph, source: Source, interval_ns: int, block_events: int) -> None:
+        self.counts = OfflineResults()
+        self._graph = graph
+        self._source = source
+        self._interval_ns = interval_ns
+        self._plan = WorkerPlan(graph, source.schema)
+        self._accumulator = Accumulator(graph)
+        wanted = Schema(tuple(f for f in source.schema.fields if f.name in self._plan.fields))
+        count = max(1, min(block_events, BLOCK_BYTES // wanted.event_bytes))
+        self._slots = Slots.allocate(wanted, count)
+        self._interval: int | None = None
+        self._interval_times = _Times()
+        self._run_times = _Times()
+        self._begin_run()
+
+    def _begin_run(self) -> None:
+        self.counts.runs += 1
+        self._interval = None
+        self._run_times = _Times()
+        self._accumulator.begin_run(self.counts.runs)
+
+    def play(self, span: Span, total: int, progress: Progress | None) -> None:
+        """Run the events of a span, entry by entry."""
+        for transition, _ in span.transitions:
+            if transition == Transition.BEGIN_RUN:
+                self._begin_run()
+            self.counts.steps += transition == Transition.BEGIN_STEP
+        for interval, start, stop in intervals.split(span.timestamps, self._interval_ns):
+            if interval != self._interval:
+                self._interval, self._interval_times = interval, _Times()
+                self.counts.intervals += 1
+            times = int(span.timestamps[start]), int(span.timestamps[stop - 1])
+            self._interval_times.add(*times)
+            self._run_times.add(*times)
+            self._entry(interval, stop - start, total, progress)
+
+    def _entry(self, interval: int, count: int, total: int, progress: Progress | None) -> None:
+        partial = self._plan.partial()
+        done = 0
+        while done < count:
+            block = self._slots.part(0, min(self._slots.count, count - done))
+            self._source.read(self.counts.events, block, self._plan.fields)
+            self._plan.run(block, self.counts.events, partial)
+            self.counts.events += block.count
+            done += block.count
+            if progress is not None:
+                progress(self.counts.events, total)
+        self._accumulator.apply(partial, interval=interval, run=self.counts.runs, expected=count, dropped=0)
+
+    def results(self) -> dict[str, Result]:
+        """Return the results as of the last interval."""
+        now_ns = time.time_ns()
+        return {
+            name: self._result(name, computed, now_ns)
+            for name, computed in self._accumulator.results().items()
+        }
+
+    def _result(self, name: str, computed: Computed, now_ns: int) -> Result:
+        times = self._run_times if computed.window == "run" else self._interval_times
+        return Result(
+            name=name,
+            value=computed.value,
+            error=computed.error,
+            window=computed.window,
+            run=self.counts.runs,
+            interval=self._interval or 0,
+            interval_ns=self._interval_ns,
+            time_ns=(times.first_ns, times.last_ns),
+            events=Events(
+                expected=computed.expected,
+                used=computed.used,
+                dropped=computed.dropped,
+                set_aside=computed.set_aside,
+            ),
+            nodes=(NODE,),
+            missing_nodes=(),
+            workers=(NODE,),
+            graph_version=self._graph.version,
+            graph_hash=self._graph.hash,
+            complete=True,
+            published_ns=now_ns,
+        )
