@@ -32,6 +32,7 @@ class SourceStage:
         self._stopping = stopping
         self._rate = Rate()
         self._failure = ""
+        self._waiting_for = "the control store and the ring"
         self._reopen_at = 0.0
         self._source: Source | None = None
         self._ring: RingWriter | None = None
@@ -44,7 +45,7 @@ class SourceStage:
         if self._failure:
             return f"failed: {self._failure}"
         if self._feeder is None:
-            return "waiting: for the control store and the ring"
+            return f"waiting: for {self._waiting_for}"
         return "finished" if self._feeder.finished else "running"
 
     @property
@@ -82,6 +83,10 @@ class SourceStage:
             raise StoreUnavailable("the source waits for the control store to say which graph is current")
         # The schema first: the manager checks graphs against it, and entries name graphs.
         self._store[keys.SCHEMA] = self._source.schema.to_json()
+        if self._source.length is not None and self._graphs.latest.version == 0:
+            # A recording has an end: it would be over before anybody said what to do with it.
+            self._waiting_for = "a graph"
+            return False
         if self._ring is None:
             self._ring = self._attach(self._source)
         self._feeder = Feeder(
