@@ -77,13 +77,17 @@ def _accepted(reply: dict[str, Any]) -> str:
 
 @graph.command()
 @click.argument("version", type=click.IntRange(0), required=False)
+@click.option("--owners", is_flag=True, help="Also say who owns what.")
 @with_session
-def show(session: Session, version: int | None) -> None:
+def show(session: Session, version: int | None, owners: bool) -> None:
     """Print the graph that runs now, or VERSION, as the YAML that `set` takes."""
+    from ami.client.definitions import content
+
     with session.connect() as client:
         seen = client.graph(version)
-    head = f"# version {seen.version}, {seen.hash}"
-    session.answer(seen.to_plain(), lambda: f"{head}\n{clean_lines(seen.to_text())}")
+    head = f"# version {seen.version}, {seen.hash}, {len(seen.operations)} operations"
+    text = seen.to_text() if owners else content(seen)
+    session.answer(seen.to_plain(), lambda: f"{head}\n{clean_lines(text)}")
 
 
 @graph.command()
@@ -206,4 +210,4 @@ def diff(session: Session, old: int | None, new: int | None) -> None:
 
 def clean_lines(text: str) -> str:
     """Return ``text`` without control characters but line ends."""
-    return "\n".join(clean(line) for line in text.splitlines())
+    return "\n".join(clean(line, 10_000) for line in text.splitlines())

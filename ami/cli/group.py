@@ -58,18 +58,22 @@ class AmiGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except ConfigError as error:
-            click.echo(f"ami: {error}", err=True)
-            ctx.exit(EXIT_USAGE)
         except AmiError as error:
-            click.echo(f"ami: {error}", err=True)
-            ctx.exit(EXIT_REFUSED)
+            click.echo(f"ami: {one_line(error)}", err=True)
+            ctx.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_REFUSED)
         except BrokenPipeError:
             # `ami results | head -1`: the reader has what it wanted. Python would complain once
             # more when it flushes at exit, so what is left goes nowhere.
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(EXIT_OK)
+
+
+def one_line(error: AmiError) -> str:
+    """Return the text of an error without line ends and other control characters."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    text = ": ".join(line for line in lines if line)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @click.group(cls=AmiGroup, context_settings={"help_option_names": ["-h", "--help"]})

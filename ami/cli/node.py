@@ -42,7 +42,8 @@ def node(context: click.Context, session: Session, source: str | None, graph_fil
     began_ns = time.time_ns()
 
     def on_ready(config: Config, graph: Path | None) -> None:
-        with connect(config, timeout_s=session.patience_s) as client:
+        # Under a name of its own, so that `ami graph remove-mine` of a person spares it.
+        with connect(config, name=f"node@{config.node.host}", timeout_s=session.patience_s) as client:
             schema = wait_for_source(client, began_ns)
             before = client.graph_version()[0]
             what = put_graph(client, graph, schema)
@@ -155,6 +156,13 @@ def introduction(client: Client, what: str, config_file: Path | None) -> str:
     names = sorted(client.graph().results)
     example = "difference" if "difference" in names else names[0] if names else "NAME"
     ami = "bin/ami" if config_file is None else f"AMI_CONFIG={config_file} bin/ami"
+    commands = {
+        "watch": "all results, live",
+        f"get {example}": "one result, with how much of the events is in it",
+        f"graph add 'n = count({_some_field(client)})'": "another result, while events flow",
+        "status": "what runs, how fast, and what was lost",
+    }
+    width = max(len(command) for command in commands)
     return "\n".join(
         [
             "",
@@ -163,10 +171,7 @@ def introduction(client: Client, what: str, config_file: Path | None) -> str:
             f"store   {config.global_store.host}:{config.global_store.port}",
             "",
             "In another terminal:",
-            f"  {ami} watch                    all results, live",
-            f"  {ami} get {example:<20} one result, with how much of the events is in it",
-            f"  {ami} graph add 'n = count({_some_field(client)})'   another result, while events flow",
-            f"  {ami} status                   what runs, how fast, and what was lost",
+            *(f"  {ami} {command:<{width}}   {text}" for command, text in commands.items()),
             "Ctrl-C here stops everything.",
             "",
         ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ami.cli.screen import GAP, clean, number, plot, sparkline
+from ami.cli.screen import GAP, bar_range, clean, number, plot, sparkline
 from ami.client.summary import summary
 from ami.event import Array
 from ami.result import plain
@@ -72,13 +72,13 @@ def _scan(scan: Scan) -> list[str]:
     if len(scan.keys) > TABLE_KEYS or not len(scan.keys):
         return [*plot(scan.means, left=first, right=last), one_line(scan, 0).strip()]
     finite = scan.means[np.isfinite(scan.means)]
-    low, high = (min(float(finite.min()), 0.0), float(finite.max())) if finite.size else (0.0, 1.0)
-    rows = ["       key        mean       error     events"]
+    low, high = bar_range(finite) if finite.size else (0.0, 1.0)
+    rows = [f"{'key':>10}  {'mean':>12}  {'error':>10}  {'events':>11}"]
     for key, mean, error, count in zip(scan.keys, scan.means, scan.errors, scan.counts, strict=True):
-        share = (mean - low) / (high - low) if high > low else 0.0
+        share = (mean - low) / (high - low)
         bar = "▪" * round(30 * share) if np.isfinite(share) else GAP
-        values = f"{number(float(key)):>10}  {number(float(mean)):>10}  {number(float(error), 3):>10}"
-        rows.append(f"{values}  {number(plain(count)):>9}  {bar}")
+        values = f"{number(float(key)):>10}  {number(float(mean)):>12}  {number(float(error), 3):>10}"
+        rows.append(f"{values}  {number(plain(count)):>11}  {bar}".rstrip())
     return rows
 
 

@@ -123,12 +123,7 @@ def plot(values: Any, *, left: float | None = None, right: float | None = None, 
     finite = points[np.isfinite(points)]
     if not finite.size:
         return ["(no finite values)"]
-    # From zero where that is possible, so that the heights of bars can be compared.
-    low, high = min(float(finite.min()), 0.0), float(finite.max())
-    if finite.min() > 0 and finite.min() > 0.5 * high:
-        low = float(finite.min()) - 0.1 * (high - float(finite.min()))
-    if high <= low:
-        high = low + 1.0
+    low, high = bar_range(finite)
     eighths = _share(points, low, high) * PLOT_ROWS * 8
     labels = {PLOT_ROWS - 1: number(high, 4), 0: number(low, 4)}
     margin = max(len(label) for label in labels.values())
@@ -140,6 +135,16 @@ def plot(values: Any, *, left: float | None = None, right: float | None = None, 
         first, last = number(left, 4), number(right, 4)
         lines.append(f"{'':>{margin}}  {first}{last:>{max(len(points) - len(first), len(last) + 1)}}")
     return lines
+
+
+def bar_range(finite: Floats) -> tuple[float, float]:
+    """Return where bars for these values begin and end; the values are finite, and there are some."""
+    smallest, high = float(finite.min()), float(finite.max())
+    # From zero where that is possible, so that the lengths of bars can be compared.
+    low = min(smallest, 0.0)
+    if smallest > 0.5 * high > 0:
+        low = smallest - 0.1 * (high - smallest)
+    return (low, high) if high > low else (low, low + 1.0)
 
 
 def _bar(eighths: float) -> str:

@@ -34,8 +34,8 @@ def report(seen: ClusterStatus) -> str:
         lines.append("graph   none yet: `ami graph set FILE`")
     else:
         lines.append(f"graph   version {seen.graph_version}, hash {clean(seen.graph_hash)}")
-    if seen.identity is not None:
-        lines.append(f"events  {identity(seen.identity)}")
+    known = "unknown while no global reducer lives" if seen.identity is None else identity(seen.identity)
+    lines.append(f"events  {known}")
     if seen.ring is not None:
         lines.append(f"ring    {_ring(seen.ring)}")
     lines += [f"! {clean(problem)}" for problem in seen.problems]

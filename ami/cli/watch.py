@@ -13,7 +13,7 @@ import click
 from ami.cli.get import card
 from ami.cli.options import Session, to_json, with_session
 from ami.cli.results import flags, one_line_of
-from ami.cli.screen import clean, cut, duration, number
+from ami.cli.screen import clean, cut, duration, number, table
 from ami.client import Client
 from ami.client.updates import Updates
 from ami.errors import AmiError, StoreUnavailable
@@ -149,8 +149,15 @@ class _View:
         if len(shown) == 1 and rows > len(lines) + len(card(shown[0]).splitlines()):
             mark = f"{REVERSE} STALE {NORMAL}" if stale(shown[0]) else ""
             return [*lines, *(cut(line, columns) for line in card(shown[0]).splitlines()), mark]
-        width = max(len(clean(result.name)) for result in shown)
-        for result in sorted(shown, key=lambda r: r.name)[: rows - len(lines)]:
-            text = f"{clean(result.name):<{width}}  {one_line_of(result, 24)}   {_envelope(result)}"
-            lines.append((REVERSE if stale(result) else "") + cut(text, columns))
-        return lines
+        results = sorted(shown, key=lambda r: r.name)[: rows - len(lines) - 1]
+        text = table(["result", "age", "used", "of", "", "value"], [_row(r) for r in results], right="lrrrll")
+        heading, *body = (cut(line, columns) for line in text.splitlines())
+        marked = [(REVERSE if stale(r) else "") + line for r, line in zip(results, body, strict=True)]
+        return [*lines, heading, *marked]
+
+
+def _row(result: Result) -> list[object]:
+    events = result.events
+    marks = ", ".join(word for word in ("STALE" if stale(result) else "", flags(result)) if word)
+    age = duration(result.age_s())
+    return [result.name, age, number(events.used), number(events.expected), marks, one_line_of(result, 24)]

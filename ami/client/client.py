@@ -104,8 +104,8 @@ class Client:
         return catalogue if isinstance(catalogue, dict) else {}
 
     def results(self) -> dict[str, Result]:
-        """Return the newest of every published result, by name."""
-        names = sorted(self.catalogue())
+        """Return the newest of every published result, by name, in the order of the catalogue."""
+        names = list(self.catalogue())
         found = self._reducer.get_many([keys.result(name) for name in names])
         values = {name: found.get(keys.result(name)) for name in names}
         return {name: value for name, value in values.items() if isinstance(value, Result)}

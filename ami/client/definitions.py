@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ami.errors import GraphError
@@ -79,6 +79,12 @@ def _yaml(parts: dict[str, dict[str, str]]) -> str:
     return dump({name: part for name, part in parts.items() if part})
 
 
+def content(graph: Graph) -> str:
+    """Return the text of a graph without its version and who owns what."""
+    operations = tuple(operation.owned_by(()) for operation in graph.operations)
+    return replace(graph, version=0, operations=operations).to_text()
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """What makes one graph out of another, by names of operations; ``text`` is for people."""
@@ -103,8 +109,8 @@ def difference(old: Graph, new: Graph) -> Difference:
     both = before.keys() & after.keys()
     resets = dict(old.resets)
     lines = difflib.unified_diff(
-        old.to_text().splitlines(),
-        new.to_text().splitlines(),
+        content(old).splitlines(),
+        content(new).splitlines(),
         f"version {old.version}",
         f"version {new.version}",
         lineterm="",

@@ -16,6 +16,8 @@ ON_A_NODE = ("source", "worker", "local-reducer", "monitor")
 IN_A_CLUSTER = ("graph-manager", "global-reducer")
 ORDER = ("source", "worker", "local-reducer", "global-reducer", "graph-manager", "monitor")
 
+LAG_S = 0.1  # a source that is less behind its pace, or a reducer by one interval, just works
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessStatus:
@@ -196,11 +198,10 @@ def _identity(processes: Iterable[ProcessStatus]) -> Identity | None:
 
 def _lag(counters: Mapping[str, float]) -> str:
     """Return how far behind a process is, with its unit."""
-    if counters.get("lag_s", 0) > 0:
-        return f"{counters['lag_s']:.1f} s"
-    if counters.get("lag_intervals", 0) > 0:
-        return f"{counters['lag_intervals']:.0f} intervals"
-    return ""
+    seconds, intervals = counters.get("lag_s", 0.0), counters.get("lag_intervals", 0.0)
+    if seconds >= LAG_S:
+        return f"{seconds:.1f} s"
+    return f"{intervals:.0f} intervals" if intervals > 1 else ""
 
 
 def _count(value: float | None) -> int:

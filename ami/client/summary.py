@@ -15,6 +15,7 @@ from ami.values import Histogram, Histogram2D, Moments, PickedEvents, Scan
 
 SHOWN_ITEMS = 20  # of a list or a dictionary
 SHOWN_CHARACTERS = 200
+SHOWN_DEPTH = 4  # of collections within collections
 
 
 def summary(value: Any) -> dict[str, Any]:
@@ -43,12 +44,16 @@ def summary(value: Any) -> dict[str, Any]:
     return {"type": type(value).__name__, "value": plain(value)}
 
 
-def _item(value: Any) -> Any:
-    """Return an item of a collection: itself when it is one number or word, else what it is."""
+def _item(value: Any, depth: int = 0) -> Any:
+    """Return an item of a collection: itself when it is small and plain, else what it is."""
     if value is None or isinstance(value, bool | int | float | np.generic):
         return plain(value)
     if isinstance(value, str):
         return value[:SHOWN_CHARACTERS]
+    if depth < SHOWN_DEPTH and isinstance(value, dict | list | tuple) and len(value) <= SHOWN_ITEMS:
+        if isinstance(value, dict):
+            return {str(name): _item(part, depth + 1) for name, part in value.items()}
+        return [_item(part, depth + 1) for part in value]
     return summary(value)
 
 
