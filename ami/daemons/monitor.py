@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 
 from ami.config import Config
 from ami.daemons import runtime
-from ami.daemons.supervision import Program, Supervisor, SupervisorSilent
+from ami.daemons.supervision import Program, running
 from ami.errors import RingError, StoreError
 from ami.ring.observer import RingObserver
 from ami.stores import Store, keys, open_global, open_local
+from ami.supervisor import NO_ANSWER, Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +69,11 @@ class MonitorStage:
     def step(self) -> bool:
         self._stopping.wait(LOOK_S)
         try:
-            processes = {p.name: p for p in self._supervisor.processes() if p.running and p.name != SELF}
-        except SupervisorSilent as error:
-            logger.debug("%s", error)
+            processes = running(self._supervisor)
+        except NO_ANSWER as error:
+            logger.debug("supervisord does not answer: %s", error)
             return False
+        processes.pop(SELF, None)
         self._looks += 1
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] in processes}
         for how, name, sign in self._signs(processes):
@@ -141,9 +143,9 @@ class MonitorStage:
             del self._seen[key]
             self._restarts += 1
             try:
-                self._supervisor.kill(process)
-            except SupervisorSilent as error:
-                logger.error("%s", error)
+                self._supervisor.signalProcess(process.address, "KILL")
+            except NO_ANSWER as error:
+                logger.error("supervisord did not kill it: %s", error)
 
     def close(self) -> None:
         if self._ring is not None:
