@@ -14,6 +14,7 @@ from ami.graph.kind import Kind
 from ami.graph.library import LIBRARY, Function, Reduction
 from ami.graph.library.axes import Max, Mean, Min, Projection, Roi, Std, Sum
 from ami.graph.library.base import parameter_names
+from ami.graph.library.histograms import Histogram2D
 from ami.graph.library.select import Part, Where
 from ami.graph.library.user import UserFunction
 from ami.values import Moments, Scan
@@ -144,12 +145,23 @@ def test_parts_are_taken_out_of_structured_results() -> None:
     assert Part("std").infer(Kind(np.dtype("f8"), (3,), True, "moments")).shape == (3,)
 
 
+@pytest.mark.parametrize(
+    ("part", "shape"), [("counts", (4, 7)), ("x_edges", (5,)), ("y_edges", (8,)), ("outside", ())]
+)
+def test_the_parts_of_a_histogram_have_their_own_shapes(part: str, shape: tuple[int, ...]) -> None:
+    reduction = Histogram2D(4, 0, 1, 7, 0, 1)
+    number = Kind(np.dtype("f8"))
+    assert Part(part).infer(reduction.infer(number, number)).shape == shape
+    result = reduction.result(reduction.zero())
+    assert np.shape(Part(part)(result)) == shape
+
+
 def test_a_users_function_is_given_numbers_or_arrays_and_its_kind_is_found_out() -> None:
     function = UserFunction(
         "def scale(x): return x * 2\ndef f(x, image): return image.sum(axis=0) * scale(x)"
     )
     kind = function.infer(Kind(np.dtype("f8")), IMAGE)
-    assert (kind.dtype, kind.shape) == (np.float64, (8,))
+    assert (kind.dtype, kind.shape) == (np.dtype(np.float64), (8,))
     got = function(np.arange(5.0), IMAGES)
     np.testing.assert_allclose(got, IMAGES.sum(axis=1) * 2 * np.arange(5.0)[:, None])
     assert UserFunction("def f(x): return math.sqrt(x) + np.pi").one(4.0) == 2 + np.pi

@@ -220,7 +220,7 @@ def test_a_reduction_that_refuses_an_event_takes_the_others() -> None:
     def picky(state: Any, *arrays: Any, **more: Any) -> Any:
         if more.get("rows") is None and (arrays[0] == 3).any():
             raise ValueError("a three")
-        return added(reduction, state, *arrays, **more)  # type: ignore[arg-type]  # unbound
+        return added(reduction, state, *arrays, **more)
 
     reduction.add = picky  # type: ignore[method-assign]
     partial = run(plan, events(6))
@@ -385,3 +385,29 @@ def test_events_of_windows_of_n_events_are_exactly_the_first_n() -> None:
     assert got["p"].sequences.tolist() == list(range(10))
     assert got["p"].values[0].tolist() == list(range(10))
     assert got["s"] == 45
+
+
+SCAN_TEXT = """
+values:
+  spot:   roi(camera, rows=0:10, cols=0:10)
+  signal: sum(spot) / y
+  on:     signal where laser == 1 and y > 0.1
+  off:    signal where laser == 0 and y > 0.1
+results:
+  on_vs_x:    mean_vs(on, key=x)
+  off_vs_x:   mean_vs(off, key=x)
+  brightness: histogram(signal, 8, 0, 800)
+  now:        last(camera)
+  some:       sum_events(on, window="3 events")
+"""
+
+
+def test_the_text_that_a_scientist_writes_runs_as_it_reads() -> None:
+    g = Graph.from_text(SCAN_TEXT)
+    got = computed(g, events(8), block=3)
+    assert got["on_vs_x"].keys.tolist() == [1, 3, 5, 7]
+    assert got["on_vs_x"].means.tolist() == [100, 300, 500, 700]
+    assert got["off_vs_x"].means.tolist() == [0, 200, 400, 600]
+    assert got["brightness"].counts.tolist() == [1] * 8
+    assert (got["now"] == 7).all()
+    assert got["some"] == 900

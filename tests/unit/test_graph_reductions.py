@@ -122,6 +122,27 @@ def test_the_sharing_out_of_images_does_not_show(
     )
 
 
+@pytest.mark.parametrize("dtype", ["i8", "u8", "f4", "u2"])
+@pytest.mark.parametrize("reduction", [MeanEvents(), MomentsEvents()], ids=lambda r: type(r).__name__)
+def test_large_images_that_are_added_one_by_one_give_what_small_ones_do(
+    reduction: Reduction, dtype: str
+) -> None:
+    high = {"i8": -(2**60), "u8": 2**63 + 2**62}.get(dtype, 0) if isinstance(reduction, MeanEvents) else 1000
+    offsets = np.random.default_rng(5).integers(0, 1000, (7, 64, 64))
+    images = offsets.astype(dtype) + np.dtype(dtype).type(high)
+    large = reduction.zero()
+    small = reduction.zero()
+    for share in (slice(0, 3), slice(3, 7)):
+        large = reduction.add(large, images[share])
+        small = reduction.add(small, images[share, :2, :2])
+    a, b = reduction.result(large), reduction.result(small)
+    if isinstance(reduction, MeanEvents):
+        np.testing.assert_array_equal(a[:2, :2], b)
+        return
+    np.testing.assert_allclose(a.variance[:2, :2], b.variance, rtol=1e-12)
+    np.testing.assert_allclose(a.mean, 1000 + offsets.mean(axis=0), rtol=1e-12)
+
+
 @pytest.mark.parametrize("reduction", [SumEvents(), MomentsEvents(), Count()], ids=lambda r: type(r).__name__)
 def test_rows_of_a_block_count_as_the_block_of_these_rows(reduction: Reduction) -> None:
     images = np.random.default_rng(3).random((9, 80, 80)).astype("f4")
@@ -263,6 +284,30 @@ def test_a_scan_has_the_mean_of_each_key(keys: list[Any], dtype: str) -> None:
     assert scan.keys.tolist() == sorted(values)
     assert scan.counts.tolist() == [len(values[key]) for key in sorted(values)]
     assert scan.means.tolist() == [pytest.approx(sum(values[k]) / len(values[k])) for k in sorted(values)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    step=st.sampled_from([0.1, 0.25, 1 / 3, 1e-15]),
+    offset=st.sampled_from([0, -0.7, 100]),
+    blocks=st.lists(
+        st.lists(st.sampled_from([0, 1, 2, 3, 3.5, 90, 200]), min_size=1), min_size=2, max_size=5
+    ),
+)
+def test_keys_in_equal_steps_and_others_find_their_own(
+    step: float, offset: float, blocks: list[list[float]]
+) -> None:
+    reduction = MeanVs()
+    state = reduction.zero()
+    counted: dict[float, int] = {}
+    for block in blocks:
+        keys = np.array(block) * step + offset
+        state = reduction.add(state, keys, keys)
+        for key in keys.tolist():
+            counted[key] = counted.get(key, 0) + 1
+    scan = reduction.result(state)
+    assert dict(zip(scan.keys.tolist(), scan.counts.tolist(), strict=True)) == counted
+    np.testing.assert_allclose(scan.means, scan.keys, rtol=1e-14)
 
 
 def test_a_scan_keeps_its_smallest_keys_and_counts_the_others() -> None:

@@ -1,0 +1,143 @@
+"""How a cluster is judged from what its processes say, and how that looks."""
+
+import json
+
+import pytest
+
+from ami.cli.status import report
+from ami.client import ClusterStatus, ProcessStatus
+from ami.client.status import judge_cluster, judge_process, split_prefix
+
+NOW_NS = 1_000_000_000_000_000_000
+WELL = ("source:0", "worker:0", "local-reducer:0", "monitor:0", "global-reducer:0", "graph-manager:0")
+
+
+def beat(*, age_s: float = 0.5, step_age_s: float = 0.0, state: str = "running", **counters: float) -> dict:
+    return {
+        "process": "host:worker:0",
+        "pid": 77,
+        "started_ns": NOW_NS - 60_000_000_000,
+        "beat_ns": NOW_NS - int(age_s * 1e9),
+        "steps": 5,
+        "step_age_s": step_age_s,
+        "state": state,
+        "counters": counters,
+    }
+
+
+def process(name: str, seen: object = None) -> ProcessStatus:
+    found = beat() if seen is None else seen
+    return judge_process(f"host:{name}", found, now_ns=NOW_NS, patience_s=4.0)
+
+
+def cluster(*processes: ProcessStatus, **named: object) -> ClusterStatus:
+    return judge_cluster("ami", processes, this_host="host", **named)  # type: ignore[arg-type]
+
+
+def test_a_process_with_a_fresh_heartbeat_is_alive() -> None:
+    found = process("worker:3", beat(rate_hz=12.0))
+    assert (found.alive, found.host, found.type, found.number) == (True, "host", "worker", 3)
+    assert (found.age_s, found.up_s, found.rate_hz) == (0.5, 60.0, 12.0)
+
+
+def test_a_process_without_a_heartbeat_for_too_long_is_dead() -> None:
+    found = process("worker:0", beat(age_s=5.0))
+    assert not found.alive
+    assert found.state == "no heartbeat for 5 s (was: running)"
+
+
+def test_a_process_that_beats_but_does_not_step_hangs() -> None:
+    found = process("worker:0", beat(step_age_s=9.0))
+    assert not found.alive
+    assert found.state.startswith("hangs: no step for 10 s")
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        "text",
+        b"\x80\x05",
+        {},
+        {**beat(), "beat_ns": "yesterday"},
+        {**beat(), "counters": 5},
+        {**beat(), "step_age_s": None},
+        {**beat(), "pid": float("inf")},
+        {**beat(), "counters": {"rate_hz": "fast"}},
+    ],
+)
+def test_a_heartbeat_that_cannot_be_read_is_reported_and_not_believed(seen: object) -> None:
+    found = process("worker:0", seen)
+    assert not found.alive
+    assert found.state.startswith("its heartbeat cannot be read")
+
+
+def test_a_cluster_in_which_everything_runs_is_well() -> None:
+    assert cluster(*map(process, WELL)).well
+
+
+@pytest.mark.parametrize("missing", WELL)
+def test_what_should_run_and_does_not_is_a_problem(missing: str) -> None:
+    seen = cluster(*(process(name) for name in WELL if name != missing))
+    assert seen.problems == (f"host:{missing} does not run",)
+
+
+def test_a_second_host_that_has_sent_events_needs_its_own_processes_but_no_manager() -> None:
+    seen = cluster(*map(process, WELL), hosts=["host", "other"])
+    assert {p.split()[0] for p in seen.problems} == {
+        "other:source:0", "other:worker:0", "other:local-reducer:0", "other:monitor:0",
+    }  # fmt: skip
+
+
+def test_a_dead_worker_beside_a_living_one_is_a_problem() -> None:
+    seen = cluster(*map(process, WELL), process("worker:1", beat(age_s=20.0)))
+    assert [p.split(": ")[0] for p in seen.problems] == ["host:worker:1"]
+
+
+def test_a_source_that_failed_is_a_problem_though_it_lives() -> None:
+    failed = process("source:0", beat(state="failed: no such file"))
+    seen = cluster(*map(process, WELL[1:]), failed)
+    assert seen.problems == ("host:source:0 failed: no such file",)
+
+
+def test_the_identity_is_that_of_the_reducer_that_counts() -> None:
+    acting = process("global-reducer:0", beat(expected=100, reduced=90, dropped=7, set_aside=3))
+    standby = process("global-reducer:1", beat(expected=0, reduced=0, dropped=0, set_aside=0))
+    events = cluster(acting, standby).identity
+    assert events is not None
+    assert (events.published, events.reduced, events.dropped, events.set_aside) == (100, 90, 7, 3)
+    assert events.under_way == 0
+
+
+def test_the_report_shows_the_identity_with_what_is_still_under_way() -> None:
+    reducer = process("global-reducer:0", beat(expected=1000, reduced=900, dropped=60, set_aside=0))
+    text = report(cluster(reducer))
+    assert "1,000 published = 900 reduced + 60 dropped + 0 set aside + 40 under way" in text
+
+
+def test_the_report_marks_what_is_dead_and_cleans_what_others_wrote() -> None:
+    text = report(cluster(process("worker:0", beat(age_s=9, state="\x1b[2Jrunning"))))
+    assert "DEAD" in text
+    assert "\x1b" not in text
+
+
+def test_a_status_is_plain_enough_for_json() -> None:
+    reducer = process("global-reducer:0", beat(expected=10, reduced=10, dropped=0, set_aside=0))
+    seen = cluster(reducer, graph={"version": 4, "hash": "abc"})
+    plain = json.loads(json.dumps(seen.to_plain()))
+    assert (plain["graph_version"], plain["well"]) == (4, False)
+    assert plain["events"] == {
+        "published": 10, "reduced": 10, "dropped": 0, "set_aside": 0, "under_way": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prefix", "parts"),
+    [
+        ("host:worker:12", ("host", "worker", 12)),
+        ("{host:worker:1}", ("host", "worker", 1)),
+        ("a:b", ("a:b", "?", 0)),
+        ("a:b:c", ("a:b:c", "?", 0)),
+    ],
+)
+def test_a_prefix_is_host_type_and_number(prefix: str, parts: tuple[str, str, int]) -> None:
+    assert split_prefix(prefix) == parts

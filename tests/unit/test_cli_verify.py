@@ -1,0 +1,80 @@
+"""When a node's result and that of one process are the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ami.result import Events, Result
+from ami.values import Histogram, Scan
+from ami.verify import compare
+
+
+def result(value: object, **changes: object) -> Result:
+    made = Result(
+        name="a", value=value, error=None, window="run", run=1, interval=5, interval_ns=50_000_000,
+        time_ns=(0, 1), events=Events(expected=10, used=9), nodes=("n",), missing_nodes=(), workers=("w",),
+        graph_version=1, graph_hash="h", complete=True, published_ns=0,
+    )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def scan(means: list[float]) -> Scan:
+    n = len(means)
+    return Scan(np.arange(n), np.full(n, 3), np.array(means), np.full(n, np.nan))
+
+
+def histogram(counts: list[int]) -> Histogram:
+    return Histogram(np.array(counts), np.arange(len(counts) + 1.0))
+
+
+@pytest.mark.parametrize(
+    ("node", "alone"),
+    [
+        (5, 5),
+        (None, None),
+        (1.0, 1.0 + 1e-13),
+        (np.float64(np.nan), np.float64(np.nan)),
+        (np.array([1e9, 1e-9]), np.array([1e9, 1.1e-9])),
+        (scan([1.0, 2.0]), scan([1.0, 2.0 + 1e-13])),
+        (histogram([1, 2]), histogram([1, 2])),
+    ],
+)
+def test_values_that_differ_by_merge_order_only_agree(node: object, alone: object) -> None:
+    assert compare("a", result(node), result(alone)).difference == ""
+
+
+@pytest.mark.parametrize(
+    ("node", "alone"),
+    [
+        (5, 6),
+        (5, 5.0),
+        (5, None),
+        (1.0, 1.0 + 1e-11),
+        (1.0, float("nan")),
+        (np.arange(3), np.arange(4)),
+        (np.arange(3), np.arange(3.0)),
+        (np.array([1, 2]), np.array([1, 3])),
+        (np.array([np.inf, 1.0]), np.array([-np.inf, 1.0])),
+        (scan([1.0, 2.0]), scan([1.0])),
+        (histogram([1, 2]), histogram([2, 1])),
+        (histogram([1, 2]), scan([1.0, 2.0])),
+    ],
+)
+def test_values_that_differ_by_more_do_not(node: object, alone: object) -> None:
+    found = compare("a", result(node), result(alone))
+    assert found.difference.startswith("value")
+
+
+def test_the_deviation_is_told_though_it_is_small() -> None:
+    assert compare("a", result(1.0), result(1.0 + 4e-13)).deviation == pytest.approx(4e-13, rel=0.01)
+
+
+def test_another_account_of_events_is_a_difference() -> None:
+    other = result(5, events=Events(expected=10, used=8))
+    assert "events.used" in compare("a", result(5), other).difference
+
+
+def test_a_result_that_is_missing_or_failed_is_a_difference() -> None:
+    assert "no such result" in compare("a", None, result(5)).difference
+    assert compare("a", result(None, error="boom"), result(None)).difference.startswith("error")
