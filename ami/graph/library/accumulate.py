@@ -152,6 +152,8 @@ class MomentsEvents(_Numeric):
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
         (array,) = arrays
+        if _is_large(array):
+            return _moved(state, array, rows)
         block = None
         for values in _chunks(array, rows):
             mean = np.add.reduce(values, axis=0) / len(values)
@@ -235,7 +237,37 @@ def _sum(array: Array, rows: Array | None) -> Any:
     return total
 
 
+def _moved(state: State, array: Array, rows: Array | None) -> State:
+    """Return moments with large events added one by one, in place: no copy of the block is made.
+
+    Source: B. P. Welford, Technometrics 4, 419 (1962): the case of one event of Chan et al.
+    """
+    shape = array.shape[1:]
+    count, mean, squares = (0, np.zeros(shape), np.zeros(shape)) if state is None else state
+    mean, squares = _own(mean), _own(squares)
+    delta, square = np.empty(shape), np.empty(shape)
+    for row in range(len(array)) if rows is None else rows:
+        count += 1
+        np.subtract(array[row], mean, out=delta)
+        np.multiply(delta, delta, out=square)
+        square *= (count - 1) / count
+        squares += square
+        delta /= count
+        mean += delta
+    return (count, mean, squares)
+
+
 def _sum_in_halves(array: Array, rows: Array | None) -> Array:
+    if _is_large(array):
+        total = np.zeros((2, *array.shape[1:]), np.int64)
+        half = np.empty(array.shape[1:], array.dtype)
+        signed = half.view(np.int64)  # it fits; int64 + uint64 would be computed in float64
+        for row in range(len(array)) if rows is None else rows:
+            np.right_shift(array[row], array.dtype.type(32), out=half)
+            np.add(total[0], signed, out=total[0])
+            np.bitwise_and(array[row], array.dtype.type(0xFFFFFFFF), out=half)
+            np.add(total[1], signed, out=total[1])
+        return total
     values = array if rows is None else array.take(rows, axis=0)
     # An arithmetic shift rounds down, so upper * 2**32 + lower is the number, negative or not.
     upper = np.add.reduce(values >> values.dtype.type(32), axis=0, dtype=np.int64)

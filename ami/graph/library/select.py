@@ -64,7 +64,14 @@ class Part(Function):
             raise GraphError(f"part needs a result with parts ({', '.join(sorted(PARTS))}), got {value}")
         if self._part not in parts:
             raise GraphError(f"a {value.structure} has no part {self._part!r}; it has {', '.join(parts)}")
-        return Kind(np.dtype(parts[self._part]), value.shape, True)
+        return Kind(np.dtype(parts[self._part]), self._shape(value), True)
+
+    def _shape(self, value: Kind) -> tuple[int, ...]:
+        """Return the part's shape; of a scan that for one key, as nobody knows how many there will be."""
+        if value.structure not in ("histogram", "histogram2d") or self._part == "counts":
+            return value.shape
+        axis = {"edges": 0, "x_edges": 0, "y_edges": 1}.get(self._part)
+        return () if axis is None else (value.shape[axis] + 1,)
 
     def __call__(self, *arrays: Array) -> Array:
         return np.asarray(operator.attrgetter(self._part)(arrays[0]))
