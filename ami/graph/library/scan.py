@@ -124,7 +124,7 @@ def _places_among(known: Array, keys: Array) -> NDArray[np.int64] | None:
         scaled = (keys - known[0]) * ((len(known) - 1) / (known[-1] - known[0]))
         scaled += 0.5
         if scaled.min() >= 0 and scaled.max() < len(known):
-            places = scaled.astype(np.int64)
+            places: NDArray[np.int64] = scaled.astype(np.int64)
             if np.array_equal(known.take(places), keys):
                 return places
     if len(known) <= FEW_KEYS:
