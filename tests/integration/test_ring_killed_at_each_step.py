@@ -50,7 +50,7 @@ class Store:
     """Flushes that outlive their worker: events that were run, and the slots that they came from."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # outlives this call; close() closes it
 
     def flush(self, worker: int, blocks: list[Block]) -> list[tuple[int, int]]:
         numbers = [n for block in blocks for n in rig.events(block)]
