@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = config.load()
         (server.run_local if tier == "local" else server.run_global)(settings)
     except ConfigError as error:
-        print(f"ami: {error}", file=sys.stderr)
+        sys.stderr.write(f"ami: {error}\n")
         return 2
 
 

@@ -32,9 +32,11 @@ from redis.retry import Retry
 
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import ConfigError, StoreError, StoreFull, StoreUnavailable
-from ami.stores.link import Buffer, Command, Link, Refused, Reply, pack
+from ami.stores.codec import Buffer
+from ami.stores.link import Command, Link, Refused, Reply, pack
 
 Address: TypeAlias = tuple[str, int]  # of a node; the local tier has ("", 0)
+Connection: TypeAlias = Any  # redis-py's, which is annotated in parts only
 
 READ_BYTES = 1 << 20  # at once from a socket; the default of 64 KiB doubles the time of 8 MiB
 LOCAL_TIMEOUT_S = 10.0  # an unix socket does not lose packets: what takes longer hangs
@@ -74,7 +76,7 @@ class _Lost(Exception):
 class _Wire:
     """One connection, used by one thread at a time."""
 
-    def __init__(self, connection: redis.connection.AbstractConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._used = False
         try:
@@ -128,7 +130,7 @@ class _HeldLink(Link):
     # what the tiers differ in
 
     @abstractmethod
-    def _connect(self, address: Address) -> redis.connection.AbstractConnection: ...
+    def _connect(self, address: Address) -> Connection: ...
 
     @abstractmethod
     def _address(self, key: str) -> Address:
@@ -150,7 +152,8 @@ class _HeldLink(Link):
         def exchange(wire: _Wire) -> list[Reply]:
             return _good(wire.converse(pieces, count))
 
-        return self._with_wire(lambda: self._address(key), exchange, repeat=repeat)
+        replies: list[Reply] = self._with_wire(lambda: self._address(key), exchange, repeat=repeat)
+        return replies
 
     def change(
         self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]
@@ -173,10 +176,11 @@ class _HeldLink(Link):
             replies = _good(wire.converse(pack([("MULTI",), *writes, ("EXEC",)]), 2 + len(writes)))
             return replies[-1] is not None
 
-        return self._with_wire(lambda: self._address(key), exchange, repeat=lambda: not written)
+        done: bool = self._with_wire(lambda: self._address(key), exchange, repeat=lambda: not written)
+        return done
 
     def everywhere(self, commands: Callable[[int], Sequence[Command]]) -> list[list[Reply]]:
-        results = []
+        results: list[list[Reply]] = []
         addresses: list[Address] = self._with_wire(None, lambda _wire: self._addresses(), repeat=True)
         for number, address in enumerate(addresses):
             batch = commands(number)
@@ -298,8 +302,9 @@ class LocalLink(_HeldLink):
         super().__init__(f"the local store at {config.socket}", 0.0, stopping)
         self._path = str(config.socket)
 
-    def _connect(self, address: Address) -> redis.connection.AbstractConnection:
-        return redis.UnixDomainSocketConnection(
+    def _connect(self, address: Address) -> Connection:
+        kind: Any = redis.UnixDomainSocketConnection
+        return kind(
             path=self._path,
             socket_timeout=LOCAL_TIMEOUT_S,
             socket_read_size=READ_BYTES,
@@ -329,7 +334,7 @@ class ClusterLink(_HeldLink):
         super().__init__(f"the global store at {listed}", config.timeout_s, stopping)
         self._timeout_s = min(CLUSTER_TIMEOUT_S, config.timeout_s)
         self.block_s = self._timeout_s / 2
-        self._cluster: RedisCluster | None = None
+        self._cluster: Any = None  # a RedisCluster, which is annotated in parts only
         self._layout = threading.Lock()
         self._looked_at = 0.0
 
@@ -363,9 +368,10 @@ class ClusterLink(_HeldLink):
             f"set global_store.username and global_store.password_file (AMI_GLOBAL_STORE_USERNAME, …)"
         )
 
-    def _connect(self, address: Address) -> redis.connection.AbstractConnection:
+    def _connect(self, address: Address) -> Connection:
         host, port = address
-        return redis.Connection(
+        kind: Any = redis.Connection
+        return kind(
             host=host,
             port=port,
             socket_read_size=READ_BYTES,
@@ -385,15 +391,16 @@ class ClusterLink(_HeldLink):
         cluster = self._cluster or self._look()
         return sorted((str(node.host), int(node.port)) for node in cluster.get_primaries())
 
-    def _look(self) -> RedisCluster:
+    def _look(self) -> Any:
         """Ask the cluster who has which slot."""
         with self._layout:
             if self._cluster is not None:
                 return self._cluster
             settings = self._settings()
-            nodes = [ClusterNode(host, port) for host, port in self._nodes]
+            node_of: Any = ClusterNode
+            nodes = [node_of(host, port) for host, port in self._nodes]
             try:
-                cluster = RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **settings)
+                cluster: Any = RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **settings)
             except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
                 self._explain(error)
             # Only its knowledge is needed; a connection a node and process would lie idle.
@@ -460,4 +467,3 @@ def _raise(error: Exception) -> NoReturn:
     if "OOM" in str(error)[:200] and "maxmemory" in str(error):
         raise StoreFull(f"the store has no memory left: {error}") from error
     raise Refused(str(code), str(error)) from error
-

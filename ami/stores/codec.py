@@ -271,9 +271,7 @@ _MAKE = _Make()
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(
-        self, stream: io.BytesIO, *, buffer_callback: Callable[[pickle.PickleBuffer], None]
-    ) -> None:
+    def __init__(self, stream: io.BytesIO, *, buffer_callback: Callable[[pickle.PickleBuffer], None]) -> None:
         # The stubs want the callback to return; pickle takes "None" for "kept out of band".
         super().__init__(stream, 5, buffer_callback=buffer_callback)
 
@@ -324,9 +322,10 @@ def _array_parts(array: np.ndarray[Any, Any]) -> tuple[object, ...]:
         order = "C"
         flat = np.ascontiguousarray(array)
     # numpy refuses a buffer of some dtypes (datetime64), never of bytes.
-    raw = flat.reshape(-1).view(np.uint8) if flat.size and flat.itemsize else b""
+    raw: Any = flat.reshape(-1).view(np.uint8) if flat.size and flat.itemsize else b""
     buffer = pickle.PickleBuffer(raw)
-    return ("array", buffer, description, shape, order) if order == "F" else ("array", buffer, description, shape)
+    parts = ("array", buffer, description, shape)
+    return (*parts, order) if order == "F" else parts
 
 
 class _Unpickler(pickle.Unpickler):

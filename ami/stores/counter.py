@@ -7,7 +7,7 @@ lost; ``counter[key] += 1`` reads and writes, as it looks. Counts are of 64 bits
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
 from typing import Any
 
 from ami.errors import Undecodable
@@ -52,9 +52,7 @@ class Counter(Live, MutableMapping[Any, int]):
         parts: list[Part] = []
         for key, count in dict(value).items():
             parts += [labels.encode(key), _count(count)]
-        return [
-            ("HSET", self._key, *parts[at : at + 2 * FIELDS]) for at in range(0, len(parts), 2 * FIELDS)
-        ]
+        return [("HSET", self._key, *parts[at : at + 2 * FIELDS]) for at in range(0, len(parts), 2 * FIELDS)]
 
     def __len__(self) -> int:
         return int(self._ask("HLEN"))
@@ -180,7 +178,7 @@ class Counter(Live, MutableMapping[Any, int]):
         return self._become(lambda here: here | _plain(other))
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Counter) or isinstance(other, collections.Counter):
+        if _is_counter(other):
             return bool(self.copy() == _plain(other))
         return bool(dict(self.copy()) == other) if isinstance(other, dict) else NotImplemented
 

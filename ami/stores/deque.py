@@ -89,7 +89,7 @@ class Deque(Elements, MutableSequence[Any]):
 
         self._rewrite(change)
 
-    def __iadd__(self, values: Iterable[Value]) -> Deque:
+    def __iadd__(self, values: Iterable[Value]) -> Deque:  # type: ignore[misc]  # + makes a deque
         self.extend(list(values))
         return self
 
@@ -101,7 +101,9 @@ class Deque(Elements, MutableSequence[Any]):
         return self
 
     def __add__(self, other: Any) -> Any:
-        return self.copy() + _contents(other) if isinstance(other, (collections.deque, Deque)) else NotImplemented
+        if not isinstance(other, (collections.deque, Deque)):
+            return NotImplemented
+        return self.copy() + _contents(other)
 
     def __mul__(self, times: int) -> Any:
         return self.copy() * times

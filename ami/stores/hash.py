@@ -34,9 +34,7 @@ class Dict(Live, MutableMapping[Any, Any]):
         parts: list[Part] = []
         for key, one in dict(value).items():
             parts += [labels.encode(key), codec.encode(one)]
-        return [
-            ("HSET", self._key, *parts[at : at + 2 * FIELDS]) for at in range(0, len(parts), 2 * FIELDS)
-        ]
+        return [("HSET", self._key, *parts[at : at + 2 * FIELDS]) for at in range(0, len(parts), 2 * FIELDS)]
 
     def __len__(self) -> int:
         return int(self._ask("HLEN"))

@@ -55,9 +55,8 @@ def _facts(link: Link, pages: list[list[bytes]]) -> Iterator[KeyFacts]:
             if kind == b"none":
                 continue  # it expired, or was removed, meanwhile
             name = key.decode("utf-8", "surrogateescape")
-            yield KeyFacts(
-                name, kind.decode(), int(size or 0), ttl_ms / 1000 if ttl_ms >= 0 else None, keys.parts(name)[0]
-            )
+            ttl_s = ttl_ms / 1000 if ttl_ms >= 0 else None
+            yield KeyFacts(name, kind.decode(), int(size or 0), ttl_s, keys.parts(name)[0])
 
 
 def look(link: Link, key: str, limit: int) -> Any:
@@ -79,16 +78,19 @@ def look(link: Link, key: str, limit: int) -> Any:
     if kind == b"list":
         return [_decoded(element) for element in reply]
     if kind == b"hash":
+        if keys.parts(key)[1] == keys.KINDS:
+            return _fields(reply)
         pairs = list(zip(reply[::2], reply[1::2], strict=True))[:limit]
         return {_label(name): _decoded(value) for name, value in pairs}
     if kind == b"set":
         return [_label(member) for member in reply]
     if kind == b"zset":
         return {_text(member): float(score) for member, score in zip(reply[::2], reply[1::2], strict=True)}
-    return {
-        _text(entry): {_text(name): _decoded(value) for name, value in zip(fields[::2], fields[1::2], strict=True)}
-        for entry, fields in reversed(reply)
-    }
+    return {_text(entry): _fields(fields) for entry, fields in reversed(reply)}
+
+
+def _fields(parts: list[bytes]) -> dict[Any, Any]:
+    return {_text(name): _decoded(value) for name, value in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def _decoded(raw: bytes | None) -> Any:

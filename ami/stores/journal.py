@@ -101,9 +101,7 @@ class RedisJournal:
         """Return the records of ``numbers``; one that was removed or expired meanwhile is left out."""
         if not numbers:
             return []
-        payloads = self.link.call(
-            self.key, [("MGET", *map(self.payload_key, numbers))], repeat=True
-        )[0]
+        payloads = self.link.call(self.key, [("MGET", *map(self.payload_key, numbers))], repeat=True)[0]
         records = []
         for number, payload in zip(numbers, payloads, strict=True):
             if payload is None:

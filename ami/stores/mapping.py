@@ -170,7 +170,7 @@ class RedisStore(Store):
 
     def update(self, mapping: Any = (), /, *, expire_s: float | None = None, **more: Value) -> None:
         values: dict[str, Value] = {**dict(mapping), **more}
-        commands = [command for name, value in values.items() for command in self._writes(name, value, expire_s)]
+        commands = [one for name, value in values.items() for one in self._writes(name, value, expire_s)]
         if commands:
             self._link.call(self._index, commands + (self._sweep() if expire_s else []), repeat=True)
 
@@ -179,9 +179,7 @@ class RedisStore(Store):
         if not wanted:
             return {}
         raws = self._link.call(self._index, [("MGET", *map(self._key, wanted))], repeat=True)[0]
-        found = {
-            name: codec.decode(raw) for name, raw in zip(wanted, raws, strict=True) if raw is not None
-        }
+        found = {name: codec.decode(raw) for name, raw in zip(wanted, raws, strict=True) if raw is not None}
         missing = [name for name in wanted if name not in found]
         return {**found, **self._live(missing)} if missing else found
 

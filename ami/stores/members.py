@@ -96,19 +96,19 @@ class Set(Live, MutableSet[Any]):
 
         self._edit(change)
 
-    def __ior__(self, other: AbstractSet[Any]) -> Set:  # type: ignore[override,misc]  # ABC returns Self
+    def __ior__(self, other: AbstractSet[Any]) -> Set:  # type: ignore[misc]  # | makes a set
         self.update(other)
         return self
 
-    def __iand__(self, other: AbstractSet[Any]) -> Set:  # type: ignore[override,misc]  # ABC returns Self
+    def __iand__(self, other: AbstractSet[Any]) -> Set:
         self.intersection_update(other)
         return self
 
-    def __isub__(self, other: AbstractSet[Any]) -> Set:  # type: ignore[override,misc]  # ABC returns Self
+    def __isub__(self, other: AbstractSet[Any]) -> Set:
         self.difference_update(other)
         return self
 
-    def __ixor__(self, other: AbstractSet[Any]) -> Set:  # type: ignore[override,misc]  # ABC returns Self
+    def __ixor__(self, other: AbstractSet[Any]) -> Set:  # type: ignore[misc]  # ^ makes a set
         self.symmetric_difference_update(other)
         return self
 

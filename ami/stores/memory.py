@@ -286,9 +286,11 @@ class MemoryStore(Store):
             if place is None or not fnmatch.fnmatchcase(key, pattern):
                 continue
             left_s = place.ends - time.monotonic()
-            size = len(place.content) if isinstance(place.content, bytes) else 0
-            kind = "string" if isinstance(place.content, bytes) else type(place.content).__name__.strip("_").lower()
-            yield KeyFacts(key, kind, size, left_s if left_s < float("inf") else None, prefix)
+            ttl_s = left_s if left_s < float("inf") else None
+            if isinstance(place.content, bytes):
+                yield KeyFacts(key, "string", len(place.content), ttl_s, prefix)
+            else:
+                yield KeyFacts(key, type(place.content).__name__.strip("_").lower(), 0, ttl_s, prefix)
 
     def look(self, key: str, limit: int = 10) -> Any:
         prefix, name = keys.parts(key)

@@ -77,12 +77,10 @@ class RedisQueue:
         while True:
             rest_s = min(deadline - time.monotonic(), self._link.block_s)
             try:
-                if rest_s > 0:
-                    raw = self._link.one(
-                        self._key, "BLMOVE", self._taken, "LEFT", "RIGHT", f"{max(rest_s, 0.001):.3f}", repeat=False
-                    )
-                else:
-                    raw = self._link.one(self._key, "LMOVE", self._taken, "LEFT", "RIGHT", repeat=False)
+                # A block of 0 would be one without end.
+                block = (f"{max(rest_s, 0.001):.3f}",) if rest_s > 0 else ()
+                word = "BLMOVE" if block else "LMOVE"
+                raw = self._link.one(self._key, word, self._taken, "LEFT", "RIGHT", *block, repeat=False)
             except StoreUnavailable:
                 self._doubtful = True
                 raise

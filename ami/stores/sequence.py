@@ -49,7 +49,8 @@ class Elements(Live):
         return int(self._ask("LLEN"))
 
     def __iter__(self) -> Iterator[Value]:
-        return iter(self.copy())
+        contents: Iterator[Value] = iter(self.copy())
+        return contents
 
     def __reversed__(self) -> Iterator[Value]:
         return reversed(list(self.copy()))
@@ -165,7 +166,7 @@ class List(Elements, MutableSequence[Any]):
 
         self._rewrite(lambda raws: raws.sort(key=sorting, reverse=reverse))
 
-    def __iadd__(self, values: Iterable[Value]) -> List:
+    def __iadd__(self, values: Iterable[Value]) -> List:  # type: ignore[misc]  # + makes a list
         self.extend(values)
         return self
 
@@ -207,4 +208,5 @@ class List(Elements, MutableSequence[Any]):
 
 
 def _contents(other: list[Any] | List) -> list[Any]:
-    return other if isinstance(other, list) else other.copy()  # type: ignore[no-any-return]  # copy is Any
+    contents: list[Any] = other if isinstance(other, list) else other.copy()
+    return contents

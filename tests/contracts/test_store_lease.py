@@ -1,0 +1,107 @@
+"""What every lease keeps: one holder at a time, and nothing written by who was one."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from ami.errors import Conflict
+from ami.stores import ABSENT, Store
+from tests.waiting import wait_until
+
+
+def test_one_holder_at_a_time_and_tokens_ascend(store: Store) -> None:
+    one, two = store.lease("lease", 30), store.lease("lease", 30)
+    assert one.acquire()
+    assert not two.acquire()
+    assert one.acquire()
+    first = one.token
+    assert first > 0
+    assert two.token == 0
+    one.release()
+    assert two.acquire()
+    assert two.token > first
+    one.release()
+    two.renew()
+
+
+def test_a_lease_that_is_not_renewed_ends(store: Store) -> None:
+    one, two = store.lease("lease", 0.1), store.lease("lease", 30)
+    assert one.acquire()
+    token = one.token
+    wait_until(two.acquire, within_s=5, what="the lease to end")
+    with pytest.raises(Conflict):
+        one.renew()
+    assert one.token == 0
+    assert two.token > token
+
+
+def test_a_holder_writes_all_of_it(store: Store) -> None:
+    lease = store.lease("lease", 30)
+    assert lease.acquire()
+    store.commit(lease, {"graph:1": {"a": 1}, "current": 1}, expected={"current": ABSENT}, notify={"v": 1})
+    assert store["graph:1"] == {"a": 1}
+    assert sorted(store) == ["current", "graph:1"]
+    assert [value for _, value in store.history("v", 10)] == [1]
+    store.commit(lease, {"current": 2}, expected={"current": 1, "graph:1": {"a": 1}})
+    assert store["current"] == 2
+    store.commit(lease, {}, notify={"v": 2})
+    assert [value for _, value in store.history("v", 10)] == [1, 2]
+
+
+def test_who_lost_the_lease_writes_nothing(store: Store) -> None:
+    old, new = store.lease("lease", 0.05), store.lease("lease", 30)
+    assert old.acquire()
+    wait_until(new.acquire, within_s=5, what="the lease to end")
+    with pytest.raises(Conflict, match="lease"):
+        store.commit(old, {"x": 1}, notify={"v": 1})
+    assert "x" not in store
+    assert store.history("v", 1) == []
+
+
+def test_a_lease_that_nobody_took_over_is_lost_all_the_same(store: Store) -> None:
+    lease = store.lease("lease", 0.05)
+    assert lease.acquire()
+    witness = store.lease("lease", 0.01)
+    wait_until(witness.acquire, within_s=5, what="the lease to end")
+    witness.release()
+    with pytest.raises(Conflict):
+        store.commit(lease, {"x": 1})
+
+
+@pytest.mark.parametrize("expected", [{"x": 2}, {"x": ABSENT}, {"x": 1, "y": 1}, {"x": [1]}])
+def test_nothing_is_written_when_an_expectation_fails(store: Store, expected: dict[str, object]) -> None:
+    store["x"] = 1
+    lease = store.lease("lease", 30)
+    lease.acquire()
+    with pytest.raises(Conflict):
+        store.commit(lease, {"x": 5, "z": 5}, expected=expected, notify={"v": 1})
+    assert store["x"] == 1
+    assert "z" not in store
+    assert store.history("v", 1) == []
+
+
+def test_versions_of_four_writers_come_out_in_order_without_a_gap(store: Store) -> None:
+    lease = store.lease("lease", 60)
+    lease.acquire()
+    store["current"] = 0
+
+    def write() -> None:
+        for _ in range(10):
+            while True:
+                now = store["current"]
+                try:
+                    store.commit(
+                        lease, {"current": now + 1}, expected={"current": now}, notify={"v": now + 1}
+                    )
+                except Conflict:
+                    continue
+                break
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [value for _, value in store.history("v", 100)] == list(range(1, 41))

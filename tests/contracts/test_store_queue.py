@@ -1,0 +1,80 @@
+"""What every queue keeps: no request is lost by whoever takes it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from ami.stores import Item, Store
+
+
+def test_items_are_taken_in_the_order_in_which_they_were_put(store: Store) -> None:
+    queue = store.queue("q")
+    ids = [queue.put({"n": n, "text": "ü", "deep": [None, True, 1.5]}) for n in range(3)]
+    assert len(queue) == 3
+    taken = [queue.take(0.0) for _ in range(3)]
+    assert [item.id for item in taken if item] == ids
+    assert [item.value["n"] for item in taken if item] == [0, 1, 2]
+    assert queue.take(0.0) is None
+    assert len(queue) == 0
+
+
+def test_what_was_taken_and_not_done_is_recovered_in_order(store: Store) -> None:
+    queue = store.queue("q")
+    for n in range(4):
+        queue.put(n)
+    items = [queue.take(0.0) for _ in range(3)]
+    assert items[1] is not None
+    queue.done(items[1])
+    queue.done(items[1])
+    successor = store.view(store.prefix).queue("q")
+    assert successor.recover() == 2
+    values = []
+    while (item := successor.take(0.0)) is not None:
+        values.append(item.value)
+        successor.done(item)
+    assert values == [0, 2, 3]
+    assert successor.recover() == 0
+
+
+def test_what_json_cannot_say_is_refused(store: Store) -> None:
+    queue = store.queue("q")
+    for value in (np.arange(2), {1, 2}, float("nan"), b"x"):
+        with pytest.raises(TypeError):
+            queue.put(value)
+    assert len(queue) == 0
+
+
+def test_a_consumer_who_waits_gets_an_item_at_once_and_none_after_the_time(store: Store) -> None:
+    queue = store.queue("q")
+    assert queue.take(0.05) is None
+    got: list[Item | None] = []
+    consumer = threading.Thread(target=lambda: got.append(queue.take(30.0)))
+    consumer.start()
+    time.sleep(0.05)
+    identifier = store.view(store.prefix).queue("q").put("x")
+    consumer.join(20)
+    assert got == [Item(identifier, "x")]
+
+
+def test_of_many_consumers_each_item_reaches_one(store: Store) -> None:
+    queue = store.queue("q")
+    for n in range(40):
+        queue.put(n)
+    taken: list[int] = []
+
+    def consume() -> None:
+        own = store.queue("q")
+        while (item := own.take(0.0)) is not None:
+            taken.append(item.value)
+            own.done(item)
+
+    threads = [threading.Thread(target=consume) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == list(range(40))
