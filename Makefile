@@ -79,6 +79,8 @@ $(BIN)/python:
 $(VENV)/.installed: $(DESCRIPTION) | $(BIN)/python
 	@echo "installing ami into $(VENV)"
 	@$(PIP) install --quiet --editable .
+	@# Otherwise ten processes would compile the same modules at once at the first make run.
+	@$(BIN)/python -m compileall -q ami
 	@touch $@
 
 $(VENV)/.test: $(DESCRIPTION) | $(BIN)/python
