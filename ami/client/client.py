@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import ami.wire  # noqa: F401  # registers the value types that results are made of
-from ami.client.updates import Updates
+from ami.client.updates import Updates, read_results
 from ami.config import Config, load
 from ami.errors import AmiError, GraphError, StoreUnavailable
 from ami.result import Result
@@ -105,10 +105,7 @@ class Client:
 
     def results(self) -> dict[str, Result]:
         """Return the newest of every published result, by name, in the order of the catalogue."""
-        names = list(self.catalogue())
-        found = self._reducer.get_many([keys.result(name) for name in names])
-        values = {name: found.get(keys.result(name)) for name in names}
-        return {name: value for name, value in values.items() if isinstance(value, Result)}
+        return read_results(self._reducer, list(self.catalogue()))
 
     def get(self, name: str, *, wait_s: float = 0.0) -> Result:
         """Return the newest result ``name``, after waiting up to ``wait_s`` for its first one.

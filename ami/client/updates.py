@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from ami.result import Result
+from ami.errors import Undecodable
+from ami.result import Events, Result
 from ami.stores import Store, keys
 
 # The longest one blocking read of the store's connection, seconds: what Ctrl-C may have to wait for.
@@ -55,8 +56,48 @@ class Updates:
                     self._unread.add(str(name))
 
     def _read(self) -> dict[str, Result]:
-        wanted = {keys.result(name): name for name in sorted(self._unread)}
-        values = self._store.get_many(list(wanted))
+        found = read_results(self._store, sorted(self._unread))
         # Only now: if the read failed they are still to be read.
         self._unread.clear()
-        return {wanted[key]: value for key, value in values.items() if isinstance(value, Result)}
+        return found
+
+
+def read_results(reducer: Store, names: Collection[str]) -> dict[str, Result]:
+    """Return the newest values of those ``names`` that have one, in their order, in one round trip.
+
+    One that cannot be decoded is there with its error; it does not hide the others.
+
+    Raises:
+        StoreUnavailable
+    """
+    wanted = {name: keys.result(name) for name in names}
+    try:
+        values = reducer.get_many(wanted.values())
+    except Undecodable:
+        values = {key: _readable(reducer, name, key) for name, key in wanted.items()}
+    found = {name: values.get(key) for name, key in wanted.items()}
+    return {name: value for name, value in found.items() if isinstance(value, Result)}
+
+
+def _readable(reducer: Store, name: str, key: str) -> object:
+    try:
+        return reducer.get(key)
+    except Undecodable as error:
+        return Result(
+            name=name,
+            value=None,
+            error=str(error),
+            window="",
+            run=0,
+            interval=0,
+            interval_ns=0,
+            time_ns=(0, 0),
+            events=Events(),
+            nodes=(),
+            missing_nodes=(),
+            workers=(),
+            graph_version=0,
+            graph_hash="",
+            complete=False,
+            published_ns=time.time_ns(),
+        )
