@@ -119,12 +119,14 @@ class WorkerConfig:
     block_events: int = 8192
     block_bytes: int = 16 << 20
     adopt_after_s: float = 3.0
-    trial_s: float = 2.0
+    hang_s: float = 1.5
+    trial_s: float = 0.5
 
     def __post_init__(self) -> None:
         _check_count("worker.block_events", self.block_events, 1, 1 << 31)
         _check_count("worker.block_bytes", self.block_bytes, 1)
         _check_seconds("worker.adopt_after_s", self.adopt_after_s, 0)
+        _check_seconds("worker.hang_s", self.hang_s, 0.1)
         _check_seconds("worker.trial_s", self.trial_s, 0.01)
 
 

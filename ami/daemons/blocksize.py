@@ -8,7 +8,7 @@ from ami.event import Schema
 # A block's run time is kept below this, so that the worker comes round often enough to be seen
 # alive, to notice a stop, and to share the load with the others.
 STEP_S = 0.05
-FIRST_EVENTS = 256
+FIRST_EVENTS = 32
 
 
 class BlockSize:

@@ -16,8 +16,8 @@ from ami.config import Config
 from ami.daemons import requests, runtime
 from ami.daemons.requests import Request
 from ami.errors import Conflict, GraphError, SourceError
-from ami.graph.graph import Graph
 from ami.graph.check import check
+from ami.graph.graph import Graph
 from ami.stores import ABSENT, Item, keys, open_global
 
 logger = logging.getLogger(__name__)

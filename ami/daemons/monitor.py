@@ -138,7 +138,7 @@ class MonitorStage:
             self._seen[key] = _Seen(process.pid, sign, now, new)
             return
         silent_s = now - seen.since
-        if silent_s > (START_S if sign is None and seen.new else self._config.monitor.hang_s):
+        if silent_s > self._patience_s(how, seen):
             logger.error("%s hangs: no new %s for %.1f s; restarting it", process.name, how, silent_s)
             del self._seen[key]
             self._restarts += 1
@@ -146,6 +146,11 @@ class MonitorStage:
                 self._supervisor.signalProcess(process.address, "KILL")
             except NO_ANSWER as error:
                 logger.error("supervisord did not kill it: %s", error)
+
+    def _patience_s(self, how: str, seen: _Seen) -> float:
+        if seen.new and seen.sign is None:
+            return START_S
+        return self._config.worker.hang_s if how == "block" else self._config.monitor.hang_s
 
     def close(self) -> None:
         if self._ring is not None:

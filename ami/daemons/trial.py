@@ -1,8 +1,9 @@
 """Find out which event of a block kills or hangs the process that runs it, without dying of it.
 
-A child process runs the events one by one and leaves a breadcrumb in the ring before each. Where
-it stops, there is the event, and the operation. (Rejected: halving the block with a worker's
-death for each step; it takes a restart a step, and seconds for code that hangs.)
+A worker that died may have been killed by anybody, so a child process runs the whole block first: if it
+lives, the events are innocent. Otherwise another child runs them one by one and leaves a breadcrumb
+in the ring before each; where it stops, there is the event, and the operation. (Rejected:
+halving the block with a worker's death for each step; it takes a restart a step.)
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ami.daemons.plans import Plan
@@ -33,20 +35,14 @@ class Fatal:
 
 
 def first_fatal(ring: RingReader, plan: Plan, block: Block, *, timeout_s: float) -> Fatal | None:
-    """Run the events of a block in a child; return the first that it does not survive, if any.
+    """Return the first event that no process survives, if there is one.
 
-    An event that takes longer than ``timeout_s`` hangs.
+    A process hangs when one event, or the block, takes longer than ``timeout_s`` in an operation.
     """
-    ring.running(block.sequence, 1, 0)
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _run_each(ring, plan, block, parent)
-    alive = os.pidfd_open(pid)
-    try:
-        how = _await(ring, pid, alive, timeout_s)
-    finally:
-        os.close(alive)
+    if _end_of_child(ring, plan, [block], timeout_s) is None:
+        return None
+    events = [block.part(index, index + 1) for index in range(block.slots.count)]
+    how = _end_of_child(ring, plan, events, timeout_s)
     if how is None:
         return None
     sequence, _, number = ring.breadcrumb()
@@ -55,7 +51,20 @@ def first_fatal(ring: RingReader, plan: Plan, block: Block, *, timeout_s: float)
     return Fatal(sequence - block.sequence, operation, f"event {sequence}: {where} {how}")
 
 
-def _run_each(ring: RingReader, plan: Plan, block: Block, parent: int) -> None:
+def _end_of_child(ring: RingReader, plan: Plan, blocks: Sequence[Block], timeout_s: float) -> str | None:
+    """Run blocks in a child; return how it ended, None if it came through."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _run_each(ring, plan, blocks, parent)
+    alive = os.pidfd_open(pid)
+    try:
+        return _await(ring, pid, alive, timeout_s)
+    finally:
+        os.close(alive)
+
+
+def _run_each(ring: RingReader, plan: Plan, blocks: Sequence[Block], parent: int) -> None:
     """Be the child. There is no way back into the parent's code: the child shares its sockets."""
     code = 1
     try:
@@ -64,31 +73,27 @@ def _run_each(ring: RingReader, plan: Plan, block: Block, parent: int) -> None:
         # A child that hangs must not outlive its worker, nor hold its place in the ring.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
-            for index in range(block.slots.count):
-                _run_one(ring, plan, block, index)
+            for block in blocks:
+                _run(ring, plan, block)
             code = 0
     finally:
         os._exit(code)
 
 
-def _run_one(ring: RingReader, plan: Plan, block: Block, index: int) -> None:
-    sequence = block.sequence + index
-    ring.running(sequence, 1, 0)
-    plan.run(
-        block.slots.part(index, index + 1),
-        sequence,
-        Partial(block.entry.graph_version),
-        lambda number: ring.running(sequence, 1, number),
-    )
+def _run(ring: RingReader, plan: Plan, block: Block) -> None:
+    first, count = block.sequence, block.slots.count
+    ring.running(first, count, 0)
+    partial = Partial(block.entry.graph_version)
+    plan.run(block.slots, first, partial, lambda number: ring.running(first, count, number))
 
 
 def _await(ring: RingReader, pid: int, alive: int, timeout_s: float) -> str | None:
-    """Wait for the child while it moves on; kill it when it stays at one event. None: it came through."""
-    at, since = ring.breadcrumb()[0], time.monotonic()
+    """Wait for the child while it moves on; kill it when it stays where it is. None: it came through."""
+    at, since = ring.breadcrumb(), time.monotonic()
     while not select.select([alive], [], [], LOOK_S)[0]:
         now = time.monotonic()
-        if ring.breadcrumb()[0] != at:
-            at, since = ring.breadcrumb()[0], now
+        if ring.breadcrumb() != at:
+            at, since = ring.breadcrumb(), now
         elif now - since > timeout_s:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

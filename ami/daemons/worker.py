@@ -29,8 +29,7 @@ from ami.stores import keys, open_local
 logger = logging.getLogger(__name__)
 
 WAIT_S = 0.1
-# After this many deaths while the same slots ran, they are tried in a child process first.
-DEATHS_TO_TRY = 2
+ABANDONED_S = 0.5
 
 
 class WorkerStage:
@@ -50,7 +49,8 @@ class WorkerStage:
         self._flush: Flush | None = None  # being stored; the same one is tried until it is acknowledged
         self._last_flush = 0
         self._block = BlockSize(config.worker)
-        self._adopt_at = 0.0
+        self._look_at = 0.0
+        self._abandoned: dict[int, float] = {}  # dead workers that own events: since when (monotonic, s)
         self._events = self._blocks = self._set_aside = 0
         self._busy_s = 0.0
         self._rate, self._busy = Rate(), Rate()
@@ -152,13 +152,19 @@ class WorkerStage:
         return int(covered["flush"]), [(int(first), int(count)) for first, count in runs]
 
     def _adopt(self, ring: RingReader) -> None:
-        """Take over the slots of workers that stay away; soon enough their entries are late."""
+        """Take over the slots of workers that stay away."""
         now = time.monotonic()
-        if now < self._adopt_at:
+        if now < self._look_at:
             return
-        if self._adopt_at:
-            self._redo.extend(ring.adopt(covered=lambda worker: self._covered(ring.ring_id, worker)[1]))
-        self._adopt_at = now + self._config.worker.adopt_after_s
+        self._look_at = now + ABANDONED_S
+        self._abandoned = {number: self._abandoned.get(number, now) for number in ring.abandoned()}
+        patience_s = self._config.worker.adopt_after_s
+        gone = [number for number, since in self._abandoned.items() if now - since >= patience_s]
+        if gone:
+            logger.warning("taking over from worker %s", ", ".join(map(str, gone)))
+            self._redo.extend(
+                ring.adopt(covered=lambda worker: self._covered(ring.ring_id, worker)[1], workers=gone)
+            )
 
     # computing
 
@@ -171,7 +177,7 @@ class WorkerStage:
         started = time.monotonic()
         if self._held is None:
             self._held = Held(block.entry, plan.plan.partial())
-        if block.attempts >= DEATHS_TO_TRY:
+        if block.attempts:
             block = self._run_tried(ring, plan, block, self._held)
         else:
             self._run_part(ring, plan, block, self._held.partial)
@@ -190,14 +196,14 @@ class WorkerStage:
         plan.run(block.slots, first, partial, lambda number: ring.running(first, count, number))
 
     def _run_tried(self, ring: RingReader, plan: Plan, block: Block, held: Held) -> Block:
-        """Run a block that killed workers up to the event that does, and set that one aside.
+        """Run a block in which a worker died up to the event that kills again, and set that one aside.
 
         Returns the part of the block that was dealt with; the rest is to be run next, so that
         each step stays short.
         """
         logger.warning(
-            "%d events from %d on were running when a worker died, %d times; trying each in a child process",
-            block.slots.count, block.sequence, block.attempts,
+            "a worker died while events %d to %d were running; trying them in a child process",
+            block.sequence, block.sequence + block.slots.count - 1,
         )  # fmt: skip
         fatal = first_fatal(ring, plan, block, timeout_s=self._config.worker.trial_s)
         if fatal is None:

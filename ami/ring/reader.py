@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import TracebackType
 from typing import Final
 
@@ -167,19 +167,33 @@ class RingReader:
         """
         return self._take_up(self.worker, covered, limit)
 
+    def abandoned(self) -> list[int]:
+        """Return the numbers of the other workers that are dead and own events."""
+        locks = self._segment.locks
+        return [
+            number
+            for number in np.flatnonzero(self._state.workers["pid"]).tolist()
+            if number != self.worker and locks.is_free(at.WORKER_LOCK + number) and self._owns(number)
+        ]
+
     def adopt(
-        self, *, covered: Callable[[int], Sequence[tuple[int, int]]], limit: int = _MANY
+        self,
+        *,
+        covered: Callable[[int], Sequence[tuple[int, int]]],
+        workers: Collection[int] | None = None,
+        limit: int = _MANY,
     ) -> list[Block]:
-        """Do the same for every other worker that is dead and owns events: they become this one's.
+        """Do the same for other workers that are dead and own events: they become this one's.
 
         Args:
+            workers: those to look at; None: all.
             covered: gives the last stored flush of a worker. While it is asked, that worker cannot
                 come back, so the answer stays true.
         """
         locks = self._segment.locks
         blocks: list[Block] = []
         for number in np.flatnonzero(self._state.workers["pid"]).tolist():
-            if number == self.worker or not self._owns(number):
+            if number == self.worker or not (workers is None or number in workers) or not self._owns(number):
                 continue
             if not locks.take(at.WORKER_LOCK + number):
                 continue
