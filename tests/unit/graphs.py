@@ -1,0 +1,131 @@
+"""Hypothesis strategies for definitions and graphs, and a schema to check graphs against."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from ami.errors import GraphError
+from ami.event import Field, Schema
+from ami.graph.expression import FUNCTIONS
+from ami.graph.graph import Graph
+from ami.graph.nodes import Call, Compare, Literal, Logic, Name, Node, Pair, Sign, spell
+from ami.graph.operation import Operation, Plain
+
+SCHEMA = Schema.of(
+    [
+        Field("camera", "u2", (200, 200)),
+        Field("wave", "f4", (100,)),
+        Field("monitor", "f4"),
+        Field("laser", "u1"),
+        Field("delay", "f8"),
+        Field("cam:stats.max", "i4"),
+    ]
+)
+
+odd_names = st.text(
+    st.characters(
+        exclude_categories=("Cs", "Cc", "Zl", "Zp", "Zs", "Cn", "Co", "Cf"), exclude_characters="`"
+    ),
+    min_size=1,
+    max_size=6,
+)
+names = st.one_of(
+    st.sampled_from(
+        ["a", "b", "on", "true", "Where", "null", "1", "1e3", "~", "a/1", "a/2", "b/1", "a.b:c", "x y"]
+    ),
+    odd_names.filter(str.isprintable),
+)
+numbers = st.one_of(st.integers(-5, 1000), st.floats(-1e9, 1e9), st.just(float("inf")))
+code = st.sampled_from(
+    [
+        "def f(x):\n    return x\n",
+        "def g(x): return x  # short",
+        "not python",
+        "def f(x):\n\treturn 'ü'\r\n",
+        "",
+    ]
+)
+plain: st.SearchStrategy[Plain] = st.recursive(
+    st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=8), names, code),
+    lambda inner: st.lists(inner, max_size=3).map(tuple),
+    max_leaves=4,
+)
+
+
+def trees(leaves: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    """Return trees of expressions whose names are drawn from ``leaves``."""
+    constants = st.one_of(numbers, st.booleans()).map(Literal)
+
+    def wider(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+        one = [name for name, (_, count) in FUNCTIONS.items() if count == 1]
+        return st.one_of(
+            st.builds(Pair, st.sampled_from(["+", "-", "*", "/", "//", "%", "**", "&", "|", "^"]), inner, inner),
+            st.builds(Sign, st.sampled_from(["+", "~", "not", "-"]), inner).filter(_is_kept),
+            st.builds(lambda o, a, b: Compare((a, b), (o,)), st.sampled_from(["<", "==", ">="]), inner, inner),
+            st.builds(lambda a, b, c: Compare((a, b, c), ("<", "<=")), inner, inner, inner),
+            st.builds(lambda o, parts: Logic(o, tuple(parts)), st.sampled_from(["and", "or"]),
+                      st.lists(inner, min_size=2, max_size=3)),
+            st.builds(lambda f, a: Call(f, (a,)), st.sampled_from(one), inner),
+            st.builds(lambda a, b, c: Call("where", (a, b, c)), inner, inner, inner),
+        )  # fmt: skip
+
+    return st.recursive(st.one_of(leaves, constants), wider, max_leaves=8)
+
+
+def _is_kept(node: Sign) -> bool:
+    """The reader makes one number of a minus and a number."""
+    return not (node.operator == "-" and isinstance(node.operand, Literal))
+
+
+placeholders = st.integers(0, 3).map(lambda index: Name(f"_{index}"))
+expression_texts = trees(placeholders).map(spell)
+
+
+@st.composite
+def operations(draw: st.DrawFn, known: list[str], name: str) -> Operation:
+    inputs = draw(st.lists(st.sampled_from([*known, "camera", "odd field", "timestamp"]), max_size=4))
+    kind, parameters = draw(
+        st.one_of(
+            st.tuples(st.just("expression"), st.fixed_dictionaries({"text": expression_texts})),
+            st.tuples(st.just("expression"), st.just({"text": "_0 / _1"})),
+            st.tuples(
+                st.sampled_from(["where", "sum", "mean_events", "count", "pick", "mean_vs"]), st.just({})
+            ),
+            st.tuples(st.just("roi"), st.just({"rows": (1, 3), "cols": (None, 5)})),
+            st.tuples(st.just("histogram"), st.just({"bins": 3, "low": 0, "high": 1.5, "window": "last 3"})),
+            st.tuples(
+                st.just("mean_events"),
+                st.fixed_dictionaries({"window": st.sampled_from(["run", "3 events"])}),
+            ),
+            st.tuples(st.just("function"), st.fixed_dictionaries({"code": code, "block": st.booleans()})),
+            st.tuples(st.just("function"), st.fixed_dictionaries({"code": code})),
+            st.tuples(names, st.dictionaries(names, plain, max_size=3)),
+        )
+    )
+    owners = draw(st.lists(st.sampled_from(["alice", "bob", "no one"]), max_size=2))
+    return Operation(name, kind, tuple(inputs), tuple(parameters.items()), tuple(owners))
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    """Any graph that can exist, sensible or not."""
+    made: list[Operation] = []
+    for name in draw(st.lists(names, unique=True, max_size=6)):
+        made.append(draw(operations([o.name for o in made], name)))
+    given = [o.name for o in made]
+    some = st.lists(st.sampled_from(given), unique=True) if given else st.just([])
+    return Graph(
+        version=draw(st.integers(0, 1 << 40)),
+        operations=tuple(draw(st.permutations(made))),
+        results=tuple(draw(some)),
+        resets=tuple((name, draw(st.integers(0, 9))) for name in draw(some)),
+    )
+
+
+def refusal(text: str) -> str:
+    """Return why a text is refused; fail if it is not."""
+    try:
+        graph = Graph.from_text(text)
+    except GraphError as error:
+        return str(error)
+    raise AssertionError(f"was accepted: {graph}")

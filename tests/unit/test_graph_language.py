@@ -1,0 +1,254 @@
+"""The graph as a value: order, fingerprints, owners, edits, plain form."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ami.errors import GraphError
+from ami.graph.graph import Graph
+from ami.graph.operation import Operation
+from tests.unit.graphs import graphs
+
+SPOT = Operation.of("spot", "roi", "camera", rows=(1, 3))
+SIGNAL = Operation.of("signal", "expression", "spot", "monitor", text="_0 / _1")
+MEAN = Operation.of("mean", "mean_events", "signal")
+
+
+def test_operations_are_put_into_an_order_that_runs() -> None:
+    graph = Graph(operations=(MEAN, SIGNAL, SPOT))
+    assert [o.name for o in graph.operations] == ["spot", "signal", "mean"]
+
+
+def test_graphs_are_equal_whatever_the_order_they_were_built_in() -> None:
+    other = Operation.of("a", "count", "camera")
+    assert Graph(operations=(SPOT, other)) == Graph(operations=(other, SPOT))
+    assert hash(Graph(operations=(SPOT, other))) == hash(Graph(operations=(other, SPOT)))
+
+
+def test_a_cycle_is_refused_and_walked_in_the_message() -> None:
+    back = Operation.of("camera", "roi", "mean")
+    with pytest.raises(
+        GraphError, match="'spot' would close a cycle: spot -> signal -> mean -> camera -> spot"
+    ):
+        Graph(operations=(SPOT, SIGNAL, MEAN)).with_operation(back)
+
+
+def test_a_value_has_one_producer() -> None:
+    with pytest.raises(GraphError, match="two operations give 'spot'"):
+        Graph(operations=(SPOT, Operation.of("spot", "count", "x")))
+
+
+def test_a_result_that_no_operation_gives_is_refused() -> None:
+    with pytest.raises(GraphError, match="'nothing' is to be a result"):
+        Graph(operations=(SPOT,), results=("nothing",))
+
+
+def test_steps_are_what_a_result_needs_and_no_more() -> None:
+    graph = Graph(operations=(SPOT, SIGNAL, MEAN, Operation.of("other", "count", "spot")))
+    assert [o.name for o in graph.steps_for("signal")] == ["spot", "signal"]
+    assert [o.name for o in graph.steps_for(["other", "signal"])] == ["spot", "signal", "other"]
+
+
+def test_fields_are_the_inputs_that_no_operation_gives() -> None:
+    graph = Graph(operations=(SPOT, SIGNAL, Operation.of("t", "last", "timestamp")))
+    assert graph.fields == {"camera", "monitor"}
+
+
+def test_names_of_operations_do_not_show_in_fingerprints() -> None:
+    renamed = Graph(
+        operations=(Operation.of("s", "roi", "camera", rows=(1, 3)), Operation.of("m", "sum", "s"))
+    )
+    graph = Graph(operations=(SPOT, Operation.of("n", "sum", "spot")))
+    assert graph.fingerprint("n") == renamed.fingerprint("m")
+    assert len(graph.fingerprint("n")) == 16
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Operation.of("spot", "roi", "camera", rows=(1, 4)),
+        Operation.of("spot", "roi", "camera2", rows=(1, 3)),
+        Operation.of("spot", "sum", "camera", rows=(1, 3)),
+        Operation.of("spot", "roi", "camera", rows=(1.0, 3)),
+        Operation.of("spot", "roi", "camera", rows=(True, 3)),
+        Operation.of("spot", "roi", "camera", cols=(1, 3)),
+    ],
+    ids=str,
+)
+def test_a_change_of_a_definition_shows_in_all_that_follows(changed: Operation) -> None:
+    graph = Graph(operations=(SPOT, SIGNAL, MEAN))
+    edited = graph.with_operation(changed)
+    assert all(edited.fingerprint(name) != graph.fingerprint(name) for name in ("spot", "signal", "mean"))
+
+
+def test_a_field_and_an_operation_of_one_fingerprint_text_differ() -> None:
+    graph = Graph(operations=(SPOT, Operation.of("a", "sum", "spot")))
+    forged = Graph(operations=(Operation.of("a", "sum", graph.fingerprint("spot")),))
+    assert forged.fingerprint("a") != graph.fingerprint("a")
+
+
+def test_an_unrelated_edit_keeps_fingerprints() -> None:
+    graph = Graph(operations=(SPOT, SIGNAL, MEAN))
+    edited = graph.with_operation(Operation.of("other", "count", "spot"), owner="bob")
+    assert edited.fingerprint("mean") == graph.fingerprint("mean")
+    assert edited.version == graph.version + 1
+
+
+def test_a_reset_changes_the_reductions_of_a_result_and_nothing_before_them() -> None:
+    ratio = Operation.of("ratio", "expression", "mean", "other", text="_0 / _1")
+    graph = Graph(operations=(SPOT, SIGNAL, MEAN, Operation.of("other", "count", "spot"), ratio))
+    reset = graph.with_reset(["ratio"])
+    changed = {o.name for o in graph.operations if reset.fingerprint(o.name) != graph.fingerprint(o.name)}
+    assert changed == {"mean", "other", "ratio"}
+    assert reset.with_reset(["mean"]).fingerprint("mean") != reset.fingerprint("mean")
+
+
+def test_owners_and_version_do_not_show_in_the_hash_but_all_else_does() -> None:
+    graph = Graph(operations=(SPOT, SIGNAL, MEAN), results=("mean",))
+    assert graph.with_operations([SPOT, SIGNAL, MEAN], owner="alice").hash == graph.hash
+    assert graph.without("mean").hash != graph.hash
+    assert Graph(operations=graph.operations).hash != graph.hash
+    assert graph.with_reset(["mean"]).hash != graph.hash
+
+
+def test_equal_definitions_of_two_owners_are_shared_until_the_last_owner_goes() -> None:
+    graph = Graph().with_operations([SPOT, MEAN], ["mean"], "alice").with_operations([SPOT], owner="bob")
+    assert graph["spot"].owners == ("alice", "bob")
+    left = graph.without_owner("alice")
+    assert [o.name for o in left.operations] == ["spot"]
+    assert left.results == ()
+    assert left.without_owner("bob").operations == ()
+
+
+def test_another_definition_of_anothers_operation_is_refused_with_both_and_the_owner() -> None:
+    graph = Graph().with_operation(SPOT, owner="alice")
+    with pytest.raises(
+        GraphError, match=r"'spot' is in use by alice as roi\(camera, rows=1:3\).*sum\(camera\)"
+    ):
+        graph.with_operation(Operation.of("spot", "sum", "camera"), owner="bob")
+
+
+def test_an_owner_replaces_what_only_he_uses() -> None:
+    graph = Graph().with_operation(SPOT, owner="alice")
+    edited = graph.with_operation(Operation.of("spot", "sum", "camera"), owner="alice")
+    assert edited["spot"].kind == "sum"
+
+
+def test_who_uses_an_operation_owns_it_so_nobody_pulls_it_away() -> None:
+    graph = Graph().with_operation(SPOT, owner="alice")
+    graph = graph.with_operations([SIGNAL, MEAN], ["mean"], "bob")
+    before = graph.fingerprint("mean")
+    assert graph.without_owner("alice").fingerprint("mean") == before
+    with pytest.raises(GraphError, match="in use by bob"):
+        graph.with_operation(Operation.of("spot", "sum", "camera"), owner="alice")
+
+
+def test_operations_nested_in_a_replaced_one_go_unless_others_need_them() -> None:
+    first = Graph.from_text("results: {x: 'mean_events(sum(roi(camera, rows=1:3)))'}")
+    second = Graph.from_text("results: {x: mean_events(monitor)}")
+    graph = Graph().with_operations(first.operations, first.results, "alice")
+    edited = graph.with_operations(second.operations, second.results, "alice")
+    assert [o.name for o in edited.operations] == ["x"]
+    shared = graph.with_operation(Operation.of("mine", "last", "x/1"), owner="bob")
+    kept = shared.with_operations(second.operations, second.results, "alice")
+    assert {o.name for o in kept.operations} == {"x", "x/1", "mine"}
+
+
+def test_what_others_need_cannot_be_removed() -> None:
+    graph = Graph(operations=(SPOT, SIGNAL, MEAN))
+    with pytest.raises(GraphError, match="'signal' is needed by mean"):
+        graph.without("signal")
+    assert [o.name for o in graph.without("mean").operations] == ["spot", "signal"]
+
+
+def test_removing_takes_nested_operations_along() -> None:
+    graph = Graph.from_text("results: {x: mean_events(sum(camera) / monitor), y: last(monitor)}")
+    assert [o.name for o in graph.without("x").operations] == ["y"]
+
+
+def test_reductions_start_on_the_worker_and_what_follows_them_is_global() -> None:
+    graph = Graph.from_text("values: {s: sum(camera)}\nresults: {m: mean_events(s), r: m / 2}")
+    assert [graph.stage(name) for name in ("s", "m", "r")] == ["worker", "worker", "global"]
+    assert graph.reduced == {"m", "r"}
+
+
+def test_an_unknown_value_is_refused_with_similar_names() -> None:
+    with pytest.raises(GraphError, match="no operation gives 'signl'; did you mean 'signal'"):
+        Graph(operations=(SPOT, SIGNAL)).fingerprint("signl")
+
+
+@given(graphs())
+@settings(deadline=None, max_examples=60)
+def test_the_plain_form_goes_through_json_and_back(graph: Graph) -> None:
+    back = Graph.from_plain(json.loads(json.dumps(graph.to_plain())))
+    assert back == graph
+    assert back.hash == graph.hash
+
+
+operation_like = st.dictionaries(
+    st.sampled_from(["name", "kind", "inputs", "parameters", "owners", "else"]),
+    st.recursive(
+        st.one_of(
+            st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.binary(max_size=2)
+        ),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=2), inner, max_size=2)
+        ),
+        max_leaves=4,
+    ),
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"format": st.sampled_from([1, 1, 1, 2, None])},
+        optional={
+            "version": st.one_of(st.integers(), st.text(), st.floats()),
+            "operations": st.one_of(st.none(), st.lists(st.one_of(operation_like, st.text()), max_size=3)),
+            "results": st.one_of(st.text(), st.lists(st.one_of(st.text(max_size=2), st.integers()))),
+            "resets": st.one_of(st.integers(), st.dictionaries(st.text(max_size=2), st.integers())),
+        },
+    )
+)
+@settings(deadline=None)
+def test_a_hostile_plain_form_is_a_graph_error(plain: object) -> None:
+    try:
+        assert Graph.from_plain(plain).to_plain()["format"] == 1
+    except GraphError as error:
+        assert len(str(error)) < 2000
+
+
+@pytest.mark.parametrize("plain", [None, 1, "x", [], {}, {"format": 2}], ids=str)
+def test_what_is_no_graph_at_all_is_refused(plain: object) -> None:
+    with pytest.raises(GraphError, match="not a graph of format 1"):
+        Graph.from_plain(plain)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1 << 70, float("nan"), object(), b"x", {"a": 1}, "\ud800", [[[[[[[[[[1]]]]]]]]]], "x" * 200_000],
+    ids=lambda v: type(v).__name__,
+)
+def test_a_parameter_that_is_not_plain_is_refused(value: object) -> None:
+    with pytest.raises(GraphError, match="parameter 'a'"):
+        Operation.of("x", "roi", "camera", a=value)
+
+
+def test_reading_a_stored_graph_needs_neither_networkx_nor_yaml() -> None:
+    graph = Graph().with_operations([MEAN, SIGNAL, SPOT], ["mean"], "alice")
+    program = (
+        "import json, sys; from ami.graph.graph import Graph;"
+        "graph = Graph.from_plain(json.load(sys.stdin)); graph.fingerprint('mean'); graph.stage('mean');"
+        "print(graph.hash, 'networkx' in sys.modules or 'yaml' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=json.dumps(graph.to_plain()), capture_output=True, text=True,
+        check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.split() == [graph.hash, "False"]

@@ -1,0 +1,272 @@
+"""The text form: round trips, what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ami.errors import GraphError
+from ami.graph.grammar import parse
+from ami.graph.graph import Graph
+from ami.graph.nodes import Call, Literal, Name, Node, Where, spell
+from ami.graph.operation import Operation
+from tests.unit.graphs import graphs, names, refusal, trees
+
+PUMP_PROBE = """\
+values:
+  spot: roi(camera, rows=100:140, cols=80:120)
+  signal: sum(spot) / monitor
+  on: signal where laser == 1 and monitor > 0.1
+  off: signal where laser == 0 and monitor > 0.1
+results:
+  on_vs_delay: mean_vs(on, key=delay)
+  off_vs_delay: mean_vs(off, key=delay)
+  difference: on_vs_delay - off_vs_delay
+  camera_now: last(camera)
+  brightness: histogram(signal, 200, 0, 10)
+"""
+
+
+def test_the_text_of_a_scientist_comes_back_as_it_was() -> None:
+    assert Graph.from_text(PUMP_PROBE).to_text() == PUMP_PROBE
+
+
+def test_calls_within_calls_become_operations_of_their_own() -> None:
+    graph = Graph.from_text("values: {signal: 'sum(roi(camera, rows=1:3)) / monitor'}")
+    assert graph.operations == (
+        Operation.of("signal/1", "roi", "camera", rows=(1, 3)),
+        Operation.of("signal/2", "sum", "signal/1"),
+        Operation.of("signal", "expression", "signal/2", "monitor", text="_0 / _1"),
+    )
+
+
+def test_a_filter_has_a_value_and_a_condition() -> None:
+    graph = Graph.from_text("values: {on: signal where laser == 1 and monitor > 0.1}")
+    assert graph["on"] == Operation.of("on", "where", "signal", "on/1")
+    assert graph["on/1"] == Operation.of(
+        "on/1", "expression", "laser", "monitor", text="_0 == 1 and _1 > 0.1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "parameters"),
+    [
+        ("roi(x, rows=100:140)", {"rows": (100, 140)}),
+        ("roi(x, rows=:140, cols=-10:)", {"rows": (None, 140), "cols": (-10, None)}),
+        ("roi(x, 1:2, 3:4)", {"rows": (1, 2), "cols": (3, 4)}),
+        ("roi(x, samples=::2)", {"samples": (None, None, 2)}),
+        ("sum(x, axis=[0, 1])", {"axis": (0, 1)}),
+        ("mean_events(x, window=interval)", {"window": "interval"}),
+        ('mean_events(x, window="last 20")', {"window": "last 20"}),
+        ("mean_events(x, window='100 events')", {"window": "100 events"}),
+        ("histogram(x, 200, -1.5, 1e3)", {"bins": 200, "low": -1.5, "high": 1000.0}),
+        ("part(x, variance)", {"part": "variance"}),
+    ],
+)
+def test_arguments_are_shared_out_over_parameters(written: str, parameters: dict[str, object]) -> None:
+    graph = Graph(operations=(Graph.from_text(f"values: {{y: '{written.replace(chr(39), chr(34))}'}}")["y"],))
+    assert graph["y"].arguments == parameters
+    assert graph["y"].inputs == ("x",)
+    assert Graph.from_text(graph.to_text()) == graph
+
+
+def test_yaml_words_such_as_on_and_off_are_names() -> None:
+    graph = Graph.from_text("values:\n  on: a + b\n  yes: c - d\n  null_: on * yes\n")
+    assert [o.name for o in graph.operations] == ["on", "yes", "null_"]
+    assert "\n  on: a + b\n" in graph.to_text()
+
+
+def test_names_with_dots_and_colons_are_written_in_backticks() -> None:
+    graph = Graph.from_text("values: {x: '`cam:stats.max` - 3'}")
+    assert graph.fields == {"cam:stats.max"}
+    assert Graph.from_text(graph.to_text()) == graph
+
+
+def test_a_users_function_is_called_by_its_name() -> None:
+    text = """\
+functions:
+  brightest: |
+    def brightest(image):
+        return image.max()
+  ratio:
+    block: true
+    code: |
+      def ratio(a, b):
+          return a / b
+values:
+  peak: brightest(camera)
+  relative: ratio(peak, monitor)
+"""
+    graph = Graph.from_text(text)
+    assert graph["peak"].arguments == {"code": "def brightest(image):\n    return image.max()\n"}
+    assert graph["relative"].arguments["block"] is True
+    assert graph["relative"].inputs == ("peak", "monitor")
+    assert graph.to_text() == text
+
+
+@given(graphs())
+@settings(deadline=None, max_examples=150)
+def test_every_graph_is_read_back_from_its_text(graph: Graph) -> None:
+    assert Graph.from_text(graph.to_text()) == graph
+
+
+@given(trees(names.map(Name)))
+@settings(deadline=None)
+def test_every_definition_is_read_back_from_its_spelling(tree: Node) -> None:
+    assert parse(spell(tree)) == tree
+
+
+@given(trees(st.sampled_from([Name("a"), Name("b")])))
+@settings(deadline=None)
+def test_spelling_keeps_pythons_precedence(tree: Node) -> None:
+    """Python reads the spelling as it reads the same tree with every bracket that there can be."""
+    assert ast.dump(ast.parse(spell(tree))) == ast.dump(ast.parse(_bracketed(tree)))
+
+
+def _bracketed(node: Node) -> str:
+    """Return the text with every bracket that there can be."""
+    match node:
+        case Name() | Literal():
+            return f"({spell(node)})"
+        case Call(function, arguments):
+            return f"{function}({', '.join(map(_bracketed, arguments))})"
+        case _ if hasattr(node, "operand"):
+            return f"({node.operator} {_bracketed(node.operand)})"
+        case _ if hasattr(node, "left"):
+            return f"({_bracketed(node.left)} {node.operator} {_bracketed(node.right)})"
+        case _ if hasattr(node, "operators"):
+            rest = "".join(
+                f" {o} {_bracketed(x)}" for o, x in zip(node.operators, node.operands[1:], strict=True)
+            )
+            return f"({_bracketed(node.operands[0])}{rest})"
+        case _:
+            return "(" + f" {node.operator} ".join(map(_bracketed, node.operands)) + ")"
+
+
+def test_where_binds_less_tightly_than_all_else() -> None:
+    node = parse("a + b where c or d")
+    assert isinstance(node, Where)
+    assert spell(node) == "a + b where c or d"
+    assert spell(parse("(a where b) + 1")) == "(a where b) + 1"
+
+
+@pytest.mark.parametrize(
+    ("definition", "message"),
+    [
+        ("sum(spot", "column 9: expected ',' or '\\)', got the end"),
+        ("a + * b", r"column 5: expected a value, a number or '\(', got '\*'"),
+        ("cam.image", "column 4: '.' is part of no name; write names with dots in backticks"),
+        ("a = 3", "column 3: expected '==' to compare, got '='"),
+        ("`a", "column 1: ` is opened and never closed"),
+        ("roi(a, rows=1:b)", "the ends of a slice must be numbers"),
+        ("smu(a)", "column 1: there is no operation 'smu'; did you mean 'sum'"),
+        ("histogram(a, 2, 0, 1, windw=run)", "histogram has no 'windw'; did you mean 'window'"),
+        ("mean_vs(a)", "mean_vs lacks 'key'; it reads mean_vs"),
+        ("sum(3)", "sum works on a value, got 3"),
+        ("3 + 4", "uses no value"),
+        ("", "column 1: expected a value"),
+        ("a $ b", "column 3: '\\$' has no meaning here"),
+        ("(a, b)", "a list is written in \\[ \\]"),
+        ("a b", "column 3: expected an operator or the end, got 'b'"),
+        ("sum(a, x=1, 2)", "expected NAME="),
+        ("sum(a, axis=0, axis=1)", "'axis' stands twice"),
+        ("9" * 30 + " * a", "more than 64 bits"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_shown_with_its_column_and_what_was_expected(definition: str, message: str) -> None:
+    with pytest.raises(GraphError, match=message):
+        Graph.from_text("values:\n  y: " + _quoted(definition))
+
+
+def _quoted(definition: str) -> str:
+    return "'" + definition.replace("'", "''") + "'"
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "__import__('os')", "a.__class__", "(lambda x: x)(a)", "[x for x in a]", "a if b else c", "a := 3", "a[0]",
+        "f'{a}'", "{1: a}", "a; b", "exec(a)", "open(a)", "eval(a)", "await a", "*a", "print(a)", "a @ b", "a\\",
+        "'a' 'b'", "\"\\N{foo}\" + a", "...", "1j * a", "0b1 + a", "0777 * a where",
+    ],
+)  # fmt: skip
+def test_python_beyond_expressions_is_refused(definition: str) -> None:
+    with pytest.raises(GraphError):
+        Graph.from_text("values:\n  y: " + _quoted(definition))
+
+
+@pytest.mark.parametrize(
+    "definition",
+    ["(" * 5000 + "a" + ")" * 5000, "-" * 5000 + "a", "not " * 4000 + "a", "a" + " + a" * 4000, "a" + " ** a" * 3000,
+     "a" + " where a" * 2000, "abs(" * 3000 + "a", "sum(a, axis=" + "[" * 3000, "a" * 30_000, "a < " * 4000 + "a"],
+    ids=lambda d: d[:8],
+)  # fmt: skip
+def test_a_definition_nested_too_deeply_is_refused(definition: str) -> None:
+    refused = None
+    try:
+        Graph.from_text("values:\n  y: " + _quoted(definition))
+    except GraphError as error:
+        refused = str(error)
+    # A long chain of comparisons is one level wide, not deep.
+    assert refused is not None or definition.startswith("a < ")
+
+
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("values: [a, b]", "values must be a list of 'name: ...' lines"),
+        ("just words", "a graph's text has sections"),
+        ("valeus: {}", "there is no section 'valeus'; did you mean 'values'"),
+        ("values: {a: 3}", "'a' must be a definition such as"),
+        ("values: {a: [1]}", "'a' must be a definition such as"),
+        ("values: {a: {kind: 3}}", "the kind of operation 'a' must be text"),
+        ("values: {a: {kind: roi, input: [b]}}", "no 'input'"),
+        ("values: {a: {kind: roi, inputs: b}}", "inputs must be a list of names"),
+        ("values: {a: b + c, a: b - c}", "'a' stands twice"),
+        ("values: {a: b + c}\nresults: {a: b + c}", "'a' stands under values and under results"),
+        ("values: {1: b}", "must be a name; write it in quotes"),
+        ("values: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("values: {x: &r a, y: *r}", "references"),
+        (BOMB, "references"),
+        ("[" * 2000, "nested deeper"),
+        ("values:\n  x: `a.b` + 1", "put a definition that begins with a backtick into quotes"),
+        ("values: {x: 'a + b'", "line 1, column 20: "),
+        ("version: -1", "version must be a count"),
+        ("version: yes", "version must be a count"),
+        ("resets: {x: 1}", "no operation gives it"),
+        ("owners: {alice: [x]}", "'alice' cannot own 'x'"),
+        ("functions: {sum: 'def f(x): return x'}", "a function cannot be called 'sum'"),
+        ("functions: {f: {block: true}}", "with 'code'"),
+        ("functions: {f: {code: x, blok: true}}", "has no 'blok'; did you mean 'block'"),
+        ('values: {"a\\nb": c + d}', "the name of a value cannot be"),
+        ("\x00", "no YAML"),
+        ("x" * (5 << 20), "at most"),
+    ],
+    ids=lambda text: text[:24],
+)  # fmt: skip
+def test_a_hostile_or_mistaken_text_is_refused_with_the_reason(text: str, message: str) -> None:
+    assert re.search(message, refusal(text)), refusal(text)
+
+
+@given(st.text(max_size=60))
+@settings(deadline=None)
+def test_any_text_is_a_graph_or_a_graph_error(text: str) -> None:
+    for content in (text, f"values:\n  x: {text}", "values:\n  x: " + _quoted(text)):
+        try:
+            Graph.from_text(content)
+        except GraphError:
+            pass
+
+
+def test_an_empty_text_is_the_empty_graph() -> None:
+    assert Graph.from_text("") == Graph()
+    assert Graph.from_text(Graph().to_text()) == Graph()
