@@ -59,6 +59,11 @@ def default_name(config: Config) -> str:
     return f"{user}@{config.node.host}"
 
 
+def _says_something(result: object) -> bool:
+    """Return whether this is a result with a value, or with the reason why it has none."""
+    return isinstance(result, Result) and (result.value is not None or result.error is not None)
+
+
 class Client:
     """A connection to one cluster. Close it, or use it in a ``with`` statement.
 
@@ -108,14 +113,17 @@ class Client:
         return read_results(self._reducer, list(self.catalogue()))
 
     def get(self, name: str, *, wait_s: float = 0.0) -> Result:
-        """Return the newest result ``name``, after waiting up to ``wait_s`` for its first one.
+        """Return the newest result ``name``, after waiting up to ``wait_s`` until it has a value.
 
         Raises:
             AmiError: there is none; the text has names that are similar.
         """
         found = self._reducer.get(keys.result(name))
-        if found is None and wait_s > 0:
-            found = Updates(self._reducer, [name]).take(wait_s).get(name)
+        if wait_s > 0 and not _says_something(found):
+            end = time.monotonic() + wait_s
+            updates = Updates(self._reducer, [name])
+            while not _says_something(found) and (left_s := end - time.monotonic()) > 0:
+                found = updates.take(left_s).get(name, found)
         if not isinstance(found, Result):
             raise AmiError(self._no_result(name))
         return found

@@ -1,0 +1,142 @@
+"""`ami node` and `ami verify` as a person runs them: whole nodes, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from ami.client import connect
+from ami.config import load
+from ami.node import free_port
+
+pytestmark = pytest.mark.system
+
+COMMAND = [sys.executable, "-P", "-m", "ami.cli"]
+
+
+@pytest.fixture
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Settings of a node that meets no other."""
+    run_dir = tmp_path_factory.mktemp("n")
+    (run_dir / "ami.toml").touch()
+    inherited = {name: text for name, text in os.environ.items() if not name.startswith("AMI_")}
+    return inherited | {
+        "AMI_CONFIG": str(run_dir / "ami.toml"),
+        "AMI_NODE_RUN_DIR": str(run_dir),
+        "AMI_RING_NAME": f"/ami-cli-{os.getpid()}",
+        "AMI_RING_BYTES": str(32 << 20),
+        "AMI_GLOBAL_STORE_PORT": str(free_port()),
+    }
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """3000 events, whose sums are known."""
+    path = tmp_path / "recording.h5"
+    rng = np.random.default_rng(3)
+    with h5py.File(path, "w") as file:
+        file["timestamp"] = np.arange(3000, dtype=np.int64) * 1_000_000
+        file["energy"] = rng.normal(10.0, 2.0, 3000)
+        file["hits"] = np.arange(3000, dtype=np.int32)
+    return path
+
+
+@contextmanager
+def foreground(environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*COMMAND, "node", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        # Not SIGKILL at first: the node takes its children along.
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def read_until(process: subprocess.Popen[str], what: str) -> str:
+    """Return what the process says up to the line with ``what``; the test's time-out bounds it."""
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if what in line:
+            return said
+    pytest.fail(f"ended without {what!r}: {said}")
+
+
+def test_a_node_shows_first_results_leaves_nothing_and_then_runs_a_recording_whole(
+    environment: dict[str, str], recording: Path, tmp_path: Path
+) -> None:
+    with foreground(environment, "--source", "sim://pump-probe?rate=500") as process:
+        said = read_until(process, "shots")
+        assert "sim://pump-probe?rate=500" in said
+        assert "pump_probe.yaml" in said
+        assert "ami watch" in said
+        with connect(load(environ=environment)) as client:
+            client.add("extra = count(delay)")
+            assert client.get("extra", wait_s=20).value > 0
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert not list(Path(environment["AMI_NODE_RUN_DIR"]).glob("*.sock"))
+    assert not list(Path("/dev/shm").glob(f"*ami-cli-{os.getpid()}*"))
+
+    # Control still has that graph; the recording must not have gone by when its own one comes.
+    graph = tmp_path / "graph.yaml"
+    graph.write_text("results: {total: sum_events(hits)}")
+    uri = f"hdf5://{recording}?rate=max"
+    with foreground(environment, "--source", uri, "--graph", str(graph)) as process:
+        read_until(process, "used")
+        with connect(load(environ=environment)) as client:
+            newest = list(client.watch(["total"], timeout_s=3.0))[-1]
+            assert (newest.events.used, newest.value) == (3000, 3000 * 2999 // 2)
+
+
+def test_a_source_that_cannot_be_opened_ends_the_node_with_the_reason(
+    environment: dict[str, str],
+) -> None:
+    with foreground(environment, "--source", "hdf5:///no/such/file.h5") as process:
+        said = read_until(process, "ami:")
+        assert "/no/such/file.h5" in said
+        assert process.wait(60) == 1
+
+
+def test_a_node_gives_what_one_process_gives(recording: Path, tmp_path: Path) -> None:
+    graph = tmp_path / "graph.yaml"
+    graph.write_text(
+        "values: {good: energy where energy > 9}\n"
+        "results:\n"
+        "  n: count(hits)\n  total: sum_events(hits)\n  spectrum: histogram(good, 50, 0, 20)\n"
+        "  level: moments(good)\n  now: mean_events(energy, window=interval)\n  share: total / n\n"
+    )
+    done = subprocess.run(
+        [*COMMAND, "verify", str(graph), str(recording), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    found = {one["name"]: one for one in json.loads(done.stdout)}
+    assert len(found) == 6
+    assert all(one["equal"] for one in found.values())
+    assert found["n"]["used"] == {"node": 3000, "offline": 3000}
