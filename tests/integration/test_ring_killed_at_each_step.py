@@ -86,7 +86,8 @@ def _source(name: str, until: int) -> None:
             if position % 7 == 3:
                 writer.drop(1, position=position + 1)
             else:
-                rig.publish(writer, 1 if position % 7 == 2 else min(2, 5 - position % 5))
+                wanted = 1 if position % 7 == 2 else min(2, 5 - position % 5)
+                assert rig.publish(writer, wanted), "no slot is free, though all were committed"
         if writer.open is not None:
             writer.close_entry()
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ami.errors import RingBusy, RingError, RingGone
 from ami.event import Field, Schema, Transition
 from ami.ring import RingObserver, RingReader, RingWriter, leaked, reclaim
+from ami.ring.layout import UNCLAIMED
 from tests import ring_rig as rig
 
 
@@ -158,6 +160,43 @@ def test_an_entry_is_complete_when_closed_and_committed(writer: RingWriter, read
         rig.publish(writer, 8)  # in the same slots
         assert observer.complete(0)
         assert observer.outstanding(1) == 8
+
+
+def test_an_entry_stays_complete_while_its_slots_are_filled_anew(
+    writer: RingWriter, reader: RingReader
+) -> None:
+    """Also when the source dies after it marked the slots and before they are published."""
+    with RingObserver(writer.name) as observer:
+        rig.open_entry(writer)
+        rig.publish(writer, 8)
+        writer.close_entry()
+        reader.claim(8)
+        reader.commit([(0, 8)])
+        writer._state.owner[:3] = UNCLAIMED
+        assert observer.outstanding(0) == 0
+        assert observer.complete(0)
+
+
+def test_slots_that_change_hands_during_the_look_are_not_held_against_the_old_entry(
+    writer: RingWriter, reader: RingReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RingObserver(writer.name) as observer:
+        rig.open_entry(writer)
+        rig.publish(writer, 8)
+        writer.close_entry()
+        reader.claim(8)
+        reader.commit([(0, 8)])
+        rig.open_entry(writer)
+        look = observer._state.owners
+
+        def look_later(first: int, stop: int) -> NDArray[np.uint8]:
+            rig.publish(writer, 8)
+            reader.claim(8)
+            return look(first, stop)
+
+        monkeypatch.setattr(observer._state, "owners", look_later)
+        assert observer.outstanding(0) == 0
+        assert observer.cursor.published == 16
 
 
 def test_the_table_is_full_until_its_oldest_entry_is_reduced(writer: RingWriter, reader: RingReader) -> None:
