@@ -34,10 +34,11 @@ test: $(VENV)/.test  ## set up what is missing and run the tests: ARGS=...
 check: lint test  ## format, lint, types, import contracts, tests
 
 lint: $(VENV)/.check  ## the checks without the tests
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@failed=0; \
+	for command in "ruff format --check ." "ruff check ." mypy lint-imports; do \
+	    echo "$$command"; $(BIN)/$$command || failed=1; \
+	done; \
+	exit $$failed
 
 up: $(VENV)/.installed  ## start a node in the background
 	@mkdir -p var/log
