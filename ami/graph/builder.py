@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ami.errors import GraphError
-from ami.graph.expression import FUNCTIONS
+from ami.graph.elementary import FUNCTIONS
 from ami.graph.grammar import MAX_HEIGHT
 from ami.graph.graph import Graph
 from ami.graph.library import LIBRARY

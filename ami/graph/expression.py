@@ -1,15 +1,14 @@
 """Compute an expression such as ``_0 / (1 + abs(_1))`` on whole blocks of events.
 
 The text is read by :mod:`ami.graph.grammar`, which knows nothing but operators, numbers and calls;
-what may be called stands in FUNCTIONS. Python's parser never sees it: a syntax tree is built from
-what was understood, and compiled to one code object. Inputs are called ``_0``, ``_1`` and so on,
-because the names of values are no part of what an operation computes.
+what may be called stands in :mod:`ami.graph.elementary`. Python's parser never sees it: a syntax
+tree is built from what was understood, and compiled to one code object. Inputs are called ``_0``,
+``_1`` and so on, because the names of values are no part of what an operation computes.
 """
 
 from __future__ import annotations
 
 import ast
-import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 
 from ami.errors import GraphError
 from ami.event import Array
+from ami.graph.elementary import FUNCTIONS, check_call, constant_of
 from ami.graph.grammar import parse
 from ami.graph.kind import Kind
 from ami.graph.nodes import (
@@ -34,38 +34,15 @@ from ami.graph.nodes import (
     rebuilt,
     spell,
 )
-from ami.graph.operation import INTEGERS
-
-# Name: function of arrays, number of arguments.
-FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
-    **{name: (getattr(np, name), 1) for name in (
-        "abs", "sqrt", "cbrt", "square", "exp", "expm1", "log", "log2", "log10", "log1p",
-        "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh",
-        "degrees", "radians", "floor", "ceil", "rint", "trunc", "sign",
-        "isfinite", "isnan", "isinf",
-    )},
-    **{name: (getattr(np, name), 2) for name in ("arctan2", "hypot", "minimum", "maximum", "copysign")},
-    "where": (np.where, 3),
-    "clip": (np.clip, 3),
-}  # fmt: skip
 
 # Results that can be added, subtracted, multiplied and divided; see ami/values.py.
 COMBINABLE = frozenset({"scan", "histogram"})
 
-_BINARY: dict[str, tuple[ast.operator, Callable[[Any, Any], Any]]] = {
-    "+": (ast.Add(), operator.add),
-    "-": (ast.Sub(), operator.sub),
-    "*": (ast.Mult(), operator.mul),
-    "/": (ast.Div(), operator.truediv),
-    "//": (ast.FloorDiv(), operator.floordiv),
-    "%": (ast.Mod(), operator.mod),
-    "**": (ast.Pow(), operator.pow),
-    "<<": (ast.LShift(), operator.lshift),
-    ">>": (ast.RShift(), operator.rshift),
-    "&": (ast.BitAnd(), operator.and_),
-    "|": (ast.BitOr(), operator.or_),
-    "^": (ast.BitXor(), operator.xor),
-}
+_BINARY: dict[str, ast.operator] = {
+    "+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "//": ast.FloorDiv(), "%": ast.Mod(),
+    "**": ast.Pow(), "<<": ast.LShift(), ">>": ast.RShift(),
+    "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(),
+}  # fmt: skip
 _UNARY: dict[str, ast.unaryop] = {"-": ast.USub(), "+": ast.UAdd(), "~": ast.Invert()}
 _COMPARISON: dict[str, ast.cmpop] = {
     "==": ast.Eq(), "!=": ast.NotEq(), "<": ast.Lt(), "<=": ast.LtE(), ">": ast.Gt(), ">=": ast.GtE(),
@@ -241,7 +218,7 @@ def _compiled(tree: Node, inputs: list[str]) -> Callable[..., Any]:
 
 def _code(node: Node) -> ast.expr:  # noqa: C901  # one case for each kind of node
     """Return Python's tree for ours, with constants computed."""
-    constant = _constant(node)
+    constant = constant_of(node)
     if constant is not None:
         return ast.Constant(constant)
     match node:
@@ -255,9 +232,7 @@ def _code(node: Node) -> ast.expr:  # noqa: C901  # one case for each kind of no
             return ast.UnaryOp(_UNARY[sign], _widened(operand))
         case Pair(sign, left, right):
             widen = _code if sign in "&|^" else _widened
-            return ast.BinOp(
-                widen(left), _BINARY[sign][0], _exponent(right) if sign == "**" else widen(right)
-            )
+            return ast.BinOp(widen(left), _BINARY[sign], _exponent(right) if sign == "**" else widen(right))
         case Compare(operands, operators):
             codes = [_code(operand) for operand in operands]
             links: list[ast.expr] = [
@@ -278,14 +253,7 @@ def _code(node: Node) -> ast.expr:  # noqa: C901  # one case for each kind of no
 
 
 def _function_call(node: Call) -> ast.expr:
-    if node.function not in FUNCTIONS:
-        raise GraphError(f"an expression has no function {node.function!r}; it has {', '.join(FUNCTIONS)}")
-    count = FUNCTIONS[node.function][1]
-    if node.keywords or len(node.arguments) != count:
-        raise GraphError(
-            f"{node.function} takes {count} value{'s' * (count > 1)} without names,"
-            f" got {len(node.arguments) + len(node.keywords)}"
-        )
+    check_call(node)
     # The condition of where() is no number to compute with.
     plain = 1 if node.function == "where" else 0
     codes = [
@@ -299,12 +267,12 @@ def _widened(node: Node) -> ast.expr:
     arithmetic = (isinstance(node, Pair) and node.operator not in "&|^") or (
         isinstance(node, Sign) and node.operator in "+-"
     )
-    return _code(node) if arithmetic or _constant(node) is not None else _call("wide", _code(node))
+    return _code(node) if arithmetic or constant_of(node) is not None else _call("wide", _code(node))
 
 
 def _exponent(node: Node) -> ast.expr:
     """Return an exponent; numpy takes integers to the power of -1 only when that is a float."""
-    constant = _constant(node)
+    constant = constant_of(node)
     if constant is None:
         return _widened(node)
     return ast.Constant(float(constant) if constant < 0 else constant)
@@ -319,50 +287,3 @@ def _joined(function: str, operands: list[ast.expr]) -> ast.expr:
     for operand in operands[1:]:
         joined = _call(function, joined, operand)
     return joined
-
-
-def _constant(node: Node) -> int | float | bool | None:
-    """Return the number that a tree without values amounts to, None for any other tree.
-
-    Raises:
-        GraphError: it is too large; ``9 ** 9 ** 9`` must not be computed.
-    """
-    value: object = None
-    match node:
-        case Literal(bool() | int() | float() as number):
-            value = number
-        case Sign(sign, operand) if sign in _UNARY:
-            inner = _constant(operand)
-            value = None if inner is None else _signed(sign, inner)
-        case Pair(sign, left, right):
-            a, b = _constant(left), _constant(right)
-            value = None if a is None or b is None else _computed(sign, a, b)
-        case _:
-            return None
-    if value is None:
-        return None
-    if (isinstance(value, int) and value not in INTEGERS) or not isinstance(value, bool | int | float):
-        raise GraphError(f"{spell(node)} is no number of 64 bits; write it as a float, such as 1e30")
-    return value
-
-
-def _signed(sign: str, number: int | float) -> int | float:
-    if sign == "~":
-        if not isinstance(number, int):
-            raise GraphError(f"~ turns the bits of an integer, got {number!r}")
-        return ~int(number)
-    return -number if sign == "-" else +number
-
-
-def _computed(sign: str, a: int | float, b: int | float) -> object:
-    try:
-        if sign == "**":
-            # The float is cheap at any size and says whether the integer would be.
-            if abs(float(a) ** float(b)) > 2.0**64:
-                raise OverflowError("the result is too large")
-            return a**b
-        if sign in ("<<", ">>") and not 0 <= b < 64:
-            raise OverflowError("shifts go over 0 to 63 bits")
-        return _BINARY[sign][1](a, b)
-    except (ArithmeticError, TypeError, ValueError) as error:
-        raise GraphError(f"{a} {sign} {b} cannot be computed: {error}") from None

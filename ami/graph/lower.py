@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ami.errors import GraphError
-from ami.graph.expression import FUNCTIONS, names_in, renamed
+from ami.graph.elementary import FUNCTIONS
+from ami.graph.expression import names_in, renamed
 from ami.graph.grammar import parse
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction, parameter_names

@@ -18,7 +18,8 @@ from collections.abc import Mapping
 
 from ami.errors import GraphError
 from ami.graph.document import dump, load
-from ami.graph.expression import FUNCTIONS, placeholder
+from ami.graph.elementary import FUNCTIONS
+from ami.graph.expression import placeholder
 from ami.graph.grammar import parse as parse_definition
 from ami.graph.graph import Graph
 from ami.graph.library import LIBRARY

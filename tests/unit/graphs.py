@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import strategies as st
 
 from ami.errors import GraphError
 from ami.event import Field, Schema
-from ami.graph.expression import FUNCTIONS
+from ami.graph.elementary import FUNCTIONS
 from ami.graph.graph import Graph
-from ami.graph.nodes import Call, Compare, Literal, Logic, Name, Node, Pair, Sign, spell
+from ami.graph.nodes import (
+    COMPARISONS,
+    TIGHTNESS,
+    Call,
+    Compare,
+    Literal,
+    Logic,
+    Name,
+    Node,
+    Pair,
+    Sign,
+    spell,
+)
 from ami.graph.operation import Operation, Plain
 
 SCHEMA = Schema.of(
     [
-        Field("camera", "u2", (200, 200)),
-        Field("wave", "f4", (100,)),
-        Field("monitor", "f4"),
-        Field("laser", "u1"),
-        Field("delay", "f8"),
-        Field("cam:stats.max", "i4"),
+        Field("camera", np.dtype("u2"), (200, 200)),
+        Field("wave", np.dtype("f4"), (100,)),
+        Field("monitor", np.dtype("f4")),
+        Field("laser", np.dtype("u1")),
+        Field("delay", np.dtype("f8")),
+        Field("cam:stats.max", np.dtype("i4")),
     ]
 )
 
@@ -55,26 +68,35 @@ plain: st.SearchStrategy[Plain] = st.recursive(
 def trees(leaves: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     """Return trees of expressions whose names are drawn from ``leaves``."""
     constants = st.one_of(numbers, st.booleans()).map(Literal)
-
-    def wider(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
-        one = [name for name, (_, count) in FUNCTIONS.items() if count == 1]
-        return st.one_of(
-            st.builds(Pair, st.sampled_from(["+", "-", "*", "/", "//", "%", "**", "&", "|", "^"]), inner, inner),
-            st.builds(Sign, st.sampled_from(["+", "~", "not", "-"]), inner).filter(_is_kept),
-            st.builds(lambda o, a, b: Compare((a, b), (o,)), st.sampled_from(["<", "==", ">="]), inner, inner),
-            st.builds(lambda a, b, c: Compare((a, b, c), ("<", "<=")), inner, inner, inner),
-            st.builds(lambda o, parts: Logic(o, tuple(parts)), st.sampled_from(["and", "or"]),
-                      st.lists(inner, min_size=2, max_size=3)),
-            st.builds(lambda f, a: Call(f, (a,)), st.sampled_from(one), inner),
-            st.builds(lambda a, b, c: Call("where", (a, b, c)), inner, inner, inner),
-        )  # fmt: skip
-
-    return st.recursive(st.one_of(leaves, constants), wider, max_leaves=8)
+    return st.recursive(st.one_of(leaves, constants), _wider, max_leaves=8)
 
 
-def _is_kept(node: Sign) -> bool:
-    """The reader makes one number of a minus and a number."""
-    return not (node.operator == "-" and isinstance(node.operand, Literal))
+@st.composite
+def _wider(draw: st.DrawFn, inner: st.SearchStrategy[Node]) -> Node:
+    """Return a node of parts drawn from ``inner``.
+
+    One strategy for all sorts of nodes, because hypothesis names each level by all that it may be.
+    """
+    first = draw(inner)
+    match draw(st.sampled_from(["pair", "sign", "compare", "chain", "logic", "call", "where"])):
+        case "pair":
+            return Pair(draw(st.sampled_from([*TIGHTNESS, "**"])), first, draw(inner))
+        case "sign":
+            operator = draw(st.sampled_from(["+", "~", "not", "-"]))
+            # The reader makes one number of a minus and a number.
+            return first if operator == "-" and isinstance(first, Literal) else Sign(operator, first)
+        case "compare":
+            return Compare((first, draw(inner)), (draw(st.sampled_from(COMPARISONS)),))
+        case "chain":
+            return Compare((first, draw(inner), draw(inner)), ("<", "<="))
+        case "logic":
+            rest = draw(st.lists(inner, min_size=1, max_size=2))
+            return Logic(draw(st.sampled_from(["and", "or"])), (first, *rest))
+        case "call":
+            one = [name for name, (_, count) in FUNCTIONS.items() if count == 1]
+            return Call(draw(st.sampled_from(one)), (first,))
+        case _:
+            return Call("where", (first, draw(inner), draw(inner)))
 
 
 placeholders = st.integers(0, 3).map(lambda index: Name(f"_{index}"))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ami.errors import GraphError
+from ami.event import Field, Schema
 from ami.graph.check import check
+from ami.graph.elementary import FUNCTIONS
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
+from ami.graph.lower import library_kinds
 from ami.graph.operation import Operation
 from tests.unit.graphs import SCHEMA
 
@@ -42,35 +48,63 @@ def test_kinds_are_propagated_from_the_fields_to_the_results() -> None:
 @pytest.mark.parametrize(
     ("definitions", "message"),
     [
-        ("x: mean_events(monitorr)", "operation 'x', mean_events(monitorr): there is no value or field 'monitorr'; "
-                                     "did you mean 'monitor'?"),
+        (
+            "x: mean_events(monitorr)",
+            "operation 'x', mean_events(monitorr): there is no value or field 'monitorr'; "
+            "did you mean 'monitor'?",
+        ),
         ("x: mean_events(zzz)", "there are cam:stats.max, camera, delay, laser, monitor, wave"),
-        ("x: camera / monitor", "result 'x', camera / monitor, is there for each event; reduce it over events, "
-                                "for example with last(x) or mean_events(x)"),
-        ("x: mean_events(camera) - monitor", "'x/1' is reduced over events (by mean_events(camera)), while "
-                                             "'monitor' is there for each event"),
-        ("m: mean_events(delay)\n  r: m / 2\n  x: r * monitor", "'r' is reduced over events (by 'm', "
-                                                               "mean_events(delay)), while 'monitor'"),
+        (
+            "x: camera / monitor",
+            "result 'x', camera / monitor, is there for each event; reduce it over events, "
+            "for example with last(x) or mean_events(x)",
+        ),
+        (
+            "x: mean_events(camera) - monitor",
+            "'x/1' is reduced over events (by mean_events(camera)), while 'monitor' is there for each event",
+        ),
+        (
+            "m: mean_events(delay)\n  r: m / 2\n  x: r * monitor",
+            "'r' is reduced over events (by 'm', mean_events(delay)), while 'monitor'",
+        ),
         ("m: mean_events(delay)\n  x: mean_events(m)", "no events left for mean_events to go over"),
-        ("m: mean_events(delay)\n  x: m where m > 3", "no events left to choose from; filter before the reduction"),
-        ("m: mean_events(delay)\n  x: last(monitor where m > 3)", "'x/2', monitor where `x/1`: 'x/1' is reduced"),
-        ("x: last(camera - wave)", "operation 'x/1', camera - wave: values of shapes (200, 200) and (100,) do not fit"),
+        (
+            "m: mean_events(delay)\n  x: m where m > 3",
+            "no events left to choose from; filter before the reduction",
+        ),
+        (
+            "m: mean_events(delay)\n  x: last(monitor where m > 3)",
+            "'x/2', monitor where `x/1`: 'x/1' is reduced",
+        ),
+        ("x: last(camera - wave)", "'x/1', camera - wave: values of shapes (200, 200) and (100,) do not fit"),
         ("x: last(monitor & 1)", "it cannot be computed from float32"),
         ("x: mean_vs(monitor, key=delay) > 3", "a scan can be used with + - * / only"),
         ("x: moments(monitor) * 3", "there is no arithmetic on moments; take a part of it"),
         ("x: histogram(monitor, 100, 0)", "histogram lacks its parameter 'high'"),
         ("x: histogram(monitor, 100, 0, 10, window=week)", "window 'week' is unknown; known: interval, run"),
-        ("x: last(roi(camera, rows=500:600))", "operation 'x/1', roi(camera, rows=500:600): roi: the region lies outside"),
+        ("x: last(roi(camera, rows=500:600))", "roi(camera, rows=500:600): roi: the region lies outside"),
         ("x: mean_vs(monitor, key=wave)", "operation 'x', mean_vs(monitor, key=wave): "),
         ("delay: last(monitor)", "'delay' is a field of the source; choose another name"),
-        ("x: {kind: mean_evnts, inputs: [monitor]}", "there is no operation 'mean_evnts'; did you mean 'mean_events'"),
-        ("x: {kind: mean_events, inputs: [monitor, delay]}", "mean_events needs 1 input values (value), got 2"),
+        (
+            "x: {kind: mean_evnts, inputs: [monitor]}",
+            "there is no operation 'mean_evnts'; did you mean 'mean_events'",
+        ),
+        (
+            "x: {kind: mean_events, inputs: [monitor, delay]}",
+            "mean_events needs 1 input values (value), got 2",
+        ),
         ("x: {kind: mean_events}", "mean_events has no input value"),
-        ("x: {kind: mean_events, inputs: [monitor], parameters: {windw: run}}", "no parameter 'windw'; did you mean 'window'"),
-        ("x: {kind: expression, inputs: [monitor], parameters: {text: 'open(_0)'}}", "an expression has no function 'open'"),
+        (
+            "x: {kind: mean_events, inputs: [monitor], parameters: {windw: run}}",
+            "no parameter 'windw'; did you mean 'window'",
+        ),
+        (
+            "x: {kind: expression, inputs: [monitor], parameters: {text: 'open(_0)'}}",
+            "an expression has no function 'open'",
+        ),
         ("x: {kind: expression, inputs: [monitor], parameters: {text: 3}}", "must be text, got int"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_explained(definitions: str, message: str) -> None:
     with pytest.raises(GraphError) as refused:
         check(Graph.from_text(f"results:\n  {definitions}\n"), SCHEMA)
@@ -80,14 +114,20 @@ def test_a_mistake_is_explained(definitions: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("def f(x):\n    y = 3\n    return x.maxx()\n", "AttributeError: 'numpy.ndarray' object has no attribute 'maxx', line 3: return x.maxx()"),
+        (
+            "def f(x):\n    y = 3\n    return x.maxx()\n",
+            "object has no attribute 'maxx', line 3: return x.maxx()",
+        ),
         ("def f(x):\n    return 3 +\n", "SyntaxError: invalid syntax, line 2: return 3 +"),
-        ("import nonsense_module\ndef f(x):\n    return 1\n", "ModuleNotFoundError: No module named 'nonsense_module', line 1: import nonsense_module"),
+        (
+            "import nonsense\ndef f(x):\n    return 1\n",
+            "ModuleNotFoundError: No module named 'nonsense', line 1: import nonsense",
+        ),
         ("def helper(x):\n    return x['a']\ndef f(x):\n    return helper(x)\n", "line 2: return x['a']"),
         ("x = 3\n", "the code defines no function"),
         ("def f(x):\n    return 'text'\n", "gives str; numbers are possible"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_a_users_code_is_shown_with_its_line(code: str, message: str) -> None:
     graph = Graph(operations=(Operation.of("x", "function", "camera", code=code),))
     with pytest.raises(GraphError) as refused:
@@ -99,3 +139,27 @@ def test_a_users_function_gives_the_kind_that_it_returns() -> None:
     code = "def f(image):\n    return image.sum(axis=0) / 2\n"
     graph = Graph(operations=(Operation.of("x", "function", "camera", code=code),))
     assert check(graph, SCHEMA)["x"] == Kind(np.dtype("f8"), (200,))
+
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "graphs.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "text", re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL), ids=lambda text: text[:20]
+)
+def test_each_example_of_the_guide_can_run(text: str) -> None:
+    schema = Schema.of([*SCHEMA.fields, Field("lab:stage.temperature", np.dtype("f8"))])
+    graph = Graph.from_text(text)
+    assert all(kind.reduced for name, kind in check(graph, schema).items() if name in graph.results)
+    assert graph.results
+
+
+def test_the_guides_python_builds_a_graph_that_can_run(capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    exec(program, {"np": np})
+    assert "difference" in check(Graph.from_text(capsys.readouterr().out), SCHEMA)
+
+
+def test_the_guide_names_every_operation_of_the_library() -> None:
+    names = set(library_kinds()) - {"expression", "function"} | set(FUNCTIONS)
+    assert {name for name in names if not re.search(rf"\b{name}\b", GUIDE)} == set()

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ami.errors import GraphError
-from ami.graph.expression import FUNCTIONS, Expression, spelled
+from ami.graph.elementary import FUNCTIONS
+from ami.graph.expression import Expression, spelled
 from ami.graph.kind import Kind
 from ami.values import Scan
 from tests.unit.graphs import expression_texts
@@ -54,8 +55,13 @@ def test_small_integers_do_not_wrap_around(dtype: str) -> None:
 
 
 def test_floats_keep_their_size() -> None:
-    assert Expression("2 * _0 + sqrt(2)")(IMAGE).dtype == np.float64  # sqrt(2) is a float64 of numpy
+    assert Expression("2 * _0 + sqrt(2)")(IMAGE).dtype == np.float32
     assert Expression("(_0 - 1.5) / 3 ** 2")(IMAGE).dtype == np.float32
+
+
+def test_parts_without_a_value_are_computed_beforehand() -> None:
+    expression = Expression("_0 * (2 < 3 <= 3 and not 1) + sqrt(16) + where(1 > 2, 3, abs(-4))")
+    np.testing.assert_array_equal(expression(np.array([7.0])), [8.0])
 
 
 def test_a_division_by_zero_is_no_error() -> None:
@@ -136,6 +142,9 @@ def test_kinds_that_do_not_fit_are_refused(text: str, kinds: list[Kind], message
         ("(-8) ** 0.5 * _0", "64 bits"),
         ("_0 + (1 << 100)", "cannot be computed"),
         ("_0 + 1 / 0", "cannot be computed"),
+        ("_0 + 1 // (2 < 1)", "1 // False cannot be computed"),
+        ("_0 + (9 * (1 < 2)) ** 999999999", "cannot be computed"),
+        ("_0 + 2 ** int(3)", "no function 'int'"),
         ("'a' + _0", "computes with numbers, got 'a'"),
         ("_0 where _1", "where\\(condition, a, b\\)"),
         ("open(_0)", "no function 'open'"),
