@@ -1,8 +1,8 @@
 """Speak to Redis: the only module that touches the client library.
 
-Commands go over held connections, packed by us (``link.pack``), parsed by hiredis. redis-py's own
-``execute_command`` costs 50 µs a call and its packers join large values; its ``Connection`` (connect,
-authenticate, send, parse) and its ``RedisCluster`` (who has which slot) are what we use.
+Commands go over held connections (``wire.py``), packed by us (``link.pack``), parsed by hiredis. redis-py's
+own ``execute_command`` costs 50 µs a call and its packers join large values; its ``Connection`` (connect,
+authenticate), its errors, and its ``RedisCluster`` (who has which slot) are what we use.
 
 When a connection breaks, nobody knows whether the last commands were carried out. Those that may be
 repeated are: at once on a fresh connection, and on the cluster again and again, with back-off, until
@@ -25,6 +25,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import redis
 from redis import exceptions
+from redis._parsers import BaseParser
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
@@ -32,13 +33,12 @@ from redis.retry import Retry
 
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import ConfigError, StoreError, StoreFull, StoreUnavailable
-from ami.stores.codec import Buffer
 from ami.stores.link import Command, Link, Refused, Reply, pack
+from ami.stores.wire import Broken, Wire
 
 Address: TypeAlias = tuple[str, int]  # of a node; the local tier has ("", 0)
 Connection: TypeAlias = Any  # redis-py's, which is annotated in parts only
 
-READ_BYTES = 1 << 20  # at once from a socket; the default of 64 KiB doubles the time of 8 MiB
 LOCAL_TIMEOUT_S = 10.0  # an unix socket does not lose packets: what takes longer hangs
 # A frozen master is noticed by this. Shorter, and a disk that is slow to sync looks like one.
 CLUSTER_TIMEOUT_S = 2.0
@@ -62,56 +62,21 @@ class _NotSent(Exception):
     """Nothing was carried out: there was no connection, or Redis sent us elsewhere."""
 
 
-class _Lost(Exception):
-    """The connection broke after something was sent: it may have been carried out, or not.
+def _connected(connection: Connection) -> Wire:
+    """Connect and log in with redis-py, and talk over its socket ourselves."""
+    try:
+        connection.connect()
+    except (exceptions.AuthenticationError, exceptions.AuthorizationError):
+        raise
+    except (exceptions.RedisError, OSError) as error:
+        raise _NotSent(str(error)) from error
 
-    ``stale``: it had worked before; a server that was restarted breaks every one of those.
-    """
-
-    def __init__(self, text: str, *, stale: bool) -> None:
-        super().__init__(text)
-        self.stale = stale
-
-
-class _Wire:
-    """One connection, used by one thread at a time."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._used = False
-        try:
-            connection.connect()
-        except (exceptions.AuthenticationError, exceptions.AuthorizationError):
-            raise
-        except (exceptions.RedisError, OSError) as error:
-            raise _NotSent(str(error)) from error
-
-    def converse(self, pieces: Sequence[Buffer], count: int) -> list[Reply]:
-        """Send ``pieces`` and return ``count`` replies, of which some may be exceptions."""
-        connection = self._connection
-        try:
-            connection.send_packed_command(pieces, check_health=False)
-            replies = []
-            for _ in range(count):
-                try:
-                    replies.append(connection.read_response(disable_decoding=True))
-                except (exceptions.ResponseError, exceptions.BusyLoadingError) as error:
-                    replies.append(error)
-        except (exceptions.RedisError, OSError) as error:
-            raise _Lost(str(error), stale=self._used) from error
-        self._used = True
-        return replies
-
-    def is_open(self) -> bool:
-        """Return whether the other side still has this connection, as far as one can see from here."""
-        try:
-            return not self._connection.can_read(0)
-        except (exceptions.RedisError, OSError):
-            return False
-
-    def close(self) -> None:
+    def close_it() -> None:
         with suppress(Exception):  # closing what is broken already
-            self._connection.disconnect()
+            connection.disconnect()
+
+    # The one private name of redis-py that we use; setup.cfg pins its major version.
+    return Wire(connection._sock, connection.socket_timeout, BaseParser.parse_error, close_it)
 
 
 class _HeldLink(Link):
@@ -123,7 +88,7 @@ class _HeldLink(Link):
         self._what = what
         self._patience_s = patience_s
         self._stopping = stopping or threading.Event()
-        self._idle: dict[Address, list[_Wire]] = {}
+        self._idle: dict[Address, list[Wire]] = {}
         self._process = os.getpid()
         self._closed = False
 
@@ -149,7 +114,7 @@ class _HeldLink(Link):
         pieces = pack(commands)
         count = len(commands)
 
-        def exchange(wire: _Wire) -> list[Reply]:
+        def exchange(wire: Wire) -> list[Reply]:
             return _good(wire.converse(pieces, count))
 
         replies: list[Reply] = self._with_wire(lambda: self._address(key), exchange, repeat=repeat)
@@ -160,7 +125,7 @@ class _HeldLink(Link):
     ) -> bool:
         written = False
 
-        def exchange(wire: _Wire) -> bool:
+        def exchange(wire: Wire) -> bool:
             nonlocal written
             writes = None
             try:
@@ -188,7 +153,7 @@ class _HeldLink(Link):
                 results.append([])
                 continue
 
-            def exchange(wire: _Wire, batch: Sequence[Command] = batch) -> list[Reply]:
+            def exchange(wire: Wire, batch: Sequence[Command] = batch) -> list[Reply]:
                 return _good(wire.converse(pack(batch), len(batch)))
 
             def where(address: Address = address) -> Address:
@@ -214,7 +179,7 @@ class _HeldLink(Link):
         while True:
             try:
                 return self._once(where, exchange, check=repeat is False)
-            except _Lost as error:
+            except Broken as error:
                 if not (repeat() if callable(repeat) else repeat):
                     raise StoreUnavailable(
                         f"{self._what}: the connection broke, so it is not known whether the last command "
@@ -228,7 +193,7 @@ class _HeldLink(Link):
             now = time.monotonic()
             if started is None:
                 started = now
-                if isinstance(problem, _Lost) and problem.stale:
+                if isinstance(problem, Broken) and problem.stale:
                     continue
             if now + pause - started > self._patience_s or self._stopping.is_set() or self._closed:
                 raise StoreUnavailable(f"{self._what} cannot be reached: {problem}") from problem
@@ -244,7 +209,7 @@ class _HeldLink(Link):
         wire = self._take(address, check=check)
         try:
             result = exchange(wire)
-        except (_Lost, exceptions.RedisError, OSError):
+        except (Broken, exceptions.RedisError, OSError):
             wire.close()
             raise
         except BaseException as error:
@@ -257,7 +222,7 @@ class _HeldLink(Link):
         self._give_back(address, wire)
         return result
 
-    def _take(self, address: Address, *, check: bool) -> _Wire:
+    def _take(self, address: Address, *, check: bool) -> Wire:
         if self._process != os.getpid():
             # The wires belong to the process that we were forked from: not even to be closed.
             self._idle, self._process = {}, os.getpid()
@@ -272,14 +237,14 @@ class _HeldLink(Link):
                 return wire
             wire.close()
         try:
-            return _Wire(self._connect(address))
+            return _connected(self._connect(address))
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             raise ConfigError(self._wrong_password(error)) from error
 
     def _wrong_password(self, error: Exception) -> str:
         return f"{self._what} refused us: {error}"
 
-    def _give_back(self, address: Address, wire: _Wire) -> None:
+    def _give_back(self, address: Address, wire: Wire) -> None:
         if self._closed:
             wire.close()
         else:
@@ -307,7 +272,6 @@ class LocalLink(_HeldLink):
         return kind(
             path=self._path,
             socket_timeout=LOCAL_TIMEOUT_S,
-            socket_read_size=READ_BYTES,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
@@ -374,7 +338,6 @@ class ClusterLink(_HeldLink):
         return kind(
             host=host,
             port=port,
-            socket_read_size=READ_BYTES,
             retry=Retry(NoBackoff(), 0),
             **self._settings(),
         )
@@ -420,7 +383,7 @@ class ClusterLink(_HeldLink):
         """RedisCluster hides why it cannot connect: ask the nodes ourselves."""
         for address in self._nodes:
             try:
-                _Wire(self._connect(address)).close()
+                _connected(self._connect(address)).close()
             except (exceptions.AuthenticationError, exceptions.AuthorizationError) as refused:
                 raise ConfigError(self._wrong_password(refused)) from refused
             except _NotSent:

@@ -12,6 +12,11 @@ The bytes, little-endian:
     the pickle, protocol 5
     the buffers, each padded in front to a multiple of 16 bytes
 
+A bare array of plain numbers, which is what most large values are, has no pickle (a quarter of the time):
+
+    0xA4  version (1)  count of axes (uint8)  0  dtype (4 characters)  shape (int64 each)
+    padding to a multiple of 16 bytes, the array's bytes in C order
+
 A pickle is a program, so it may name one single thing here: ``_MAKE``, an object without attributes
 that makes arrays, scalars and registered types from checked parts. Classes, and numpy's own
 reconstruction functions, are out of a pickle's reach, because the opcode BUILD would let a hostile one
@@ -22,6 +27,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import struct
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -42,7 +48,15 @@ VERSION = 1
 ALIGN = 16  # what malloc gives; numpy needs no more for any dtype
 ARRAY_KINDS = frozenset("biufcmMSUV")  # no objects
 
+BARE_MAGIC = 0xA4
+BARE_HEAD = bytes([BARE_MAGIC])
+BARE_DTYPES = {np.dtype(c): np.dtype(c).str.encode() for c in "?bBhHiIlLqQefd"}
+_BARE_NAMES = {name.ljust(4, b"\0"): dtype for dtype, name in BARE_DTYPES.items()}
+# What array.dtype.str says. np.dtype understands far more: it evaluates what stands before a comma.
+_DTYPE = re.compile(r"[<>|=][biufcmMSUV][0-9]{0,9}(\[[0-9a-zA-Z/]{1,20}\])?")
+
 _HEAD = struct.Struct("<BBHI")
+_BARE = struct.Struct("<BBBB4s")
 _LENGTH = struct.Struct("<Q")
 
 _T = TypeVar("_T")
@@ -70,6 +84,8 @@ def encode(value: Value) -> Chunks:
     Raises:
         TypeError: ``value`` is, or contains, something that is no value.
     """
+    if type(value) is np.ndarray and value.dtype in BARE_DTYPES and value.size and value.flags.c_contiguous:
+        return _encode_bare(value)
     out_of_band: list[memoryview] = []
 
     def keep(buffer: pickle.PickleBuffer) -> None:
@@ -106,6 +122,8 @@ def decode(data: Buffer) -> Value:
         Undecodable: the bytes are cut, of another version, or name a foreign type.
     """
     view = memoryview(data)
+    if view[:1] == BARE_HEAD:
+        return _decode_bare(view)
     buffers, body = _split(view)
     try:
         unpickler = _Unpickler(io.BytesIO(body), buffers=buffers)
@@ -116,6 +134,31 @@ def decode(data: Buffer) -> Value:
         # Broken pickles raise nearly anything: UnpicklingError, EOFError, ValueError, MemoryError …
         raise Undecodable(f"a stored value of {len(view)} bytes is broken: {error!r}") from error
     return value
+
+
+def _encode_bare(array: np.ndarray[Any, Any]) -> Chunks:
+    axes = array.ndim
+    head = _BARE.pack(BARE_MAGIC, VERSION, axes, 0, BARE_DTYPES[array.dtype])
+    head += struct.pack(f"<{axes}q", *array.shape) + (bytes(8) if axes % 2 == 0 else b"")
+    return Chunks((head, array.data.cast("B")))
+
+
+def _decode_bare(view: memoryview) -> Value:
+    total = len(view)
+    if total < _BARE.size:
+        raise Undecodable(f"a stored array has {total} bytes; its head alone has {_BARE.size}")
+    _, version, axes, zero, name = _BARE.unpack_from(view)
+    if version != VERSION or zero:
+        raise Undecodable(f"a stored array has codec version {version}, this program knows {VERSION}")
+    start = _BARE.size * (1 + axes)
+    start += -start % ALIGN
+    if axes > 32 or start > total:
+        raise Undecodable(f"a stored array of {total} bytes was cut: its {axes} lengths need {start}")
+    dtype = _BARE_NAMES.get(name)
+    if dtype is None:
+        raise Undecodable(f"a stored array has the dtype {name!r}")
+    shape = struct.unpack_from(f"<{axes}q", view, _BARE.size)
+    return _shaped(view[start:], dtype, shape, "C")
 
 
 def _split(view: memoryview) -> tuple[list[memoryview], memoryview]:
@@ -182,8 +225,8 @@ def _refuse(text: str) -> NoReturn:
 
 def _dtype_of(description: object) -> np.dtype[Any]:
     if isinstance(description, str):
-        if len(description) > 32:
-            _refuse(f"has an array of dtype {description[:32]!r}…")
+        if not _DTYPE.fullmatch(description):
+            _refuse(f"has an array of dtype {description[:32]!r}")
         dtype = np.dtype(description)
     elif isinstance(description, list):
         dtype = np.lib.format.descr_to_dtype(description)
@@ -195,7 +238,10 @@ def _dtype_of(description: object) -> np.dtype[Any]:
 
 
 def _make_array(buffer: object, description: object, shape: object, order: object = "C") -> Value:
-    dtype = _dtype_of(description)
+    return _shaped(buffer, _dtype_of(description), shape, order)
+
+
+def _shaped(buffer: object, dtype: np.dtype[Any], shape: object, order: object) -> Value:
     if not isinstance(buffer, (memoryview, bytes, bytearray, pickle.PickleBuffer)):
         _refuse(f"has an array made of {type(buffer).__name__}")
     if (
@@ -211,7 +257,12 @@ def _make_array(buffer: object, description: object, shape: object, order: objec
         wanted *= length
     if raw.nbytes != wanted:
         _refuse(f"has an array of shape {shape} and dtype {dtype}, {wanted} bytes, in {raw.nbytes} bytes")
-    array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, raw, order="F" if order == "F" else "C")
+    try:
+        array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, raw, order="F" if order == "F" else "C")
+    except (TypeError, ValueError) as error:
+        raise Undecodable(
+            f"a stored array of shape {shape} and dtype {dtype} is impossible: {error}"
+        ) from error
     array.flags.writeable = False
     return array
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ami.errors import Undecodable
 from ami.stores import codec, keys, labels
+from ami.stores.codec import Buffer
 from ami.stores.link import Command, Link, Reply
 from ami.stores.store import KeyFacts
 
@@ -93,7 +94,7 @@ def _fields(parts: list[bytes]) -> dict[Any, Any]:
     return {_text(name): _decoded(value) for name, value in zip(parts[::2], parts[1::2], strict=True)}
 
 
-def _decoded(raw: bytes | None) -> Any:
+def _decoded(raw: Buffer | None) -> Any:
     """Return a value of ours, or text, or bytes: whatever it is."""
     if raw is None:
         return None
@@ -103,11 +104,12 @@ def _decoded(raw: bytes | None) -> Any:
         return _text(raw)
 
 
-def _text(raw: bytes) -> Any:
+def _text(raw: Buffer) -> Any:
+    data = bytes(raw)
     try:
-        return raw.decode()
+        return data.decode()
     except UnicodeDecodeError:
-        return raw
+        return data
 
 
 def _label(raw: bytes) -> Any:

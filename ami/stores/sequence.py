@@ -53,7 +53,8 @@ class Elements(Live):
         return contents
 
     def __reversed__(self) -> Iterator[Value]:
-        return reversed(list(self.copy()))
+        contents: list[Value] = list(self.copy())
+        return reversed(contents)
 
     def __contains__(self, value: object) -> bool:
         return any(codec.equal(element, value) for element in self)
