@@ -181,9 +181,9 @@ def history(session: Session) -> None:
 def _listing(records: list[dict[str, Any]]) -> str:
     if not records:
         return "there was no graph yet; `ami graph set FILE` gives the first"
-    columns = ("version", "client", "action", "operations", "hash")
+    columns = ("version", "client", "action", "summary", "hash")
     rows = [[_when(r.get("time_ns")), *(r.get(column, "") for column in columns)] for r in records]
-    return table(["time", *columns], rows, right="lrllrl")
+    return table(["time", *columns], rows, right="lrllll")
 
 
 def _when(time_ns: object) -> str:

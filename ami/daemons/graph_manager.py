@@ -14,8 +14,10 @@ from typing import Any
 
 from ami.config import Config
 from ami.daemons import requests, runtime
+from ami.daemons.apart import call_apart
 from ami.daemons.requests import Request
 from ami.errors import Conflict, GraphError, SourceError
+from ami.event import Schema
 from ami.graph.check import check
 from ami.graph.graph import Graph
 from ami.stores import ABSENT, Item, keys, open_global
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 TAKE_S = 0.2
 SCHEMA_WAIT_S = 5.0
+# What user code gets for one event. The monitor is patient for longer than this.
+CHECK_S = 1.5
 # Answers kept for clients that ask again, and versions told in `history`.
 ANSWERS_KEPT = 500
 HISTORY_KEPT = 1000
@@ -139,7 +143,7 @@ class GraphManagerStage:
         try:
             graph = requests.apply(request, self._graph, self._version)
             requests.check_code(request, requests.new_code(graph, self._graph), self._config.security)
-            check(graph, requests.schema_of(self._schema()))
+            self._check(graph)
         except (GraphError, SourceError) as error:
             self._denied += 1
             logger.info("denied %s of %s: %s", request.action, request.client, error)
@@ -148,6 +152,22 @@ class GraphManagerStage:
         self._publish(request, graph, answer)
         logger.info("version %d: %s by %s", graph.version, request.action, request.client)
         return answer
+
+    def _check(self, graph: Graph) -> None:
+        """Check a graph against the source's fields. User code runs, so that happens in a child process.
+
+        Raises:
+            GraphError: says what is wrong.
+        """
+        schema = requests.schema_of(self._schema())
+        if not any(operation.kind == "function" for operation in graph.operations):
+            check(graph, schema)
+            return
+        reason, how = call_apart(lambda: _refusal(graph, schema), timeout_s=CHECK_S)
+        if how:
+            raise GraphError(f"to check the graph's functions on one event of ones {how}")
+        if reason:
+            raise GraphError(reason)
 
     def _answered(
         self, request: Request, *, accepted: bool, reason: str | None = None, graph: Graph | None = None
@@ -178,6 +198,7 @@ class GraphManagerStage:
             "action": request.action,
             "hash": graph.hash,
             "operations": len(graph.operations),
+            "summary": requests.summary(self._graph, graph),
         }
         answers = dict(list(self._state["answers"].items())[-ANSWERS_KEPT + 1 :])
         state = {
@@ -204,6 +225,14 @@ class GraphManagerStage:
         if self._leading:
             self._lease.release()
         self._store.close()
+
+
+def _refusal(graph: Graph, schema: Schema) -> str:
+    try:
+        check(graph, schema)
+    except GraphError as error:
+        return str(error)
+    return ""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from ami.security import verify
 
 MAX_TEXT_BYTES = 1 << 20
 NEVER_NS = 1 << 63
+SUMMARY_NAMES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,19 @@ ACTIONS: dict[str, Callable[[Request, Graph, Versions], Graph]] = {
     "rollback": _rollback,
     "reset": _reset,
 }
+
+
+def summary(before: Graph, after: Graph) -> str:
+    """Return in a few words what changed: names that came, went, were redefined or reset."""
+    old = {o.name: o.definition for o in before.operations if "/" not in o.name}
+    new = {o.name: o.definition for o in after.operations if "/" not in o.name}
+    changes = [f"+{name}" for name in new if name not in old]
+    changes += [f"-{name}" for name in old if name not in new]
+    changes += [f"~{name}" for name in new if name in old and new[name] != old[name]]
+    counts = dict(before.resets)
+    changes += [f"reset {name}" for name, count in after.resets if counts.get(name, 0) != count]
+    shown = ", ".join(changes[:SUMMARY_NAMES])
+    return shown + (f" and {len(changes) - SUMMARY_NAMES} more" if len(changes) > SUMMARY_NAMES else "")
 
 
 def new_code(graph: Graph, before: Graph) -> tuple[str, ...]:

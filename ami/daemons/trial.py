@@ -8,21 +8,14 @@ halving the block with a worker's death for each step; it takes a restart a step
 
 from __future__ import annotations
 
-import ctypes
-import os
-import select
-import signal
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ami.daemons.apart import call_apart
 from ami.daemons.plans import Plan
 from ami.graph.partial import Partial
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
-
-LOOK_S = 0.02
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +32,11 @@ def first_fatal(ring: RingReader, plan: Plan, block: Block, *, timeout_s: float)
 
     A process hangs when one event, or the block, takes longer than ``timeout_s`` in an operation.
     """
-    if _end_of_child(ring, plan, [block], timeout_s) is None:
+    if not _how_it_fails(ring, plan, [block], timeout_s):
         return None
     events = [block.part(index, index + 1) for index in range(block.slots.count)]
-    how = _end_of_child(ring, plan, events, timeout_s)
-    if how is None:
+    how = _how_it_fails(ring, plan, events, timeout_s)
+    if not how:
         return None
     sequence, _, number = ring.breadcrumb()
     operation = plan.operations[number - 1] if 0 < number <= len(plan.operations) else ""
@@ -51,55 +44,20 @@ def first_fatal(ring: RingReader, plan: Plan, block: Block, *, timeout_s: float)
     return Fatal(sequence - block.sequence, operation, f"event {sequence}: {where} {how}")
 
 
-def _end_of_child(ring: RingReader, plan: Plan, blocks: Sequence[Block], timeout_s: float) -> str | None:
-    """Run blocks in a child; return how it ended, None if it came through."""
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _run_each(ring, plan, blocks, parent)
-    alive = os.pidfd_open(pid)
-    try:
-        return _await(ring, pid, alive, timeout_s)
-    finally:
-        os.close(alive)
+def _how_it_fails(ring: RingReader, plan: Plan, blocks: Sequence[Block], timeout_s: float) -> str:
+    """Run blocks in a child; return how that failed, "" if it came through."""
+
+    def run_all() -> str:
+        for block in blocks:
+            first, count = block.sequence, block.slots.count
+            ring.running(first, count, 0)
+            partial = Partial(block.entry.graph_version)
+            plan.run(block.slots, first, partial, _breadcrumb(ring, first, count))
+        return ""
+
+    # The breadcrumb lies in shared memory: it is the child's that moves.
+    return call_apart(run_all, timeout_s=timeout_s, moved=ring.breadcrumb)[1]
 
 
-def _run_each(ring: RingReader, plan: Plan, blocks: Sequence[Block], parent: int) -> None:
-    """Be the child. There is no way back into the parent's code: the child shares its sockets."""
-    code = 1
-    try:
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, signal.SIG_DFL)
-        # A child that hangs must not outlive its worker, nor hold its place in the ring.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == parent:
-            for block in blocks:
-                _run(ring, plan, block)
-            code = 0
-    finally:
-        os._exit(code)
-
-
-def _run(ring: RingReader, plan: Plan, block: Block) -> None:
-    first, count = block.sequence, block.slots.count
-    ring.running(first, count, 0)
-    partial = Partial(block.entry.graph_version)
-    plan.run(block.slots, first, partial, lambda number: ring.running(first, count, number))
-
-
-def _await(ring: RingReader, pid: int, alive: int, timeout_s: float) -> str | None:
-    """Wait for the child while it moves on; kill it when it stays where it is. None: it came through."""
-    at, since = ring.breadcrumb(), time.monotonic()
-    while not select.select([alive], [], [], LOOK_S)[0]:
-        now = time.monotonic()
-        if ring.breadcrumb() != at:
-            at, since = ring.breadcrumb(), now
-        elif now - since > timeout_s:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            return f"runs for more than {timeout_s:g} s"
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        return f"kills the process ({signal.Signals(os.WTERMSIG(status)).name})"
-    code = os.waitstatus_to_exitcode(status)
-    return None if code == 0 else f"ends the process with exit code {code}"
+def _breadcrumb(ring: RingReader, first: int, count: int) -> Callable[[int], None]:
+    return lambda number: ring.running(first, count, number)
