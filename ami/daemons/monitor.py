@@ -1,8 +1,8 @@
 """Be the node's robustness monitor: find the processes that hang, and have supervisord restart them.
 
-supervisord restarts what dies; it cannot see what hangs. A process hangs when its heartbeat stops,
-when its loop no longer comes round, or when a worker stays at one block. The monitor judges nobody by
-heartbeats while Control does not answer: then everybody's silence means nothing.
+supervisord restarts what dies (told by the monitor, at once); it cannot see what hangs. A process
+hangs when its heartbeat stops, when its loop no longer comes round, or when a worker stays at one
+block. The monitor judges nobody by heartbeats while Control does not answer: then silence means nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from ami.config import Config
 from ami.daemons import runtime
+from ami.daemons.deaths import Deaths
 from ami.daemons.supervision import Program, running
 from ami.errors import RingError, StoreError
 from ami.ring.observer import RingObserver
@@ -53,6 +54,7 @@ class MonitorStage:
         self._global = open_global(impatient, keys.prefix(config.node.host, "monitor", number))
         self._local = open_local(config.local_store, keys.prefix(config.node.host, "monitor", number))
         self._supervisor = Supervisor(config.monitor.supervisor_socket)
+        self._deaths = Deaths()
         self._ring: RingObserver | None = None
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._looks = 0
@@ -67,12 +69,15 @@ class MonitorStage:
         return {"restarts": self._restarts, "watched": len({name for name, _ in self._seen})}
 
     def step(self) -> bool:
-        self._stopping.wait(LOOK_S)
+        # supervisord looks after dead children when it wakes: once a second, or when it is asked
+        # something. Asked at the moment of the death, it starts the next one 0.03 s later.
+        self._deaths.wait(LOOK_S)
         try:
             processes = running(self._supervisor)
         except NO_ANSWER as error:
             logger.debug("supervisord does not answer: %s", error)
             return False
+        self._deaths.watch(program.pid for program in processes.values())
         processes.pop(SELF, None)
         self._looks += 1
         self._seen = {key: seen for key, seen in self._seen.items() if key[0] in processes}
@@ -155,6 +160,7 @@ class MonitorStage:
     def close(self) -> None:
         if self._ring is not None:
             self._ring.close()
+        self._deaths.close()
         self._global.close()
         self._local.close()
 

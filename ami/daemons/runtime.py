@@ -32,6 +32,7 @@ EXIT_CONFIG = 2
 RETRY_FIRST_S = 0.05
 RETRY_LAST_S = 1.0
 SAY_AGAIN_S = 10.0
+LIVE_S = 1.0  # the least that a process lives that ends by a bug
 
 
 class Stage(Protocol):
@@ -106,6 +107,7 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, ask_to_stop)
 
+    started = time.monotonic()
     heart = Heart(config, process_type, number)
     stage: Stage | None = None
     try:
@@ -120,6 +122,8 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
         return EXIT_CONFIG
     except Exception:
         logger.exception("stopped by a bug")
+        # supervisord starts the next one at once, and that may meet the same bug at once.
+        stopping.wait(started + LIVE_S - time.monotonic())
         return EXIT_BUG
     finally:
         try:

@@ -1,4 +1,8 @@
-"""Whole nodes for tests: the real supervisord, real Redis servers, real processes, a folder of their own."""
+"""Whole nodes for tests: the real supervisord, real Redis servers, real processes, a folder of their own.
+
+Starting a node takes seconds, mostly Redis Cluster's own, so most tests share one, and each plays its
+own source on it: a new run.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ import pytest
 from ami.client import Client, connect
 from ami.node import Node
 from ami.result import Result
+from ami.sources import open_source
+from ami.stores import keys, open_global
 from tests.waiting import wait_until
 
 RECORDINGS = Path(os.environ.get("RECORDINGS", Path(__file__).parents[3] / "shared" / "data"))
@@ -26,11 +32,12 @@ def recordings() -> Path:
 
 
 class Experiment:
-    """A running node with a client."""
+    """A running node with a client. ``run`` is the last run of earlier sources on this node."""
 
-    def __init__(self, node: Node, client: Client) -> None:
+    def __init__(self, node: Node, client: Client, run: int = 0) -> None:
         self.node = node
         self.client = client
+        self._run = run
 
     def finished(self) -> bool:
         """Whether every event of the input is accounted for, and the source says that there are no more."""
@@ -56,15 +63,22 @@ class Experiment:
 
     def run_to_the_end(self, *, within_s: float = 60.0) -> dict[str, Result]:
         """Wait until the input has ended and everything is reduced; return the results."""
-        wait_until(self.finished, within_s=within_s, what="the end of the input in the results")
+        wait_until(self.finished, within_s=within_s, what="the end of the input")
+        wait_until(self._all_published, within_s=within_s, what="the last events in every result")
         return self.client.results()
+
+    def _all_published(self) -> bool:
+        # A large result may be published less often than every interval; its envelope says what is in it.
+        results = self.client.results().values()
+        return len({result.interval for result in results}) == 1 and all(r.run > self._run for r in results)
 
 
 StartNode = Callable[..., Experiment]
+Play = Callable[[str, str], Experiment]
 
 
 @pytest.fixture
-def start_node(request: pytest.FixtureRequest) -> Iterator[StartNode]:
+def start_node() -> Iterator[StartNode]:
     """Return a function that starts a node: ``start_node(uri, graph, workers=2, AMI_...=...)``.
 
     A source that has an end waits for its first graph.
@@ -80,3 +94,35 @@ def start_node(request: pytest.FixtureRequest) -> Iterator[StartNode]:
             return Experiment(node, client)
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def _shared_node() -> Iterator[Node]:
+    with Node(workers=2) as node:
+        node.supervisor.stopProcess("source")
+        yield node
+
+
+@pytest.fixture
+def play(_shared_node: Node) -> Iterator[Play]:
+    """Return a function that plays a source on the shared node: ``play(uri, graph)``, a run of its own."""
+    node = _shared_node
+    with connect(node.config, name="test", timeout_s=20.0) as client:
+        source = open_global(node.config.global_store, keys.prefix(node.config.node.cluster, "source", 0))
+
+        def play_source(uri: str, graph: str) -> Experiment:
+            opened = open_source(uri)
+            run = int(source.counter(keys.RUNS)["last"])
+            # What the source will say of itself: so the graph is there before the first event.
+            source[keys.SCHEMA] = opened.schema.to_json()
+            opened.close()
+            client.set(graph)
+            Path(node.environment["AMI_CONFIG"]).write_text(f"[source]\nuri = '{uri}'\n")
+            node.supervisor.startProcess("source")
+            experiment = Experiment(node, client, run)
+            wait_until(lambda: source.counter(keys.RUNS)["last"] > run, within_s=20, what="the new run")
+            return experiment
+
+        yield play_source
+        node.supervisor.stopProcess("source")
+        source.close()

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from ami.sources import truth
-from tests.system.conftest import StartNode
+from tests.system.conftest import Play
 
 SHIPPED = (Path(__file__).parents[2] / "conf/graphs/pump_probe.yaml").read_text()
 
 
-def test_the_simulated_experiment_gives_its_truth(start_node: StartNode) -> None:
+def test_the_simulated_experiment_gives_its_truth(play: Play) -> None:
     uri = "sim://pump-probe?noise=0&step_events=160&stop=3360&rate=3000"
-    results = start_node(uri, SHIPPED).run_to_the_end()
+    results = play(uri, SHIPPED).run_to_the_end()
     delays = np.arange(-5.0, 16.0)
     np.testing.assert_array_equal(results["on_vs_delay"].value.keys, delays)
     np.testing.assert_allclose(results["on_vs_delay"].value.means, truth.truth(delays), rtol=1e-6)
@@ -29,7 +29,7 @@ def test_the_simulated_experiment_gives_its_truth(start_node: StartNode) -> None
 
 @pytest.mark.parametrize(("pixels", "mean"), [(100, 1e4), (10, 100.0)])
 def test_the_scan_graph_gives_a_mean_for_each_step(
-    start_node: StartNode, tmp_path: Path, pixels: int, mean: float
+    play: Play, tmp_path: Path, pixels: int, mean: float
 ) -> None:
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["timestamp"] = np.arange(4) * 10**8
@@ -43,7 +43,7 @@ def test_the_scan_graph_gives_a_mean_for_each_step(
           on: mean_vs(spot where laser == 1, key=delta_t)
           off: mean_vs(spot where laser == 0, key=delta_t)
     """
-    results = start_node(f"hdf5://{tmp_path}/scan.h5?pace=max", graph).run_to_the_end()
+    results = play(f"hdf5://{tmp_path}/scan.h5?pace=max", graph).run_to_the_end()
     assert results["on"].value.keys.tolist() == [3, 8]
     assert results["on"].value.means.tolist() == [mean, mean]
     assert results["on"].value.counts.tolist() == [2, 2]
@@ -51,7 +51,7 @@ def test_the_scan_graph_gives_a_mean_for_each_step(
     assert (results["off"].events.used, results["off"].events.expected) == (0, 4)
 
 
-def test_the_static_source_gives_ones(start_node: StartNode) -> None:
+def test_the_static_source_gives_ones(play: Play) -> None:
     graph = """
         results:
           corner: last(roi(cspad, rows=0:10, cols=0:10))
@@ -59,7 +59,7 @@ def test_the_static_source_gives_ones(start_node: StartNode) -> None:
           lit: sum_events(laser)
     """
     uri = "static://?fields=laser:binary,cspad:image:200x200&stop=1001&rate=2000"
-    results = start_node(uri, graph).run_to_the_end()
+    results = play(uri, graph).run_to_the_end()
     np.testing.assert_array_equal(results["corner"].value, np.ones((10, 10)))
     assert results["total"].value == 10_000
     assert results["lit"].value == 501

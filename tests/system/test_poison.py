@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.system.conftest import StartNode
+from tests.system.conftest import Play
 
 BAD = 5000
 STOP = 16000
@@ -21,9 +21,7 @@ STOP = 16000
     ],
     ids=["segfault", "exit", "endless loop"],
 )
-def test_a_poison_event_is_set_aside_and_all_others_are_reduced(
-    start_node: StartNode, deed: str, told: str
-) -> None:
+def test_a_poison_event_is_set_aside_and_all_others_are_reduced(play: Play, deed: str, told: str) -> None:
     graph = f"""
 functions:
   bad: |
@@ -36,7 +34,7 @@ results:
   poisoned: count(bad(monitor, sequence))
   numbers: sum_events(sequence)
 """
-    experiment = start_node(f"sim://pump-probe?rate=2000&stop={STOP}&policy=wait", graph)
+    experiment = play(f"sim://pump-probe?rate=2000&stop={STOP}&policy=wait", graph)
     longest_s, changed, value = 0.0, time.monotonic(), None
     while not experiment.finished():
         found = experiment.client.results().get("shots")

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.system.conftest import StartNode
+from tests.system.conftest import Play
 
 EXACT = 1e-12
 
@@ -36,9 +36,9 @@ results:
 
 
 @pytest.mark.parametrize("kills", [0, 5])
-def test_the_photons_of_m82(recordings: Path, start_node: StartNode, kills: int) -> None:
+def test_the_photons_of_m82(recordings: Path, play: Play, kills: int) -> None:
     # At a pace that leaves time to kill somebody while events flow.
-    experiment = start_node(f"hdf5://{recordings}/m82_photons.h5?rate=1500&policy=wait", PHOTONS)
+    experiment = play(f"hdf5://{recordings}/m82_photons.h5?rate=1500&policy=wait", PHOTONS)
     experiment.kill_workers(kills)
     results = experiment.run_to_the_end()
     assert results["energy_mean"].value == pytest.approx(3807.04706849415, rel=EXACT)
@@ -52,8 +52,8 @@ def test_the_photons_of_m82(recordings: Path, start_node: StartNode, kills: int)
 
 
 @pytest.mark.parametrize("kills", [0, 5])
-def test_the_solar_flare_of_goes(recordings: Path, start_node: StartNode, kills: int) -> None:
-    experiment = start_node(f"hdf5://{recordings}/goes15_xray_flux.h5?rate=12000&policy=wait", FLARE)
+def test_the_solar_flare_of_goes(recordings: Path, play: Play, kills: int) -> None:
+    experiment = play(f"hdf5://{recordings}/goes15_xray_flux.h5?rate=12000&policy=wait", FLARE)
     experiment.kill_workers(kills)
     results = experiment.run_to_the_end()
     with h5py.File(recordings / "goes15_xray_flux.h5") as file:
@@ -68,8 +68,8 @@ def test_the_solar_flare_of_goes(recordings: Path, start_node: StartNode, kills:
 
 
 @pytest.mark.parametrize("kills", [0, 5])
-def test_the_telescope(recordings: Path, start_node: StartNode, kills: int) -> None:
-    experiment = start_node(f"hdf5://{recordings}/sst1m_telescope.h5?rate=30&policy=wait", TELESCOPE)
+def test_the_telescope(recordings: Path, play: Play, kills: int) -> None:
+    experiment = play(f"hdf5://{recordings}/sst1m_telescope.h5?rate=30&policy=wait", TELESCOPE)
     experiment.kill_workers(kills)
     results = experiment.run_to_the_end()
     assert results["total"].value == 2009955142
@@ -80,6 +80,6 @@ def test_the_telescope(recordings: Path, start_node: StartNode, kills: int) -> N
     assert results["total"].events.used == 100
 
 
-def test_a_recording_as_fast_as_possible_is_the_same(recordings: Path, start_node: StartNode) -> None:
-    results = start_node(f"hdf5://{recordings}/goes15_xray_flux.h5?pace=max", FLARE).run_to_the_end()
+def test_a_recording_as_fast_as_possible_is_the_same(recordings: Path, play: Play) -> None:
+    results = play(f"hdf5://{recordings}/goes15_xray_flux.h5?pace=max", FLARE).run_to_the_end()
     assert (results["samples"].value, results["strong"].value) == (42177, 1129)
