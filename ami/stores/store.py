@@ -318,7 +318,7 @@ def read_journals(
     ``after`` and the answer name a journal as ``journals`` does; a sequence's by their ``key``.
     """
     from ami.stores.journal import RedisJournal, read_many
-    from ami.stores.memory import MemoryJournal, read_many_in_memory
+    from ami.stores.memory_parts import MemoryJournal, read_many_in_memory
 
     named = journals if isinstance(journals, Mapping) else {journal.key: journal for journal in journals}
     if not named:
