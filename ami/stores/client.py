@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -189,11 +190,12 @@ class ClusterLink(_RedisLink):
                 cluster: Any = RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **settings)
             except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
                 self._explain(error)
+            finally:
+                _disconnect(nodes)
             # Only its knowledge is needed; a connection a node and process would lie idle.
+            _disconnect(cluster.get_nodes())
             for node in cluster.get_nodes():
-                if node.redis_connection is not None:
-                    node.redis_connection.connection_pool.disconnect()
-                    self._remember((str(node.host), int(node.port)))
+                self._remember((str(node.host), int(node.port)))
             self._cluster = cluster
             return cluster
 
@@ -222,6 +224,13 @@ class ClusterLink(_RedisLink):
 def _parted(node: str) -> Address:
     host, _, port = node.rpartition(":")
     return (host.strip("[]"), int(port))
+
+
+def _disconnect(nodes: Iterable[Any]) -> None:
+    """Close the connections of RedisCluster's nodes."""
+    for node in nodes:
+        if node.redis_connection is not None:
+            node.redis_connection.connection_pool.disconnect()
 
 
 def _raise(error: Exception) -> NoReturn:

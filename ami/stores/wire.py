@@ -124,3 +124,6 @@ class Wire:
     def close(self) -> None:
         """Close the connection, whatever state it is in."""
         self._close_it()
+
+    def __del__(self) -> None:
+        self._close_it()
