@@ -1,0 +1,148 @@
+"""`ami chaos`: kill processes of a private node under full load, and count every event."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+from ami.chaos import Outcome, Row, rows, run, schedule, targets
+from ami.cli.group import EXIT_REFUSED
+from ami.cli.options import Session, with_session
+from ami.cli.screen import duration, table
+
+WORKERS = 2
+BAR_COLUMNS = 30
+
+
+@click.command()
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100_000),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="How often each target is hit.",
+)
+@click.option(
+    "--target",
+    "wanted",
+    multiple=True,
+    metavar="NAME",
+    help=f"Only this one; may be given again. [default: all: {', '.join(targets(WORKERS))}]",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of order and moments.")
+@click.option(
+    "--rate",
+    "rate_hz",
+    type=click.FloatRange(1, 1e9),
+    metavar="HZ",
+    help="Events per second of the source. [default: as fast as possible]",
+)
+@with_session
+@click.pass_context
+def chaos(
+    context: click.Context,
+    session: Session,
+    rounds: int,
+    wanted: tuple[str, ...],
+    seed: int,
+    rate_hz: float | None,
+) -> None:  # fmt: skip
+    """Kill processes of a node with -9 under full load; measure how long results stay away; count all events.
+
+    The node is a private one, with a folder, a ring and a port of its own, and is gone afterwards.
+    In each round each target is hit once: a process; `node`: supervisord with everything below it;
+    `two`: two processes at once. Exit code 1 when an event is lost or counted twice, or a result is wrong.
+    """
+    plan = schedule(rounds, wanted, workers=WORKERS, seed=seed)
+    bar = Bar(shown=sys.stderr.isatty())
+    try:
+        with stoppable():
+            outcomes = run(plan, rate_hz=rate_hz, workers=WORKERS, progress=bar.show)
+    finally:
+        bar.clear()
+    found = sorted(rows(outcomes), key=lambda row: targets(WORKERS).index(row.target))
+    session.answer([row.to_plain() for row in found], lambda: report(found, outcomes))
+    if not all(row.exact for row in found):
+        for line in complaints(outcomes):
+            click.echo(f"ami: {line}", err=True)
+        context.exit(EXIT_REFUSED)
+
+
+def report(found: list[Row], outcomes: list[Outcome]) -> str:
+    """Return the rows as text."""
+    cells = [
+        [
+            row.target,
+            row.rounds,
+            f"{row.recovery_s_median:.2f} s",
+            f"{row.recovery_s_max:.2f} s",
+            row.lost,
+            row.twice,
+            row.wrong,
+        ]
+        for row in found
+    ]
+    headings = ["killed", "rounds", "recovery, median", "longest", "lost", "twice", "wrong"]
+    exact = all(row.exact for row in found)
+    verdict = "every event was counted once" if exact else "NOT EXACT"
+    return f"{table(headings, cells, right='lrrrrrr')}\n\n{len(outcomes)} kills, {verdict}"
+
+
+def complaints(outcomes: list[Outcome]) -> Iterator[str]:
+    """Yield a line for each strike that cost something."""
+    for number, outcome in enumerate(outcomes, start=1):
+        found = outcome.deviation
+        if found:
+            yield (
+                f"kill {number}, {' and '.join(outcome.strike.victims)}: {found.lost} events lost, "
+                f"{found.twice} counted twice, wrong: {', '.join(found.wrong) or 'none'}"
+            )
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this as Ctrl-C does: the node is stopped, and nothing is left."""
+
+    def interrupt(_signum: int, _frame: FrameType | None) -> None:
+        # Asking once more while it stops changes nothing: every step of it is bounded.
+        for signum in before:
+            signal.signal(signum, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {signum: signal.signal(signum, interrupt) for signum in signums}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+class Bar:
+    """A progress bar on stderr, for a person; nothing when ``shown`` is False."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._began = time.monotonic()
+
+    def show(self, done: int, total: int, what: str) -> None:
+        """Say what is being done, after ``done`` of ``total`` kills."""
+        if not self._shown:
+            return
+        filled = round(done / total * BAR_COLUMNS) if total else 0
+        spent_s = time.monotonic() - self._began
+        left = f", {duration(spent_s / done * (total - done))} left" if done else ""
+        line = f"{'━' * filled}{'╌' * (BAR_COLUMNS - filled)} {done} of {total} kills{left}: {what}"
+        click.echo(f"\r{line}\x1b[K", nl=False, err=True)
+
+    def clear(self) -> None:
+        """Leave no trace."""
+        if self._shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
