@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,6 +22,7 @@ from typing import Self
 from ami.config import Config, load
 from ami.errors import AmiError, ConfigError, RingBusy
 from ami.ring import leaked, reclaim
+from ami.stores.server import find_server
 from ami.supervisor import NO_ANSWER, Supervisor
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -141,6 +142,14 @@ class Supervised:
         os.kill(pid, signum)
         return pid
 
+    def kill_all(self) -> None:
+        """Kill -9 supervisord with its whole group, as a power cut would; ``start`` starts the node again."""
+        if self._process is not None:
+            self._process.kill()
+        self._kill_remaining()
+        if self._process is not None:
+            self._process.wait()
+
     def logs(self, process: str) -> str:
         """Return what a process has written so far."""
         path = self.run_dir / "log" / f"{process.replace(':', '-')}.log"
@@ -201,7 +210,7 @@ class Supervised:
         mark = f"SUPERVISOR_SERVER_URL=unix://{self.config.monitor.supervisor_socket}".encode()
         found: dict[int, str] = {}
         deadline = time.monotonic() + 10
-        while (pids := _processes_with(mark)) and time.monotonic() < deadline:
+        while (pids := [*_processes_with(mark), *self._servers()]) and time.monotonic() < deadline:
             for pid in pids:
                 try:
                     command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
@@ -211,6 +220,21 @@ class Supervised:
                 found.setdefault(pid, f"{pid} {command.decode(errors='replace').strip()}")
             time.sleep(0.02)
         return tuple(found.values())
+
+    def _servers(self) -> list[int]:
+        """Return this node's Redis servers: they write their title over their environment, mark and all."""
+        places = {
+            str(self.run_dir / "local-store"): self.config.local_store.server,
+            str(self.run_dir / "global-store"): self.config.global_store.server,
+        }
+        found = []
+        for pid, folder in _links("cwd"):
+            if folder in places:
+                with contextlib.suppress(OSError, ConfigError):
+                    # In that folder may also be somebody's shell.
+                    if Path(f"/proc/{pid}/exe").samefile(find_server(places[folder])):
+                        found.append(pid)
+        return found
 
 
 def supervisor_settings(config: Config, workers: int | None, programs: Collection[str] | None = None) -> str:
@@ -262,6 +286,14 @@ def _processes_with(mark: bytes) -> list[int]:
         if mark in environment.split(b"\0"):
             found.append(int(entry.name))
     return found
+
+
+def _links(name: str) -> Iterator[tuple[int, str]]:
+    """Yield the number of each process that we may look at, and where its link ``name`` in /proc goes."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # gone, or another user's
+                yield int(entry.name), os.readlink(entry / name)
 
 
 def _die_with_parent() -> None:
