@@ -39,7 +39,8 @@ class GlobalReducerStage:
             config.global_store, keys.prefix(config.node.cluster, "global-reducer", number)
         )
         self._graphs = GraphWatch(config).start()
-        self._lease = self._store.lease(keys.LEASE, LEASE_S)
+        place = keys.prefix(config.node.host, "global-reducer", number)
+        self._lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
         self._publisher = Publisher(self._store, self._lease)
         self._assembly = Assembly(self._graphs.get)
         self._inboxes: dict[str, Journal] = {}

@@ -43,7 +43,8 @@ class GraphManagerStage:
         self._store = open_global(config.global_store, keys.prefix(cluster, "graph-manager", 0))
         self._source = self._store.view(keys.prefix(cluster, "source", 0))
         self._queue = self._store.queue(keys.REQUESTS)
-        self._lease = self._store.lease(keys.LEASE, config.manager.lease_s)
+        place = keys.prefix(config.node.host, "graph-manager", number)
+        self._lease = self._store.lease(keys.LEASE, config.manager.lease_s, place=place)
         self._renew_at = 0.0
         self._leading = False
         self._graph = Graph()

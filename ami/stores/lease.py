@@ -15,14 +15,17 @@ from ami.stores import codec, keys
 from ami.stores.codec import Value
 from ami.stores.link import Link, Part, Script
 
-# KEYS: lease, counter of tokens. ARGV: owner, ms
+# KEYS: lease, counter of tokens. ARGV: owner, ms, what the owner's name begins with from whom it may
+# be taken, or ''
 _ACQUIRE = Script("""
 local held = redis.call('GET', KEYS[1])
 if held then
   local token, owner = string.match(held, '^(%d+) (.*)$')
-  if owner ~= ARGV[1] then return 0 end
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  return tonumber(token)
+  if owner == ARGV[1] then
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    return tonumber(token)
+  end
+  if ARGV[3] == '' or string.sub(owner, 1, #ARGV[3]) ~= ARGV[3] then return 0 end
 end
 local token = redis.call('INCR', KEYS[2])
 redis.call('SET', KEYS[1], token .. ' ' .. ARGV[1], 'PX', ARGV[2])
@@ -73,12 +76,13 @@ return ''
 class RedisLease:
     """See :class:`ami.stores.store.Lease`."""
 
-    def __init__(self, link: Link, prefix: str, name: str, ttl_s: float) -> None:
+    def __init__(self, link: Link, prefix: str, name: str, ttl_s: float, place: str) -> None:
         self._link = link
         self.key = keys.full(prefix, name, tagged=link.tagged)
         self._counter = keys.full(prefix, keys.token(name), tagged=link.tagged)
         self._ttl_ms = max(1, int(ttl_s * 1000))
-        self._owner = uuid4().hex
+        self._owner = f"{place} {uuid4().hex}"
+        self._predecessor = f"{place} " if place else ""
         self.token = 0
 
     @property
@@ -88,7 +92,9 @@ class RedisLease:
 
     def acquire(self) -> bool:
         names = [self.key, self._counter]
-        self.token = int(self._link.script(_ACQUIRE, names, [self._owner, self._ttl_ms], repeat=True))
+        arguments: list[Part] = [self._owner, self._ttl_ms, self._predecessor]
+        self.token = int(self._link.script(_ACQUIRE, names, arguments, repeat=True))
+        self._predecessor = ""
         return self.token > 0
 
     def renew(self) -> None:

@@ -339,9 +339,9 @@ class RedisStore(Store):
         self._key(name)
         return RedisJournal(self._link, self.prefix, name)
 
-    def lease(self, name: str, ttl_s: float) -> RedisLease:
+    def lease(self, name: str, ttl_s: float, *, place: str = "") -> RedisLease:
         self._key(name)
-        return RedisLease(self._link, self.prefix, name, ttl_s)
+        return RedisLease(self._link, self.prefix, name, ttl_s, place)
 
     def scan(self, pattern: str = "*") -> Iterator[KeyFacts]:
         return scan(self._link, pattern)

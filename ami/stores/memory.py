@@ -232,8 +232,8 @@ class MemoryStore(Store):
     def journal(self, name: str) -> MemoryJournal:
         return MemoryJournal(self._world, self, checked(name))
 
-    def lease(self, name: str, ttl_s: float) -> MemoryLease:
-        return MemoryLease(self._world, self.prefix, checked(name), ttl_s)
+    def lease(self, name: str, ttl_s: float, *, place: str = "") -> MemoryLease:
+        return MemoryLease(self._world, self.prefix, checked(name), ttl_s, place)
 
     # inspection
 

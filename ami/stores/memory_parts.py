@@ -137,11 +137,12 @@ class _Office:
 class MemoryLease:
     """See :class:`ami.stores.store.Lease`."""
 
-    def __init__(self, world: World, prefix: str, name: str, ttl_s: float) -> None:
+    def __init__(self, world: World, prefix: str, name: str, ttl_s: float, place: str) -> None:
         self._world = world
         self._place = (prefix, name)
         self._ttl_s = ttl_s
-        self._owner = uuid4().hex
+        self._owner = f"{place} {uuid4().hex}"
+        self._predecessor = f"{place} " if place else None
         self.token = 0
 
     def _office(self) -> _Office:
@@ -155,7 +156,10 @@ class MemoryLease:
     def acquire(self) -> bool:
         with self._world.changed:
             office = self._office()
+            inherited, self._predecessor = self._predecessor, None
             free = office.ends <= time.monotonic()
+            if inherited and office.owner != self._owner and office.owner.startswith(inherited):
+                free = True
             if not free and office.owner != self._owner:
                 self.token = 0
                 return False

@@ -272,7 +272,14 @@ class Store(MutableMapping[str, Value]):
     def journal(self, name: str) -> Journal: ...
 
     @abstractmethod
-    def lease(self, name: str, ttl_s: float) -> Lease: ...
+    def lease(self, name: str, ttl_s: float, *, place: str = "") -> Lease:
+        """Return a candidate for the lease ``name``.
+
+        ``place`` names what only one process is at a time, as ``HOST:global-reducer:0``: when a holder
+        of that place has died, the next one there need not wait until the lease ends. The first
+        ``acquire`` takes it over, under a higher token; a later one does not, so that two processes that are
+        at one place by mistake do not take it from each other for ever.
+        """
 
     @abstractmethod
     def commit(

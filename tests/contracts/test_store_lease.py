@@ -105,3 +105,23 @@ def test_versions_of_four_writers_come_out_in_order_without_a_gap(store: Store) 
     for thread in threads:
         thread.join()
     assert [value for _, value in store.history("v", 100)] == list(range(1, 41))
+
+
+def test_the_successor_of_a_dead_holder_does_not_wait_for_the_end(store: Store) -> None:
+    dead = store.lease("lease", 30, place="here:reducer:0")
+    assert dead.acquire()
+    stranger, namesake = store.lease("lease", 30, place="there:reducer:0"), store.lease("lease", 30)
+    longer = store.lease("lease", 30, place="here:reducer:00")
+    assert not stranger.acquire()
+    assert not namesake.acquire()
+    assert not longer.acquire()
+    successor = store.lease("lease", 30, place="here:reducer:0")
+    assert successor.acquire()
+    assert successor.token > dead.token > 0
+    with pytest.raises(Conflict, match="lease"):
+        store.commit(dead, {"x": 1})
+    # Were it alive after all, it would have to wait.
+    with pytest.raises(Conflict):
+        dead.renew()
+    assert not dead.acquire()
+    successor.renew()
