@@ -23,6 +23,7 @@ def sign(request: Mapping[str, Any], config: SecurityConfig) -> dict[str, Any]:
     """Return ``request`` with its signature, or as it is when no secret is configured.
 
     Raises:
+        GraphError: the request is no plain data.
         ConfigError: the secret's file cannot be read.
     """
     unsigned = {name: value for name, value in request.items() if name != SIGNATURE}
@@ -35,7 +36,7 @@ def verify(request: Mapping[str, Any], config: SecurityConfig) -> None:
     """Refuse a request that is not signed with the cluster's secret, when one is configured.
 
     Raises:
-        GraphError: the signature is missing or wrong.
+        GraphError: the signature is missing or wrong, or the request is no plain data.
         ConfigError: the secret's file cannot be read.
     """
     if not config.secret_file:
@@ -62,5 +63,8 @@ def _secret(config: SecurityConfig) -> bytes:
 
 
 def _signature(unsigned: Mapping[str, Any], secret: bytes) -> str:
-    text = json.dumps(unsigned, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    try:
+        text = json.dumps(unsigned, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise GraphError(f"only plain data can be signed: {error}") from error
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
