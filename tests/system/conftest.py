@@ -48,14 +48,15 @@ class Experiment:
         position = (source.counters or {}).get("position")
         return status.identity.under_way == 0 and status.identity.published == position
 
-    def kill_workers(self, times: int) -> None:
-        """Kill a worker -9, the two in turn, each time after some more events went through."""
+    def kill_workers(self, times: int, *, every: int) -> None:
+        """Kill a worker -9, the two in turn, each time a new process, after ``every`` more events."""
+        killed = {0}
         for number in range(times):
             seen = self._published()
-            wait_until(lambda at=seen: self._published() > at, within_s=30, what="more events")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            wait_until(lambda at=seen: self._published() >= at + every, within_s=30, what="more events")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             name = f"worker:{number % 2}"
-            wait_until(lambda n=name: self.node.pid(n), within_s=30, what=f"{name} again")  # type: ignore[misc]  # as above
-            self.node.kill(name)
+            wait_until(lambda n=name: self.node.pid(n) not in killed, within_s=30, what=f"a new {name}")  # type: ignore[misc]  # as above
+            killed.add(self.node.kill(name))
 
     def _published(self) -> int:
         ring = self.client.status().ring

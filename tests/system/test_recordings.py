@@ -39,7 +39,7 @@ results:
 def test_the_photons_of_m82(recordings: Path, play: Play, kills: int) -> None:
     # At a pace that leaves time to kill somebody while events flow.
     experiment = play(f"hdf5://{recordings}/m82_photons.h5?rate=1500&policy=wait", PHOTONS)
-    experiment.kill_workers(kills)
+    experiment.kill_workers(kills, every=576)
     results = experiment.run_to_the_end()
     assert results["energy_mean"].value == pytest.approx(3807.04706849415, rel=EXACT)
     counts = results["spectrum"].value.counts
@@ -54,7 +54,7 @@ def test_the_photons_of_m82(recordings: Path, play: Play, kills: int) -> None:
 @pytest.mark.parametrize("kills", [0, 5])
 def test_the_solar_flare_of_goes(recordings: Path, play: Play, kills: int) -> None:
     experiment = play(f"hdf5://{recordings}/goes15_xray_flux.h5?rate=12000&policy=wait", FLARE)
-    experiment.kill_workers(kills)
+    experiment.kill_workers(kills, every=5272)
     results = experiment.run_to_the_end()
     with h5py.File(recordings / "goes15_xray_flux.h5") as file:
         flux = file["long"][:]
@@ -69,8 +69,8 @@ def test_the_solar_flare_of_goes(recordings: Path, play: Play, kills: int) -> No
 
 @pytest.mark.parametrize("kills", [0, 5])
 def test_the_telescope(recordings: Path, play: Play, kills: int) -> None:
-    experiment = play(f"hdf5://{recordings}/sst1m_telescope.h5?rate=30&policy=wait", TELESCOPE)
-    experiment.kill_workers(kills)
+    experiment = play(f"hdf5://{recordings}/sst1m_telescope.h5?rate=20&policy=wait", TELESCOPE)
+    experiment.kill_workers(kills, every=12)
     results = experiment.run_to_the_end()
     assert results["total"].value == 2009955142
     assert results["kinds"].value.keys.tolist() == [1, 8]
