@@ -156,7 +156,7 @@ class GlobalStoreConfig:
     password_file: Path = Path("secret")
     timeout_s: float = 15.0
     max_memory_bytes: int = 2 << 30
-    fsync: str = "everysec"
+    fsync: str = "no"
 
     def __post_init__(self) -> None:
         wanted = "a host name or address"
