@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ami.config import Config
 from ami.errors import StoreError
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from ami.stores import Store
 
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class RunsOperations(Protocol):
+    """A stage that knows what the operations of the graph cost it: a worker."""
+
+    def costs(self) -> dict[str, Any]:
+        """Return ``operations`` and ``timing``, as :meth:`ami.daemons.costs.Costs.told` says."""
 
 
 class Heart:
@@ -78,8 +86,9 @@ class Heart:
                 logger.debug("heartbeat left to expire: %s", error)
             store.close()
 
-    def _beat(self) -> dict[str, object]:
+    def _beat(self) -> dict[str, Any]:
         stage = self._stage
+        more: dict[str, Any] = stage.costs() if isinstance(stage, RunsOperations) else {}
         return {
             "process": self._prefix,
             "pid": os.getpid(),
@@ -89,4 +98,5 @@ class Heart:
             "step_age_s": time.monotonic() - self._stepped_at,
             "state": self._waiting if stage is None else stage.state,
             "counters": {} if stage is None else dict(stage.counters),
+            **more,
         }

@@ -14,7 +14,7 @@ from ami.errors import GraphError
 from ami.event import Schema, Slots
 from ami.graph.graph import Graph
 from ami.graph.partial import ErrorRecord, Partial, merge_errors
-from ami.graph.plan import WorkerPlan
+from ami.graph.plan import Timing, WorkerPlan
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,12 @@ class Plan:
         """Names of the operations by breadcrumb number, which begin at 1."""
         return self.plan.operations
 
-    def run(self, slots: Slots, sequence: int, partial: Partial, breadcrumb: Callable[[int], None]) -> None:
+    def run(
+        self, slots: Slots, sequence: int, partial: Partial, breadcrumb: Callable[[int], None],
+        timing: Timing | None = None,
+    ) -> None:  # fmt: skip
         """Add the events to ``partial``; the first one has number ``sequence``."""
-        self.plan.run(slots, sequence, partial, breadcrumb=breadcrumb)
+        self.plan.run(slots, sequence, partial, breadcrumb=breadcrumb, timing=timing)
         for name, text in self.impossible.items():
             merge_errors(partial.errors, {name: ErrorRecord(slots.count, text, sequence)})
 

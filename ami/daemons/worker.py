@@ -11,11 +11,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ami.config import Config
 from ami.daemons import runtime
 from ami.daemons.blocksize import BlockSize
 from ami.daemons.control import GraphWatch
+from ami.daemons.costs import Costs
 from ami.daemons.flush import Flush, Held
 from ami.daemons.plans import Plan, Plans
 from ami.daemons.rate import Rate
@@ -54,6 +56,7 @@ class WorkerStage:
         self._events = self._blocks = self._set_aside = 0
         self._busy_s = 0.0
         self._rate, self._busy = Rate(), Rate()
+        self._costs = Costs()
 
     @property
     def state(self) -> str:
@@ -70,6 +73,10 @@ class WorkerStage:
             "busy": self._busy.per_s(self._busy_s),
             "block_events": self._block.events,
         }
+
+    def costs(self) -> dict[str, Any]:
+        """Return for the heartbeat what each operation costs."""
+        return self._costs.told(self._rate.per_s(self._events))
 
     # the loop's turns
 
@@ -91,13 +98,15 @@ class WorkerStage:
                 self._redo.appendleft(block)
                 raise
         self._run(ring, self._plans, block)
-        if ring.space_wanted or self._held_too_much(ring):
+        if self._held_too_much(ring):
             self._hand_on(ring)
         return True
 
     def _rest(self, ring: RingReader) -> bool:
-        """Nothing to claim: flush what is finished, look after dead neighbours, wait."""
-        if self._held is not None and ring.entry(self._held.entry.index).closed:
+        """Nothing to claim: flush what is finished or stands in the source's way, else wait."""
+        # While there is something to claim, a source that waits for space waits for computing,
+        # and a flush for each block would only make that slower.
+        if self._held is not None and (ring.space_wanted or ring.entry(self._held.entry.index).closed):
             self._hand_on(ring)
             return True
         if self._held is None and ring.replaced:
@@ -189,11 +198,11 @@ class WorkerStage:
         self._blocks += 1
         self._busy_s += elapsed_s
 
-    @staticmethod
-    def _run_part(ring: RingReader, plan: Plan, block: Block, partial: Partial) -> None:
+    def _run_part(self, ring: RingReader, plan: Plan, block: Block, partial: Partial) -> None:
         first, count = block.sequence, block.slots.count
         ring.running(first, count, 0)
-        plan.run(block.slots, first, partial, lambda number: ring.running(first, count, number))
+        timing = self._costs.timing(plan.plan, count)
+        plan.run(block.slots, first, partial, lambda number: ring.running(first, count, number), timing)
 
     def _run_tried(self, ring: RingReader, plan: Plan, block: Block, held: Held) -> Block:
         """Run a block in which a worker died up to the event that kills again, and set that one aside.
@@ -230,6 +239,7 @@ class WorkerStage:
         """Store what was run since the last time, then free its slots."""
         if self._held is None:
             return
+        self._costs.failed(self._held.partial.errors)
         self._last_flush += 1
         self._flush = Flush(self._last_flush, ring.ring_id, self._held)
         self._held = None

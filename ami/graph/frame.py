@@ -94,6 +94,13 @@ class Frame:
             self._common[key] = (both, a, b)  # keeps a and b alive, and so their ids taken
         return self._common[key][0]
 
+    def events_of(self, registers: Sequence[int]) -> int:
+        """Return how many events have all these values; costs nothing once they were joined."""
+        index = self.indices[registers[0]]
+        for register in registers[1:]:
+            index = self.common(index, self.indices[register])
+        return self.count if index is None else len(index)
+
     def joined(self, registers: Sequence[int]) -> tuple[Index, list[Any]]:
         """Return the index of the events that have all the values, and their rows of each."""
         indices = self.indices
