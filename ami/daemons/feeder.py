@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ami.daemons.pacing import Pace
+from ami.errors import RingError
 from ami.event import Transition
 from ami.graph.graph import Graph
 from ami.ring.layout import Entry
@@ -97,9 +98,14 @@ class Feeder:
         """Count the transitions in the ring after the last event, but not the feeder's own begin of run."""
         count = 0
         for index in range(self._ring.cursor.entries_opened - 1, 0, -1):
-            if not self._ring.entry(index).transition:
+            try:
+                entry = self._ring.entry(index)
+            except RingError:
+                break  # the table does not reach back so far
+            if entry.count or entry.dropped:
                 break
-            count += 1
+            # An entry that was opened, and whose source died before its first event, lies in between.
+            count += entry.transition != 0
         return count
 
     def _last_entry(self) -> Entry | None:

@@ -1,0 +1,192 @@
+"""What the tests of the daemons' stages share: sources that fill rings by hand, and stores that fail.
+
+Stages are stepped in this process. A stage that *dies* here lets go of what the kernel takes from a
+killed process, its locks and its connections, and of nothing else: it hands nothing on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, NodeConfig, ReducerConfig, RingConfig
+from ami.daemons.runtime import Stopping
+from ami.errors import StoreUnavailable
+from ami.event import Field, Schema, Transition
+from ami.graph.graph import Graph
+from ami.ring import RingWriter
+from ami.stores import RedisStore, Store, keys, open_global
+from ami.stores.client import ClusterLink, LocalLink
+from ami.stores.link import Command, Link, Reply
+
+SCHEMA = Schema.of([Field("x", np.dtype(np.int64)), Field("image", np.dtype(np.float32), (2, 3))])
+INTERVAL_NS = 1000
+TEXT = "results: {shots: count(x), total: sum_events(x), now: sum_events(x, window=interval)}"
+GRAPH = Graph.from_text(TEXT).at_version(1)
+
+
+def config(
+    ring: str,
+    local: LocalStoreConfig | None = None,
+    cluster: GlobalStoreConfig | None = None,
+    *,
+    host: str = "here",
+    cluster_name: str = "ami",
+    **parts: Any,
+) -> Config:
+    """Return settings in which nothing waits for long."""
+    return replace(
+        Config(
+            node=NodeConfig(cluster=cluster_name, host=host),
+            ring=RingConfig(name=ring),
+            local_store=local or LocalStoreConfig(),
+            global_store=cluster or GlobalStoreConfig(),
+            reducer=ReducerConfig(grace_s=60, barrier_s=60, checkpoint_s=0.01),
+        ),
+        **parts,
+    )
+
+
+class Shift:
+    """Plays the source on a ring: events whose ``x`` is their position in the input."""
+
+    def __init__(self, name: str, *, slots: int = 256, entries: int = 64, source_id: str = "rig") -> None:
+        self.ring = RingWriter.create(
+            name,
+            SCHEMA,
+            source_id=source_id,
+            bytes=slots * SCHEMA.event_bytes,
+            max_slots=slots,
+            entries=entries,
+            interval_ns=INTERVAL_NS,
+            policy="wait",
+        )
+        self.run = 1
+        self._interval = 0
+
+    def transition(self, transition: Transition) -> None:
+        assert self._open(0, int(transition), 1)
+
+    def interval(self, count: int, *, graph_version: int = 1, dropped: int = 0, closed: bool = True) -> None:
+        """Publish the events of the next interval."""
+        self._interval += 1
+        assert self._open(self._interval, 0, graph_version)
+        left = count
+        while left:
+            slots = self.ring.reserve(left)
+            assert slots is not None, "the test's ring is too small"
+            first = self.ring.cursor.position
+            slots["x"][:] = np.arange(first, first + slots.count)
+            slots["image"][:] = 1
+            slots.timestamps[:] = self._interval * INTERVAL_NS + np.arange(slots.count)
+            slots.valid[:] = 3
+            self.ring.publish(slots.count, position=first + slots.count)
+            left -= slots.count
+        if dropped:
+            self.ring.drop(dropped, position=self.ring.cursor.position + dropped)
+        if closed:
+            self.ring.close_entry()
+
+    def _open(self, interval: int, transition: int, graph_version: int) -> bool:
+        return self.ring.open_entry(
+            interval=interval,
+            run=self.run,
+            step=0,
+            step_value=0.0,
+            graph_version=graph_version,
+            transition=transition,
+        )
+
+    def close(self) -> None:
+        self.ring.close(unlink=True)
+
+
+def publish_graph(cluster: GlobalStoreConfig, graph: Graph, cluster_name: str = "ami") -> None:
+    """Put a graph where the graph manager puts it."""
+    store = open_global(cluster, keys.prefix(cluster_name, "graph-manager", 0))
+    current = {"version": graph.version, "hash": graph.hash}
+    store.update({keys.graph(graph.version): graph.to_plain(), keys.CURRENT: current})
+    store.close()
+
+
+class Faults:
+    """Makes the n-th call on a store fail: before it is carried out, or when its answer is lost."""
+
+    def __init__(self, fails_at: int = 0, *, answer_lost: bool = False, lasts: int = 1) -> None:
+        self.calls = 0
+        self._failing = range(fails_at, fails_at + lasts) if fails_at else range(0)
+        self._answer_lost = answer_lost
+
+    @property
+    def met(self) -> bool:
+        return bool(self._failing) and self.calls >= self._failing.start
+
+    def around(self, call: Callable[[], Any]) -> Any:
+        self.calls += 1
+        if self.calls not in self._failing:
+            return call()
+        if self._answer_lost:
+            call()
+        raise StoreUnavailable("the test pulled the plug")
+
+
+class FaultyLink(Link):
+    """Connections to a real tier, on a bad day."""
+
+    def __init__(self, link: Link, faults: Faults) -> None:
+        self._link = link
+        self._faults = faults
+        self.tagged, self.block_s = link.tagged, link.block_s
+
+    def call(self, key: str, commands: Sequence[Command], *, repeat: bool) -> list[Reply]:
+        reply: list[Reply] = self._faults.around(lambda: self._link.call(key, commands, repeat=repeat))
+        return reply
+
+    def change(
+        self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]
+    ) -> bool:
+        return bool(self._faults.around(lambda: self._link.change(key, reads, decide)))
+
+    def everywhere(self, commands: Callable[[int], Sequence[Command]]) -> list[list[Reply]]:
+        reply: list[list[Reply]] = self._faults.around(lambda: self._link.everywhere(commands))
+        return reply
+
+    def close(self) -> None:
+        self._link.close()
+
+
+def faulty_local(faults: Faults) -> Callable[[LocalStoreConfig, str], Store]:
+    return lambda settings, prefix: RedisStore(FaultyLink(LocalLink(settings), faults), prefix)
+
+
+def faulty_global(faults: Faults) -> Callable[[GlobalStoreConfig, str], Store]:
+    return lambda settings, prefix: RedisStore(FaultyLink(ClusterLink(settings), faults), prefix)
+
+
+class Soon(Stopping):
+    """The wish to stop, of a test that waits for nothing: ``wait`` returns at once."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()
+
+
+def steps(stage: Any, until: Callable[[], object], *, most: int = 2000) -> None:
+    """Step until something is so; fail after ``most`` steps."""
+    for _ in range(most):
+        if until():
+            return
+        stage.step()
+    raise AssertionError(f"not so after {most} steps; the stage says {stage.state!r}, {stage.counters}")
+
+
+@contextmanager
+def closing(*things: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for thing in things:
+            thing.close()

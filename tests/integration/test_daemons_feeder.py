@@ -1,0 +1,418 @@
+"""The feeder on a real ring: entries, transitions, pace, and its replacement at any point."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from ami.daemons import feeder, pacing
+from ami.daemons.feeder import Feeder
+from ami.event import Transition
+from ami.graph.graph import Graph
+from ami.ring import Entry, RingObserver, RingReader, RingWriter
+from ami.sources import intervals, open_source
+from ami.sources.base import Source
+from tests.ring_rig import ring_name
+
+# 120 events in 10 ms, steps of 25, a new run after 60.
+SCAN = (
+    "sim://pump-probe?rate=max&event_rate=10kHz&stop=120&steps=3&step_events=25&run_events=60"
+    "&camera=16x16&samples=64&interval=2ms"
+)
+ONE_RUN = "sim://pump-probe?rate=max&event_rate=10kHz&stop=100&step_events=1000&camera=16x16&samples=64&interval=1ms"
+PACED = ONE_RUN.replace("rate=max", "rate=10kHz", 1)
+FIELDS = Graph.from_text("results: {shots: count(monitor), delays: moments(delay)}").at_version(1)
+
+
+class Killed(BaseException):
+    """The process is dead: nobody handles this."""
+
+
+class MortalWriter(RingWriter):
+    """A real writer whose process is killed at the n-th thing that it does to the ring."""
+
+    kill_at = 0
+    done = 0
+
+    def _live(self) -> None:
+        type(self).done += 1
+        if self.done == self.kill_at:
+            raise Killed
+
+    def open_entry(self, **facts: object) -> bool:
+        self._live()
+        return super().open_entry(**facts)  # type: ignore[arg-type]
+
+    def close_entry(self) -> None:
+        self._live()
+        super().close_entry()
+
+    def reserve(self, limit: int):  # type: ignore[no-untyped-def]
+        self._live()
+        return super().reserve(limit)
+
+    def publish(self, slots_written: int, *, position: int) -> None:
+        self._live()
+        super().publish(slots_written, position=position)
+
+    def drop(self, count: int, *, position: int) -> None:
+        self._live()
+        super().drop(count, position=position)
+
+
+@dataclass
+class World:
+    """What outlives a source process: the ring's name, the count of runs, the newest graph."""
+
+    name: str
+    runs: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    graph: Graph = FIELDS
+    naps: list[float] = field(default_factory=list)
+
+    def ring(
+        self, source: Source, *, slots: int = 256, entries: int = 256, kill_at: int = 0, policy: str = "wait"
+    ) -> RingWriter:
+        mortal = type("Mortal", (MortalWriter,), {"kill_at": kill_at, "done": 0})
+        ring: RingWriter = mortal.create(
+            self.name,
+            source.schema,
+            source_id=source.identity,
+            bytes=slots * source.schema.event_bytes,
+            max_slots=slots,
+            entries=entries,
+            interval_ns=intervals.choose(source, 0.05),
+            policy=policy,
+        )
+        return ring
+
+    def feeder(self, source: Source, ring: RingWriter, *, drop: bool = False) -> Feeder:
+        return Feeder(
+            source,
+            ring,
+            interval_ns=ring_interval_ns(source),
+            drop=drop,
+            graph=lambda: self.graph,
+            nap=self.naps.append,
+            new_run=lambda: next(self.runs),
+        )
+
+
+def ring_interval_ns(source: Source) -> int:
+    return intervals.choose(source, 0.05)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setattr(feeder, "WAIT_S", 0.002)
+    with ring_name() as name:
+        yield World(name)
+
+
+def feed_to_the_end(feeder: Feeder, *, most: int = 2000) -> None:
+    for _ in range(most):
+        if feeder.finished:
+            return
+        feeder.step()
+    raise AssertionError(f"not finished after {most} steps, at {feeder.position}")
+
+
+def entries(ring: RingWriter | RingObserver) -> list[Entry]:
+    return [ring.entry(index) for index in range(ring.cursor.entries_opened)]
+
+
+Stamp = tuple[int, int, int, float, int, int]
+
+
+def story(ring: RingWriter | RingObserver) -> list[Stamp]:
+    """Return what the stream says, however it was cut.
+
+    Each is (transition, run's rank, step, its value, interval, events). Entries without events say nothing; two that say the same are one, cut where a source died.
+    """
+    told: list[Stamp] = []
+    runs: list[int] = []
+    for entry in entries(ring):
+        if not entry.transition and not entry.count + entry.dropped:
+            continue
+        if entry.run not in runs:
+            assert not runs or entry.run > runs[-1], "numbers of runs ascend"
+            runs.append(entry.run)
+        events = entry.count + entry.dropped
+        value = None if np.isnan(entry.step_value) else entry.step_value
+        now = (entry.transition, runs.index(entry.run), entry.step, value, entry.interval)
+        if told and not entry.transition and told[-1][:-1] == now:
+            events += told.pop()[-1]
+        told.append((*now, events))  # type: ignore[arg-type]
+    return told
+
+
+def published(name: str, count: int) -> dict[str, np.ndarray]:
+    """Return the columns of every event of a ring that nobody took any from."""
+    found: dict[str, list[np.ndarray]] = {"timestamp": [], "delay": [], "step_value": []}
+    with RingReader(name, 0) as reader:
+        while (block := reader.claim(1 << 16)) is not None:
+            found["timestamp"].append(block.slots.timestamps.copy())
+            found["delay"].append(block.slots["delay"].copy())
+            found["step_value"].append(np.full(block.slots.count, block.entry.step_value))
+    columns = {key: np.concatenate(parts) for key, parts in found.items()}
+    assert len(columns["timestamp"]) == count
+    return columns
+
+
+def test_entries_are_cut_at_the_borders_of_intervals(world: World) -> None:
+    source = open_source(ONE_RUN)
+    with world.ring(source) as ring:
+        feed_to_the_end(world.feeder(source, ring))
+        cut = [(entry.interval, entry.count) for entry in entries(ring) if not entry.transition]
+        timestamps = source.span(0, 1000).timestamps  # type: ignore[union-attr]
+        runs = intervals.split(timestamps, ring_interval_ns(source))
+    assert cut == [(run.interval, run.stop - run.start) for run in runs]
+    assert sum(count for _, count in cut) == 100
+    assert len(cut) >= 10
+
+
+def test_each_entry_has_the_newest_graph_at_its_beginning_and_only_its_fields_are_read(world: World) -> None:
+    source = open_source(ONE_RUN)
+    with world.ring(source) as ring:
+        feeding = world.feeder(source, ring)
+        while ring.cursor.published < 30:
+            feeding.step()
+        world.graph = Graph.from_text("results: {level: moments(diode)}").at_version(2)
+        before = ring.cursor.published
+        opened = ring.cursor.entries_opened
+        feed_to_the_end(feeding)
+        versions = [entry.graph_version for entry in entries(ring)]
+        with RingReader(world.name, 0) as reader:
+            while (block := reader.claim(1 << 16)) is not None:
+                wanted = {1: ["delay", "monitor"], 2: ["diode"]}[block.entry.graph_version]
+                assert (block.slots.valid == source.schema.mask(wanted)).all()
+    assert before >= 30
+    assert versions == [1] * opened + [2] * (len(versions) - opened)
+    assert len(versions) > opened
+
+
+def test_a_recording_begins_and_ends_with_its_run_and_each_step_stands_between_barriers(
+    world: World,
+) -> None:
+    source = open_source(SCAN)
+    with world.ring(source) as ring:
+        feed_to_the_end(world.feeder(source, ring))
+        told = [Transition(entry.transition).name for entry in entries(ring) if entry.transition]
+        by_step = {(entry.run, entry.step): 0 for entry in entries(ring) if entry.count}
+        for entry in entries(ring):
+            if entry.count:
+                by_step[entry.run, entry.step] += entry.count
+        columns = published(world.name, 120)
+    assert told == [
+        "BEGIN_RUN", "BEGIN_STEP", "END_STEP", "BEGIN_STEP", "END_STEP", "BEGIN_STEP",
+        "END_STEP", "END_RUN", "BEGIN_RUN", "BEGIN_STEP", "END_STEP", "BEGIN_STEP", "END_STEP",
+        "BEGIN_STEP", "END_RUN",
+    ]  # fmt: skip
+    assert by_step == {(1, 1): 25, (1, 2): 25, (1, 3): 10, (2, 1): 15, (2, 2): 25, (2, 3): 20}
+    np.testing.assert_array_equal(columns["delay"], columns["step_value"])
+
+
+def test_the_end_of_the_input_is_told_once_and_then_the_feeder_rests(world: World) -> None:
+    source = open_source(ONE_RUN)
+    with world.ring(source) as ring:
+        feeding = world.feeder(source, ring)
+        feed_to_the_end(feeding)
+        before = ring.cursor
+        world.naps.clear()
+        assert not feeding.step()
+        assert world.naps
+        assert ring.cursor == before
+        again = world.feeder(source, ring)  # a source that was started again has nothing to do
+        assert again.finished
+        assert not again.step()
+        assert ring.cursor == before
+        assert [entry.transition for entry in entries(ring)][-1] == Transition.END_RUN
+
+
+@pytest.fixture
+def uninterrupted() -> tuple[list[Stamp], dict[str, np.ndarray], int]:
+    source = open_source(SCAN)
+    with ring_name() as name:
+        world = World(name)
+        with world.ring(source) as ring:
+            feed_to_the_end(world.feeder(source, ring))
+            return story(ring), published(name, 120), ring.done  # type: ignore[attr-defined]
+
+
+def test_a_feeder_replaced_at_any_point_leaves_the_stream_of_one_that_never_died(
+    uninterrupted: tuple[list[Stamp], dict[str, np.ndarray], int],
+) -> None:
+    want, columns, things_done = uninterrupted
+    assert things_done > 50
+    for kill_at in range(1, things_done + 1):
+        source = open_source(SCAN)
+        with ring_name() as name:
+            world = World(name)
+            with world.ring(source, kill_at=kill_at) as ring, pytest.raises(Killed):
+                feed_to_the_end(world.feeder(source, ring))
+            with world.ring(source) as ring:
+                assert ring.resumed
+                feed_to_the_end(world.feeder(source, ring))
+                assert story(ring) == want, f"killed at {kill_at}"
+                found = published(name, 120)
+            for key, column in columns.items():
+                np.testing.assert_array_equal(found[key], column, err_msg=f"{key}, killed at {kill_at}")
+
+
+@pytest.mark.parametrize("lifetime", [1, 2, 3, 5, 7])
+def test_feeders_that_die_again_and_again_leave_the_stream_of_one_that_never_died(
+    world: World, uninterrupted: tuple[list[Stamp], dict[str, np.ndarray], int], lifetime: int
+) -> None:
+    """Every feeder does ``lifetime`` things, more than it takes to begin."""
+    want, columns, _ = uninterrupted
+    for deaths in range(500):
+        source = open_source(SCAN)
+        with world.ring(source, kill_at=4 + lifetime, entries=1024) as ring:
+            try:
+                feed_to_the_end(world.feeder(source, ring))
+            except Killed:
+                continue
+            assert deaths > 3
+            assert story(ring) == want
+            found = published(world.name, 120)
+            break
+    else:
+        pytest.fail("never came to its end")
+    np.testing.assert_array_equal(found["timestamp"], columns["timestamp"])
+
+
+def test_under_the_policy_drop_what_finds_no_room_is_counted_in_its_interval(world: World) -> None:
+    source = open_source(ONE_RUN)
+    with world.ring(source, slots=16) as ring:
+        feed_to_the_end(world.feeder(source, ring, drop=True))
+        cursor = ring.cursor
+        found = entries(ring)
+    assert (cursor.published, cursor.dropped, cursor.position) == (16, 84, 100)
+    timestamps = source.span(0, 1000).timestamps  # type: ignore[union-attr]
+    runs = intervals.split(timestamps, ring_interval_ns(source))
+    assert [(e.interval, e.count + e.dropped) for e in found if not e.transition] == [
+        (run.interval, run.stop - run.start) for run in runs
+    ]
+
+
+def test_under_the_policy_wait_nothing_is_passed_over(world: World) -> None:
+    source = open_source(ONE_RUN)
+    with world.ring(source, slots=16) as ring:
+        feeding = world.feeder(source, ring)
+        for _ in range(200):
+            feeding.step()
+        assert (ring.cursor.published, ring.cursor.dropped, feeding.position) == (16, 0, 16)
+        seen = 0
+        with RingReader(world.name, 0) as reader:
+            while not feeding.finished:
+                feeding.step()
+                if (block := reader.claim(5)) is not None:
+                    seen += block.slots.count
+                    reader.commit([(block.sequence, block.slots.count)])
+            while (block := reader.claim(5)) is not None:
+                seen += block.slots.count
+        assert seen == 100
+
+
+def test_a_table_full_of_transitions_and_empty_entries_does_not_confuse_a_successor(world: World) -> None:
+    source = open_source(SCAN)
+    world.ring(source, entries=4).close(unlink=False)
+    with RingObserver(world.name, reducer=True) as reducer:
+        for _ in range(20):  # each dies when it has opened an entry and published nothing
+            with world.ring(source, entries=4, kill_at=4) as ring, contextlib.suppress(Killed):
+                feed_to_the_end(world.feeder(source, ring))
+            reducer.reduced(reducer.cursor.entries_closed)
+        with world.ring(source, entries=4) as ring:
+            assert ring.cursor.published == 0
+            assert ring.cursor.entries_opened > 10
+            world.feeder(source, ring).step()
+
+
+def test_a_full_table_of_entries_holds_the_feeder_up_and_loses_no_transition(world: World) -> None:
+    source = open_source(SCAN)
+    want = 15
+    with world.ring(source, entries=8) as ring, RingObserver(world.name, reducer=True) as reducer:
+        feeding = world.feeder(source, ring)
+        for _ in range(100):
+            feeding.step()
+        assert ring.cursor.entries_opened == 8
+        assert not feeding.finished
+        seen: list[Entry] = []
+        with RingReader(world.name, 0) as reader:
+            for _ in range(2000):
+                feeding.step()
+                while (block := reader.claim(100)) is not None:
+                    reader.commit([(block.sequence, block.slots.count)])
+                while len(seen) < reducer.cursor.entries_closed:
+                    seen.append(reducer.entry(len(seen)))
+                reducer.reduced(len(seen))
+                if feeding.finished:
+                    break
+    assert sum(1 for entry in seen if entry.transition) == want
+    assert sum(entry.count for entry in seen) == 120
+
+
+class Clock:
+    now_s = 50.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(pacing, "time", clock)
+    return clock
+
+
+def test_at_a_pace_events_come_when_they_are_due(world: World, clock: Clock) -> None:
+    source = open_source(PACED)
+    with world.ring(source) as ring:
+        feeding = world.feeder(source, ring)
+        step_until_nothing_is_due(feeding)
+        assert ring.cursor.published == 1
+        clock.now_s += 0.00205  # events are 0.1 ms apart
+        step_until_nothing_is_due(feeding)
+        assert ring.cursor.published == 21
+        assert feeding.lag_s == 0  # it has caught up
+        assert world.naps[-1] >= feeder.NAP_S
+
+
+def test_an_interval_whose_time_is_over_is_closed_although_the_next_event_is_far(
+    world: World, clock: Clock
+) -> None:
+    source = open_source(ONE_RUN.replace("rate=max&event_rate=10kHz", "rate=2"))
+    interval_s = ring_interval_ns(source) / 1e9
+    with world.ring(source) as ring:
+        feeding = world.feeder(source, ring)
+        step_until_nothing_is_due(feeding)
+        assert (ring.cursor.published, ring.open is not None) == (1, True)
+        clock.now_s += interval_s  # half a second is left until the next event
+        step_until_nothing_is_due(feeding)
+        assert ring.open is None
+        assert ring.cursor.published == 1
+        clock.now_s += 0.5
+        step_until_nothing_is_due(feeding)
+        assert ring.cursor.published == 2
+
+
+def step_until_nothing_is_due(feeding: Feeder) -> None:
+    idle = 0
+    while idle < 2:  # to announce a transition is no work, but work may follow
+        idle = 0 if feeding.step() else idle + 1
+
+
+def test_a_graph_of_fields_that_the_source_does_not_have_reads_what_there_is(world: World) -> None:
+    source = open_source(ONE_RUN)
+    world.graph = Graph.from_text("results: {a: moments(monitor), b: moments(nothing_like_it)}").at_version(1)
+    with world.ring(source) as ring:
+        feed_to_the_end(world.feeder(source, ring))
+        with RingReader(world.name, 0) as reader:
+            block = reader.claim(10)
+            assert block is not None
+            assert (block.slots.valid == source.schema.mask(["monitor"])).all()
