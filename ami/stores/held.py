@@ -24,7 +24,7 @@ from ami.stores.wire import Broken, Wire
 
 Address: TypeAlias = tuple[str, int]  # of a node; the local tier has ("", 0)
 
-BACK_OFF_S = (0.02, 0.5)  # first and longest pause between tries
+BACK_OFF_S = (0.02, 0.2)  # first and longest pause between tries
 
 
 class NotSent(Exception):
