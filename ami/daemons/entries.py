@@ -86,6 +86,7 @@ class EntryQueue:
         self._ring_id = 0
         self.next_entry = 0
         self._late: set[int] = set()
+        self._late_before: set[tuple[int, int]] = set()  # the same of earlier rings, with the ring
         self._number = 0
         self._arrived: dict[tuple[int, int], _Arrived] = {}
 
@@ -104,10 +105,18 @@ class EntryQueue:
 
     def attach(self, ring: Table) -> list[Batch]:
         """Follow this ring; return what was left of earlier ones, whose entries nobody can complete."""
+        left = [key for key in sorted(self._arrived) if key[0] != ring.ring_id]
+        # Numbered while the mark still names the earlier ring: a successor then knows of its late entries.
+        batches = [self._orphan(*key, ring.interval_ns) for key in left]
         if ring.ring_id != self._ring_id:
+            self._late_before |= {(self._ring_id, index) for index in self._late}
             self._ring_id, self.next_entry, self._late = ring.ring_id, 0, set()
-        orphans = [key for key in sorted(self._arrived) if key[0] != self._ring_id]
-        return [self._orphan(*key, ring.interval_ns) for key in orphans]
+        return batches
+
+    def orphans(self, ring: Table) -> list[Batch]:
+        """Return what came of earlier rings since: of workers that took longer to leave them."""
+        left = [key for key in sorted(self._arrived) if key[0] < self._ring_id]
+        return [self._orphan(*key, ring.interval_ns) for key in left]
 
     def take(self, worker: str, number: int, flush: Mapping[str, Any]) -> None:
         """Merge a flush into what arrived of its entry."""
@@ -175,14 +184,15 @@ class EntryQueue:
 
     def _orphan(self, ring_id: int, index: int, interval_ns: int) -> Batch:
         arrived = self._arrived.pop((ring_id, index))
+        late = (ring_id, index) in self._late_before or (ring_id == self._ring_id and index in self._late)
         value = {
             **arrived.facts,
             "interval_ns": interval_ns,
             "transition": 0,
-            "expected": arrived.events,
+            "expected": 0 if late else arrived.events,
             "dropped": 0,
             "complete": False,
-            "supplement": False,
+            "supplement": late,
         }
         return self._numbered(value, arrived)
 

@@ -75,7 +75,7 @@ class LocalReducerStage:
             self._stopping.wait(2 * WAIT_S)
             return False
         self._send_all(ring)
-        self._look_around()
+        self._look_around(ring)
         if not self._room:
             self._stopping.wait(WAIT_S)
             return False
@@ -83,7 +83,7 @@ class LocalReducerStage:
         ready = self._queue.look(ring, time.time_ns())
         if ready:
             self._gather(ring)
-            self._unsent = [self._queue.batch(ring, entry) for entry in ready]
+            self._unsent += [self._queue.batch(ring, entry) for entry in ready]
             self._send_all(ring)
             return True
         if ring.replaced and self._queue.next_entry >= ring.cursor.entries_opened:
@@ -126,12 +126,14 @@ class LocalReducerStage:
 
     # the local store
 
-    def _look_around(self) -> None:
-        """Once a second, see whether the global reducer keeps up."""
+    def _look_around(self, ring: RingObserver) -> None:
+        """Once a second, see whether the global reducer keeps up, and whether more came of earlier rings."""
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._room = self._inbox.pending() < BATCHES_AHEAD
+            self._gather(ring)
+            self._unsent += self._queue.orphans(ring)
 
     def _journal(self, prefix: str) -> Journal:
         if prefix not in self._journals:
