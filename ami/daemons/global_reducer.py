@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from ami.config import Config
 from ami.daemons import runtime
@@ -47,6 +48,9 @@ class GlobalReducerStage:
         self._leading = False
         self._renew_at = self._nodes_at = self._checkpoint_at = 0.0
         self._dirty = False
+        self._unpublished = False
+        # Names to remove and the catalogue to write; None when both are done.
+        self._names: tuple[set[str], dict[str, Any]] | None = None
         self._batches = 0
         self._rate = Rate()
 
@@ -100,6 +104,8 @@ class GlobalReducerStage:
         checkpoint = self._store.get(keys.CHECKPOINT)
         if checkpoint is not None:
             self._assembly.restore(checkpoint)
+            # Whoever wrote it may have died, or lost the store, before the results were out.
+            self._unpublished = True
         self._inboxes = {}
         self._nodes_at = 0.0
         logger.info("leading; applied so far: %s", self._assembly.applied or "nothing")
@@ -114,12 +120,14 @@ class GlobalReducerStage:
         for place, (node, record) in enumerate(records, start=1):
             self._assembly.apply(node, record.number, record.value)
             self._batches += 1
-            self._dirty = True
+            self._dirty = self._unpublished = True
             # Far behind, only the newest is published: it contains the others.
             if len(records) - place < BEHIND or place % BEHIND == 0:
                 self._publish()
             else:
                 self._publisher.conflated += 1
+        if self._unpublished:
+            self._publish()
         if self._publisher.overdue():
             self._publisher.publish(())
         self._checkpoint()
@@ -128,8 +136,14 @@ class GlobalReducerStage:
     def _publish(self) -> None:
         changed = self._assembly.changed_names()
         if changed is not None:
-            self._publisher.forget(*changed)
+            gone, catalogue = changed
+            earlier = self._names[0] if self._names is not None else set()
+            self._names = ((earlier | gone) - catalogue.keys(), catalogue)
+        if self._names is not None:
+            self._publisher.forget(*self._names)
+            self._names = None
         self._publisher.publish(self._assembly.results(self._inboxes))
+        self._unpublished = False
 
     def _find_nodes(self) -> None:
         now = time.monotonic()

@@ -16,7 +16,7 @@ from ami.config import Config
 from ami.daemons import requests, runtime
 from ami.daemons.apart import call_apart
 from ami.daemons.requests import Request
-from ami.errors import Conflict, GraphError, SourceError
+from ami.errors import Conflict, GraphError, SourceError, StoreUnavailable
 from ami.event import Schema
 from ami.graph.check import check
 from ami.graph.graph import Graph
@@ -68,11 +68,15 @@ class GraphManagerStage:
         if not self._lead():
             self._stopping.wait(TAKE_S)
             return False
-        item = self._queue.take(TAKE_S)
-        if item is None:
-            return False
         try:
+            item = self._queue.take(TAKE_S)
+            if item is None:
+                return False
             self._answer(item)
+        except StoreUnavailable:
+            # A request may be in the processing list, unanswered: begin anew, and look there first.
+            self._leading = False
+            raise
         except Conflict as error:
             # Somebody else leads now; the request is still in the processing list, and is his.
             logger.warning("%s", error)
