@@ -16,9 +16,9 @@ from ami.daemons import runtime
 from ami.daemons.control import GraphWatch
 from ami.daemons.entries import Batch, EntryQueue
 from ami.daemons.rate import Rate
-from ami.errors import RingGone
+from ami.errors import RingBusy, RingGone
 from ami.ring.observer import RingObserver
-from ami.stores import Journal, keys, open_global, open_local, read_journals
+from ami.stores import BadRecord, Journal, keys, open_global, open_local, read_journals
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,11 @@ class LocalReducerStage:
         self._unsent: list[Batch] = []  # made, but not acknowledged yet; the same ones are sent again
         self._rate = Rate()
         self._batches = self._incomplete = self._events = 0
-        self._recover()
+        try:
+            self._recover()
+        except BaseException:
+            self.close()  # it will be made again and again until the stores answer: leave no thread behind
+            raise
 
     @property
     def state(self) -> str:
@@ -108,7 +112,7 @@ class LocalReducerStage:
     def _attach(self) -> RingObserver | None:
         try:
             ring = RingObserver(self._config.ring.name, reducer=True)
-        except RingGone as error:
+        except (RingGone, RingBusy) as error:
             if self._waiting_for != str(error):
                 logger.info("waiting for the ring: %s", error)
                 self._waiting_for = str(error)
@@ -145,12 +149,24 @@ class LocalReducerStage:
         for number in ring.worker_numbers():
             self._journal(keys.prefix(self._config.node.host, "worker", number))
         while self._journals:
-            found = read_journals(self._journals, self._after, timeout_s=0)
+            try:
+                found = read_journals(self._journals, self._after, timeout_s=0)
+            except BadRecord as error:
+                self._put_away(error)
+                continue
             if not found:
                 return
             for worker, record in found:
                 self._queue.take(worker, record.number, record.value)
                 self._after[worker] = record.number
+
+    def _put_away(self, error: BadRecord) -> None:
+        """Remove a flush that cannot be read: nobody ever can, and all others would wait behind it."""
+        logger.error("the events of a flush are lost: %s", error)
+        for worker, journal in self._journals.items():
+            if journal.key == error.journal:
+                journal.remove([error.number])
+                self._after[worker] = error.number
 
     def _remove(self, flushes: Mapping[str, list[int]]) -> None:
         for worker, numbers in flushes.items():
