@@ -55,7 +55,7 @@ class Arena:
     """
 
     def __init__(self, *, rate_hz: float | None, workers: int) -> None:
-        self.node = Node(source=truth.uri(rate_hz), workers=workers, settings={"AMI_NODE_LOG_LEVEL": "INFO"})
+        self.node = Node(source=truth.uri(rate_hz), workers=workers)
         config = self.node.config
         self._manager = keys.prefix(config.node.cluster, "graph-manager", 0)
         impatient = replace(config.global_store, timeout_s=CALL_S)
@@ -108,17 +108,18 @@ class Arena:
             raise AmiError(f"{' and '.join(n for n, pid in pids.items() if not pid)} did not come back")
         time.sleep(strike.delay_s)
         assert self._client is not None
-        position, struck_ns = self.position, time.time_ns()
-        edit = Edit(self._client)
+        edit, struck_ns = Edit(self._client), time.time_ns()
         if NODE in strike.victims:
             self.node.kill_all()
-            edit.start()
-            self.node.start()
         else:
             for pid in pids.values():
                 os.kill(pid, signal.SIGKILL)
-            edit.start()
+        # After the kill: what has more events than these cannot have been on its way already.
+        position = self.position
+        edit.start()
         try:
+            if NODE in strike.victims:
+                self.node.start()
             return self._recover(strike, position, struck_ns, edit)
         finally:
             edit.join()
@@ -139,11 +140,10 @@ class Arena:
             whole_ns = max(whole_ns, edit.answered_ns)
         # Once more: what a process does when it comes back must not spoil anything either.
         results = self._await_complete(self.position, whole_ns, RECOVER_S, _named(strike))
-        events = results["events"].events.expected
         return Recovered(
             (published_ns - struck_ns) / 1e9,
             (whole_ns - struck_ns) / 1e9,
-            truth.deviation(results, events),
+            truth.deviation(results, truth.reached(results)),
         )
 
     def finish(self) -> Deviation:
@@ -216,11 +216,10 @@ def _named(strike: Strike) -> str:
 
 def _why_not(results: Mapping[str, Result], events: int, after_ns: int) -> str:
     """Return why these are not complete results of ``events`` events; empty when they are."""
-    found = results.get("events")
-    if found is None or len(results) < len(truth.expected(1)):
+    if len(results) < len(truth.expected(1)):
         return f"there are only {len(results)} results"
-    if found.events.expected < events:
-        return f"they have {found.events.expected} of {events} events"
+    if truth.reached(results) < events:
+        return f"they go up to event {truth.reached(results)} of {events}"
     if min(result.published_ns for result in results.values()) <= after_ns:
         return "they are old"
     if not all(result.complete for result in results.values()):

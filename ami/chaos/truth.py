@@ -89,6 +89,15 @@ def cyclic_counts(events: int, bins: int, run: int) -> NDArray[np.int64]:
     return counts
 
 
+def reached(results: Mapping[str, Result]) -> int:
+    """Return up to which event of the source the results go: the index of the newest one in them, plus 1.
+
+    Taken from event time, not from anybody's count: what was lost on the way is missing in every count.
+    """
+    newest_ns = max((result.time_ns[1] for result in results.values()), default=0)
+    return max(0, (newest_ns - START_NS) // PERIOD_NS + 1)
+
+
 def deviation(results: Mapping[str, Result], events: int) -> Deviation:
     """Compare the results with what they must be after ``events`` events."""
     truth = expected(events)
