@@ -25,7 +25,12 @@ from ami.stores.link import Command, Link, Reply
 
 SCHEMA = Schema.of([Field("x", np.dtype(np.int64)), Field("image", np.dtype(np.float32), (2, 3))])
 INTERVAL_NS = 1000
-TEXT = "results: {shots: count(x), total: sum_events(x), now: sum_events(x, window=interval)}"
+TEXT = """
+results:
+  shots: count(x)
+  total: sum_events(x)
+  now: sum_events(x, window=interval)
+"""
 GRAPH = Graph.from_text(TEXT).at_version(1)
 
 

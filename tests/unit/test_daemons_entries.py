@@ -70,7 +70,7 @@ def total(batch: Batch) -> float:
 
 
 def queue(config: ReducerConfig = CONFIG) -> EntryQueue:
-    return EntryQueue(config, "here", lambda version: GRAPH.at_version(version))
+    return EntryQueue(config, "here", GRAPH.at_version)
 
 
 def flush(table: Paper, index: int, events: int, total: float = 0.0, **facts: Any) -> dict[str, Any]:
@@ -282,7 +282,7 @@ amounts = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_
 
 @settings(max_examples=200, deadline=None)
 @given(amounts=amounts, deaths=st.sets(st.integers(1, 20)), data=st.data())
-def test_a_successor_at_any_batch_sends_what_was_not_sent_and_nothing_twice(
+def test_a_successor_at_any_batch_sends_what_was_not_sent_and_nothing_twice(  # noqa: C901  # one story
     amounts: list[tuple[int, bool]], deaths: set[int], data: st.DataObject
 ) -> None:
     """The store keeps what is in no mark yet; a successor reads the mark of the last batch."""

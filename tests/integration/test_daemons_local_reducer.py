@@ -1,0 +1,322 @@
+"""The local reducer on a real ring, between two real stores: every batch once, whenever it dies."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, ReducerConfig
+from ami.daemons import control, local_reducer
+from ami.daemons.flush import Flush, Held
+from ami.daemons.local_reducer import LocalReducerStage
+from ami.errors import StoreUnavailable
+from ami.event import Transition
+from ami.graph.partial import Partial
+from ami.graph.plan import WorkerPlan
+from ami.graph.reduction import reductions
+from ami.ring import RingReader
+from ami.stores import Record, Store, keys, open_global, open_local
+from tests.daemons_rig import (
+    GRAPH,
+    SCHEMA,
+    Faults,
+    Shift,
+    Soon,
+    config,
+    faulty_global,
+    faulty_local,
+    publish_graph,
+    steps,
+)
+from tests.ring_rig import ring_name
+
+pytestmark = pytest.mark.integration
+
+PLAN = WorkerPlan(GRAPH, SCHEMA)
+SUM = GRAPH.fingerprint("total")
+hosts = (f"host{number}" for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "BLOCK_S", 0.005)
+    monkeypatch.setattr(local_reducer, "WAIT_S", 0.002)
+    monkeypatch.setattr(local_reducer, "LOOK_S", 0.0)
+
+
+class Hands:
+    """A worker without a loop: runs what is there, in one flush an entry, and commits it."""
+
+    def __init__(self, ring: str, store: Store, number: int = 0) -> None:
+        self.reader = RingReader(ring, number)
+        self._journal = store.journal(keys.FLUSHES)
+        store.view(keys.prefix(store.prefix.split(":")[0], "local-reducer", 0)).set(keys.WORKERS).add(number)
+        self._number = self._journal.last()
+
+    def work(self, limit: int = 1 << 16) -> int:
+        """Run and store at most ``limit`` events; return how many there were."""
+        block = self.reader.claim(limit)
+        if block is None:
+            return 0
+        held = Held(block.entry, PLAN.partial())
+        PLAN.run(block.slots, block.sequence, held.partial)
+        held.add(block)
+        self._number += 1
+        flush = Flush(self._number, self.reader.ring_id, held)
+        self._journal.append(flush.number, flush.payload, also={keys.COVERED: flush.covered})
+        self.reader.commit(flush.runs)
+        return block.slots.count
+
+
+class Node:
+    """One node's ring and stores, with a host name that no other test has."""
+
+    def __init__(self, local: LocalStoreConfig, cluster: GlobalStoreConfig, ring: str, **parts: Any) -> None:
+        self.host = next(hosts)
+        self.config: Config = config(ring, local, cluster, host=self.host, **parts)
+        self.shift = Shift(ring)
+        self.local = open_local(local, keys.prefix(self.host, "test", 0))
+        self.reducer = open_global(cluster, keys.prefix("ami", "global-reducer", 0))
+        self.inbox = self.reducer.journal(keys.inbox(self.host))
+
+    def hands(self, number: int = 0) -> Hands:
+        view = self.local.view(keys.prefix(self.host, "worker", number))
+        return Hands(self.config.ring.name, view, number)
+
+    def stage(self) -> LocalReducerStage:
+        return LocalReducerStage(self.config, 0, Soon())
+
+    def batches(self) -> list[dict[str, Any]]:
+        records: list[Record] = self.inbox.read(0, 1000)
+        assert [record.number for record in records] == list(range(1, len(records) + 1))
+        return [record.value for record in records]  # type: ignore[misc]
+
+    def flushes_left(self) -> int:
+        workers = (self.local.view(keys.prefix(self.host, "worker", n)) for n in range(2))
+        return sum(worker.journal(keys.FLUSHES).pending() for worker in workers)
+
+    def close(self) -> None:
+        self.shift.close()
+        self.local.close()
+        self.reducer.close()
+
+
+@pytest.fixture
+def node(local_redis: LocalStoreConfig, cluster: GlobalStoreConfig) -> Iterator[Node]:
+    publish_graph(cluster, GRAPH)
+    with ring_name() as name:
+        node = Node(local_redis, cluster, name)
+        yield node
+        node.close()
+
+
+def total(batches: list[dict[str, Any]]) -> int:
+    states = [Partial.from_plain(batch["partial"]).states for batch in batches if batch["partial"]]
+    reduction = reductions(GRAPH)[SUM]
+    return sum(int(reduction.result(state[SUM])) for state in states if SUM in state)
+
+
+def a_run(node: Node) -> int:
+    """Put three intervals between the borders of a run through two workers; return how many events."""
+    hands = [node.hands(number) for number in range(2)]
+    node.shift.transition(Transition.BEGIN_RUN)
+    for count in (10, 1, 7):
+        node.shift.interval(count)
+        while any([one.work(4) for one in hands]):
+            pass
+    node.shift.interval(0, dropped=3)
+    node.shift.transition(Transition.END_RUN)
+    for one in hands:
+        one.reader.close()
+    return 18
+
+
+def check_the_run(node: Node) -> None:
+    batches = node.batches()
+    assert [(b["entry"], b["transition"], b["events"], b["expected"]) for b in batches] == [
+        (0, 1, 0, 0), (1, 0, 10, 10), (2, 0, 1, 1), (3, 0, 7, 7), (4, 0, 0, 3), (5, 2, 0, 0),
+    ]  # fmt: skip
+    assert all(batch["complete"] and not batch["supplement"] for batch in batches)
+    assert total(batches) == sum(range(18))
+
+
+def test_each_entry_becomes_one_batch_and_its_flushes_leave_the_local_store(node: Node) -> None:
+    a_run(node)
+    stage = node.stage()
+    steps(stage, lambda: node.inbox.last() == 6)
+    steps(stage, lambda: node.flushes_left() == 0)
+    check_the_run(node)
+    assert node.batches()[1]["workers"] == [keys.prefix(node.host, "worker", n) for n in range(2)]
+    assert stage.state == "running"
+    assert (stage.counters["batches"], stage.counters["entries"], stage.counters["incomplete"]) == (6, 6, 0)
+    assert stage.counters["lag_intervals"] == 0
+    stage.close()
+    assert node.shift.ring.drained()  # the places in the table are free again
+    assert node.host in set(node.reducer.set(keys.NODES))
+
+
+def test_while_there_is_no_ring_it_says_that_it_waits_for_one(
+    local_redis: LocalStoreConfig, cluster: GlobalStoreConfig
+) -> None:
+    stage = LocalReducerStage(config("/ami-not-there", local_redis, cluster), 0, Soon())
+    assert not stage.step()
+    assert stage.state.startswith("waiting: for ")
+    assert "/ami-not-there" in stage.state
+    stage.close()
+
+
+@pytest.mark.parametrize("then", ["a successor", "the same process"])
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["refused", "answer lost"])
+def test_whichever_call_to_a_store_fails_every_event_is_in_one_batch(
+    local_redis: LocalStoreConfig,
+    cluster: GlobalStoreConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    then: str,
+    answer_lost: bool,
+) -> None:
+    publish_graph(cluster, GRAPH)
+    for fails_at in itertools.count(1):
+        with ring_name() as name:
+            node = Node(local_redis, cluster, name)
+            a_run(node)
+            faults = Faults(fails_at, answer_lost=answer_lost)
+            with monkeypatch.context() as patched:
+                patched.setattr(local_reducer, "open_local", faulty_local(faults))
+                patched.setattr(local_reducer, "open_global", faulty_global(faults))
+                run_through(node, same_process=then == "the same process")
+            check_the_run(node)
+            assert node.flushes_left() == 0, f"after a fault at call {fails_at}"
+            node.close()
+            if not faults.met:
+                break
+    assert fails_at > 15
+
+
+def run_through(node: Node, *, same_process: bool) -> None:
+    """Step until the run is sent. A call fails: go on with the stage, or with a successor."""
+    stage: LocalReducerStage | None = None
+    for _ in range(200):
+        try:
+            if stage is None:
+                stage = node.stage()
+            if node.inbox.last() == 6 and node.flushes_left() == 0:
+                break
+            stage.step()
+        except StoreUnavailable:
+            if stage is not None and not same_process:
+                stage.close()  # nothing is handed on: as good as dead
+                stage = None
+    assert stage is not None
+    stage.close()
+
+
+def test_a_late_part_follows_as_a_supplement_also_when_its_first_part_was_sent_by_a_predecessor(
+    local_redis: LocalStoreConfig, cluster: GlobalStoreConfig
+) -> None:
+    publish_graph(cluster, GRAPH)
+    with ring_name() as name:
+        node = Node(local_redis, cluster, name, reducer=ReducerConfig(grace_s=0.0, barrier_s=60))
+        hands = node.hands()
+        node.shift.interval(10)
+        assert hands.work(4) == 4
+        stage = node.stage()
+        steps(stage, lambda: node.inbox.last() == 1)
+        assert stage.counters["incomplete"] == 1
+        stage.close()
+        stage = node.stage()
+        stage.step()
+        assert hands.work() == 6
+        steps(stage, lambda: node.inbox.last() == 2)
+        stage.close()
+        first, second = node.batches()
+        assert (first["complete"], first["expected"], first["events"]) == (False, 10, 4)
+        assert (second["supplement"], second["expected"], second["events"]) == (True, 0, 6)
+        assert total([first, second]) == sum(range(10))
+        hands.reader.close()
+        node.close()
+
+
+def test_a_replaced_ring_is_left_when_all_is_sent_and_what_comes_of_it_later_is_sent_too(node: Node) -> None:
+    hands = node.hands()
+    node.shift.interval(5)
+    hands.work()
+    stage = node.stage()
+    steps(stage, lambda: node.inbox.last() == 1)
+    node.shift.interval(4)
+    node.shift.ring.close(unlink=False)
+    new = node.shift = Shift(node.config.ring.name, source_id="another input")
+    assert not new.ring.resumed
+    assert hands.work(4) == 4  # this worker is not finished with the old one
+    new.interval(3)
+    fresh = node.hands(1)
+    fresh.work()
+    steps(stage, lambda: node.inbox.last() == 3)
+    stage.close()
+    batches = node.batches()
+    assert sorted(batch["events"] for batch in batches) == [3, 4, 5]
+    assert len({batch["ring"] for batch in batches}) == 2
+    for one in (hands, fresh):
+        one.reader.close()
+
+
+def test_when_the_global_reducer_is_far_behind_nothing_more_is_sent(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_reducer, "BATCHES_AHEAD", 3)
+    stage = node.stage()
+    hands = node.hands()
+    for _ in range(8):
+        node.shift.interval(1)
+        hands.work()
+        stage.step()
+        stage.step()
+    assert 3 <= node.inbox.last() < 8
+    assert stage.state == "waiting: for the global reducer"
+    sent = node.inbox.last()
+    steps(stage, lambda: True)
+    node.inbox.trim(sent)  # the global reducer wrote its checkpoint
+    steps(stage, lambda: node.inbox.last() > sent)
+    stage.close()
+    hands.reader.close()
+
+
+def test_a_flush_that_cannot_be_read_is_put_away_with_a_word_and_stops_nothing(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    hands = node.hands()
+    node.shift.interval(5)
+    hands.work()
+    spoil(node, keys.payload(keys.FLUSHES, 1))
+    node.shift.interval(3)
+    hands.work()
+    stage = node.stage()
+    steps(stage, lambda: node.inbox.last() == 2)
+    stage.close()
+    assert [batch["events"] for batch in node.batches()] == [0, 3]
+    assert "flushes" in caplog.text
+    assert node.flushes_left() == 0
+    hands.reader.close()
+
+
+def spoil(node: Node, name: str) -> None:
+    """Put bytes that are no value of ours where a worker's payload is."""
+    from ami.stores.client import LocalLink
+
+    link = LocalLink(node.config.local_store)
+    key = keys.full(keys.prefix(node.host, "worker", 0), name, tagged=False)
+    link.one(key, "SET", b"\x80\x05 not ours", repeat=True)
+    link.close()
+
+
+def test_a_second_local_reducer_waits_while_the_first_one_lives(node: Node) -> None:
+    first, second = node.stage(), node.stage()
+    first.step()
+    assert not second.step()
+    assert "is the local reducer of ring" in second.state
+    first.close()
+    second.step()
+    assert second.state == "running"
+    second.close()
