@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ami.client.programs import SERVERS, Program
+
 # Every host that takes events has these; somewhere in the cluster there is one of each of those.
 ON_A_NODE = ("source", "worker", "local-reducer", "monitor")
 IN_A_CLUSTER = ("graph-manager", "global-reducer")
@@ -153,24 +155,18 @@ def judge_cluster(
     hosts: Iterable[str] = (),
     graph: object = None,
     ring: RingStatus | None = None,
+    programs: Iterable[Program] = (),
 ) -> ClusterStatus:
-    """Return the state of a cluster whose ``hosts`` are known to have sent events."""
+    """Return the state of a cluster whose ``hosts`` are known to have sent events.
+
+    ``programs`` are those that should run on this host, as far as somebody knows.
+    """
     there = sorted(processes, key=_place)
     nodes = {p.host for p in there if p.type in ON_A_NODE} | set(hosts) or {this_host}
     problems = [f"{p.name}: {p.state}" for p in there if not p.alive]
     problems += [f"{p.name} {p.state}" for p in there if p.alive and p.state.startswith("failed")]
-    missing = [
-        ProcessStatus(host=host, type=kind, number=0, alive=False, state="does not run")
-        for host in sorted(nodes)
-        for kind in ON_A_NODE
-        if not any(p.host == host and p.type == kind for p in there)
-    ]
-    missing += [
-        ProcessStatus(host=this_host, type=kind, number=0, alive=False, state="does not run")
-        for kind in IN_A_CLUSTER
-        if not any(p.type == kind for p in there)
-    ]
-    problems += [f"{p.name} does not run" for p in missing]
+    missing = _missing(this_host, nodes, there, programs)
+    problems += [f"{p.name} {p.state}" for p in missing]
     version, graph_hash = None, None
     if isinstance(graph, Mapping):
         version, graph_hash = graph.get("version"), graph.get("hash")
@@ -183,6 +179,31 @@ def judge_cluster(
         ring=ring,
         problems=tuple(problems),
     )
+
+
+def _missing(
+    this_host: str, nodes: Iterable[str], there: Iterable[ProcessStatus], programs: Iterable[Program]
+) -> list[ProcessStatus]:
+    """Return the processes that should be there and give no sign."""
+    missing = []
+    seen = {(p.host, p.type, p.number) for p in there}
+    for program in programs:
+        silent = not program.runs if program.type in SERVERS else True
+        if silent and (this_host, program.type, program.number) not in seen:
+            state = f"does not run (supervisord: {program.state})"
+            if program.runs:
+                state = "runs, but has no heartbeat"
+            missing.append(_absent(this_host, program.type, program.number, state))
+    kinds = {(p.host, p.type) for p in (*there, *missing)}
+    missing += [
+        _absent(host, kind) for host in sorted(nodes) for kind in ON_A_NODE if (host, kind) not in kinds
+    ]
+    anywhere = {kind for _, kind in kinds}
+    return missing + [_absent(this_host, kind) for kind in IN_A_CLUSTER if kind not in anywhere]
+
+
+def _absent(host: str, kind: str, number: int = 0, state: str = "does not run") -> ProcessStatus:
+    return ProcessStatus(host=host, type=kind, number=number, alive=False, state=state)
 
 
 def _identity(processes: Iterable[ProcessStatus]) -> Identity | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
+from ami.client.programs import Program, programs
 from ami.client.status import ClusterStatus, RingStatus, judge_cluster, judge_process
 from ami.config import Config
 from ami.errors import RingError, Undecodable
@@ -16,10 +18,20 @@ def survey(config: Config, store: Store) -> ClusterStatus:
     Raises:
         StoreUnavailable
     """
+    return judged(config, store, heartbeats(store), programs(config.monitor.supervisor_socket) or ())
+
+
+def judged(
+    config: Config, store: Store, beats: Mapping[str, object], here: tuple[Program, ...]
+) -> ClusterStatus:
+    """Return the same from what is known already: every heartbeat, and what should run on this host.
+
+    Raises:
+        StoreUnavailable
+    """
     cluster, host = config.node.cluster, config.node.host
     reducer = store.view(keys.prefix(cluster, "global-reducer", 0))
     manager = store.view(keys.prefix(cluster, "graph-manager", 0))
-    beats = _heartbeats(store)
     now_ns = time.time_ns()
     # A beat may be late by its own period before anybody speaks of silence.
     patience_s = config.monitor.hang_s + config.monitor.heartbeat_s
@@ -31,10 +43,11 @@ def survey(config: Config, store: Store) -> ClusterStatus:
         hosts=[str(host) for host in reducer.get(keys.NODES) or ()],
         graph=manager.get(keys.CURRENT),
         ring=_ring(config.ring.name),
+        programs=here,
     )
 
 
-def _heartbeats(store: Store) -> dict[str, object]:
+def heartbeats(store: Store) -> dict[str, object]:
     """Return every heartbeat there is, by its owner's prefix."""
     found: dict[str, object] = {}
     for facts in store.scan(f"*:{keys.HEARTBEAT}"):

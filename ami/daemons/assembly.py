@@ -150,7 +150,7 @@ class Assembly:
             run=self._place[0],
             interval=self._place[1],
             interval_ns=self._interval_ns,
-            time_ns=(reach.first_ns or 0, reach.last_ns or 0),
+            time_ns=self._span(reach, computed),
             events=Events(
                 expected=computed.expected,
                 used=computed.used,
@@ -165,6 +165,25 @@ class Assembly:
             complete=not missing and reach.parts_to_come <= 0,
             published_ns=now_ns,
         )
+
+    def _span(self, reach: Reach, computed: Computed) -> tuple[int, int]:
+        """Return from when to when (ns) the events of a result came.
+
+        The reach is that of the whole run, or of the last interval. A result that appeared in the middle of
+        the run begins later, one of several intervals earlier, and one of N events may end earlier; of
+        those other ends only the interval is known, so there it is the interval's end that is told.
+        """
+        first, last = reach.first_ns or 0, reach.last_ns or 0
+        if computed.first is None or computed.last is None:
+            return first, last
+        begin_ns = computed.first[1] * self._interval_ns
+        if computed.window == "run":
+            first = max(first, begin_ns)
+        elif computed.first < self._place:
+            first = begin_ns
+        if computed.last < self._place and computed.window != "run":
+            last = (computed.last[1] + 1) * self._interval_ns - 1
+        return first, last
 
     def changed_names(self) -> tuple[set[str], dict[str, Any]] | None:
         """Return names that are results no longer, and a catalogue of those that are; None: no change."""

@@ -3,8 +3,9 @@
 About every 10 ms, and on the average at least every 64th, a block is timed step by step. What is told
 of all is a ratio of the timed ones: nanoseconds per event of the block, times the worker's events per
 second. So the timed ones must be like the others: how many blocks go by before the next one is drawn at
-random, before anything is known of them. (Rejected: the first block after 10 ms; of a long and a short one in turn, that would always
-be the short one. Rejected: every block; timing takes 10 µs of the 100 µs of a block of 256 events.)
+random, before anything is known of them. (Rejected: the first block after 10 ms; of a long and a short
+one in turn, that would always be the short one. Rejected: every block; timing takes 10 µs of the 100 µs
+of a block of 256 events.)
 """
 
 from __future__ import annotations
