@@ -59,7 +59,7 @@ down:  ## stop the node that make up started
 	echo "stopped"
 
 bench: $(VENV)/.test  ## measure how fast it is: ARGS=...
-	@$(BIN)/python -P -m tests.bench $(ARGS)
+	@bin/ami bench $(ARGS)
 
 clean:  ## remove the virtual environment, caches and what a stopped node left in var
 	@if $(BIN)/supervisorctl -c conf/supervisord.conf pid >/dev/null 2>&1; then echo "a node runs here: make down"; exit 1; fi

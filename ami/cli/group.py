@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("ami.cli.run", "Run a graph over a source offline, in this process."),
     "verify": ("ami.cli.verify", "Run a recording through a private node and offline; compare every result."),
     "chaos": ("ami.cli.chaos", "Kill processes of a private node under full load; count every event."),
+    "bench": ("ami.cli.bench", "Measure how fast ami is on this machine, beside what the machine can do."),
     "sources": ("ami.cli.sources", "Say which sources there are, or what one of them gives."),
     "keys": ("ami.cli.keys", "List the keys of both stores: type, size, time to live, owner."),
     "key": ("ami.cli.key", "Show what is behind one key."),

@@ -1,0 +1,113 @@
+"""`ami bench`: how fast ami is on this machine, beside what the machine could do without it."""
+
+from __future__ import annotations
+
+import click
+
+from ami.bench.figure import Figure
+from ami.bench.run import TIMEOUT_S, Report
+from ami.bench.run import run as run_bench
+from ami.cli.group import EXIT_REFUSED
+from ami.cli.options import Session, with_session
+from ami.cli.screen import table
+
+UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+@click.command()
+@click.option(
+    "--only", "names", multiple=True, metavar="NAME", help="Measure this figure; may be given several times."
+)
+@click.argument("more", nargs=-1, metavar="[NAME]...")
+@click.option("--quick", is_flag=True, help="A short look: seconds for each, and no scaling.")
+@with_session
+@click.pass_context
+def bench(
+    context: click.Context, session: Session, names: tuple[str, ...], more: tuple[str, ...], quick: bool
+) -> None:
+    """Measure how fast ami is on this machine.
+
+    Each figure stands beside a limit that is measured in the same run, because the same machine is not
+    the same an hour later. Private nodes are started and stopped; nothing stays. --timeout is for each
+    measurement. Without NAME all figures are measured; `--only A B C` and `A B C` are the same.
+    """
+    timeout_s = TIMEOUT_S if session.timeout_s is None else session.timeout_s
+    report = run_bench(
+        (*names, *more), quick=quick, timeout_s=timeout_s, say=lambda text: click.echo(text, err=True)
+    )
+    session.answer(report.to_plain(), lambda: text_of(report))
+    if report.failed:
+        context.exit(EXIT_REFUSED)
+
+
+def text_of(report: Report) -> str:
+    """Return the report for people."""
+    about, of = report.machine, report.versions
+    head = (
+        f"{about['processor']}, {about['cores']} cores, load before {about['load_before'][0]}; "
+        f"{about['time']}; commit {of['commit']}; Python {of['python']}, numpy {of['numpy']}, {of['server']}"
+    )
+    rows = [
+        [
+            figure.row.name,
+            shown(figure.value, figure.row.unit),
+            _spread(figure),
+            _limit(figure),
+            "" if figure.ratio is None else f"{figure.ratio:.2f}",
+            _goal(figure),
+            {True: "met", False: "NOT MET", None: ""}[figure.met],
+            "" if figure.measured is None else figure.measured.limited_by,
+        ]
+        for figure in report.figures
+    ]
+    headings = ["figure", "value", "spread", "limit", "ratio", "goal", "", "what limits"]
+    parts = [head, table(headings, rows, right="lrrrrlll"), *remarks(report)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def remarks(report: Report) -> list[str]:
+    """Return what one must know beside the table: what failed, did not count, or was measured otherwise."""
+    lines = []
+    for figure in report.figures:
+        measured = figure.measured
+        said = [f"not measured: {figure.error}"] if figure.error else []
+        if measured is not None:
+            said += [f"does not count: {failure}" for failure in measured.failures] + list(measured.notes)
+            said += [f"limit: {measured.limit_is}"] if measured.limit_is else []
+        if said:
+            lines.append(f"{figure.row.name}: {'; '.join(said)}")
+    return ["\n".join(lines)]
+
+
+def shown(value: float | None, unit: str) -> str:
+    """Return a value with its unit, in three digits."""
+    if value is None:
+        return "-"
+    if unit == "events/s":
+        for factor, letter in UNITS:
+            if value >= factor:
+                return f"{value / factor:.3g} {letter}/s"
+        return f"{value:.3g} /s"
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:.0f} {unit}"
+    return f"{value:.3g} {unit}"
+
+
+def _spread(figure: Figure) -> str:
+    if figure.spread is None or not figure.value:
+        return ""
+    return f"{100 * figure.spread / figure.value:.0f} %"
+
+
+def _limit(figure: Figure) -> str:
+    limit = None if figure.measured is None else figure.measured.limit
+    return "" if limit is None else shown(limit, figure.row.unit)
+
+
+def _goal(figure: Figure) -> str:
+    goal = figure.row.goal
+    if goal is None:
+        return ""
+    if goal.of == "ratio":
+        return f"≥ {goal.bound:g} × limit"
+    return f"{'≤' if figure.row.less else '≥'} {shown(goal.bound, figure.row.unit)}"
