@@ -25,6 +25,7 @@ EXIT_USAGE = 2
 COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("ami.cli.node", "Run a whole node in the foreground: servers, source, workers, reducers."),
     "status": ("ami.cli.status", "Say of every process whether it lives, how fast it is and what was lost."),
+    "top": ("ami.cli.top", "Show what every process and every operation costs, live."),
     "results": ("ami.cli.results", "List the results that are published."),
     "get": ("ami.cli.get", "Show one result: its value, and how much of the events is in it."),
     "watch": ("ami.cli.watch", "Follow results live, in the terminal or into a pipe."),

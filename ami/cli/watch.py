@@ -11,6 +11,7 @@ from datetime import datetime
 import click
 
 from ami.cli.get import card
+from ami.cli.live import NORMAL, REVERSE, Redrawn
 from ami.cli.options import Session, to_json, with_session
 from ami.cli.results import flags, one_line_of
 from ami.cli.screen import clean, cut, duration, number, table
@@ -25,8 +26,6 @@ RETRY_S = 1.0
 STALE_S = 2.0  # results come once per interval; older than this and than five intervals is stale
 STALE_INTERVALS = 5
 
-REVERSE, NORMAL = "\x1b[7m", "\x1b[0m"
-END_OF_LINE, BELOW = "\x1b[K", "\x1b[J"
 
 
 @click.command()
@@ -96,7 +95,7 @@ class _View:
         self._updates: Updates | None = None
         self._results: dict[str, Result] = {}
         self._trouble = ""
-        self._drawn = 0  # lines
+        self._screen = Redrawn()
 
     def follow(self, count: int | None) -> None:
         """Redraw until ``count`` updates came.
@@ -132,12 +131,7 @@ class _View:
 
     def _draw(self) -> None:
         columns, rows = shutil.get_terminal_size((100, 24))
-        frame = self._frame(columns, rows - 1)
-        up = f"\x1b[{self._drawn}F" if self._drawn else ""
-        # In one piece, so that nobody sees half a frame.
-        body = "".join(f"{line}{NORMAL}{END_OF_LINE}\n" for line in frame)
-        click.echo(f"{up}{body}{BELOW}", nl=False)
-        self._drawn = len(frame)
+        self._screen.draw(self._frame(columns, rows - 1))
 
     def _frame(self, columns: int, rows: int) -> list[str]:
         now = datetime.now().astimezone().strftime("%H:%M:%S")

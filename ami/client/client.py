@@ -26,6 +26,7 @@ from ami.stores import keys, open_global
 
 if TYPE_CHECKING:
     from ami.client.inspect import KeyView
+    from ami.client.meter import Meter
     from ami.client.status import ClusterStatus
     from ami.event import Schema
     from ami.graph.graph import Graph
@@ -289,6 +290,12 @@ class Client:
         from ami.client.survey import survey
 
         return survey(self.config, self._store)
+
+    def meter(self) -> Meter:
+        """Return what measures every process and operation, look by look; close it after use."""
+        from ami.client.meter import Meter
+
+        return Meter(self.config, self._store)
 
     def keys(self, pattern: str = "*") -> Iterator[KeyView]:
         """Yield the keys of both tiers that match ``pattern`` (``*``, ``?``, ``[abc]``), without values.

@@ -1,0 +1,182 @@
+"""`ami top`: what every process and every operation costs, live in a terminal, once in a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import click
+
+from ami.cli.live import Redrawn
+from ami.cli.options import Session, with_session
+from ami.cli.screen import clean, cut, duration, number, rate, size, table
+from ami.client.load import NOBODY, Load, OperationLoad, OwnerLoad, ProcessLoad
+from ami.client.meter import Meter
+from ami.errors import StoreUnavailable
+
+REDRAW_S = 1.0
+OWNERS_SHOWN = 6  # at least, where the terminal is low
+SORTS = ("share", "name", "owner")
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Measure for a second, show it once. [default in a pipe]")
+@click.option("--sort", type=click.Choice(SORTS), default="share", show_default=True, help="Of operations.")
+@with_session
+def top(session: Session, once: bool, sort: str) -> None:
+    """Show what every process and every operation of the graph costs.
+
+    In a terminal it is redrawn once a second until Ctrl-C. Of processes on other hosts the share of a
+    core is what their heartbeat says, and memory is not known. Operations that call a user's function
+    for one event after the other are marked `per event`.
+    """
+    with session.connect() as client:
+        meter = client.meter()
+        try:
+            if once or session.as_json or not sys.stdout.isatty():
+                meter.look()
+                time.sleep(REDRAW_S)
+                load = meter.look()
+                session.answer(load.to_plain(), lambda: "\n".join(report(load, sort)))
+            else:
+                _follow(meter, sort)
+        except KeyboardInterrupt:
+            # How a person ends it.
+            return
+        finally:
+            meter.close()
+
+
+def report(load: Load, sort: str = "share") -> list[str]:
+    """Return everything as lines of text."""
+    return [*_head(load), "", *_processes(load), "", *_operations(load, sort), "", *_owners(load)]
+
+
+def _follow(meter: Meter, sort: str) -> None:
+    screen = Redrawn()
+    load: Load | None = None
+    trouble = ""
+    while True:
+        begin = time.monotonic()
+        # A store that is being restarted ends nobody's view: what is shown grows old, and it says so.
+        try:
+            load, trouble = meter.look(), ""
+        except StoreUnavailable as error:
+            trouble = clean(error, 200)
+        columns, rows = shutil.get_terminal_size((100, 24))
+        screen.draw(frame(load, sort, trouble, columns, rows - 1))
+        time.sleep(max(0.1, begin + REDRAW_S - time.monotonic()))
+
+
+def frame(load: Load | None, sort: str, trouble: str, columns: int, rows: int) -> list[str]:
+    """Return the lines for a terminal of this size; where rows are few, cheap operations are left out."""
+    now = datetime.now().astimezone().strftime("%H:%M:%S")
+    title = f"{now}  ami top, by {sort}   Ctrl-C ends"
+    lines = [f"{title}   ! {trouble}" if trouble else title]
+    if load is None:
+        return [cut(line, columns) for line in [*lines, "", "nothing yet"]]
+    lines += [*_head(load), "", *_processes(load), ""]
+    owners = ["", *_owners(load)]
+    operations = _operations(load, sort)
+    room = rows - len(lines) - min(len(owners), 2 + OWNERS_SHOWN)
+    lines += _fitting(operations, max(2, room))
+    lines += _fitting(owners, max(0, rows - len(lines)))
+    return [cut(line, columns) for line in lines[:rows]]
+
+
+def _fitting(lines: list[str], room: int) -> list[str]:
+    if len(lines) <= room:
+        return lines
+    return [*lines[: max(0, room - 1)], f"… {len(lines) - room + 1} more"] if room > 0 else []
+
+
+def _head(load: Load) -> list[str]:
+    status = load.status
+    graph = "no graph yet" if status.graph_version is None else f"graph version {status.graph_version}"
+    timed = "" if load.timed is None else f", {100 * load.timed:.2g} % of the events timed"
+    lines = [f"graph   {graph}, {len(load.operations)} operations on the workers{timed}"]
+    queues = load.queues
+    waiting = {"batches": queues.inbox, "requests": queues.requests, "flushes": queues.flushes}
+    lines.append(
+        "waiting " + ", ".join(f"{number(n)} {what}" for what, n in waiting.items() if n is not None)
+    )
+    if status.ring is not None:
+        ring = status.ring
+        full = 100 * ring.held / ring.slot_count if ring.slot_count else 0.0
+        held = f"{number(ring.held)} of {number(ring.slot_count)} slots held ({full:.0f} %)"
+        lines.append(f"ring    {held}, {number(ring.dropped)} dropped, policy {clean(ring.policy)}")
+    return lines + [f"! {clean(problem)}" for problem in status.problems]
+
+
+def _processes(load: Load) -> list[str]:
+    headings = ["process", "events", "core", "resident", "queue", "lag", "dropped", "state"]
+    rows = [_process(process) for process in load.processes]
+    known = [p.share for p in load.processes if p.share is not None]
+    memory = [p.resident_bytes for p in load.processes if p.resident_bytes is not None]
+    rows.append(["together", "", _share(sum(known)), size(sum(memory)), "", "", "", ""])
+    return table(headings, rows, right="lrrrlrrl").splitlines()
+
+
+def _process(process: ProcessLoad) -> list[object]:
+    lag = [] if not process.lag_intervals else [f"{process.lag_intervals:.0f} intervals"]
+    lag += [] if not process.lag_s or process.lag_s < 0.1 else [duration(process.lag_s)]
+    said = "~" if process.share_from == "busy" else ""
+    return [
+        process.name,
+        rate(process.rate_hz),
+        "" if process.share is None else f"{said}{_share(process.share)}",
+        size(process.resident_bytes),
+        ", ".join(f"{number(count)} {what}" for what, count in process.queue.items() if count),
+        ", ".join(lag),
+        number(process.dropped) if process.dropped else "",
+        process.state if process.alive else f"DEAD: {process.state}",
+    ]
+
+
+def _operations(load: Load, sort: str) -> list[str]:
+    headings = ["operation", "", "owners", "events", "µs/event", "core", "errors"]
+    rows = [
+        [
+            ", ".join(operation.names),
+            f"{operation.kind}, per event" if operation.per_event else operation.kind,
+            ", ".join(operation.owners) or NOBODY,
+            rate(operation.events_hz),
+            f"{operation.us_per_event:.3g}",
+            _share(operation.share),
+            number(operation.errors) if operation.errors else "",
+        ]
+        for operation in ordered(load.operations, sort)
+    ]
+    if load.untold > 0.0005:
+        rows.append(["(cheaper ones)", "", "", "", "", _share(load.untold), ""])
+    if load.besides is not None:
+        rows.append(["(besides operations)", "", "", "", "", _share(load.besides), ""])
+    return table(headings, rows, right="lllrrrr").splitlines()
+
+
+def ordered(operations: Sequence[OperationLoad], sort: str) -> list[OperationLoad]:
+    """Return operations by ``sort``; equals by share, the largest first."""
+    by: dict[str, Callable[[OperationLoad], object]] = {
+        "share": lambda operation: (),
+        "name": lambda operation: operation.name,
+        "owner": lambda operation: operation.owners,
+    }
+    costly = sorted(operations, key=lambda operation: -operation.share)
+    return sorted(costly, key=by[sort])  # type: ignore[arg-type]  # texts, or tuples of texts
+
+
+def _owners(load: Load) -> list[str]:
+    headings = ["owner", "operations", "core", "errors"]
+    return table(headings, [_owner(owner) for owner in load.owners], right="lrrr").splitlines()
+
+
+def _owner(owner: OwnerLoad) -> list[object]:
+    return [owner.owner, owner.operations, _share(owner.share), number(owner.errors) if owner.errors else ""]
+
+
+def _share(share: float) -> str:
+    """Return a share of a core in percent, with as many digits as say something."""
+    return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"

@@ -1,0 +1,295 @@
+"""Say what every process and every operation costs: the figures of `ami top`.
+
+Pure: what was read comes in as plain values. :mod:`ami.client.meter` reads it. What a heartbeat says was
+written by another process; numbers in it that are none count as absent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ami.client.status import ClusterStatus, ProcessStatus
+
+if TYPE_CHECKING:
+    from ami.graph.graph import Graph
+
+# What has no owner in the graph that runs: a graph from before there were owners, or an older version's.
+NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the kernel says of a process: CPU time since it began, and memory without the shared ring."""
+
+    cpu_s: float
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queues:
+    """What waits on its way, None where it cannot be seen from here.
+
+    ``inbox``: batches of all nodes that are in no checkpoint of the global reducer yet; ``requests``: for the
+    graph manager; ``flushes``: of this host's workers, which the local reducer has not sent on; ``held``: by
+    worker, slots of this host's ring that it has claimed and not committed.
+    """
+
+    inbox: int | None = None
+    requests: int | None = None
+    flushes: int | None = None
+    held: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessLoad:
+    """One process. ``share`` is that of a core, 1.0 being one, from ``share_from`` ("/proc" or "busy")."""
+
+    name: str
+    host: str
+    type: str
+    number: int
+    alive: bool
+    state: str
+    rate_hz: float | None = None
+    share: float | None = None
+    share_from: str = ""
+    resident_bytes: int | None = None
+    queue: Mapping[str, int] = field(default_factory=dict)
+    lag_intervals: float | None = None
+    lag_s: float | None = None
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationLoad:
+    """One operation on all workers together.
+
+    ``names`` are all under which the graph has it; ``events_hz`` those events that have its inputs;
+    ``share`` is that of a core, and more than 1.0 when several workers run it.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    kind: str
+    owners: tuple[str, ...]
+    per_event: bool
+    events_hz: float
+    us_per_event: float
+    share: float
+    errors: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerLoad:
+    """One owner's operations; of what several own, each has an equal part, so the shares add up."""
+
+    owner: str
+    operations: int
+    share: float
+    errors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What everything costs now.
+
+    ``timed`` is the share of the events whose operations were timed; ``untold`` the share of a core of
+    operations that are too cheap to be told one by one; ``besides`` that of what workers do beside them:
+    claim, read fields, store, commit.
+    """
+
+    status: ClusterStatus
+    processes: tuple[ProcessLoad, ...]
+    operations: tuple[OperationLoad, ...]
+    owners: tuple[OwnerLoad, ...]
+    queues: Queues
+    timed: float | None
+    untold: float
+    besides: float | None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what JSON can say of it."""
+        status = self.status
+        ring = None if status.ring is None else asdict(status.ring)
+        return {
+            "cluster": status.cluster,
+            "graph_version": status.graph_version,
+            "problems": list(status.problems),
+            "processes": [_plain(process) for process in self.processes],
+            "operations": [_plain(operation) for operation in self.operations],
+            "owners": [asdict(owner) for owner in self.owners],
+            "queues": {
+                "inbox": self.queues.inbox,
+                "requests": self.queues.requests,
+                "flushes": self.queues.flushes,
+                "ring": ring,
+            },
+            "timed": self.timed,
+            "untold": self.untold,
+            "besides": self.besides,
+        }
+
+
+def _plain(part: ProcessLoad | OperationLoad) -> dict[str, Any]:
+    plain = {name: getattr(part, name) for name in part.__dataclass_fields__}
+    return {k: dict(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple) else v
+            for k, v in plain.items()}  # fmt: skip
+
+
+def judge_load(
+    status: ClusterStatus,
+    beats: Mapping[str, object],
+    *,
+    graph: Graph | None = None,
+    queues: Queues | None = None,
+    shares: Mapping[str, float] | None = None,
+    usages: Mapping[str, Usage] | None = None,
+    servers: Iterable[ProcessStatus] = (),
+) -> Load:
+    """Return the load of a cluster.
+
+    Args:
+        beats: heartbeats by the prefix of their process.
+        graph: the one that runs, which knows owners.
+        shares: by process, what it took of a core since the last look, as /proc says.
+        usages: by process, as /proc says now.
+        servers: more processes of this host, which have no heartbeat.
+    """
+    waiting = Queues() if queues is None else queues
+    processes = tuple(
+        _process(process, waiting, shares or {}, usages or {}) for process in (*status.processes, *servers)
+    )
+    alive = {process.name for process in status.processes if process.alive}
+    told = [
+        beat for prefix, beat in beats.items() if prefix.strip("{}") in alive and isinstance(beat, Mapping)
+    ]
+    operations = _operations(told, graph)
+    timings = [t for beat in told if isinstance(t := beat.get("timing"), Mapping)]
+    everything = sum(_number(timing.get("share_of_core")) for timing in timings)
+    busy = [p.share for p in processes if p.type == "worker" and p.alive and p.share is not None]
+    weights = [(_number(t.get("timed")), _number(t.get("share_of_core"))) for t in timings]
+    weight = sum(w for _, w in weights)
+    return Load(
+        status=status,
+        processes=processes,
+        operations=operations,
+        owners=_owners(operations),
+        queues=waiting,
+        timed=sum(timed * w for timed, w in weights) / weight if weight else None,
+        untold=max(0.0, everything - sum(operation.share for operation in operations)),
+        besides=max(0.0, sum(busy) - everything) if busy else None,
+    )
+
+
+def _process(
+    process: ProcessStatus,
+    queues: Queues,
+    shares: Mapping[str, float],
+    usages: Mapping[str, Usage],
+) -> ProcessLoad:
+    counters = process.counters or {}
+    share, share_from = shares.get(process.name), "/proc"
+    if share is None and "busy" in counters:
+        share, share_from = counters["busy"], "busy"
+    usage = usages.get(process.name)
+    return ProcessLoad(
+        name=process.name,
+        host=process.host,
+        type=process.type,
+        number=process.number,
+        alive=process.alive,
+        state=process.state,
+        rate_hz=process.rate_hz,
+        share=share,
+        share_from="" if share is None else share_from,
+        resident_bytes=None if usage is None else usage.resident_bytes,
+        # Flushes and slots are those of this host.
+        queue=_waiting(process, queues, here=process.name in usages),
+        lag_intervals=counters.get("lag_intervals"),
+        lag_s=counters.get("lag_s"),
+        dropped=process.dropped,
+    )
+
+
+def _waiting(process: ProcessStatus, queues: Queues, *, here: bool) -> dict[str, int]:
+    """Return what waits for a process, by what it is."""
+    if here and process.type == "worker" and process.number in queues.held:
+        return {"slots": queues.held[process.number]}
+    if here and process.type == "local-reducer" and queues.flushes is not None:
+        return {"flushes": queues.flushes}
+    if process.type == "global-reducer" and queues.inbox is not None:
+        return {"batches": queues.inbox}
+    if process.type == "graph-manager" and queues.requests is not None:
+        return {"requests": queues.requests}
+    return {}
+
+
+def _operations(beats: Iterable[Mapping[str, Any]], graph: Graph | None) -> tuple[OperationLoad, ...]:
+    """Return the operations of all workers' heartbeats, the most expensive one first."""
+    by_what: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for beat in beats:
+        told = beat.get("operations")
+        mine: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        for name, cost in told.items() if isinstance(told, Mapping) else ():
+            if isinstance(cost, Mapping):
+                # Equal operations of several clients run as one, under the first name; an error
+                # is told under each.
+                what = graph.fingerprint(name) if graph is not None and name in graph else str(name)
+                mine.setdefault(what, (str(name), cost))
+        for what, entry in mine.items():
+            by_what.setdefault(what, []).append(entry)
+    names: dict[str, list[str]] = {}
+    if graph is not None:
+        for operation in graph.operations:
+            names.setdefault(graph.fingerprint(operation.name), []).append(operation.name)
+    found = [_operation(costs, names.get(what, []), graph) for what, costs in by_what.items()]
+    return tuple(sorted(found, key=lambda operation: (-operation.share, operation.name)))
+
+
+def _operation(
+    costs: list[tuple[str, Mapping[str, Any]]], names: list[str], graph: Graph | None
+) -> OperationLoad:
+    shares = [_number(cost.get("share_of_core")) for _, cost in costs]
+    events = [_number(cost.get("events_hz")) for _, cost in costs]
+    us = [_number(cost.get("us_per_event")) for _, cost in costs]
+    rate_hz = sum(events)
+    # While no events flow there is still what they cost when they did.
+    mean_us = sum(e * u for e, u in zip(events, us, strict=True)) / rate_hz if rate_hz else max(us)
+    known = [] if graph is None else [graph[name] for name in names]
+    return OperationLoad(
+        name=costs[0][0],
+        names=tuple(names) or (costs[0][0],),
+        kind=known[0].kind if known else "",
+        owners=tuple(sorted({owner for operation in known for owner in operation.owners})),
+        per_event=any(cost.get("per_event") is True for _, cost in costs),
+        events_hz=rate_hz,
+        us_per_event=mean_us,
+        share=sum(shares),
+        errors=int(sum(_number(cost.get("errors")) for _, cost in costs)),
+        workers=sum(e > 0 for e in events),
+    )
+
+
+def _owners(operations: Iterable[OperationLoad]) -> tuple[OwnerLoad, ...]:
+    counts: dict[str, int] = {}
+    shares: dict[str, float] = {}
+    errors: dict[str, int] = {}
+    for operation in operations:
+        owners = operation.owners or (NOBODY,)
+        for owner in owners:
+            counts[owner] = counts.get(owner, 0) + 1
+            shares[owner] = shares.get(owner, 0.0) + operation.share / len(owners)
+            errors[owner] = errors.get(owner, 0) + operation.errors
+    found = [OwnerLoad(owner=o, operations=counts[o], share=shares[o], errors=errors[o]) for o in counts]
+    return tuple(sorted(found, key=lambda owner: (-owner.share, owner.owner)))
+
+
+def _number(value: object) -> float:
+    """Return a number that is one, 0 for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 0.0
+    return float(value)
