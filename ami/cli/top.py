@@ -18,7 +18,7 @@ from ami.client.meter import Meter
 from ami.errors import StoreUnavailable
 
 REDRAW_S = 1.0
-OWNERS_SHOWN = 6  # at least, where the terminal is low
+OPERATIONS_SHOWN = 8  # lines, before there is room for owners
 SORTS = ("share", "name", "owner")
 
 
@@ -72,7 +72,7 @@ def _follow(meter: Meter, sort: str) -> None:
 
 
 def frame(load: Load | None, sort: str, trouble: str, columns: int, rows: int) -> list[str]:
-    """Return the lines for a terminal of this size; where rows are few, cheap operations are left out."""
+    """Return the lines for a terminal of this size; of what does not fit, the number is told."""
     now = datetime.now().astimezone().strftime("%H:%M:%S")
     title = f"{now}  ami top, by {sort}   Ctrl-C ends"
     lines = [f"{title}   ! {trouble}" if trouble else title]
@@ -81,8 +81,8 @@ def frame(load: Load | None, sort: str, trouble: str, columns: int, rows: int) -
     lines += [*_head(load), "", *_processes(load), ""]
     owners = ["", *_owners(load)]
     operations = _operations(load, sort)
-    room = rows - len(lines) - min(len(owners), 2 + OWNERS_SHOWN)
-    lines += _fitting(operations, max(2, room))
+    room = rows - len(lines)
+    lines += _fitting(operations, max(room - len(owners), min(room, OPERATIONS_SHOWN)))
     lines += _fitting(owners, max(0, rows - len(lines)))
     return [cut(line, columns) for line in lines[:rows]]
 
@@ -95,7 +95,7 @@ def _fitting(lines: list[str], room: int) -> list[str]:
 
 def _head(load: Load) -> list[str]:
     status = load.status
-    graph = "no graph yet" if status.graph_version is None else f"graph version {status.graph_version}"
+    graph = "none yet" if not status.graph_version else f"version {status.graph_version}"
     timed = "" if load.timed is None else f", {100 * load.timed:.2g} % of the events timed"
     lines = [f"graph   {graph}, {len(load.operations)} operations on the workers{timed}"]
     queues = load.queues

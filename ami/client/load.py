@@ -98,8 +98,9 @@ class Load:
     """What everything costs now.
 
     ``timed`` is the share of the events whose operations were timed; ``untold`` the share of a core of
-    operations that are too cheap to be told one by one; ``besides`` that of what workers do beside them:
-    claim, read fields, store, commit.
+    operations that are too cheap to be told one by one; ``besides`` what workers take for a block besides
+    operations. Operations are timed by the clock: on a machine with more to do than it has cores, the time
+    that they wait for one is in it, and their sum is more than a worker's share as /proc has it.
     """
 
     status: ClusterStatus
@@ -170,7 +171,8 @@ def judge_load(
     operations = _operations(told, graph)
     timings = [t for beat in told if isinstance(t := beat.get("timing"), Mapping)]
     everything = sum(_number(timing.get("share_of_core")) for timing in timings)
-    busy = [p.share for p in processes if p.type == "worker" and p.alive and p.share is not None]
+    busy = [_number(counters.get("busy")) for beat in told if "timing" in beat
+            and isinstance(counters := beat.get("counters"), Mapping)]  # fmt: skip
     weights = [(_number(t.get("timed")), _number(t.get("share_of_core"))) for t in timings]
     weight = sum(w for _, w in weights)
     return Load(
@@ -290,6 +292,10 @@ def _owners(operations: Iterable[OperationLoad]) -> tuple[OwnerLoad, ...]:
 
 def _number(value: object) -> float:
     """Return a number that is one, 0 for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return 0.0
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
