@@ -1,0 +1,174 @@
+"""The pure parts of `ami chaos`: the plan, the truth, the sums. A check that cannot fail checks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ami.chaos import NODE, TWO, Outcome, Strike, rows, schedule, targets, truth
+from ami.chaos.campaign import beyond, together
+from ami.chaos.truth import Deviation
+from ami.errors import ConfigError
+from ami.graph.graph import Graph
+from ami.offline import run
+from ami.result import Result
+from ami.sources import open_source
+
+NONE = Deviation()
+EVENTS = 1_234_567  # into the second round of every cycle
+
+
+@pytest.fixture(scope="module")
+def right() -> Mapping[str, Result]:
+    """What one process makes of the source's first events."""
+    return reduced(EVENTS)
+
+
+def reduced(events: int) -> Mapping[str, Result]:
+    source = open_source(truth.uri(None))
+    try:
+        return run(Graph.from_text(truth.GRAPH), source, limit=events).results
+    finally:
+        source.close()
+
+
+def changed(results: Mapping[str, Result], change: Callable[[np.ndarray], None]) -> dict[str, Result]:
+    """The results with the counts of both histograms changed."""
+    found = dict(results)
+    for name in ("fine", "coarse"):
+        counts = results[name].value.counts.copy()
+        change(counts)
+        found[name] = replace(results[name], value=replace(results[name].value, counts=counts))
+    return found
+
+
+# the truth
+
+
+@pytest.mark.parametrize("events", [1, 999, 100_001])
+def test_the_formulas_are_what_a_run_in_one_process_gives(events: int) -> None:
+    assert truth.deviation(reduced(events), events) == Deviation()
+
+
+def test_they_hold_beyond_the_ends_of_the_cycles(right: Mapping[str, Result]) -> None:
+    assert truth.deviation(right, EVENTS) == Deviation()
+    assert truth.reached(right) == EVENTS
+    assert set(truth.expected(1)) | {truth.SCRATCH} == set(right)
+
+
+@pytest.mark.parametrize(("bins", "run"), [(7, 1), (5, 3), (13, 10)])
+@pytest.mark.parametrize("events", [0, 1, 14, 131, 1000])
+def test_cyclic_counts_are_those_of_a_loop(events: int, bins: int, run: int) -> None:
+    counted = np.bincount(np.arange(events) // run % bins, minlength=bins)
+    assert truth.cyclic_counts(events, bins, run).tolist() == counted.tolist()
+
+
+def test_events_that_are_missing_are_lost(right: Mapping[str, Result]) -> None:
+    found = truth.deviation(right, EVENTS + 3)
+    assert (found.lost, found.twice) == (3, 0)
+    assert set(found.wrong) == set(truth.expected(1))
+
+
+def test_events_too_many_are_counted_twice(right: Mapping[str, Result]) -> None:
+    found = truth.deviation(right, EVENTS - 5)
+    assert (found.lost, found.twice) == (0, 5)
+
+
+def test_loss_and_double_counts_do_not_hide_each_other(right: Mapping[str, Result]) -> None:
+    def change(counts: np.ndarray) -> None:
+        counts[10] -= 4
+        counts[20] += 4
+
+    found = truth.deviation(changed(right, change), EVENTS)
+    assert found == Deviation(lost=4, twice=4, wrong=("fine", "coarse"))
+
+
+@pytest.mark.parametrize("name", list(truth.expected(1)))
+def test_a_result_that_is_missing_or_an_error_is_wrong(right: Mapping[str, Result], name: str) -> None:
+    without = {other: result for other, result in right.items() if other != name}
+    assert truth.deviation(without, EVENTS).wrong == (name,)
+    failed = {**right, name: replace(right[name], error="it did not work")}
+    assert truth.deviation(failed, EVENTS).wrong == (name,)
+
+
+@pytest.mark.parametrize("account", [{"expected": 1}, {"dropped": 1}, {"set_aside": 1}])
+def test_a_result_whose_account_is_not_exact_is_wrong(
+    right: Mapping[str, Result], account: dict[str, int]
+) -> None:
+    lit = replace(right["lit"], events=replace(right["lit"].events, **account))
+    assert truth.deviation({**right, "lit": lit}, EVENTS).wrong == ("lit",)
+
+
+def test_a_mean_that_is_a_little_off_is_wrong(right: Mapping[str, Result]) -> None:
+    scan = right["scan"].value
+    means = scan.means + 1e-9
+    off = replace(right["scan"], value=replace(scan, means=means))
+    assert truth.deviation({**right, "scan": off}, EVENTS).wrong == ("scan",)
+
+
+# the plan
+
+
+def test_each_target_is_hit_once_a_round() -> None:
+    plan = schedule(4, (), workers=2, seed=1)
+    wanted = targets(2)
+    assert len(plan) == 4 * len(wanted)
+    for start in range(0, len(plan), len(wanted)):
+        assert {strike.target for strike in plan[start : start + len(wanted)]} == set(wanted)
+
+
+def test_the_plan_follows_from_the_seed() -> None:
+    assert schedule(3, (), workers=2, seed=7) == schedule(3, (), workers=2, seed=7)
+    assert schedule(3, (), workers=2, seed=7) != schedule(3, (), workers=2, seed=8)
+
+
+def test_two_at_once_are_two_different_processes() -> None:
+    plan = schedule(200, (TWO,), workers=2, seed=1)
+    pairs = {frozenset(strike.victims) for strike in plan}
+    assert {len(pair) for pair in pairs} == {2}
+    assert len(pairs) == 36  # all that 9 processes make
+    assert not any(NODE in pair for pair in pairs)
+
+
+def test_only_what_was_asked_for_is_hit() -> None:
+    plan = schedule(2, ("worker:1", "source"), workers=2, seed=1)
+    assert sorted(strike.target for strike in plan) == ["source", "source", "worker:1", "worker:1"]
+    assert all(strike.victims == (strike.target,) for strike in plan)
+
+
+def test_a_target_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"'worker:2'.*worker:0, worker:1"):
+        schedule(1, ("worker:2",), workers=2, seed=1)
+
+
+# the sums
+
+
+def outcome(target: str, recovery_s: float, deviation: Deviation = NONE) -> Outcome:
+    return Outcome(Strike(target, (target,), 0.1), recovery_s, recovery_s, deviation)
+
+
+def test_a_row_has_the_median_and_the_longest_recovery_and_the_sums() -> None:
+    worse = Deviation(2, 1, ("fine", "coarse"))
+    found = rows([outcome("a", 1.0), outcome("b", 9.0), outcome("a", 5.0, worse), outcome("a", 2.0)])
+    assert [row.target for row in found] == ["a", "b"]
+    assert found[0].to_plain() == {
+        "target": "a",
+        "rounds": 3,
+        "recovery_s_median": 2.0,
+        "recovery_s_max": 5.0,
+        "lost": 2,
+        "twice": 1,
+        "wrong": 2,
+    }
+    assert [row.exact for row in found] == [False, True]
+
+
+def test_what_was_lost_before_is_not_counted_to_the_next_kill() -> None:
+    before, now = Deviation(3, 0, ("fine",)), Deviation(5, 1, ("fine", "lit"))
+    assert beyond(now, before) == Deviation(2, 1, ("lit",))
+    assert not beyond(before, before)
+    assert together(before, Deviation(2, 1, ("lit", "fine"))) == Deviation(5, 1, ("fine", "lit"))
