@@ -1,0 +1,83 @@
+"""From when to when the events of a result came."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ami.daemons.assembly import Assembly
+from ami.event import Field, Schema, Slots
+from ami.graph.graph import Graph
+from ami.graph.plan import WorkerPlan
+from ami.result import Result
+
+INTERVAL_NS = 1000
+SCHEMA = Schema.of([Field("x", np.dtype(np.float64))])
+OLD = Graph.from_text("results: {total: count(x)}").at_version(1)
+NEW = Graph.from_text(
+    """
+results:
+  total: count(x)
+  late: sum_events(x)
+  now: count(x, window=interval)
+  three: count(x, window="last 3")
+  picked: pick(x, count=8)
+"""
+).at_version(2)
+GRAPHS = {graph.version: graph for graph in (OLD, NEW)}
+EVENTS = 5
+
+
+def batch(graph: Graph, interval: int, run: int = 1) -> dict[str, Any]:
+    """Five events of an interval, 100 ns apart, the first one 200 ns after its begin."""
+    slots = Slots.allocate(SCHEMA, EVENTS)
+    slots.valid[:] = SCHEMA.mask(SCHEMA.names)
+    slots.timestamps[:] = interval * INTERVAL_NS + 200 + 100 * np.arange(EVENTS)
+    plan = WorkerPlan(graph, SCHEMA)
+    partial = plan.partial()
+    plan.run(slots, interval * EVENTS, partial)
+    return {
+        "graph_version": graph.version, "interval_ns": INTERVAL_NS, "run": run, "interval": interval,
+        "transition": 0, "partial": partial.to_plain(), "first_ns": int(slots.timestamps[0]),
+        "last_ns": int(slots.timestamps[-1]), "workers": ["n:worker:0"], "complete": True,
+        "supplement": False, "expected": EVENTS, "dropped": 0,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def results() -> dict[str, Result]:
+    """After intervals 10 to 12 under the old graph and 13 to 15 under the new one, in one run."""
+    assembly = Assembly(GRAPHS.__getitem__)
+    for number, interval in enumerate(range(10, 16), start=1):
+        assembly.apply("n", number, batch(OLD if interval < 13 else NEW, interval))
+    return {result.name: result for result in assembly.results(["n"])}
+
+
+def test_a_result_that_was_there_from_the_begin_of_the_run_reaches_over_all_of_it(
+    results: dict[str, Result],
+) -> None:
+    assert results["total"].value == 6 * EVENTS
+    assert results["total"].time_ns == (10_200, 15_600)
+
+
+def test_a_result_that_appeared_in_the_middle_of_a_run_begins_with_its_own_first_interval(
+    results: dict[str, Result],
+) -> None:
+    assert results["late"].events.used == 3 * EVENTS
+    assert results["late"].time_ns == (13_000, 15_600)
+
+
+def test_a_result_of_the_interval_has_the_times_of_its_events(results: dict[str, Result]) -> None:
+    assert results["now"].time_ns == (15_200, 15_600)
+
+
+def test_a_result_of_the_last_intervals_begins_with_the_oldest_of_them(results: dict[str, Result]) -> None:
+    assert results["three"].value == 3 * EVENTS
+    assert results["three"].time_ns == (13_000, 15_600)
+
+
+def test_a_batch_of_events_ends_with_the_interval_that_filled_it(results: dict[str, Result]) -> None:
+    assert results["picked"].events.used == 8
+    assert results["picked"].time_ns == (13_000, 14_999)
