@@ -22,7 +22,7 @@ from ami.daemons.flush import Flush, Held
 from ami.daemons.plans import Plan, Plans
 from ami.daemons.rate import Rate
 from ami.daemons.trial import first_fatal
-from ami.errors import RingGone
+from ami.errors import RingBusy, RingGone
 from ami.graph.partial import Partial
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
@@ -50,6 +50,7 @@ class WorkerStage:
         self._held: Held | None = None
         self._flush: Flush | None = None  # being stored; the same one is tried until it is acknowledged
         self._last_flush = 0
+        self._sharers = 1
         self._block = BlockSize(config.worker)
         self._look_at = 0.0
         self._abandoned: dict[int, float] = {}  # dead workers that own events: since when (monotonic, s)
@@ -123,21 +124,22 @@ class WorkerStage:
     def _attach(self) -> RingReader | None:
         try:
             ring = RingReader(self._config.ring.name, self._number)
-        except RingGone as error:
+        except (RingGone, RingBusy) as error:
             if self._waiting_for != str(error):
                 logger.info("waiting for the ring: %s", error)
                 self._waiting_for = str(error)
             return None
         try:
             last, runs = self._covered(ring.ring_id, self._number)
+            reducer = self._store.view(keys.prefix(self._config.node.host, "local-reducer", 0))
+            reducer.set(keys.WORKERS).add(self._number)
+            self._last_flush = max(last, self._store.journal(keys.FLUSHES).last())
             self._redo.extend(ring.recover(runs))
         except BaseException:
+            # This process has the place of its number only once: with it, the next try were refused.
             ring.close()
             raise
-        self._store.view(keys.prefix(self._config.node.host, "local-reducer", 0)).set(keys.WORKERS).add(
-            self._number
-        )
-        self._last_flush = max(last, self._store.journal(keys.FLUSHES).last())
+        self._sharers = ring.worker_count
         self._ring, self._waiting_for = ring, "the ring"
         self._plans = Plans(self._graphs.get, ring.schema)
         self._block.fit(ring.schema)
@@ -231,15 +233,16 @@ class WorkerStage:
     # handing on
 
     def _held_too_much(self, ring: RingReader) -> bool:
-        # A quarter of the ring: so two workers leave the source half of it, also under the policy
-        # `drop`, where nobody asks for space.
-        return self._held is not None and 4 * self._held.events > ring.slot_count
+        # All workers together leave the source half of the ring, also under the policy `drop`, where
+        # nobody asks for space. Less often is better: a flush of an image's sum takes milliseconds.
+        return self._held is not None and 2 * self._sharers * self._held.events > ring.slot_count
 
     def _hand_on(self, ring: RingReader) -> None:
         """Store what was run since the last time, then free its slots."""
         if self._held is None:
             return
         self._costs.failed(self._held.partial.errors)
+        self._sharers = ring.worker_count
         self._last_flush += 1
         self._flush = Flush(self._last_flush, ring.ring_id, self._held)
         self._held = None

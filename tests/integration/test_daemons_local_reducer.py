@@ -125,7 +125,7 @@ def a_run(node: Node) -> int:
     node.shift.transition(Transition.BEGIN_RUN)
     for count in (10, 1, 7):
         node.shift.interval(count)
-        while any([one.work(4) for one in hands]):
+        while sum(one.work(4) for one in hands):
             pass
     node.shift.interval(0, dropped=3)
     node.shift.transition(Transition.END_RUN)

@@ -1,0 +1,491 @@
+"""A worker on a real ring and real stores: each event is in one flush, and no slot is free before it is."""
+
+from __future__ import annotations
+
+import faulthandler
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, WorkerConfig
+from ami.daemons import control, worker
+from ami.daemons.worker import WorkerStage
+from ami.errors import StoreUnavailable
+from ami.graph.graph import Graph
+from ami.graph.partial import Partial
+from ami.graph.reduction import reductions
+from ami.ring import RingObserver
+from ami.stores import keys, open_local
+from tests import ring_rig
+from tests.daemons_rig import (
+    GRAPH,
+    Faults,
+    Shift,
+    Soon,
+    config,
+    die,
+    faulty_global,
+    faulty_local,
+    publish_graph,
+    steps,
+)
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+hosts = (f"host{number}" for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "BLOCK_S", 0.005)
+    monkeypatch.setattr(worker, "WAIT_S", 0.002)
+    monkeypatch.setattr(worker, "ABANDONED_S", 0.0)
+
+
+class Node:
+    """A ring, and the flushes of workers of one host that no other test has."""
+
+    def __init__(self, local: LocalStoreConfig, cluster: GlobalStoreConfig, ring: str, **parts: Any) -> None:
+        self.host = next(hosts)
+        self.config: Config = config(ring, local, cluster, host=self.host, **parts)
+        self.shift = Shift(ring)
+        self.eyes = RingObserver(ring)
+        self.store = open_local(local, keys.prefix(self.host, "test", 0))
+
+    def stage(self, number: int = 0) -> WorkerStage:
+        return WorkerStage(self.config, number, Soon())
+
+    def flushes(self, number: int = 0) -> list[dict[str, Any]]:
+        records = self.store.view(keys.prefix(self.host, "worker", number)).journal(keys.FLUSHES).read(0, 999)
+        return [record.value for record in records]  # type: ignore[misc]
+
+    def sums(self, numbers: tuple[int, ...] = (0,)) -> dict[int, tuple[int, int]]:
+        """Return by entry how many events are in flushes, and the sum of their ``x``."""
+        found: dict[int, tuple[int, int]] = {}
+        for flush in itertools.chain(*map(self.flushes, numbers)):
+            events, total = found.get(flush["entry"], (0, 0))
+            found[flush["entry"]] = (events + flush["events"], total + self.total(flush))
+        return found
+
+    def total(self, flush: dict[str, Any], graph: Graph = GRAPH, name: str = "total") -> int:
+        key = graph.fingerprint(name)
+        partial = Partial.from_plain(flush["partial"])
+        return int(reductions(graph)[key].result(partial.states[key])) if key in partial.states else 0
+
+    def free(self) -> bool:
+        """Whether every slot is committed."""
+        return all(self.eyes.outstanding(i) == 0 for i in range(self.eyes.cursor.entries_opened))
+
+    def close(self) -> None:
+        self.eyes.close()
+        self.shift.close()
+        self.store.close()
+
+
+@pytest.fixture
+def node(local_redis: LocalStoreConfig, cluster: GlobalStoreConfig) -> Iterator[Node]:
+    publish_graph(cluster, GRAPH)
+    with ring_rig.ring_name() as name:
+        node = Node(local_redis, cluster, name, worker=WorkerConfig(adopt_after_s=0.0, trial_s=0.5))
+        yield node
+        node.close()
+
+
+COUNTS = (40, 1, 33, 26)
+
+
+def publish_all(shift: Shift) -> dict[int, tuple[int, int]]:
+    """Publish some entries; return the number of events and the sum of ``x`` of each."""
+    want: dict[int, tuple[int, int]] = {}
+    for count in COUNTS:
+        first, index = shift.ring.cursor.position, shift.ring.cursor.entries_opened
+        shift.interval(count)
+        want[index] = (count, sum(range(first, first + count)))
+    return want
+
+
+def test_each_closed_entry_is_flushed_with_what_it_says_and_its_slots_are_freed(node: Node) -> None:
+    want = publish_all(node.shift)
+    stage = node.stage()
+    steps(stage, node.free)
+    assert node.sums() == want
+    first = node.flushes()[0]
+    entry = node.eyes.entry(0)
+    told = {
+        "ring": node.shift.ring.ring_id, "entry": 0, "interval": 1, "run": 1, "step": 0, "step_value": 0.0,
+        "graph_version": 1, "events": 40, "first_ns": entry.first_ns, "last_ns": entry.last_ns,
+    }  # fmt: skip
+    assert {name: first[name] for name in told} == told
+    assert stage.state == "running"
+    assert (stage.counters["events"], stage.counters["flushes"]) == (100, 4)
+    workers = node.store.view(keys.prefix(node.host, "local-reducer", 0)).set(keys.WORKERS)
+    assert set(workers) == {0}
+    stage.close()
+
+
+def test_an_open_entry_is_held_until_it_is_closed(node: Node) -> None:
+    stage = node.stage()
+    node.shift.interval(10, closed=False)
+    for _ in range(5):
+        stage.step()
+    assert node.flushes() == []
+    assert not node.free()
+    node.shift.ring.close_entry()
+    steps(stage, node.free)
+    assert [flush["events"] for flush in node.flushes()] == [10]
+    stage.close()
+
+
+def test_of_an_open_entry_a_quarter_of_the_ring_is_handed_on_so_that_the_source_finds_room(
+    node: Node,
+) -> None:
+    stage = node.stage()
+    node.shift.interval(150, closed=False)  # of 256 slots
+    for _ in range(8):
+        stage.step()
+    handed_on = sum(flush["events"] for flush in node.flushes())
+    assert handed_on > 64
+    assert node.eyes.outstanding(0) == 150 - handed_on
+    stage.close()
+    assert sum(flush["events"] for flush in node.flushes()) == 150
+
+
+def test_a_worker_asked_to_stop_stores_what_it_ran_and_leaves_the_rest_to_the_next(node: Node) -> None:
+    node.shift.interval(100)
+    stage = node.stage()
+    stage.step()
+    ran = int(stage.counters["events"])
+    assert 0 < ran < 100
+    stage.close()
+    assert sum(flush["events"] for flush in node.flushes()) == ran
+    assert node.eyes.outstanding(0) == 100 - ran
+    successor = node.stage()
+    steps(successor, node.free)
+    successor.close()
+    assert node.sums() == {0: (100, sum(range(100)))}
+
+
+def test_while_the_local_store_is_away_no_slot_is_freed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = Faults()
+    monkeypatch.setattr(worker, "open_local", faulty_local(faults))
+    stage = node.stage()
+    stage.step()  # attached
+    node.shift.interval(20)
+    faults.down = True
+    failures = 0
+    for _ in range(20):
+        try:
+            stage.step()
+        except StoreUnavailable:
+            failures += 1
+    assert failures > 10
+    assert node.eyes.outstanding(0) == 20
+    faults.down = False
+    steps(stage, node.free)
+    assert node.sums() == {0: (20, sum(range(20)))}
+    assert stage.counters["flushes"] == 1
+    stage.close()
+
+
+@pytest.mark.parametrize("then", ["a successor", "the same process"])
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["refused", "answer lost"])
+def test_whichever_call_to_the_store_fails_every_event_is_in_one_flush(
+    local_redis: LocalStoreConfig,
+    cluster: GlobalStoreConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    then: str,
+    answer_lost: bool,
+) -> None:
+    publish_graph(cluster, GRAPH)
+    for fails_at in itertools.count(1):
+        faults = Faults(fails_at, answer_lost=answer_lost)
+        with ring_rig.ring_name() as name:
+            node = Node(local_redis, cluster, name)
+            want = publish_all(node.shift)
+            with monkeypatch.context() as patched:
+                patched.setattr(worker, "open_local", faulty_local(faults))
+                run_through(node, same_process=then == "the same process")
+            assert node.sums() == want, f"after a fault at call {fails_at}"
+            node.close()
+        if not faults.met:
+            break
+    assert fails_at > 6
+
+
+def run_through(node: Node, *, same_process: bool) -> None:
+    """Step until all is committed. A call fails: go on with the stage, or with a successor."""
+    stage = node.stage()
+    for _ in range(200):
+        if node.free():
+            break
+        try:
+            stage.step()
+        except StoreUnavailable:
+            if not same_process:
+                die(stage)
+                stage = node.stage()
+    assert node.free()
+    die(stage)
+
+
+def test_what_the_last_flush_covers_is_committed_by_the_successor_and_not_run_again(node: Node) -> None:
+    """Killed between the store's answer and the commit, with more events in hand."""
+    node.shift.interval(30)
+    node.shift.interval(10)
+    stage = node.stage()
+    stage.step()
+    ring = stage._ring
+    assert ring is not None
+    commit, ring.commit = ring.commit, lambda runs: None  # type: ignore[method-assign]  # killed before it
+    while not node.flushes():
+        stage.step()
+    ring.commit = commit  # type: ignore[method-assign]
+    assert node.eyes.outstanding(0) == 30
+    die(stage)
+    successor = node.stage()
+    successor.step()
+    assert node.eyes.outstanding(0) == 0
+    steps(successor, node.free)
+    assert node.sums() == {0: (30, sum(range(30))), 1: (10, sum(range(30, 40)))}
+    assert successor.counters["events"] == 10
+    successor.close()
+
+
+def test_a_worker_that_stays_away_is_taken_over_from_without_counting_twice(node: Node) -> None:
+    node.shift.interval(30)
+    first = node.stage(1)
+    first.step()
+    ring = first._ring
+    assert ring is not None
+    ring.commit = lambda runs: None  # type: ignore[method-assign]  # killed before it
+    first._hand_on(ring)
+    stored = sum(flush["events"] for flush in node.flushes(1))
+    assert stored
+    first.step()  # more events, which no flush covers
+    die(first)
+    second = node.stage(0)
+    steps(second, node.free)
+    second.close()
+    assert node.sums((0, 1)) == {0: (30, sum(range(30)))}
+    assert node.sums((1,))[0][0] == stored
+
+
+def test_the_number_of_flushes_goes_on_after_a_death_also_when_the_reducer_took_them_all(node: Node) -> None:
+    publish_all(node.shift)
+    stage = node.stage()
+    steps(stage, node.free)
+    die(stage)
+    journal = node.store.view(keys.prefix(node.host, "worker", 0)).journal(keys.FLUSHES)
+    journal.remove(range(1, 5))
+    node.shift.interval(3)
+    successor = node.stage()
+    steps(successor, node.free)
+    successor.close()
+    assert [record.number for record in journal.read(0, 10)] == [5]
+
+
+def test_a_replaced_ring_is_finished_first_and_then_left(node: Node) -> None:
+    node.shift.interval(20)
+    stage = node.stage()
+    stage.step()
+    node.shift.interval(5)
+    node.shift.ring.close(unlink=False)
+    node.eyes.close()
+    node.shift = Shift(node.config.ring.name, source_id="another input")
+    node.eyes = RingObserver(node.config.ring.name)
+    node.shift.interval(7)
+    steps(stage, node.free)
+    assert [flush["events"] for flush in node.flushes()] == [20, 5, 7]
+    assert [flush["entry"] for flush in node.flushes()] == [0, 1, 0]
+    stage.close()
+
+
+def test_without_a_ring_it_says_that_it_waits_for_one(
+    local_redis: LocalStoreConfig, cluster: GlobalStoreConfig
+) -> None:
+    stage = WorkerStage(config("/ami-not-there", local_redis, cluster), 0, Soon())
+    assert not stage.step()
+    assert "/ami-not-there" in stage.state
+    stage.close()
+
+
+def test_a_second_worker_of_the_same_number_waits_while_the_first_one_lives(node: Node) -> None:
+    first, second = node.stage(), node.stage()
+    first.step()
+    assert not second.step()
+    assert second.state.startswith("waiting: for ")
+    die(first)
+    second.step()
+    assert second.state == "running"
+    second.close()
+
+
+# --- graphs
+
+
+def test_a_block_whose_graph_cannot_be_read_now_is_run_when_it_can(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = Faults()
+    monkeypatch.setattr(control, "open_global", faulty_global(faults))
+    stage = node.stage()
+    stage.step()
+    faults.down = True
+    publish_graph(node.config.global_store, GRAPH.at_version(2))
+    node.shift.interval(20, graph_version=2)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            stage.step()
+    assert node.eyes.outstanding(0) == 20
+    faults.down = False
+    steps(stage, node.free)
+    assert node.sums() == {0: (20, sum(range(20)))}
+    stage.close()
+
+
+def test_events_of_each_entry_are_run_on_its_own_graph(node: Node) -> None:
+    doubled = Graph.from_text("results: {total: sum_events(2 * x)}").at_version(2)
+    publish_graph(node.config.global_store, doubled)
+    node.shift.interval(4, graph_version=1)
+    node.shift.interval(4, graph_version=2)
+    stage = node.stage()
+    steps(stage, node.free)
+    stage.close()
+    first, second = node.flushes()
+    assert (first["graph_version"], node.total(first)) == (1, 0 + 1 + 2 + 3)
+    assert (second["graph_version"], node.total(second, doubled)) == (2, 2 * (4 + 5 + 6 + 7))
+
+
+def test_what_a_graph_can_do_with_the_fields_is_done_and_the_rest_counts_as_errors(node: Node) -> None:
+    graph = Graph.from_text(
+        """
+        results:
+          total: sum_events(x)
+          gone: sum_events(laser + 1)
+          wrong: sum_events(matrix(x))
+        functions:
+          matrix: |
+            def matrix(x):
+                return x[0, 0]
+        """
+    ).at_version(2)
+    publish_graph(node.config.global_store, graph)
+    node.shift.interval(12, graph_version=2)
+    stage = node.stage()
+    steps(stage, node.free)
+    stage.close()
+    (flush,) = node.flushes()
+    partial = Partial.from_plain(flush["partial"])
+    assert node.total(flush, graph) == sum(range(12))
+    assert partial.errors["gone"].count == 12
+    assert "laser" in partial.errors["gone"].text
+    assert sum(record.count for name, record in partial.errors.items() if name != "gone") == 12
+
+
+# --- events that kill
+
+POISON = """
+functions:
+  bad: |
+    import ctypes, os
+    def bad(x):
+        if x == 17:
+            {deed}
+        return x
+results:
+  total: sum_events(x)
+  poisoned: sum_events(bad(x))
+"""
+
+
+@pytest.fixture
+def _no_tracebacks_of_segfaults() -> Iterator[None]:
+    """pytest's faulthandler would print one for each child that dies on purpose."""
+    faulthandler.disable()
+    yield
+    faulthandler.enable()
+
+
+@pytest.mark.usefixtures("_no_tracebacks_of_segfaults")
+@pytest.mark.parametrize(
+    ("deed", "told"),
+    [("ctypes.string_at(0)", "SIGSEGV"), ("os._exit(3)", "exit code 3"), ("while True: pass", "more than")],
+    ids=["segfault", "exit", "endless loop"],
+)
+def test_an_event_that_kills_is_set_aside_and_all_others_are_run(node: Node, deed: str, told: str) -> None:
+    graph = Graph.from_text(POISON.format(deed=deed)).at_version(2)
+    publish_graph(node.config.global_store, graph)
+    node.shift.interval(40, graph_version=2)
+
+    def work() -> None:
+        stage = node.stage()
+        for _ in range(100):
+            stage.step()
+
+    assert ended(node, ring_rig.start(work), hangs="while" in deed) != 0
+    assert node.flushes() == []
+    stage = node.stage()
+    steps(stage, node.free)
+    assert stage.counters["set_aside"] == 1
+    stage.close()
+    partials = [Partial.from_plain(flush["partial"]) for flush in node.flushes()]
+    assert sum(partial.seen for partial in partials) == 39
+    assert sum(partial.set_aside for partial in partials) == 1
+    assert sum(node.total(flush, graph) for flush in node.flushes()) == sum(range(40)) - 17
+    assert sum(node.total(flush, graph, "poisoned") for flush in node.flushes()) == sum(range(40)) - 17
+    ((name, record),) = [item for partial in partials for item in partial.errors.items()]
+    assert name.startswith("poisoned")
+    assert (record.count, record.first_sequence) == (1, 17)
+    assert told in record.text
+    assert sum(flush["events"] for flush in node.flushes()) == 40  # none is missing from the entry
+
+
+def ended(node: Node, pid: int, *, hangs: bool) -> int:
+    """Wait for the end of a worker's process; one that hangs is killed as the monitor does."""
+    if hangs:
+        wait_for_the_poison(node)
+        return ring_rig.kill(pid)
+    return os.waitpid(pid, 0)[1]
+
+
+def wait_for_the_poison(node: Node) -> None:
+    def stands_at_the_poison() -> bool:
+        place = node.eyes.workers().get(0)
+        return place is not None and place.count > 0 and place.operation > 0
+
+    wait_until(stands_at_the_poison, within_s=10, what="the worker at the event that hangs it")
+
+
+def test_a_block_in_which_a_worker_was_killed_by_somebody_else_is_run_as_a_whole(node: Node) -> None:
+    node.shift.interval(40)
+    first = node.stage()
+    first.step()
+    ring = first._ring
+    assert ring is not None
+    block = ring.claim(30)
+    assert block is not None
+    ring.running(block.sequence, block.slots.count, 1)
+    die(first)  # by hand: no event is to blame
+    stage = node.stage()
+    steps(stage, node.free)
+    assert stage.counters["set_aside"] == 0
+    stage.close()
+    assert node.sums() == {0: (40, sum(range(40)))}
+
+
+def test_images_arrive_whole(node: Node) -> None:
+    graph = Graph.from_text("results: {picture: sum_events(image)}").at_version(2)
+    publish_graph(node.config.global_store, graph)
+    node.shift.interval(25, graph_version=2)
+    stage = node.stage()
+    steps(stage, node.free)
+    stage.close()
+    key = graph.fingerprint("picture")
+    (flush,) = node.flushes()
+    partial = Partial.from_plain(flush["partial"])
+    np.testing.assert_array_equal(reductions(graph)[key].result(partial.states[key]), np.full((2, 3), 25.0))
