@@ -258,6 +258,11 @@ class RingReader:
         return published > self._words[at.CLAIMED] or closed != self._closed_seen or self._segment.retired
 
     @property
+    def worker_count(self) -> int:
+        """How many workers were ever attached, this one included."""
+        return int(np.count_nonzero(self._state.workers["pid"]))
+
+    @property
     def space_wanted(self) -> bool:
         """Whether the source waits for slots: what is done should be committed now."""
         return bool(self._words[at.SOURCE_WAITS])
