@@ -68,7 +68,8 @@ class OperationLoad:
     """One operation on all workers together.
 
     ``names`` are all under which the graph has it; ``events_hz`` those events that have its inputs;
-    ``share`` is that of a core, and more than 1.0 when several workers run it.
+    ``us_per_event`` is by the clock, waiting included; ``share`` is that of a core, and may be more than
+    1.0 when several workers run it.
     """
 
     name: str
@@ -98,9 +99,8 @@ class Load:
     """What everything costs now.
 
     ``timed`` is the share of the events whose operations were timed; ``untold`` the share of a core of
-    operations that are too cheap to be told one by one; ``besides`` what workers take for a block besides
-    operations. Operations are timed by the clock: on a machine with more to do than it has cores, the time
-    that they wait for one is in it, and their sum is more than a worker's share as /proc has it.
+    operations that are too cheap to be told one by one; ``besides`` that of what workers do
+    besides them: claim, read fields, store, commit, listen.
     """
 
     status: ClusterStatus
@@ -171,8 +171,7 @@ def judge_load(
     operations = _operations(told, graph)
     timings = [t for beat in told if isinstance(t := beat.get("timing"), Mapping)]
     everything = sum(_number(timing.get("share_of_core")) for timing in timings)
-    busy = [_number(counters.get("busy")) for beat in told if "timing" in beat
-            and isinstance(counters := beat.get("counters"), Mapping)]  # fmt: skip
+    busy = [p.share for p in processes if p.type == "worker" and p.alive and p.share is not None]
     weights = [(_number(t.get("timed")), _number(t.get("share_of_core"))) for t in timings]
     weight = sum(w for _, w in weights)
     return Load(

@@ -32,7 +32,8 @@ from ami.graph.steps import (
 )
 
 Loader = tuple[str, int, int]  # name of a field, its register, its validity bit
-Timing = Callable[[int, int, int], None]  # number of an operation, ns that it took, events of its inputs
+# Is told the number of an operation, ns that it took by the clock, ns of a core, events of its inputs.
+Timing = Callable[[int, int, int, int], None]
 
 
 class WorkerPlan:
@@ -125,9 +126,10 @@ class WorkerPlan:
         for (step, number, unneeded), inputs in zip(self._steps, self._inputs, strict=True):
             if breadcrumb is not None:
                 breadcrumb(number)
-            began_ns = time.perf_counter_ns()
+            began_ns, core_ns = time.perf_counter_ns(), time.thread_time_ns()
             step()
-            timing(number, time.perf_counter_ns() - began_ns, frame.events_of(inputs))
+            core_ns = time.thread_time_ns() - core_ns
+            timing(number, time.perf_counter_ns() - began_ns, core_ns, frame.events_of(inputs))
             frame.free(unneeded)
 
     def _load(self, slots: Slots) -> None:

@@ -1,0 +1,76 @@
+"""What operations cost on a real node, as `ami top` has it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from ami.client.load import Load
+from tests.system.conftest import Play
+from tests.waiting import wait_until
+
+GRAPH = """
+functions:
+  heavy: |
+    def heavy(x):
+        for _ in range(400):
+            x = x * 0.999 + 0.1
+        return x
+values:
+  ratio: energy / (1 + abs(offset))
+  on: ratio where laser == 1 and monitor > 0.1
+  off: ratio where laser == 0 and monitor > 0.1
+  norm: on / monitor
+results:
+  m: mean_events(on)
+  mo: moments(off)
+  h1: histogram(norm, 200, 0, 10)
+  h2: histogram(off, 200, 0, 10)
+  scan: mean_vs(norm, key=delay)
+  custom: mean_events(heavy(energy))
+"""
+
+
+def test_a_per_event_function_among_scalar_operations_is_shown_as_the_most_expensive(play: Play) -> None:
+    experiment = play("sim://scalars?rate=20000", GRAPH)
+    client = experiment.client
+    meter = client.meter()
+    try:
+        # The first calls of everything are slow; they are forgotten after some seconds.
+        wait_until(lambda: _runs(meter.look()), within_s=40, what="the user's function at the top")
+        load = meter.look()
+    finally:
+        meter.close()
+    first, *others = load.operations
+    assert (first.kind, first.per_event, first.owners) == ("function", True, ("test",))
+    assert first.us_per_event > 5
+    assert not any(operation.per_event for operation in others)
+    assert {"m", "mo", "h1", "h2", "scan", "custom"} <= {operation.name for operation in others}
+    assert [(owner.owner, owner.operations) for owner in load.owners] == [("test", len(load.operations))]
+    here = {process.name: process for process in load.processes}
+    host = experiment.node.config.node.host
+    for name in ("worker:0", "worker:1", "source:0", "local-redis:0", "global-redis:0"):
+        assert (here[f"{host}:{name}"].resident_bytes or 0) > 1 << 20
+        assert here[f"{host}:{name}"].share_from == "/proc"
+    assert load.queues.inbox is not None
+    assert load.queues.flushes is not None
+
+    shown = _top(experiment.node.environment, "--once")
+    lines = shown[shown.index("operation ") :].splitlines()
+    assert "function, per event" in lines[1]
+    plain = json.loads(_top(experiment.node.environment, "--json"))
+    assert plain["operations"][0]["per_event"] is True
+    assert plain["problems"] == []
+
+
+def _runs(load: Load) -> bool:
+    operations = load.operations
+    return sum(operation.events_hz > 0 for operation in operations) >= 11 and operations[0].per_event
+
+
+def _top(environment: dict[str, str], *arguments: str) -> str:
+    command = [sys.executable, "-P", "-m", "ami.cli", "top", *arguments]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
