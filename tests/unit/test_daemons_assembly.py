@@ -1,0 +1,204 @@
+"""The state of a global reducer: what is in it, what is said of it, and that a copy goes on as it would."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ami.daemons.assembly import Assembly, Totals
+from ami.errors import StoreUnavailable
+from ami.event import Transition
+from ami.graph.graph import Graph
+from ami.result import Events, Result
+from ami.stores import codec
+from tests.batches import batch, border
+from tests.daemons_rig import GRAPH
+
+
+def graphs(version: int) -> Graph:
+    return Graph() if version == 0 else GRAPH.at_version(version)
+
+
+def assembled(*batches: dict[str, Any]) -> Assembly:
+    assembly = Assembly(graphs)
+    for number, one in enumerate(batches, start=1):
+        assembly.apply(one["node"], number, copy.deepcopy(one))
+    return assembly
+
+
+def results(assembly: Assembly, *nodes: str) -> dict[str, Result]:
+    return {result.name: result for result in assembly.results(nodes or ("here",))}
+
+
+def test_before_the_first_interval_there_are_no_results() -> None:
+    assert assembled().results(["here"]) == []
+    assert assembled(border(Transition.BEGIN_RUN, 1)).results(["here"]) == []
+
+
+def test_results_are_those_of_the_newest_interval_and_of_the_run_so_far() -> None:
+    found = results(assembled(border(Transition.BEGIN_RUN, 1), batch(5, [1, 2]), batch(6, [10, 20, 30])))
+    assert (found["shots"].value, found["total"].value, found["now"].value) == (5, 63, 60)
+    total, now = found["total"], found["now"]
+    assert (total.run, total.interval, total.interval_ns) == (1, 6, 1000)
+    assert (total.time_ns, now.time_ns) == ((5000, 6002), (6000, 6002))
+    assert total.events == Events(expected=5, used=5)
+    assert now.events == Events(expected=3, used=3)
+    assert total.workers == ("here:worker:0",)
+    assert (total.graph_version, total.graph_hash) == (1, GRAPH.hash)
+    assert total.complete
+    assert total.error is None
+
+
+def test_the_account_of_a_run_closes() -> None:
+    assembly = assembled(
+        batch(5, [1, 2], expected=9, dropped=4, complete=False),
+        batch(5, [7], expected=0, supplement=True),
+        batch(6, [], expected=3, dropped=3),
+    )
+    totals = assembly.totals
+    assert (totals.expected, totals.reduced, totals.dropped) == (12, 3, 7)
+
+
+def test_nodes_are_merged_and_a_node_that_is_silent_is_named() -> None:
+    assembly = assembled(batch(5, [1], node="a"), batch(5, [2, 3], node="b"), batch(6, [4], node="a"))
+    found = results(assembly, "a", "b", "c")
+    assert found["total"].value == 10
+    assert (found["total"].nodes, found["total"].missing_nodes) == (("a", "b"), ("c",))
+    assert (found["now"].nodes, found["now"].missing_nodes) == (("a",), ("b", "c"))
+    assert not found["total"].complete
+    assert results(assembly, "a", "b")["total"].complete
+
+
+def test_a_node_that_lags_adds_to_its_own_interval_and_takes_nobody_back() -> None:
+    found = results(assembled(batch(6, [4], node="a"), batch(5, [1], node="b")), "a", "b")
+    assert (found["now"].interval, found["now"].value, found["total"].value) == (6, 4, 5)
+
+
+def test_a_result_is_incomplete_until_the_supplement_came() -> None:
+    early, late = batch(5, [1], expected=3, complete=False), batch(5, [2, 3], expected=0, supplement=True)
+    before = results(assembled(early))
+    assert not before["total"].complete
+    assert not before["now"].complete
+    assert before["total"].events == Events(expected=3, used=1)
+    after = results(assembled(early, late))
+    assert after["total"].complete
+    assert after["now"].complete
+    assert after["now"].value == 6
+    assert after["total"].events == Events(expected=3, used=3)
+
+
+def test_a_new_run_begins_from_nothing_and_a_straggler_does_not_bring_the_old_one_back() -> None:
+    assembly = assembled(
+        batch(5, [1, 2]),
+        border(Transition.END_RUN, 1),
+        border(Transition.BEGIN_RUN, 2),
+        batch(9, [5], run=2),
+        batch(5, [100], run=1, expected=0, supplement=True),
+    )
+    assert results(assembly)["total"].value == 5
+    assert assembly.run == 2
+    assert assembly.totals == Totals(expected=1, reduced=1)
+
+
+def test_the_run_s_numbers_stay_until_the_first_interval_of_the_next() -> None:
+    assembly = assembled(batch(5, [1, 2]), border(Transition.END_RUN, 1), border(Transition.BEGIN_RUN, 2))
+    assert (results(assembly)["total"].run, results(assembly)["total"].value) == (1, 3)
+
+
+def test_when_the_graph_cannot_be_read_nothing_is_merged() -> None:
+    def unavailable(version: int) -> Graph:
+        raise StoreUnavailable("not now")
+
+    assembly = Assembly(unavailable)
+    with pytest.raises(StoreUnavailable):
+        assembly.apply("here", 1, batch(5, [1]))
+    assert assembly.applied == {}
+    assert assembly.totals == Totals()
+    assembly._graph = graphs  # the store is back
+    assembly.apply("here", 1, batch(5, [1]))
+    assert results(assembly)["total"].value == 1
+
+
+def test_an_older_graph_version_of_a_slower_node_is_merged_into_the_newer_one() -> None:
+    assembly = assembled(batch(5, [1], node="a", graph_version=2), batch(5, [2], node="b"))
+    assert results(assembly, "a", "b")["total"].value == 3
+    assert results(assembly, "a", "b")["total"].graph_version == 2
+
+
+def test_names_that_came_and_went_are_told_once() -> None:
+    other = Graph.from_text("results: {shots: count(x)}").at_version(2)
+    assembly = Assembly(lambda version: GRAPH if version == 1 else other)
+    assembly.apply("here", 1, batch(5, [1]))
+    changed = assembly.changed_names()
+    assert changed is not None
+    assert (changed[0], set(changed[1])) == (set(), {"shots", "total", "now"})
+    assert changed[1]["total"]["operation"] == "sum_events"
+    assert assembly.changed_names() is None
+    assembly.apply("here", 2, batch(6, [], graph_version=2))
+    changed = assembly.changed_names()
+    assert changed is not None
+    assert (changed[0], set(changed[1])) == ({"total", "now"}, {"shots"})
+
+
+def through_the_store(assembly: Assembly) -> Assembly:
+    plain: Any = codec.decode(bytes(codec.encode(assembly.to_plain())))
+    restored = Assembly(graphs)
+    restored.restore(plain)
+    return restored
+
+
+BATCHES = st.lists(
+    st.builds(
+        batch,
+        st.integers(1, 6),
+        st.lists(st.integers(-100, 100), max_size=4),
+        node=st.sampled_from(["a", "b"]),
+        run=st.integers(1, 3),
+        complete=st.booleans(),
+        supplement=st.booleans(),
+        dropped=st.integers(0, 3),
+        graph_version=st.integers(1, 2),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(batches=BATCHES, cuts=st.sets(st.integers(0, 7)))
+def test_a_state_that_went_through_the_store_at_any_point_goes_on_as_if_it_had_not(
+    batches: list[dict[str, Any]], cuts: set[int]
+) -> None:
+    straight, interrupted = Assembly(graphs), Assembly(graphs)
+    for number, one in enumerate(batches, start=1):
+        for assembly in (straight, interrupted):
+            assembly.apply(one["node"], number, copy.deepcopy(one))
+        if number in cuts:
+            interrupted = through_the_store(interrupted)
+        want, got = (shown(results(one, "a", "b", "c")) for one in (straight, interrupted))
+        assert got == want
+        assert interrupted.totals == straight.totals
+        assert interrupted.applied == straight.applied
+        assert (interrupted.run, interrupted.intervals) == (straight.run, straight.intervals)
+
+
+def shown(found: dict[str, Result]) -> dict[str, Any]:
+    return {
+        name: {key: value for key, value in result.to_plain().items() if key not in ("published_ns", "age_s")}
+        for name, result in found.items()
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_the_order_in_which_nodes_come_does_not_show(data: st.DataObject) -> None:
+    by_node = {node: [batch(i, [i, len(node)], node=node) for i in range(1, 4)] for node in ("a", "bb")}
+    order = data.draw(st.permutations(["a"] * 3 + ["bb"] * 3))
+    waiting = {node: iter(batches) for node, batches in by_node.items()}
+    found = results(assembled(*[next(waiting[node]) for node in order]), "a", "bb")
+    assert (found["total"].value, found["shots"].value) == (12 + 3 * 3, 12)
+    assert found["now"].value == 3 + 3 + 1 + 2
+    assert found["now"].complete

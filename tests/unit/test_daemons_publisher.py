@@ -1,0 +1,145 @@
+"""What is published when: small results at once, large ones as often as their share of time allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ami.daemons import publisher
+from ami.daemons.publisher import LARGE_BYTES, LARGE_SHARE, Publisher
+from ami.errors import Conflict
+from ami.stores import MemoryStore, keys
+from tests.client_rig import made
+
+IMAGE = np.zeros(LARGE_BYTES // 8)
+
+
+class Clock:
+    """Moves on by itself with each look, as much as the test says."""
+
+    now_s = 100.0
+    look_s = 0.0
+
+    def monotonic(self) -> float:
+        self.now_s += self.look_s
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(publisher, "time", clock)
+    return clock
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.store = MemoryStore("ami:global-reducer:0")
+        self.lease = self.store.lease(keys.LEASE, 60)
+        assert self.lease.acquire()
+        self.publisher = Publisher(self.store, self.lease)
+
+    def value(self, name: str) -> Any:
+        result = self.store.get(keys.result(name))
+        return None if result is None else result.value  # type: ignore[union-attr]
+
+    def notices(self) -> list[Any]:
+        return [value for _, value in self.store.history(keys.RESULTS, 100)]
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_results_are_there_with_their_notice_and_scalars_have_a_history(rig: Rig, clock: Clock) -> None:
+    rig.publisher.publish([made("level", 1.5), made("wave", np.arange(3.0)), made("none", None)])
+    rig.publisher.publish([replace(made("level", np.float32(2.5)), interval=6, time_ns=(7, 9))])
+    assert rig.value("level") == 2.5
+    np.testing.assert_array_equal(rig.value("wave"), [0, 1, 2])
+    assert [notice["names"] for notice in rig.notices()] == [["level", "none", "wave"], ["level"]]
+    assert rig.notices()[1] == {"run": 1, "interval": 6, "names": ["level"], "graph_version": 1}
+    history = [value for _, value in rig.store.history(keys.history("level"), 10)]
+    assert history[1] == {"interval": 6, "time_ns": 9, "value": 2.5, "used": 9}
+    assert rig.store.history(keys.history("wave"), 10) == []
+    assert rig.publisher.published == 4
+
+
+def test_nothing_new_is_no_notice(rig: Rig) -> None:
+    rig.publisher.publish([])
+    assert rig.notices() == []
+
+
+def test_large_results_wait_for_their_share_of_time_and_small_ones_do_not(rig: Rig, clock: Clock) -> None:
+    clock.look_s = 0.5  # storing takes that long
+    rig.publisher.publish([made("camera", IMAGE), made("level", 1.0)])
+    free_at = clock.now_s - 0.5 + 0.5 / LARGE_SHARE
+    clock.look_s = 0.0
+    for number in range(2, 5):
+        rig.publisher.publish([made("camera", IMAGE + number), made("level", float(number))])
+        assert rig.value("level") == number
+        assert rig.value("camera")[0] == 0
+    assert rig.publisher.conflated == 2  # two were replaced by a newer one before anybody saw them
+    assert not rig.publisher.overdue()
+    clock.now_s = free_at + 0.01
+    assert rig.publisher.overdue()
+    rig.publisher.publish([])
+    assert rig.value("camera")[0] == 4  # the newest
+    assert not rig.publisher.overdue()
+
+
+def test_the_size_of_a_result_is_that_of_all_its_arrays(rig: Rig, clock: Clock) -> None:
+    from ami.values import Histogram
+
+    half = LARGE_BYTES // 16
+    large = Histogram(counts=np.zeros(half), edges=np.zeros(half + 1))
+    clock.look_s = 0.5
+    rig.publisher.publish([made("camera", IMAGE)])
+    clock.look_s = 0.0
+    rig.publisher.publish([made("spectrum", large), made("small", replace(large, counts=np.zeros(3)))])
+    assert rig.value("spectrum") is None
+    assert rig.value("small") is not None
+
+
+def test_who_lost_the_lease_publishes_nothing(rig: Rig, clock: Clock) -> None:
+    rig.lease.release()
+    other = rig.store.lease(keys.LEASE, 60)
+    assert other.acquire()
+    with pytest.raises(Conflict):
+        rig.publisher.publish([made("level", 1.0)])
+    assert rig.value("level") is None
+    assert rig.notices() == []
+
+
+def test_names_that_are_gone_take_their_keys_with_them_and_the_catalogue_says_what_is_there(
+    rig: Rig, clock: Clock
+) -> None:
+    rig.publisher.publish([made("level", 1.0), made("other", 2.0)])
+    rig.publisher.forget({"level"}, {"other": {"operation": "last"}})
+    assert rig.value("level") is None
+    assert rig.store.history(keys.history("level"), 10) == []
+    assert rig.value("other") == 2.0
+    assert rig.store[keys.CATALOGUE] == {"other": {"operation": "last"}}
+
+
+def test_a_large_result_that_waits_is_not_published_after_it_was_forgotten(rig: Rig, clock: Clock) -> None:
+    clock.look_s = 0.5
+    rig.publisher.publish([made("camera", IMAGE)])
+    clock.look_s = 0.0
+    rig.publisher.publish([made("camera", IMAGE + 1)])
+    rig.publisher.forget({"camera"}, {})
+    clock.now_s += 100
+    rig.publisher.publish([])
+    assert rig.value("camera") is None
+
+
+def test_a_catalogue_that_did_not_change_is_not_written_again(rig: Rig) -> None:
+    rig.publisher.forget((), {"a": {}})
+    del rig.store[keys.CATALOGUE]
+    rig.publisher.forget((), {"a": {}})
+    assert keys.CATALOGUE not in rig.store
+    rig.publisher.forget((), {"b": {}})
+    assert rig.store[keys.CATALOGUE] == {"b": {}}
