@@ -172,18 +172,23 @@ def judge_load(
     timings = [t for beat in told if isinstance(t := beat.get("timing"), Mapping)]
     everything = sum(_number(timing.get("share_of_core")) for timing in timings)
     busy = [p.share for p in processes if p.type == "worker" and p.alive and p.share is not None]
-    weights = [(_number(t.get("timed")), _number(t.get("share_of_core"))) for t in timings]
-    weight = sum(w for _, w in weights)
     return Load(
         status=status,
         processes=processes,
         operations=operations,
         owners=_owners(operations),
         queues=waiting,
-        timed=sum(timed * w for timed, w in weights) / weight if weight else None,
+        timed=_timed(timings),
         untold=max(0.0, everything - sum(operation.share for operation in operations)),
         besides=max(0.0, sum(busy) - everything) if busy else None,
     )
+
+
+def _timed(timings: Iterable[Mapping[str, Any]]) -> float | None:
+    """Return the share of the events that were timed, of all workers by what their operations take."""
+    weights = [(_number(t.get("timed")), _number(t.get("share_of_core"))) for t in timings]
+    whole = sum(weight for _, weight in weights)
+    return sum(timed * weight for timed, weight in weights) / whole if whole else None
 
 
 def _process(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from ami.client.load import Load
-from tests.system.conftest import Play
+from ami.node import Node
+from ami.stores import keys, open_global
+from tests.system.conftest import Play, StartNode
 from tests.waiting import wait_until
 
 GRAPH = """
@@ -62,6 +65,32 @@ def test_a_per_event_function_among_scalar_operations_is_shown_as_the_most_expen
     plain = json.loads(_top(experiment.node.environment, "--json"))
     assert plain["operations"][0]["per_event"] is True
     assert plain["problems"] == []
+
+
+def test_a_worker_that_does_not_come_back_is_missed_after_its_heartbeat_is_gone(
+    start_node: StartNode,
+) -> None:
+    experiment = start_node("sim://pump-probe?rate=100", "results: {shots: count(monitor)}")
+    node, client = experiment.node, experiment.client
+    wait_until(lambda: client.status().well, within_s=20, what="a node that is well")
+    settings = Path(node.environment["AMI_CONFIG"])
+    settings.write_text("[worker]\nno_such_setting = 1\n")
+    node.kill("worker:1")
+    wait_until(lambda: _refused(node, "worker:1"), within_s=20, what="a worker that refuses to start")
+    prefix = keys.prefix(node.config.node.host, "worker", 1)
+    store = open_global(node.config.global_store, prefix)
+    store.delete_many([keys.HEARTBEAT])  # as its expiry does, half a minute later
+    store.close()
+    assert client.status().problems == (f"{prefix} does not run (supervisord: EXITED)",)
+    settings.write_text("")
+    node.supervisor.startProcess("worker:1")
+    wait_until(lambda: client.status().well, within_s=20, what="the worker again")
+
+
+def _refused(node: Node, program: str) -> bool:
+    info = node.supervisor.getProcessInfo(program)
+    # The one that was killed is EXITED as well, for a moment.
+    return info["statename"] == "EXITED" and info["exitstatus"] == 2
 
 
 def _runs(load: Load) -> bool:
