@@ -1,9 +1,9 @@
 """Measure what each operation costs on a worker, by timing some of its blocks.
 
-About every 10 ms, and on the average at least every 64th, a block is timed step by step. What is told
+About every 20 ms, and on the average at least every 256th, a block is timed step by step. What is told
 of all is a ratio of the timed ones: nanoseconds per event of the block, times the worker's events per
 second. So the timed ones must be like the others: how many blocks go by before the next one is drawn at
-random, before anything is known of them. (Rejected: the first block after 10 ms; of a long and a short
+random, before anything is known of them. (Rejected: the first block after 20 ms; of a long and a short
 one in turn, that would always be the short one. Rejected: every block; timing takes 15 µs of the 100 µs
 of a block of 256 events.)
 
@@ -22,8 +22,8 @@ from typing import Any
 from ami.graph.partial import ErrorRecord
 from ami.graph.plan import Timing, WorkerPlan
 
-EVERY_S = 0.01
-EVERY_BLOCKS = 64
+EVERY_S = 0.02
+EVERY_BLOCKS = 256
 # What is told reaches back one to two spans of this length.
 SPAN_S = 5.0
 # Operations in a heartbeat: those that take the largest shares. The others are in its sums.

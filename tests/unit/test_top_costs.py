@@ -132,16 +132,16 @@ def test_the_first_block_of_a_plan_is_timed(clock: list[float]) -> None:
 
 def test_of_quick_blocks_few_are_timed_and_of_slow_ones_all(clock: list[float]) -> None:
     costs, of = Costs(), plan()
-    quick = timed(costs, of, clock, [1e-5] * 20_000)
-    assert 20_000 / 64 / 2 < sum(quick) < 20_000 / 64 * 2
-    timed(costs, of, clock, [0.05] * 200)
+    quick = timed(costs, of, clock, [1e-5] * 80_000)
+    assert 80_000 / 256 / 2 < sum(quick) < 80_000 / 256 * 2
+    timed(costs, of, clock, [0.05] * 600)
     assert all(timed(costs, of, clock, [0.05] * 20))
 
 
 def test_of_long_and_short_blocks_in_turn_both_are_timed(clock: list[float]) -> None:
     """A rule that times the first block after so many milliseconds would see the short ones only."""
     costs, of = Costs(), plan()
-    found = timed(costs, of, clock, [0.005, 0.0005] * 2000)
+    found = timed(costs, of, clock, [0.01, 0.001] * 2000)
     long, short = sum(found[::2]), sum(found[1::2])
     assert 0.7 < long / short < 1.4
 
