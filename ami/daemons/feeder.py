@@ -28,8 +28,9 @@ SPAN_EVENTS = 1 << 16
 # when the worker reads it, and, of images, soon enough in its hands.
 BLOCK_EVENTS = 8192
 BLOCK_BYTES = 16 << 20
-# How long a paced source sleeps at least: at a million events a second this makes blocks of a thousand.
-NAP_S = 0.001
+# A paced source sleeps for a tenth of an interval, within these bounds: nothing is seen of an event
+# before its interval is over, so handing it on sooner only costs wake-ups.
+NAP_S = (0.001, 0.01)
 WAIT_S = 0.1
 
 
@@ -70,6 +71,7 @@ class Feeder:
         self._nap = nap
         self._new_run = new_run
         self._pace = Pace(paced=source.paced, speed=source.speed)
+        self._nap_s = min(max(interval_ns / source.speed / 1e10, NAP_S[0]), NAP_S[1])
         self._span: Span | None = None
         self._announced = 0  # how many of the transitions at this position are in the ring already
         self._block = max(1, min(BLOCK_EVENTS, BLOCK_BYTES // source.schema.event_bytes))
@@ -183,7 +185,7 @@ class Feeder:
 
     def _idle(self, next_ns: int) -> None:
         """Wait for the next event, but close the open interval when its time is over."""
-        wait_s = self._pace.due_s(next_ns)
+        wait_s = max(self._pace.due_s(next_ns), self._nap_s)
         entry = self._ring.open
         if entry is not None:
             over_s = self._pace.due_s((entry.interval + 1) * self._interval_ns)
@@ -191,7 +193,7 @@ class Feeder:
                 self.close_entry()
             else:
                 wait_s = min(wait_s, over_s)
-        self._nap(min(max(wait_s, NAP_S), WAIT_S))
+        self._nap(min(wait_s, WAIT_S))
 
     def _feed(self, span: Span, due: int) -> bool:
         timestamps = span.timestamps[: min(due, self._block)]
