@@ -190,7 +190,7 @@ def steps(stage: Any, until: Callable[[], object], *, most: int = 2000) -> None:
 
 def die(stage: Any) -> None:
     """Let go of what the kernel takes from a killed process, and of nothing else."""
-    if stage._ring is not None:
+    if getattr(stage, "_ring", None) is not None:
         stage._ring.close()
     stage._graphs.close()
     stage._store.close()

@@ -19,7 +19,7 @@ from ami.daemons.control import GraphWatch
 from ami.daemons.publisher import Publisher
 from ami.daemons.rate import Rate
 from ami.errors import Conflict
-from ami.stores import Journal, keys, open_global, read_journals
+from ami.stores import BadRecord, Journal, keys, open_global, read_journals
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,8 @@ class GlobalReducerStage:
     def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
         self._config = config
         self._stopping = stopping
-        self._store = open_global(
-            config.global_store, keys.prefix(config.node.cluster, "global-reducer", number)
-        )
+        # One state for the cluster, whatever number the process has: a stand-by goes on with it.
+        self._store = open_global(config.global_store, keys.prefix(config.node.cluster, "global-reducer", 0))
         self._graphs = GraphWatch(config).start()
         place = keys.prefix(config.node.host, "global-reducer", number)
         self._lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
@@ -108,6 +107,8 @@ class GlobalReducerStage:
             self._unpublished = True
         self._inboxes = {}
         self._nodes_at = 0.0
+        # The last leader may have died before it let go of the batches that are in this state.
+        self._dirty = True
         logger.info("leading; applied so far: %s", self._assembly.applied or "nothing")
 
     def _work(self) -> bool:
@@ -116,7 +117,11 @@ class GlobalReducerStage:
             self._stopping.wait(WAIT_S)
             return False
         wait_s = 0.05 if self._publisher.overdue() else WAIT_S
-        records = read_journals(self._inboxes, self._assembly.applied, timeout_s=wait_s)
+        try:
+            records = read_journals(self._inboxes, self._assembly.applied, timeout_s=wait_s)
+        except BadRecord as error:
+            self._pass_over(error)
+            return True
         for place, (node, record) in enumerate(records, start=1):
             self._assembly.apply(node, record.number, record.value)
             self._batches += 1
@@ -133,6 +138,14 @@ class GlobalReducerStage:
         self._checkpoint()
         return bool(records)
 
+    def _pass_over(self, error: BadRecord) -> None:
+        """Count a batch that cannot be read as applied: nobody ever can, and all others would wait."""
+        logger.error("the events of a batch are lost: %s", error)
+        for node, inbox in self._inboxes.items():
+            if inbox.key == error.journal:
+                self._assembly.applied[node] = error.number
+        self._dirty = True
+
     def _publish(self) -> None:
         changed = self._assembly.changed_names()
         if changed is not None:
@@ -148,9 +161,9 @@ class GlobalReducerStage:
     def _find_nodes(self) -> None:
         now = time.monotonic()
         if now >= self._nodes_at:
-            self._nodes_at = now + NODES_S
             for node in self._store.set(keys.NODES):
                 self._inboxes.setdefault(str(node), self._store.journal(keys.inbox(str(node))))
+            self._nodes_at = now + NODES_S
 
     def _checkpoint(self, *, final: bool = False) -> None:
         """Write the state, then let go of the batches that are in it."""

@@ -1,0 +1,256 @@
+"""The global reducer on a real cluster: results equal those of one that never failed, whatever fails."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ami.config import Config, GlobalStoreConfig
+from ami.daemons import control, global_reducer
+from ami.daemons.global_reducer import GlobalReducerStage
+from ami.errors import StoreUnavailable
+from ami.event import Transition
+from ami.graph.graph import Graph
+from ami.result import Events, Result
+from ami.stores import keys, open_global
+from ami.stores.client import ClusterLink
+from tests.batches import batch, border
+from tests.daemons_rig import GRAPH, Faults, Soon, config, die, faulty_global, publish_graph, steps
+
+pytestmark = pytest.mark.integration
+
+clusters = (f"cluster{number}" for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "BLOCK_S", 0.005)
+    monkeypatch.setattr(global_reducer, "WAIT_S", 0.002)
+
+
+class Rig:
+    """The keys of a cluster whose name no other test has, and its nodes a and b, which send batches."""
+
+    def __init__(self, cluster: GlobalStoreConfig) -> None:
+        self.name = next(clusters)
+        self.config: Config = config("/ami-not-there", cluster=cluster, cluster_name=self.name)
+        publish_graph(cluster, GRAPH, self.name)
+        self.store = open_global(cluster, keys.prefix(self.name, "global-reducer", 0))
+        self._numbers: dict[str, int] = {}
+        self.store.set(keys.NODES).update(("a", "b"))
+
+    def send(self, *batches: dict[str, Any]) -> None:
+        for one in batches:
+            node = one["node"]
+            number = self._numbers[node] = self._numbers.get(node, 0) + 1
+            assert self.store.journal(keys.inbox(node)).append(number, one)
+
+    def stage(self, number: int = 0) -> GlobalReducerStage:
+        return GlobalReducerStage(self.config, number, Soon())
+
+    def results(self) -> dict[str, Result]:
+        found = {name: self.store.get(keys.result(name)) for name in GRAPH.results}
+        return {name: result for name, result in found.items() if isinstance(result, Result)}
+
+    def applied(self) -> dict[str, int]:
+        checkpoint = self.store.get(keys.CHECKPOINT)
+        return {} if checkpoint is None else dict(checkpoint["applied"])  # type: ignore[index]
+
+    def left(self) -> int:
+        return sum(self.store.journal(keys.inbox(node)).pending() for node in self._numbers)
+
+    def close(self) -> None:
+        self.store.close()
+
+
+@pytest.fixture
+def rig(cluster: GlobalStoreConfig) -> Iterator[Rig]:
+    rig = Rig(cluster)
+    yield rig
+    rig.close()
+
+
+RUN = [
+    border(Transition.BEGIN_RUN, 1, node="a"),
+    batch(1, [1, 2, 3], node="a"),
+    batch(1, [10], node="b", expected=4, dropped=1, complete=False),
+    batch(2, [4], node="a", dropped=2, expected=3),
+    batch(1, [20, 30], node="b", expected=0, supplement=True),
+    batch(2, [40], node="b"),
+    border(Transition.END_RUN, 1, node="a"),
+]
+
+
+def check_the_run(rig: Rig, stage: GlobalReducerStage | None = None) -> None:
+    found = rig.results()
+    assert all(result.complete for result in found.values())
+    assert {name: result.value for name, result in found.items()} == {"shots": 8, "total": 110, "now": 44}
+    assert found["total"].events == Events(expected=11, used=8, dropped=3)
+    assert found["now"].events == Events(expected=4, used=2, dropped=2)
+    assert found["total"].nodes == ("a", "b")
+    assert set(rig.store[keys.CATALOGUE]) == {"shots", "total", "now"}  # type: ignore[arg-type]
+    if stage is not None:
+        counters = stage.counters
+        assert (counters["expected"], counters["reduced"], counters["dropped"]) == (11, 8, 3)
+        assert (counters["run"], counters["set_aside"]) == (1, 0)
+
+
+def test_batches_of_all_nodes_become_results_and_leave_their_inboxes(rig: Rig) -> None:
+    rig.send(*RUN)
+    stage = rig.stage()
+    steps(stage, lambda: rig.applied() == {"a": 4, "b": 3})
+    check_the_run(rig, stage)
+    assert stage.state == "running"
+    steps(stage, lambda: rig.left() == 0)
+    notices = [value for _, value in rig.store.history(keys.RESULTS, 100)]
+    assert notices[-1]["names"] == ["now", "shots", "total"]  # type: ignore[index]
+    stage.close()
+
+
+@pytest.mark.parametrize(
+    ("then", "answer_lost"),
+    [("a successor", False), ("a successor", True), ("the same process", False)],
+    ids=["refused, a successor", "answer lost, a successor", "refused, the same process"],
+)
+def test_whichever_call_to_the_store_fails_the_results_are_the_same(
+    cluster: GlobalStoreConfig, monkeypatch: pytest.MonkeyPatch, then: str, answer_lost: bool
+) -> None:
+    for fails_at in itertools.count(1):
+        rig = Rig(cluster)
+        faults = Faults(fails_at, answer_lost=answer_lost)
+        with monkeypatch.context() as patched:
+            patched.setattr(global_reducer, "open_global", faulty_global(faults))
+            stage = run_through(rig, same_process=then == "the same process")
+        try:
+            check_the_run(rig, stage)
+        except AssertionError as error:
+            raise AssertionError(f"after a fault at call {fails_at}") from error
+        die(stage)
+        rig.close()
+        if not faults.met:
+            break
+    assert fails_at > 15
+
+
+def run_through(rig: Rig, *, same_process: bool) -> GlobalReducerStage:
+    """Send the run in two parts; a call fails: go on with the stage, or with a successor."""
+    stage = rig.stage()
+    for sent in (RUN[:4], RUN[4:]):
+        rig.send(*sent)
+        for _ in range(100):
+            try:
+                worked = stage.step()
+            except StoreUnavailable:
+                if not same_process:
+                    die(stage)
+                    stage = rig.stage()
+                continue
+            if not worked and rig.left() == 0:
+                break
+    return stage
+
+
+def test_a_successor_loads_the_checkpoint_and_applies_what_came_after_it(rig: Rig) -> None:
+    rig.send(*RUN[:3])
+    stage = rig.stage()
+    steps(stage, lambda: rig.applied() == {"a": 2, "b": 1})
+    stage.close()
+    rig.send(*RUN[3:])
+    successor = rig.stage()
+    steps(successor, lambda: rig.applied() == {"a": 4, "b": 3})
+    check_the_run(rig, successor)
+    assert successor.counters["batches"] == 4  # no more than what was new
+    successor.close()
+
+
+def test_a_stand_by_waits_until_the_leader_is_gone_and_goes_on_with_its_state(rig: Rig) -> None:
+    leader, stand_by = rig.stage(), rig.stage(1)
+    rig.send(*RUN[:3])
+    steps(leader, lambda: rig.applied() == {"a": 2, "b": 1})
+    assert not stand_by.step()
+    assert stand_by.state == "waiting: another global reducer has the lease"
+    leader.close()
+    rig.send(*RUN[3:])
+    steps(stand_by, lambda: stand_by.counters["batches"] == 4)
+    assert stand_by.state == "running"
+    stand_by.close()
+
+
+def test_who_lost_the_lease_writes_nothing_more_and_begins_again_from_the_checkpoint(rig: Rig) -> None:
+    stage = rig.stage()
+    rig.send(*RUN[:2])
+    steps(stage, lambda: rig.applied().get("a") == 2)
+    usurper = rig.store.lease(keys.LEASE, 60, place="elsewhere")
+    link = ClusterLink(rig.config.global_store)
+    link.one(keys.full(rig.store.prefix, keys.LEASE, tagged=True), "DEL", repeat=True)
+    link.close()
+    assert usurper.acquire()
+    before = rig.results()
+    rig.send(*RUN[2:])
+    for _ in range(3):
+        stage.step()
+    assert stage.state != "running"
+    assert {n: r.published_ns for n, r in rig.results().items()} == {
+        n: r.published_ns for n, r in before.items()
+    }
+    assert rig.left() >= 5
+    usurper.release()
+    steps(stage, lambda: rig.applied() == {"a": 4, "b": 3})
+    check_the_run(rig, stage)
+    stage.close()
+
+
+def test_far_behind_only_some_intervals_are_published_and_the_rest_counted_as_conflated(rig: Rig) -> None:
+    rig.send(*[batch(interval, [interval], node="a") for interval in range(1, 61)])
+    stage = rig.stage()
+    steps(stage, lambda: rig.applied() == {"a": 60})
+    found = rig.results()
+    assert (found["shots"].value, found["total"].value, found["now"].value) == (60, 1830, 60)
+    published = len(rig.store.history(keys.RESULTS, 1000))
+    assert 60 == published + stage.counters["conflated"]
+    assert published < 30
+    stage.close()
+
+
+def test_a_result_that_the_graph_no_longer_has_is_removed_with_its_history(rig: Rig) -> None:
+    rig.send(batch(1, [1], node="a"))
+    stage = rig.stage()
+    steps(stage, lambda: rig.applied() == {"a": 1})
+    assert set(rig.results()) == {"shots", "total", "now"}
+    shorter = Graph.from_text("results: {shots: count(x)}").at_version(2)
+    publish_graph(rig.config.global_store, shorter, rig.name)
+    rig.send(batch(2, [], node="a", graph_version=2))
+    steps(stage, lambda: rig.applied() == {"a": 2})
+    assert set(rig.results()) == {"shots"}
+    assert rig.store.history(keys.history("total"), 10) == []
+    assert set(rig.store[keys.CATALOGUE]) == {"shots"}  # type: ignore[arg-type]
+    assert rig.results()["shots"].value == 1
+    stage.close()
+
+
+def test_a_batch_that_cannot_be_read_is_passed_over_with_a_word_and_stops_nothing(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.send(*[batch(interval, [interval], node="a") for interval in (1, 2, 3)])
+    link = ClusterLink(rig.config.global_store)
+    key = keys.full(rig.store.prefix, keys.payload(keys.inbox("a"), 2), tagged=True)
+    link.one(key, "SET", b"\x80\x05 not ours", repeat=True)
+    link.close()
+    stage = rig.stage()
+    steps(stage, lambda: rig.applied() == {"a": 3})
+    assert rig.results()["total"].value == 4
+    assert "inbox:a" in caplog.text
+    steps(stage, lambda: rig.left() == 0)
+    stage.close()
+
+
+def test_without_a_node_it_waits(rig: Rig) -> None:
+    stage = rig.stage()
+    assert not stage.step()
+    assert not stage.step()
+    assert stage.state == "running"
+    assert rig.results() == {}
+    stage.close()
