@@ -120,35 +120,27 @@ def _rates(seen: Sequence[tuple[float, int]], parts: int) -> tuple[float, ...]:
 
 
 def _settled(client: Client, load: Load, cursor: Cursor) -> list[str]:
-    """Wait until every published event is in the results; return what is wrong then."""
-    events = cursor.published + cursor.dropped
-    failures = []
-    if cursor.position != events:
-        failures.append(f"{cursor.position} events left the input, {events} were published or dropped")
-    try:
-        private.wait_for(
-            f"all {events} events in the results", lambda: _is_all_in(client, load.watch, events), SETTLE_S
+    """Wait until every published event is in the results, exactly; return what is wrong after a time."""
+    end = time.monotonic() + SETTLE_S
+    while True:
+        wrong = _wrong(client, load, cursor)
+        if not wrong or time.monotonic() > end:
+            return wrong
+        time.sleep(LOOK_S)
+
+
+def _wrong(client: Client, load: Load, cursor: Cursor) -> list[str]:
+    events, results, identity = cursor.published, client.results(), client.status().identity
+    wrong = []
+    if cursor.dropped or cursor.position != events:
+        wrong.append(
+            f"{cursor.position} events left the input, {events} were published, {cursor.dropped} dropped"
         )
-    except AmiError as error:
-        return [*failures, str(error)]
-    results = client.results()
-    identity = client.status().identity
-    if identity is None or identity.published != events or identity.under_way:
-        failures.append(f"{events} events published, but the global reducer's totals are {identity}")
+    if identity is None or identity.published != events or identity.under_way or identity.dropped:
+        wrong.append(f"{events} events published, but the global reducer's totals are {identity}")
     for name, result in results.items():
         counted = result.events
         if (counted.expected, counted.dropped, counted.set_aside) != (events, 0, 0) or result.error:
-            failures.append(
-                f"{name}: {events} events published, its envelope says {counted} {result.error or ''}"
-            )
-    return [*failures, *load.check(events, results)]
-
-
-def _is_all_in(client: Client, name: str, events: int) -> bool:
-    identity = client.status().identity
-    return (
-        _expected(client, name)[1] == events
-        and identity is not None
-        and identity.published == events
-        and all(result.events.expected == events for result in client.results().values())
-    )
+            said = result.error or ""
+            wrong.append(f"{name}: {events} events published, its envelope says {counted} {said}")
+    return [*wrong, *load.check(events, results)]
