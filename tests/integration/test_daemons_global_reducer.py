@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,10 +15,10 @@ from ami.errors import StoreUnavailable
 from ami.event import Transition
 from ami.graph.graph import Graph
 from ami.result import Events, Result
-from ami.stores import keys, open_global
+from ami.stores import MemoryStore, RedisStore, Store, keys
 from ami.stores.client import ClusterLink
 from tests.batches import batch, border
-from tests.daemons_rig import GRAPH, Faults, Soon, config, die, faulty_global, publish_graph, steps
+from tests.daemons_rig import GRAPH, Faults, Soon, config, die, faulty_global, put_graph, steps
 
 pytestmark = pytest.mark.integration
 
@@ -34,13 +34,17 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 class Rig:
     """The keys of a cluster whose name no other test has, and its nodes a and b, which send batches."""
 
-    def __init__(self, cluster: GlobalStoreConfig) -> None:
+    def __init__(self, cluster: GlobalStoreConfig, link: ClusterLink) -> None:
         self.name = next(clusters)
+        self.link = link
         self.config: Config = config("/ami-not-there", cluster=cluster, cluster_name=self.name)
-        publish_graph(cluster, GRAPH, self.name)
-        self.store = open_global(cluster, keys.prefix(self.name, "global-reducer", 0))
+        self.store = RedisStore(link, keys.prefix(self.name, "global-reducer", 0))
+        self.graph(GRAPH)
         self._numbers: dict[str, int] = {}
         self.store.set(keys.NODES).update(("a", "b"))
+
+    def graph(self, graph: Graph) -> None:
+        put_graph(self.store.view(keys.prefix(self.name, "graph-manager", 0)), graph)
 
     def send(self, *batches: dict[str, Any]) -> None:
         for one in batches:
@@ -62,15 +66,17 @@ class Rig:
     def left(self) -> int:
         return sum(self.store.journal(keys.inbox(node)).pending() for node in self._numbers)
 
-    def close(self) -> None:
-        self.store.close()
+
+@pytest.fixture
+def link(cluster: GlobalStoreConfig) -> Iterator[ClusterLink]:
+    link = ClusterLink(cluster)
+    yield link
+    link.close()
 
 
 @pytest.fixture
-def rig(cluster: GlobalStoreConfig) -> Iterator[Rig]:
-    rig = Rig(cluster)
-    yield rig
-    rig.close()
+def rig(cluster: GlobalStoreConfig, link: ClusterLink) -> Rig:
+    return Rig(cluster, link)
 
 
 RUN = [
@@ -116,23 +122,34 @@ def test_batches_of_all_nodes_become_results_and_leave_their_inboxes(rig: Rig) -
     ids=["refused, a successor", "answer lost, a successor", "refused, the same process"],
 )
 def test_whichever_call_to_the_store_fails_the_results_are_the_same(
-    cluster: GlobalStoreConfig, monkeypatch: pytest.MonkeyPatch, then: str, answer_lost: bool
+    cluster: GlobalStoreConfig,
+    link: ClusterLink,
+    monkeypatch: pytest.MonkeyPatch,
+    then: str,
+    answer_lost: bool,
 ) -> None:
     for fails_at in itertools.count(1):
-        rig = Rig(cluster)
+        rig = Rig(cluster, link)
         faults = Faults(fails_at, answer_lost=answer_lost)
         with monkeypatch.context() as patched:
-            patched.setattr(global_reducer, "open_global", faulty_global(faults))
+            patched.setattr(global_reducer, "open_global", faulty_global(faults, link))
+            patched.setattr(control, "open_global", control_in_memory(rig))
             stage = run_through(rig, same_process=then == "the same process")
         try:
             check_the_run(rig, stage)
         except AssertionError as error:
             raise AssertionError(f"after a fault at call {fails_at}") from error
         die(stage)
-        rig.close()
         if not faults.met:
             break
     assert fails_at > 15
+
+
+def control_in_memory(rig: Rig) -> Callable[[GlobalStoreConfig, str], Store]:
+    """Return what opens a store in which the graph is: to connect twice for each death takes long."""
+    memory = MemoryStore(keys.prefix(rig.name, "graph-manager", 0))
+    put_graph(memory, GRAPH)
+    return lambda _settings, prefix: memory.view(prefix)
 
 
 def run_through(rig: Rig, *, same_process: bool) -> GlobalReducerStage:
@@ -184,9 +201,7 @@ def test_who_lost_the_lease_writes_nothing_more_and_begins_again_from_the_checkp
     rig.send(*RUN[:2])
     steps(stage, lambda: rig.applied().get("a") == 2)
     usurper = rig.store.lease(keys.LEASE, 60, place="elsewhere")
-    link = ClusterLink(rig.config.global_store)
-    link.one(keys.full(rig.store.prefix, keys.LEASE, tagged=True), "DEL", repeat=True)
-    link.close()
+    rig.link.one(keys.full(rig.store.prefix, keys.LEASE, tagged=True), "DEL", repeat=True)
     assert usurper.acquire()
     before = rig.results()
     rig.send(*RUN[2:])
@@ -210,7 +225,7 @@ def test_far_behind_only_some_intervals_are_published_and_the_rest_counted_as_co
     found = rig.results()
     assert (found["shots"].value, found["total"].value, found["now"].value) == (60, 1830, 60)
     published = len(rig.store.history(keys.RESULTS, 1000))
-    assert 60 == published + stage.counters["conflated"]
+    assert published + stage.counters["conflated"] == 60
     assert published < 30
     stage.close()
 
@@ -221,7 +236,7 @@ def test_a_result_that_the_graph_no_longer_has_is_removed_with_its_history(rig: 
     steps(stage, lambda: rig.applied() == {"a": 1})
     assert set(rig.results()) == {"shots", "total", "now"}
     shorter = Graph.from_text("results: {shots: count(x)}").at_version(2)
-    publish_graph(rig.config.global_store, shorter, rig.name)
+    rig.graph(shorter)
     rig.send(batch(2, [], node="a", graph_version=2))
     steps(stage, lambda: rig.applied() == {"a": 2})
     assert set(rig.results()) == {"shots"}
@@ -235,10 +250,8 @@ def test_a_batch_that_cannot_be_read_is_passed_over_with_a_word_and_stops_nothin
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     rig.send(*[batch(interval, [interval], node="a") for interval in (1, 2, 3)])
-    link = ClusterLink(rig.config.global_store)
     key = keys.full(rig.store.prefix, keys.payload(keys.inbox("a"), 2), tagged=True)
-    link.one(key, "SET", b"\x80\x05 not ours", repeat=True)
-    link.close()
+    rig.link.one(key, "SET", b"\x80\x05 not ours", repeat=True)
     stage = rig.stage()
     steps(stage, lambda: rig.applied() == {"a": 3})
     assert rig.results()["total"].value == 4

@@ -19,6 +19,7 @@ from ami.graph.plan import WorkerPlan
 from ami.graph.reduction import reductions
 from ami.ring import RingReader
 from ami.stores import Record, Store, keys, open_global, open_local
+from ami.stores.client import ClusterLink
 from tests.daemons_rig import (
     GRAPH,
     SCHEMA,
@@ -178,6 +179,7 @@ def test_whichever_call_to_a_store_fails_every_event_is_in_one_batch(
     answer_lost: bool,
 ) -> None:
     publish_graph(cluster, GRAPH)
+    link = ClusterLink(cluster)
     for fails_at in itertools.count(1):
         with ring_name() as name:
             node = Node(local_redis, cluster, name)
@@ -185,13 +187,14 @@ def test_whichever_call_to_a_store_fails_every_event_is_in_one_batch(
             faults = Faults(fails_at, answer_lost=answer_lost)
             with monkeypatch.context() as patched:
                 patched.setattr(local_reducer, "open_local", faulty_local(faults))
-                patched.setattr(local_reducer, "open_global", faulty_global(faults))
+                patched.setattr(local_reducer, "open_global", faulty_global(faults, link))
                 run_through(node, same_process=then == "the same process")
             check_the_run(node)
             assert node.flushes_left() == 0, f"after a fault at call {fails_at}"
             node.close()
             if not faults.met:
                 break
+    link.close()
     assert fails_at > 15
 
 
