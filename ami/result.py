@@ -30,6 +30,7 @@ class Result:
     ``value`` is None while nothing was reduced yet, or when ``error`` says why there is none.
     ``time_ns`` is the time of the first and of the last event in the window, ns. ``complete``:
     nothing is still to come: no entry of the window was sent in part, and no node is missing.
+    ``every_s``: how often it can be afforded to publish a result as large as this; 0: each interval.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Result:
     graph_hash: str
     complete: bool
     published_ns: int
+    every_s: float = 0.0
 
     def age_s(self, now_ns: int | None = None) -> float:
         """Seconds since this was published."""
@@ -77,6 +79,7 @@ class Result:
             "graph_hash": self.graph_hash,
             "complete": self.complete,
             "published_ns": self.published_ns,
+            "every_s": self.every_s,
             "age_s": self.age_s(),
         }
 

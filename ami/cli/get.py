@@ -40,11 +40,12 @@ def envelope(result: Result) -> list[str]:
     workers = f"{len(result.workers)} workers" if len(result.workers) != 1 else "1 worker"
     graph = f"graph version {result.graph_version}, {clean(result.graph_hash)}"
     interval = f"interval {result.interval} of {duration(result.interval_ns / 1e9)}"
+    every = f"; so large that it comes every {duration(result.every_s)}" if result.every_s else ""
     return [
         f"events   {counts}; {clean(complete)}",
         f"window   {clean(result.window)} (run {result.run}, {interval}), {_span(result.time_ns)}",
         f"from     {clean(nodes)}; {workers}; {graph}",
-        f"age      {duration(result.age_s())}",
+        f"age      {duration(result.age_s())}{every}",
     ]
 
 

@@ -1,13 +1,14 @@
 """Put results into the global store: the newest by key, a notification, and a history of the scalars.
 
 A large result may take longer to store than an interval lasts. It is then published as often as
-a fixed share of the time allows, and says so in `catalogue`; small results are never held up by it.
+a fixed share of the time allows, and its envelope says so; small results are never held up by it.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Publisher:
     def __init__(self, store: Store, lease: Lease) -> None:
         self._store = store
         self._lease = lease
-        self._large_at = 0.0
+        self._large_at = self._large_every_s = 0.0
         self._waiting: dict[str, Result] = {}
         self._catalogue: dict[str, Any] | None = None
         self.published = 0
@@ -48,11 +49,12 @@ class Publisher:
                 self.conflated += result.name in self._waiting
                 self._waiting[result.name] = result
         large = self._waiting if now >= self._large_at else {}
+        large = {name: replace(result, every_s=self._large_every_s) for name, result in large.items()}
         self._commit({**small, **large})
         if large:
             self._waiting = {}
-            spent_s = time.monotonic() - now
-            self._large_at = now + spent_s / LARGE_SHARE
+            self._large_every_s = (time.monotonic() - now) / LARGE_SHARE
+            self._large_at = now + self._large_every_s
 
     def overdue(self) -> bool:
         """Whether large results wait that may be published now."""

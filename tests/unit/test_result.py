@@ -84,6 +84,7 @@ def test_a_result_is_told_with_its_whole_envelope() -> None:
         "graph_hash": "abc",
         "complete": False,
         "published_ns": 5_000_000_000,
+        "every_s": 0.0,
     }
 
 
