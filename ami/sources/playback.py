@@ -74,7 +74,13 @@ class Playback:
 
     def _timestamp(self, index: int) -> int:
         one = np.empty(1, np.int64)
-        self._events.timestamps(index, one)
+        try:
+            self._events.timestamps(index, one)
+        except OverflowError:
+            raise SourceError(
+                f"{self._uri.text!r}: event {index} would be later than the year 2262, where timestamps "
+                f"of 64 bits end; lower stop or start, or raise the rate"
+            ) from None
         return int(one[0])
 
     def span(self, first: int, limit: int) -> Span | None:

@@ -178,3 +178,8 @@ def test_inputs_that_differ_have_different_identities() -> None:
         "static://?fields=a:binary",
     ]
     assert len({open_source(uri).identity for uri in uris}) == len(uris)
+
+
+def test_events_beyond_what_a_timestamp_can_say_are_refused() -> None:
+    with pytest.raises(SourceError, match="2262"):
+        open_source("sim://scalars?rate=max&event_rate=1000&stop=1000000000000000")
