@@ -16,7 +16,7 @@ from ami.config import Config
 from ami.daemons import requests, runtime
 from ami.daemons.apart import call_apart
 from ami.daemons.requests import Request
-from ami.errors import Conflict, GraphError, SourceError, StoreUnavailable
+from ami.errors import Conflict, GraphError, SourceError, StoreUnavailable, Undecodable
 from ami.event import Schema
 from ami.graph.check import check
 from ami.graph.graph import Graph
@@ -77,6 +77,9 @@ class GraphManagerStage:
             # A request may be in the processing list, unanswered: begin anew, and look there first.
             self._leading = False
             raise
+        except Undecodable as error:
+            # It is gone from the queue already; whoever put it there gets no answer.
+            logger.warning("a request is no request: %s", error)
         except Conflict as error:
             # Somebody else leads now; the request is still in the processing list, and is his.
             logger.warning("%s", error)

@@ -17,6 +17,7 @@ from ami.graph.graph import Graph
 from ami.security import verify
 
 MAX_TEXT_BYTES = 1 << 20
+MAX_NAME = 200  # characters of an id, which becomes a key, and of a client, which stays in the history
 NEVER_NS = 1 << 63
 SUMMARY_NAMES = 8
 
@@ -52,9 +53,9 @@ class Request:
         if not isinstance(deadline, int):
             raise GraphError(f"deadline_ns must be a number or nothing, got {deadline!r}")
         return cls(
-            id=_text(plain, "id"),
-            client=_text(plain, "client"),
-            action=_text(plain, "action"),
+            id=_text(plain, "id", MAX_NAME),
+            client=_text(plain, "client", MAX_NAME),
+            action=_text(plain, "action", MAX_NAME),
             expected_version=expected,
             deadline_ns=deadline,
             fields=plain,
@@ -80,12 +81,18 @@ class Request:
         return tuple(names)
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str:
+def _text(fields: Mapping[str, Any], name: str, most: int = MAX_TEXT_BYTES) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value:
         raise GraphError(f"a request needs {name!r} as a text, got {value!r:.100}")
-    if len(value) > MAX_TEXT_BYTES:
-        raise GraphError(f"{name!r} has {len(value)} characters, at most {MAX_TEXT_BYTES} are taken")
+    if len(value) > most:
+        raise GraphError(f"{name!r} has {len(value)} characters, at most {most} are taken")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise GraphError(
+            f"{name!r} has half of a character at {error.start}, which no key can have"
+        ) from None
     return value
 
 

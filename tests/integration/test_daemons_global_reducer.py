@@ -28,7 +28,7 @@ clusters = (f"cluster{number}" for number in itertools.count())
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "BLOCK_S", 0.005)
-    monkeypatch.setattr(global_reducer, "WAIT_S", 0.002)
+    monkeypatch.setattr(global_reducer, "WAIT_S", 0.0)
 
 
 class Rig:

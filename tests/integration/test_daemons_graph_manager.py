@@ -1,0 +1,433 @@
+"""The graph manager on a real cluster: each request is answered, and applied once, whatever happens."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ami.config import Config, GlobalStoreConfig, ManagerConfig, SecurityConfig
+from ami.daemons import graph_manager
+from ami.daemons.graph_manager import GraphManagerStage
+from ami.errors import StoreUnavailable
+from ami.graph.graph import Graph
+from ami.security import sign
+from ami.stores import RedisStore, keys
+from ami.stores.client import ClusterLink
+from tests.daemons_rig import SCHEMA, Faults, Soon, config, faulty_global, steps
+
+pytestmark = pytest.mark.integration
+
+clusters = (f"managed{number}" for number in itertools.count())
+ids = (f"request-{number}" for number in itertools.count())
+SHOTS = "results: {shots: count(x)}"
+CODE = """
+functions:
+  twice: |
+    def twice(x):
+        {body}
+results:
+  doubled: sum_events(twice(x))
+"""
+
+
+class Rig:
+    """A cluster whose name no other test has, with a source that told its fields, and clients."""
+
+    def __init__(self, cluster: GlobalStoreConfig, link: ClusterLink, **parts: Any) -> None:
+        self.name = next(clusters)
+        self.config: Config = config("/ami-not-there", cluster=cluster, cluster_name=self.name, **parts)
+        self.store = RedisStore(link, keys.prefix(self.name, "graph-manager", 0))
+        self.source = self.store.view(keys.prefix(self.name, "source", 0))
+        self.source[keys.SCHEMA] = SCHEMA.to_json()
+
+    def stage(self, number: int = 0) -> GraphManagerStage:
+        return GraphManagerStage(self.config, number, Soon())
+
+    def put(self, action: str, client: str = "anna", **fields: Any) -> str:
+        one = {"id": next(ids), "client": client, "action": action, **fields}
+        self.store.queue(keys.REQUESTS).put(one)
+        return str(one["id"])
+
+    def answer(self, one: str) -> dict[str, Any] | None:
+        item = self.store.queue(keys.reply(one)).take(0)
+        return None if item is None else item.value
+
+    def ask(
+        self, stage: GraphManagerStage, action: str, client: str = "anna", **fields: Any
+    ) -> dict[str, Any]:
+        one = self.put(action, client, **fields)
+        found: list[dict[str, Any]] = []
+
+        def answered() -> bool:
+            answer = self.answer(one)
+            if answer is not None:
+                found.append(answer)
+            return bool(found)
+
+        steps(stage, answered, most=50)
+        assert found[0]["id"] == one
+        return found[0]
+
+    def graph(self) -> Graph:
+        current = self.store.get(keys.CURRENT)
+        if current is None:
+            return Graph()
+        graph = Graph.from_plain(self.store[keys.graph(current["version"])])  # type: ignore[index]
+        assert (graph.version, graph.hash) == (current["version"], current["hash"])  # type: ignore[index]
+        return graph
+
+
+@pytest.fixture
+def link(cluster: GlobalStoreConfig) -> Iterator[ClusterLink]:
+    link = ClusterLink(cluster)
+    yield link
+    link.close()
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_manager, "TAKE_S", 0.0)
+    monkeypatch.setattr(graph_manager, "SCHEMA_WAIT_S", 0.05)
+
+
+@pytest.fixture
+def make(cluster: GlobalStoreConfig, link: ClusterLink) -> Callable[..., Rig]:
+    return lambda **parts: Rig(cluster, link, **parts)
+
+
+@pytest.fixture
+def rig(make: Callable[..., Rig]) -> Rig:
+    return make()
+
+
+@pytest.fixture
+def manager(rig: Rig) -> Iterator[GraphManagerStage]:
+    stage = rig.stage()
+    yield stage
+    stage.close()
+
+
+def test_an_accepted_edit_is_published_numbered_told_and_answered(
+    rig: Rig, manager: GraphManagerStage
+) -> None:
+    answer = rig.ask(manager, "add", text=SHOTS)
+    graph = rig.graph()
+    assert answer == {
+        "id": answer["id"], "accepted": True, "version": 1, "hash": graph.hash, "reason": None,
+        "warnings": [],
+    }  # fmt: skip
+    assert graph.results == ("shots",)
+    assert graph["shots"].owners == ("anna",)
+    assert [value for _, value in rig.store.history(keys.VERSIONS, 10)] == [1]
+    (entry,) = rig.store[keys.STATE]["history"]  # type: ignore[index]
+    told = {name: entry[name] for name in ("version", "client", "action", "hash", "operations", "summary")}
+    assert told == {
+        "version": 1, "client": "anna", "action": "add", "hash": graph.hash, "operations": 1,
+        "summary": "+shots",
+    }  # fmt: skip
+    assert manager.state == "running"
+    assert manager.counters == {"version": 1, "operations": 1, "requests": 1, "denied": 0}
+    assert len(rig.store.queue(keys.REQUESTS)) == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "reason"),
+    [
+        ("add", {"text": "results: {a: count(laser)}"}, "'laser'"),
+        ("add", {"text": "results: {a: sum_events(x)"}, "line 1"),
+        ("add", {"text": "results: {a: sum(image)}"}, "there for each event"),
+        ("add", {"text": "results: {shots: sum_events(x)}"}, "belongs to anna"),
+        ("add", {"text": CODE.format(body="return y")}, "'y'"),
+        ("add", {"text": SHOTS, "expected_version": 0}, "you edited version 0"),
+        ("add", {"text": SHOTS, "deadline_ns": 1}, "nobody waits"),
+        ("rollback", {"version": 7}, "between 0 and 1"),
+        ("remove", {"names": ["gone"]}, "gone"),
+        ("conquer", {}, "unknown action"),
+        ("add", {}, "needs 'text'"),
+    ],
+)
+def test_an_edit_that_cannot_be_is_denied_with_the_reason_and_changes_nothing(
+    rig: Rig, manager: GraphManagerStage, action: str, fields: dict[str, Any], reason: str
+) -> None:
+    rig.ask(manager, "add", text=SHOTS)
+    before = rig.graph()
+    answer = rig.ask(manager, action, "bert", **fields)
+    assert not answer["accepted"]
+    assert reason in answer["reason"]
+    assert (answer["version"], answer["hash"]) == (1, before.hash)
+    assert rig.graph() == before
+    assert manager.counters["denied"] == 1
+    assert rig.ask(manager, "add", text="results: {total: sum_events(x)}")["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "how"),
+    [
+        ("import os; os._exit(7)", "exit code 7"),
+        ("import os; os.kill(os.getpid(), 9)", "SIGKILL"),
+        ("while True: pass", "runs for more than"),
+    ],
+    ids=["exits", "kills", "hangs"],
+)
+def test_user_code_that_kills_or_hangs_who_runs_it_is_denied_and_the_manager_lives(
+    rig: Rig, manager: GraphManagerStage, monkeypatch: pytest.MonkeyPatch, body: str, how: str
+) -> None:
+    monkeypatch.setattr(graph_manager, "CHECK_S", 0.3)
+    answer = rig.ask(manager, "add", text=CODE.format(body=body))
+    assert not answer["accepted"]
+    assert how in answer["reason"]
+    assert rig.ask(manager, "add", text=CODE.format(body="return 2 * x"))["accepted"]
+
+
+def test_a_request_that_is_put_twice_is_answered_twice_and_applied_once(
+    rig: Rig, manager: GraphManagerStage
+) -> None:
+    text = "results: {total: sum_events(x)}"
+    one = {"id": next(ids), "client": "anna", "action": "add", "text": text, "expected_version": 0}
+    for _ in range(2):
+        rig.store.queue(keys.REQUESTS).put(one)
+    steps(manager, lambda: manager.counters["requests"] == 2)
+    first, second = rig.answer(one["id"]), rig.answer(one["id"])  # type: ignore[arg-type]
+    assert first is not None
+    assert first["accepted"]
+    assert first == second
+    assert rig.graph().version == 1
+
+
+@pytest.mark.parametrize("then", ["a successor", "the same process"])
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["refused", "answer lost"])
+def test_whichever_call_to_the_store_fails_each_edit_is_applied_once_and_answered(
+    make: Callable[..., Rig],
+    link: ClusterLink,
+    monkeypatch: pytest.MonkeyPatch,
+    then: str,
+    answer_lost: bool,
+) -> None:
+    for fails_at in itertools.count(1):
+        rig = make()
+        faults = Faults(fails_at, answer_lost=answer_lost)
+        with monkeypatch.context() as patched:
+            patched.setattr(graph_manager, "open_global", faulty_global(faults, link))
+            asked = [rig.put("add", text=SHOTS), rig.put("add", text="results: {total: sum_events(x)}")]
+            asked.append(rig.put("remove", names=["shots"]))
+            run_through(rig, same_process=then == "the same process")
+        answers = [rig.answer(one) for one in asked]
+        told = [answer and (answer["accepted"], answer["version"]) for answer in answers]
+        assert told == [(True, 1), (True, 2), (True, 3)], f"after a fault at call {fails_at}"
+        assert rig.graph().results == ("total",)
+        assert [entry["version"] for entry in rig.store[keys.STATE]["history"]] == [1, 2, 3]  # type: ignore[index]
+        if not faults.met:
+            break
+    assert fails_at > 10
+
+
+def run_through(rig: Rig, *, same_process: bool) -> None:
+    """Step until the queue is empty. A call fails: go on with the stage, or with a successor."""
+    stage = rig.stage()
+    for _ in range(200):
+        try:
+            if not stage.step() and not len(rig.store.queue(keys.REQUESTS)):
+                return
+        except StoreUnavailable:
+            if not same_process:
+                stage = rig.stage()
+    raise AssertionError("the queue is not empty")
+
+
+def test_a_successor_goes_on_with_the_graph_and_with_what_its_predecessor_had_taken(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = rig.stage()
+    rig.ask(first, "add", text=SHOTS)
+    one = rig.put("add", text="results: {total: sum_events(x)}")
+    assert rig.store.queue(keys.REQUESTS).take(0) is not None  # taken, and then it died
+    successor = rig.stage()
+    steps(successor, lambda: successor.counters["version"] == 2)
+    answer = rig.answer(one)
+    assert answer is not None
+    assert answer["accepted"]
+    successor.close()
+    first._store.close()
+
+
+def lose_the_lease(rig: Rig, link: ClusterLink) -> Any:
+    link.one(keys.full(rig.store.prefix, keys.LEASE, tagged=True), "DEL", repeat=True)
+    other = rig.store.lease(keys.LEASE, 60, place="elsewhere")
+    assert other.acquire()
+    return other
+
+
+def test_a_manager_that_lost_its_lease_publishes_nothing_and_leaves_the_request_to_the_other(
+    rig: Rig, manager: GraphManagerStage, link: ClusterLink
+) -> None:
+    rig.ask(manager, "add", text=SHOTS)
+    other = lose_the_lease(rig, link)
+    one = rig.put("add", text="results: {total: sum_events(x)}")
+    for _ in range(5):
+        manager.step()
+    assert rig.graph().version == 1
+    assert rig.answer(one) is None
+    assert manager.state == "waiting: another manager has the lease"
+    other.release()
+    steps(manager, lambda: manager.counters["version"] == 2)
+    answer = rig.answer(one)
+    assert answer is not None
+    assert answer["accepted"]
+
+
+def test_a_stand_by_waits_and_takes_over(rig: Rig, manager: GraphManagerStage) -> None:
+    rig.ask(manager, "add", text=SHOTS)
+    config = rig.config
+    rig.config = replace(config, node=replace(config.node, host="there"))
+    stand_by = rig.stage()
+    assert not stand_by.step()
+    assert stand_by.state == "waiting: another manager has the lease"
+    manager._lease.release()
+    manager._leading = False
+    assert rig.ask(stand_by, "undo")["version"] == 2
+    assert rig.graph().operations == ()
+    stand_by.close()
+
+
+def test_a_graph_that_somebody_else_published_meanwhile_is_not_overwritten(
+    rig: Rig, manager: GraphManagerStage
+) -> None:
+    rig.ask(manager, "add", text=SHOTS)
+    foreign = Graph.from_text("results: {total: sum_events(x)}").at_version(2)
+    rig.store.update({keys.graph(2): foreign.to_plain(), keys.CURRENT: {"version": 2, "hash": foreign.hash}})
+    one = rig.put("remove", names=["shots"])
+    answer: dict[str, Any] | None = None
+    for _ in range(50):
+        manager.step()
+        answer = answer or rig.answer(one)
+    assert rig.graph() == foreign
+    assert answer is not None  # looked again, and found that there is no such thing now
+    assert not answer["accepted"]
+
+
+def test_undo_rollback_reset_and_remove_mine_go_through_the_store(
+    rig: Rig, manager: GraphManagerStage
+) -> None:
+    rig.ask(manager, "set", text="results: {shots: count(x), total: sum_events(x)}")
+    rig.ask(manager, "add", "bert", text="results: {total: sum_events(x), level: mean_events(x)}")
+    assert rig.ask(manager, "remove-mine")["accepted"]
+    assert set(rig.graph().results) == {"total", "level"}
+    assert rig.ask(manager, "undo")["accepted"]
+    assert set(rig.graph().results) == {"shots", "total", "level"}
+    before = rig.graph().fingerprint("total")
+    assert rig.ask(manager, "reset", names=["total"])["accepted"]
+    assert rig.graph().fingerprint("total") != before
+    assert rig.ask(manager, "rollback", version=1)["version"] == 6
+    assert set(rig.graph().results) == {"shots", "total"}
+
+
+def test_versions_that_are_too_old_are_forgotten_and_cannot_be_gone_back_to(make: Callable[..., Rig]) -> None:
+    rig = make(manager=ManagerConfig(keep_versions=2))
+    stage = rig.stage()
+    for number in range(4):
+        rig.ask(stage, "add", text=f"results: {{n{number}: count(x + {number})}}")
+    kept = [version for version in range(1, 5) if keys.graph(version) in rig.store]
+    assert kept == [3, 4]
+    answer = rig.ask(stage, "rollback", version=1)
+    assert "version 1 is not kept any more" in answer["reason"]
+    stage.close()
+
+
+def test_without_a_source_edits_are_denied_until_it_tells_its_fields(
+    rig: Rig, manager: GraphManagerStage
+) -> None:
+    del rig.source[keys.SCHEMA]
+    assert "no source has told its fields yet" in rig.ask(manager, "add", text=SHOTS)["reason"]
+    rig.source[keys.SCHEMA] = SCHEMA.to_json()
+    assert rig.ask(manager, "add", text=SHOTS)["accepted"]
+
+
+def test_a_schema_that_is_none_is_a_reason_and_no_bug(rig: Rig, manager: GraphManagerStage) -> None:
+    rig.source[keys.SCHEMA] = "{broken"
+    assert "not the text of a schema" in rig.ask(manager, "add", text=SHOTS)["reason"]
+
+
+def test_where_user_code_must_be_signed_unsigned_code_is_denied(
+    make: Callable[..., Rig], tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sixteen bytes, at the least")
+    security = SecurityConfig(secret_file=str(secret), user_code="signed")
+    rig = make(security=security)
+    stage = rig.stage()
+    text = CODE.format(body="return 2 * x")
+    assert "not signed" in rig.ask(stage, "add", text=text)["reason"]
+    assert rig.ask(stage, "add", text=SHOTS)["accepted"]  # no code in it
+    signed = sign({"id": next(ids), "client": "anna", "action": "add", "text": text}, security)
+    rig.store.queue(keys.REQUESTS).put(signed)
+    steps(stage, lambda: stage.counters["version"] == 2)
+    assert rig.answer(signed["id"])["accepted"]  # type: ignore[index]
+    tampered = {**signed, "id": next(ids)}
+    rig.store.queue(keys.REQUESTS).put(
+        {**tampered, "text": CODE.format(body="return 3 * x"), "action": "replace"}
+    )
+    steps(stage, lambda: stage.counters["denied"] == 2)
+    assert "another secret" in rig.answer(tampered["id"])["reason"]  # type: ignore[index]
+    stage.close()
+
+
+def test_where_user_code_is_refused_none_is_run(make: Callable[..., Rig]) -> None:
+    rig = make(security=SecurityConfig(user_code="refused"))
+    stage = rig.stage()
+    answer = rig.ask(stage, "add", text=CODE.format(body="return 2 * x"))
+    assert "user_code is 'refused'" in answer["reason"]
+    assert rig.ask(stage, "add", text=SHOTS)["accepted"]
+    stage.close()
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        None,
+        5,
+        "text",
+        [],
+        {},
+        {"id": 5},
+        {"id": "\ud800", "client": "a", "action": "add"},
+        {"id": "x" * 10_000},
+    ],
+    ids=str,
+)
+def test_what_is_no_request_is_passed_over(rig: Rig, manager: GraphManagerStage, plain: Any) -> None:
+    rig.store.queue(keys.REQUESTS).put(plain)
+    assert rig.ask(manager, "add", text=SHOTS)["accepted"]
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"{", b"[]", b'{"id": 1, "value": 2}', b"[" * 5000])
+def test_bytes_that_are_no_item_are_passed_over(
+    rig: Rig, manager: GraphManagerStage, link: ClusterLink, raw: bytes
+) -> None:
+    link.one(keys.full(rig.store.prefix, keys.REQUESTS, tagged=True), "RPUSH", raw, repeat=False)
+    assert rig.ask(manager, "add", text=SHOTS)["accepted"]
+
+
+def test_answers_expire(rig: Rig, manager: GraphManagerStage) -> None:
+    one = rig.put("add", text=SHOTS)
+    steps(manager, lambda: manager.counters["version"] == 1)
+    (facts,) = [facts for facts in rig.store.scan("*") if facts.key.endswith(keys.reply(one))]
+    assert 0 < facts.ttl_s <= rig.config.manager.reply_s  # type: ignore[operator]
+
+
+def test_the_lease_is_renewed_while_it_waits_for_a_source(
+    rig: Rig, manager: GraphManagerStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.step()
+    manager._renew_at = 0.0
+    renewed: list[float] = []
+    renew = manager._lease.renew
+    monkeypatch.setattr(manager._lease, "renew", lambda: (renewed.append(time.monotonic()), renew()))
+    del rig.source[keys.SCHEMA]
+    rig.ask(manager, "add", text=SHOTS)
+    assert renewed
