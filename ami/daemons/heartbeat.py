@@ -78,6 +78,10 @@ class Heart:
             except StoreError as error:
                 # The main loop meets the same outage and says so; once is enough.
                 logger.debug("no heartbeat: %s", error)
+            except Exception:
+                # This thread reads what the main loop changes meanwhile, a ring that is just let go, say.
+                # Without a heart a process that is well would be restarted.
+                logger.warning("a heartbeat was left out", exc_info=True)
             self._stop.wait(self._config.monitor.heartbeat_s)
         if store is not None:
             try:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ami.config import Config
 from ami.daemons import runtime
 from ami.daemons.deaths import Deaths
+from ami.daemons.judgement import Judgement, Sign
 from ami.daemons.supervision import Program, running
 from ami.errors import RingError, StoreError
 from ami.ring.observer import RingObserver
@@ -24,23 +25,8 @@ from ami.supervisor import NO_ANSWER, Supervisor
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
-# A process that did not give any sign yet is starting, which may take long on a busy machine.
-START_S = 30.0
 SERVERS = ("local-redis:0", "global-redis:0")
 SELF = "monitor:0"
-
-# A sign is anything that changes while a process does what it should.
-Sign = object
-
-
-@dataclass(slots=True)
-class _Seen:
-    """The last sign of one process, and since when (monotonic, s) it is the same; new: the first one."""
-
-    pid: int
-    sign: Sign
-    since: float
-    new: bool
 
 
 class MonitorStage:
@@ -56,7 +42,8 @@ class MonitorStage:
         self._supervisor = Supervisor(config.monitor.supervisor_socket)
         self._deaths = Deaths()
         self._ring: RingObserver | None = None
-        self._seen: dict[tuple[str, str], _Seen] = {}
+        hang_s = config.monitor.hang_s
+        self._judgement = Judgement({"answers": hang_s, "heartbeat": hang_s, "block": config.worker.hang_s})
         self._looks = 0
         self._restarts = 0
 
@@ -66,7 +53,7 @@ class MonitorStage:
 
     @property
     def counters(self) -> Mapping[str, float]:
-        return {"restarts": self._restarts, "watched": len({name for name, _ in self._seen})}
+        return {"restarts": self._restarts, "watched": self._judgement.watched}
 
     def step(self) -> bool:
         # supervisord looks after dead children when it wakes: once a second, or when it is asked
@@ -80,7 +67,7 @@ class MonitorStage:
         self._deaths.watch(program.pid for program in processes.values())
         processes.pop(SELF, None)
         self._looks += 1
-        self._seen = {key: seen for key, seen in self._seen.items() if key[0] in processes}
+        self._judgement.keep(processes)
         for how, name, sign in self._signs(processes):
             if name in processes:
                 self._judge(how, processes[name], sign)
@@ -93,7 +80,7 @@ class MonitorStage:
         try:
             beats = self._beats(processes)
         except StoreError:
-            self._forget("heartbeat")
+            self._judgement.forget("heartbeat")
         else:
             for name, steps in beats.items():
                 yield "heartbeat", name, steps
@@ -117,45 +104,39 @@ class MonitorStage:
         for name in processes.keys() - set(SERVERS):
             kind, _, number = name.rpartition(":")
             beat = self._global.view(keys.prefix(host, kind, int(number))).get(keys.HEARTBEAT)
-            signs[name] = None if beat is None else beat["steps"]
+            # That of a predecessor is there for half a minute, and says nothing of one that is starting.
+            if beat is None or beat["pid"] != processes[name].pid:
+                signs[name] = None
+            else:
+                signs[name] = beat["steps"]
         return signs
 
     def _blocks(self) -> Iterator[tuple[str, str, Sign]]:
         """Yield what each worker is running; one that runs nothing gives a new sign each time."""
         try:
-            if self._ring is None or self._ring.replaced:
+            if self._ring is not None and self._ring.replaced:
+                self._ring.close()
+                self._ring = None
+            if self._ring is None:
                 self._ring = RingObserver(self._config.ring.name)
             for number, place in self._ring.workers().items():
                 if place.alive:
                     yield "block", f"worker:{number}", place.since_ns if place.count else self._looks
         except RingError:
+            if self._ring is not None:
+                self._ring.close()
             self._ring = None
 
-    def _forget(self, how: str) -> None:
-        self._seen = {key: seen for key, seen in self._seen.items() if key[1] != how}
-
     def _judge(self, how: str, process: Program, sign: Sign) -> None:
-        now = time.monotonic()
-        key = (process.name, how)
-        seen = self._seen.get(key)
-        if seen is None or (seen.pid, seen.sign) != (process.pid, sign):
-            new = seen is None or seen.pid != process.pid
-            self._seen[key] = _Seen(process.pid, sign, now, new)
+        silent_s = self._judgement.silent_s(how, process.name, process.pid, sign, time.monotonic())
+        if silent_s is None:
             return
-        silent_s = now - seen.since
-        if silent_s > self._patience_s(how, seen):
-            logger.error("%s hangs: no new %s for %.1f s; restarting it", process.name, how, silent_s)
-            del self._seen[key]
-            self._restarts += 1
-            try:
-                self._supervisor.signalProcess(process.address, "KILL")
-            except NO_ANSWER as error:
-                logger.error("supervisord did not kill it: %s", error)
-
-    def _patience_s(self, how: str, seen: _Seen) -> float:
-        if seen.new and seen.sign is None:
-            return START_S
-        return self._config.worker.hang_s if how == "block" else self._config.monitor.hang_s
+        logger.error("%s hangs: no new %s for %.1f s; restarting it", process.name, how, silent_s)
+        self._restarts += 1
+        try:
+            self._supervisor.signalProcess(process.address, "KILL")
+        except NO_ANSWER as error:
+            logger.error("supervisord did not kill it: %s", error)
 
     def close(self) -> None:
         if self._ring is not None:

@@ -1,0 +1,122 @@
+"""What a process tells of itself, and that it takes it back when it stops."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ami.config import Config, GlobalStoreConfig, MonitorConfig
+from ami.daemons.heartbeat import Heart
+from ami.stores import RedisStore, keys, open_global
+from tests.daemons_rig import config
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+class Counting:
+    """A stage that has done something."""
+
+    state = "running"
+    events = 0
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        return {"events": self.events}
+
+    def step(self) -> bool:
+        self.events += 1
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def settings(cluster: GlobalStoreConfig) -> Config:
+    made = config("/ami-not-there", cluster=cluster)
+    return replace(made, monitor=MonitorConfig(heartbeat_s=0.05))
+
+
+@pytest.fixture
+def store(cluster: GlobalStoreConfig) -> Iterator[RedisStore]:
+    store = open_global(cluster, "here:worker:3")
+    yield store
+    store.close()
+
+
+def beat(store: RedisStore) -> dict[str, Any]:
+    found = store.get(keys.HEARTBEAT)
+    return {} if found is None else dict(found)  # type: ignore[call-overload]
+
+
+def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(
+    settings: Config, store: RedisStore
+) -> None:
+    heart, stage = Heart(settings, "worker", 3), Counting()
+    heart.start()
+    heart.waiting("for the ring")
+    wait_until(lambda: beat(store).get("state") == "waiting: for the ring", within_s=5, what="a first beat")
+    first = beat(store)
+    assert (first["process"], first["pid"], first["counters"]) == ("here:worker:3", os.getpid(), {})
+    assert abs(first["beat_ns"] - time.time_ns()) < 60e9
+    heart.watch(stage)
+    for _ in range(7):
+        stage.step()
+        heart.stepped()
+    wait_until(lambda: beat(store)["counters"] == {"events": 7}, within_s=5, what="a beat with counters")
+    later = beat(store)
+    assert later["steps"] == first["steps"] + 7
+    assert later["started_ns"] == first["started_ns"]
+    assert later["state"] == "running"
+    (facts,) = [facts for facts in store.scan("*") if facts.key.endswith(keys.HEARTBEAT)]
+    assert 0 < facts.ttl_s <= keys.HEARTBEAT_EXPIRE_S  # type: ignore[operator]
+    heart.stop()
+    assert beat(store) == {}
+
+
+def test_a_main_loop_that_stands_still_shows_although_the_heart_beats_on(
+    settings: Config, store: RedisStore
+) -> None:
+    heart = Heart(settings, "worker", 3)
+    heart.watch(Counting())
+    heart.stepped()
+    heart.start()
+    wait_until(lambda: beat(store), within_s=5, what="a first beat")
+    first = beat(store)
+    wait_until(lambda: beat(store)["beat_ns"] > first["beat_ns"], within_s=5, what="another beat")
+    wait_until(lambda: beat(store)["step_age_s"] > 0.2, within_s=5, what="the loop's age")
+    assert beat(store)["steps"] == first["steps"]
+    heart.stop()
+
+
+def test_a_stage_whose_counters_fail_once_does_not_stop_the_heart(
+    settings: Config, store: RedisStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The heart's thread reads what the main loop changes meanwhile: a ring that is just let go, say."""
+
+    class LettingGo(Counting):
+        looks = 0
+
+        @property
+        def counters(self) -> Mapping[str, float]:
+            self.looks += 1
+            if self.looks == 2:
+                raise ValueError("the ring was closed")
+            return {"looks": self.looks}
+
+    heart = Heart(settings, "worker", 3)
+    heart.watch(LettingGo())
+    heart.start()
+    wait_until(
+        lambda: beat(store).get("counters", {}).get("looks", 0) > 3,
+        within_s=5,
+        what="beats after the failure",
+    )
+    heart.stop()
+    assert "the ring was closed" in caplog.text

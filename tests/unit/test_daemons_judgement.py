@@ -1,0 +1,85 @@
+"""When a process counts as hanging."""
+
+from __future__ import annotations
+
+import pytest
+
+from ami.daemons.judgement import START_S, Judgement
+
+PATIENCE = {"heartbeat": 3.0, "block": 1.5}
+
+
+@pytest.fixture
+def judgement() -> Judgement:
+    return Judgement(PATIENCE)
+
+
+def test_a_process_whose_sign_changes_never_hangs(judgement: Judgement) -> None:
+    for second in range(100):
+        assert judgement.silent_s("heartbeat", "worker:0", 7, second // 2, float(second)) is None
+
+
+@pytest.mark.parametrize("kind", sorted(PATIENCE))
+def test_one_whose_sign_stays_the_same_hangs_after_the_patience_with_its_kind(
+    judgement: Judgement, kind: str
+) -> None:
+    assert judgement.silent_s(kind, "worker:0", 7, 41, 0.0) is None
+    assert judgement.silent_s(kind, "worker:0", 7, 42, 10.0) is None
+    assert judgement.silent_s(kind, "worker:0", 7, 42, 10.0 + PATIENCE[kind]) is None
+    assert judgement.silent_s(kind, "worker:0", 7, 42, 10.1 + PATIENCE[kind]) == pytest.approx(
+        PATIENCE[kind] + 0.1
+    )
+
+
+def test_a_process_that_never_gave_a_sign_has_time_to_start(judgement: Judgement) -> None:
+    assert judgement.silent_s("heartbeat", "worker:0", 7, None, 0.0) is None
+    assert judgement.silent_s("heartbeat", "worker:0", 7, None, START_S - 1) is None
+    assert judgement.silent_s("heartbeat", "worker:0", 7, None, START_S + 1) == START_S + 1
+
+
+def test_one_that_gave_signs_and_falls_silent_has_no_such_time(judgement: Judgement) -> None:
+    judgement.silent_s("heartbeat", "worker:0", 7, 1, 0.0)
+    assert judgement.silent_s("heartbeat", "worker:0", 7, None, 1.0) is None
+    assert judgement.silent_s("heartbeat", "worker:0", 7, None, 4.5) == pytest.approx(3.5)
+
+
+def test_a_successor_with_another_pid_begins_anew(judgement: Judgement) -> None:
+    judgement.silent_s("heartbeat", "worker:0", 7, None, 0.0)
+    judgement.silent_s("heartbeat", "worker:0", 7, 5, 1.0)
+    assert judgement.silent_s("heartbeat", "worker:0", 8, None, 60.0) is None
+    assert judgement.silent_s("heartbeat", "worker:0", 8, None, 60.0 + START_S - 1) is None
+
+
+def test_one_that_was_condemned_is_not_condemned_again_at_once(judgement: Judgement) -> None:
+    judgement.silent_s("block", "worker:0", 7, 5, 0.0)
+    assert judgement.silent_s("block", "worker:0", 7, 5, 2.0)
+    assert judgement.silent_s("block", "worker:0", 7, 5, 2.5) is None
+    assert judgement.silent_s("block", "worker:0", 7, 5, 3.9) is None
+    assert judgement.silent_s("block", "worker:0", 7, 5, 4.1)
+
+
+def test_kinds_and_processes_are_judged_each_for_itself(judgement: Judgement) -> None:
+    for name in ("worker:0", "worker:1"):
+        judgement.silent_s("block", name, 7, 1, 0.0)
+        judgement.silent_s("heartbeat", name, 7, 1, 0.0)
+    judgement.silent_s("block", "worker:1", 7, 2, 1.0)
+    assert judgement.silent_s("block", "worker:0", 7, 1, 2.0)
+    assert judgement.silent_s("block", "worker:1", 7, 2, 2.0) is None
+    assert judgement.silent_s("heartbeat", "worker:0", 7, 1, 2.0) is None
+    assert judgement.watched == 2
+
+
+def test_while_control_is_silent_nobody_is_judged_by_heartbeats(judgement: Judgement) -> None:
+    judgement.silent_s("heartbeat", "worker:0", 7, 5, 0.0)
+    judgement.silent_s("block", "worker:0", 7, 5, 0.0)
+    judgement.forget("heartbeat")
+    assert judgement.silent_s("heartbeat", "worker:0", 7, 5, 100.0) is None
+    assert judgement.silent_s("block", "worker:0", 7, 5, 100.0)
+
+
+def test_a_process_that_does_not_run_is_forgotten(judgement: Judgement) -> None:
+    judgement.silent_s("block", "worker:0", 7, 5, 0.0)
+    judgement.silent_s("block", "worker:1", 8, 5, 0.0)
+    judgement.keep({"worker:1"})
+    assert judgement.watched == 1
+    assert judgement.silent_s("block", "worker:0", 7, 5, 9.0) is None
