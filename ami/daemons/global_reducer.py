@@ -18,6 +18,7 @@ from ami.daemons.assembly import Assembly
 from ami.daemons.control import GraphWatch
 from ami.daemons.publisher import Publisher
 from ami.daemons.rate import Rate
+from ami.daemons.stage import Stopping
 from ami.errors import Conflict
 from ami.stores import BadRecord, Journal, keys, open_global, read_journals
 
@@ -33,7 +34,7 @@ BEHIND = 10
 class GlobalReducerStage:
     """The global reducer of the cluster, or its stand-by: whoever has the lease acts."""
 
-    def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
         self._config = config
         self._stopping = stopping
         # One state for the cluster, whatever number the process has: a stand-by goes on with it.

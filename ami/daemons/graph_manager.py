@@ -16,6 +16,7 @@ from ami.config import Config
 from ami.daemons import requests, runtime
 from ami.daemons.apart import call_apart
 from ami.daemons.requests import Request
+from ami.daemons.stage import Stopping
 from ami.errors import Conflict, GraphError, SourceError, StoreUnavailable, Undecodable
 from ami.event import Schema
 from ami.graph.check import check
@@ -36,7 +37,7 @@ HISTORY_KEPT = 1000
 class GraphManagerStage:
     """The graph manager of the cluster, or its stand-by: whoever has the lease acts."""
 
-    def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
         self._config = config
         self._stopping = stopping
         cluster = config.node.cluster

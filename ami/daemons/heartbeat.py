@@ -11,15 +11,12 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ami.config import Config
+from ami.daemons.stage import Stage
 from ami.errors import StoreError
-from ami.stores import keys, open_global
-
-if TYPE_CHECKING:
-    from ami.daemons.runtime import Stage
-    from ami.stores import Store
+from ami.stores import Store, keys, open_global
 
 logger = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from ami.daemons import runtime
 from ami.daemons.control import GraphWatch
 from ami.daemons.entries import Batch, EntryQueue
 from ami.daemons.rate import Rate
+from ami.daemons.stage import Stopping
 from ami.errors import RingBusy, RingGone
 from ami.ring.observer import RingObserver
 from ami.stores import BadRecord, Journal, keys, open_global, open_local, read_journals
@@ -32,7 +33,7 @@ BATCHES_AHEAD = 2000
 class LocalReducerStage:
     """The local reducer of one node."""
 
-    def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
         self._config = config
         self._stopping = stopping
         host, cluster = config.node.host, config.node.cluster

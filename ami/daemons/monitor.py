@@ -16,6 +16,7 @@ from ami.config import Config
 from ami.daemons import runtime
 from ami.daemons.deaths import Deaths
 from ami.daemons.judgement import Judgement, Sign
+from ami.daemons.stage import Stopping
 from ami.daemons.supervision import Program, running
 from ami.errors import RingError, StoreError
 from ami.ring.observer import RingObserver
@@ -32,7 +33,7 @@ SELF = "monitor:0"
 class MonitorStage:
     """Watches the processes of one node."""
 
-    def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
         self._config = config
         self._stopping = stopping
         # A short patience: a server that is slow to answer is what this process is to find out.

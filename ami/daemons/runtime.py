@@ -9,16 +9,15 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 from ami import log
 from ami.config import Config, load
 from ami.daemons.heartbeat import Heart
+from ami.daemons.stage import Stage, Stopping
 from ami.errors import AmiError, ConfigError, RingError, StoreFull, StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -33,28 +32,6 @@ RETRY_FIRST_S = 0.05
 RETRY_LAST_S = 1.0
 SAY_AGAIN_S = 10.0
 LIVE_S = 1.0  # the least that a process lives that ends by a bug
-
-
-class Stage(Protocol):
-    """One daemon's work, without its process: what tests drive step by step."""
-
-    @property
-    def state(self) -> str:
-        """Say in a few words what it does now, for people."""
-
-    @property
-    def counters(self) -> Mapping[str, float]:
-        """Numbers for the heartbeat, by the names of the glossary."""
-
-    def step(self) -> bool:
-        """Do one short piece of work, or wait for some for at most 0.2 s; say whether there was any."""
-
-    def close(self) -> None:
-        """Hand on what was accepted and let go of everything. Called exactly once."""
-
-
-class Stopping(threading.Event):
-    """Set when the process was asked to stop. Stages wait on it instead of sleeping."""
 
 
 MakeStage = Callable[[Config, int, Stopping], Stage]

@@ -11,6 +11,7 @@ from ami.daemons import runtime
 from ami.daemons.control import GraphWatch
 from ami.daemons.feeder import Feeder
 from ami.daemons.rate import Rate
+from ami.daemons.stage import Stopping
 from ami.errors import SourceError, StoreUnavailable
 from ami.event import Schema
 from ami.ring.writer import RingWriter
@@ -27,7 +28,7 @@ REOPEN_S = 5.0
 class SourceStage:
     """The source of one node. An input that cannot be read is reported, and the node stays up."""
 
-    def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
         self._config = config
         self._stopping = stopping
         self._rate = Rate()

@@ -21,6 +21,7 @@ from ami.daemons.costs import Costs
 from ami.daemons.flush import Flush, Held
 from ami.daemons.plans import Plan, Plans
 from ami.daemons.rate import Rate
+from ami.daemons.stage import Stopping
 from ami.daemons.trial import first_fatal
 from ami.errors import RingBusy, RingGone
 from ami.graph.partial import Partial
@@ -37,7 +38,7 @@ ABANDONED_S = 0.5
 class WorkerStage:
     """One worker of the node. Attaches to the ring when there is one, and again when it was replaced."""
 
-    def __init__(self, config: Config, number: int, stopping: runtime.Stopping) -> None:
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
         self._config = config
         self._number = number
         self._stopping = stopping

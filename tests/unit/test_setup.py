@@ -128,7 +128,7 @@ def test_supervisord_restarts_a_bug_but_not_wrong_settings(program: str) -> None
     section = settings_of("conf", "supervisord.conf")[f"program:{program}"]
     assert section["autorestart"] == "unexpected"
     assert section["exitcodes"] == "0,2"
-    launcher = re.match(r'"%\(here\)s/\.\./bin/([a-z-]+)"', section["command"])
+    launcher = re.fullmatch(r'(?:nice -n 5 )?"%\(here\)s/\.\./bin/([a-z-]+)".*', section["command"])
     assert launcher is not None
     assert launcher[1] in MODULES
 
