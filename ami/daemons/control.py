@@ -52,9 +52,11 @@ class GraphWatch:
     def get(self, version: int) -> Graph:
         """Return a version of the graph.
 
+        One that Control does not have any more (somebody emptied it) is an empty graph of that
+        number: its events are counted, and nothing is computed of them.
+
         Raises:
             StoreUnavailable: it is not known here and cannot be read now.
-            GraphError: Control does not have it (any more).
         """
         with self._lock:
             graph = self._versions.get(version)
@@ -62,7 +64,11 @@ class GraphWatch:
                 return graph
             if self._store is None:
                 self._store = open_global(self._config.global_store, self._manager)
-            graph = self._read(self._store, version)
+            try:
+                graph = self._read(self._store, version)
+            except GraphError as error:
+                logger.error("%s; nothing is computed for its events", error)
+                graph = Graph(version=version)
             self._remember(graph)
             return graph
 

@@ -8,6 +8,7 @@ halving the block with a worker's death for each step; it takes a restart a step
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,46 +18,69 @@ from ami.graph.partial import Partial
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
 
+# Events are tried one by one for so long at a time: the worker must be seen to come round.
+ENOUGH_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Fatal:
-    """An event that must not be run again: its index in the block, and what it did."""
+    """An event that must not be run again: which operation did what with it."""
 
-    index: int
     operation: str
     text: str
 
 
-def first_fatal(ring: RingReader, plan: Plan, block: Block, *, timeout_s: float) -> Fatal | None:
-    """Return the first event that no process survives, if there is one.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The first ``innocent`` events of a block may be run, and take ``elapsed_s`` in all.
 
-    A process hangs when one event, or the block, takes longer than ``timeout_s`` in an operation.
+    ``fatal`` is about the event behind them. Events that are neither were not tried yet.
     """
-    if not _how_it_fails(ring, plan, [block], timeout_s):
-        return None
-    events = [block.part(index, index + 1) for index in range(block.slots.count)]
-    how = _how_it_fails(ring, plan, events, timeout_s)
+
+    innocent: int
+    elapsed_s: float
+    fatal: Fatal | None = None
+
+
+def tried(ring: RingReader, plan: Plan, block: Block, *, timeout_s: float) -> Verdict:
+    """Run a block in child processes and say what is known of its events.
+
+    A child hangs when one operation, on the block or on one event, takes longer than ``timeout_s``.
+    """
+    began = time.monotonic()
+    _, how = _run_apart(ring, plan, [block], timeout_s)
     if not how:
-        return None
+        return Verdict(block.count, time.monotonic() - began)
+    began = time.monotonic()
+    events = [block.part(index, index + 1) for index in range(block.count)]
+    run, how = _run_apart(ring, plan, events, timeout_s)
+    elapsed_s = time.monotonic() - began
+    if not how:
+        return Verdict(run, elapsed_s)
     sequence, _, number = ring.breadcrumb()
     operation = plan.operations[number - 1] if 0 < number <= len(plan.operations) else ""
     where = f"operation {operation!r}" if operation else "the graph"
-    return Fatal(sequence - block.sequence, operation, f"event {sequence}: {where} {how}")
+    fatal = Fatal(operation, f"event {sequence}: {where} {how}")
+    return Verdict(sequence - block.sequence, elapsed_s, fatal)
 
 
-def _how_it_fails(ring: RingReader, plan: Plan, blocks: Sequence[Block], timeout_s: float) -> str:
-    """Run blocks in a child; return how that failed, "" if it came through."""
+def _run_apart(ring: RingReader, plan: Plan, blocks: Sequence[Block], timeout_s: float) -> tuple[int, str]:
+    """Run blocks in a child until it was enough; return how many it ran, and how it failed ("": not)."""
 
-    def run_all() -> str:
-        for block in blocks:
-            first, count = block.sequence, block.slots.count
+    def run_on() -> str:
+        began = time.monotonic()
+        for number, block in enumerate(blocks):
+            if time.monotonic() - began > ENOUGH_S:
+                return str(number)
+            first, count = block.sequence, block.count
             ring.running(first, count, 0)
             partial = Partial(block.entry.graph_version)
             plan.run(block.slots, first, partial, _breadcrumb(ring, first, count))
-        return ""
+        return str(len(blocks))
 
     # The breadcrumb lies in shared memory: it is the child's that moves.
-    return call_apart(run_all, timeout_s=timeout_s, moved=ring.breadcrumb)[1]
+    answer, how = call_apart(run_on, timeout_s=timeout_s, moved=ring.breadcrumb)
+    return int(answer or 0), how
 
 
 def _breadcrumb(ring: RingReader, first: int, count: int) -> Callable[[int], None]:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ami.config import Config
@@ -22,9 +23,8 @@ from ami.daemons.flush import Flush, Held
 from ami.daemons.plans import Plan, Plans
 from ami.daemons.rate import Rate
 from ami.daemons.stage import Stopping
-from ami.daemons.trial import first_fatal
+from ami.daemons.trial import tried
 from ami.errors import RingBusy, RingGone
-from ami.graph.partial import Partial
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
 from ami.stores import keys, open_local
@@ -89,20 +89,36 @@ class WorkerStage:
             return False
         if self._flush is not None:
             self._store_flush(ring)
-        block = self._redo.popleft() if self._redo else ring.claim(self._block.events)
+        block = self._next(ring)
         if block is None:
             return self._rest(ring)
         assert self._plans is not None
-        if self._held is not None and not self._held.takes(block):
-            try:
+        try:
+            if self._held is not None and not self._held.takes(block):
                 self._hand_on(ring)
-            except BaseException:
-                self._redo.appendleft(block)
-                raise
-        self._run(ring, self._plans, block)
+            plan = self._plans.get(block.entry.graph_version)
+        except BaseException:
+            self._redo.appendleft(block)
+            raise
+        if self._held is None:
+            self._held = Held(block.entry, plan.plan.partial())
+        if block.attempts:
+            self._try(ring, plan, block, self._held)
+        else:
+            self._run(ring, plan, block, self._held)
         if self._held_too_much(ring):
             self._hand_on(ring)
         return True
+
+    def _next(self, ring: RingReader) -> Block | None:
+        """Return the next block to run: of what must be run again first, in pieces of the usual size."""
+        if not self._redo:
+            return ring.claim(self._block.events)
+        block = self._redo.popleft()
+        if block.count > self._block.events and not block.attempts:
+            self._redo.appendleft(block.part(self._block.events, block.count))
+            block = block.part(0, self._block.events)
+        return block
 
     def _rest(self, ring: RingReader) -> bool:
         """Nothing to claim: flush what is finished or stands in the source's way, else wait."""
@@ -180,56 +196,38 @@ class WorkerStage:
 
     # computing
 
-    def _run(self, ring: RingReader, plans: Plans, block: Block) -> None:
-        try:
-            plan = plans.get(block.entry.graph_version)
-        except BaseException:
-            self._redo.appendleft(block)
-            raise
+    def _run(self, ring: RingReader, plan: Plan, block: Block, held: Held) -> None:
         started = time.monotonic()
-        if self._held is None:
-            self._held = Held(block.entry, plan.plan.partial())
-        if block.attempts:
-            block = self._run_tried(ring, plan, block, self._held)
-        else:
-            self._run_part(ring, plan, block, self._held.partial)
+        first, count = block.sequence, block.count
+        ring.running(first, count, 0)
+        timing = self._costs.timing(plan.plan, count)
+        plan.run(block.slots, first, held.partial, lambda number: ring.running(first, count, number), timing)
         ring.running(0, 0, 0)
-        self._held.add(block)
+        held.add(block)
         elapsed_s = time.monotonic() - started
-        self._block.took(block.slots.count, elapsed_s)
-        self._events += block.slots.count
+        self._block.took(count, elapsed_s)
+        self._events += count
         self._blocks += 1
         self._busy_s += elapsed_s
 
-    def _run_part(self, ring: RingReader, plan: Plan, block: Block, partial: Partial) -> None:
-        first, count = block.sequence, block.slots.count
-        ring.running(first, count, 0)
-        timing = self._costs.timing(plan.plan, count)
-        plan.run(block.slots, first, partial, lambda number: ring.running(first, count, number), timing)
-
-    def _run_tried(self, ring: RingReader, plan: Plan, block: Block, held: Held) -> Block:
-        """Run a block in which a worker died up to the event that kills again, and set that one aside.
-
-        Returns the part of the block that was dealt with; the rest is to be run next, so that
-        each step stays short.
-        """
-        logger.warning(
-            "a worker died while events %d to %d were running; trying them in a child process",
-            block.sequence, block.sequence + block.slots.count - 1,
-        )  # fmt: skip
-        fatal = first_fatal(ring, plan, block, timeout_s=self._config.worker.trial_s)
-        if fatal is None:
-            self._run_part(ring, plan, block, held.partial)
-            return block
-        done = block.part(0, fatal.index + 1)
-        if fatal.index:
-            self._run_part(ring, plan, block.part(0, fatal.index), held.partial)
-        if done.slots.count < block.slots.count:
-            self._redo.appendleft(block.part(done.slots.count, block.slots.count))
-        held.partial.set_event_aside(fatal.operation, fatal.text, block.sequence + fatal.index)
-        self._set_aside += 1
-        logger.error("set aside: %s", fatal.text)
-        return done
+    def _try(self, ring: RingReader, plan: Plan, block: Block, held: Held) -> None:
+        """Try a block in which a worker died; its innocent events are run next, a fatal one never."""
+        last = block.sequence + block.count - 1
+        logger.warning("a worker died while it ran events %d to %d; trying them apart", block.sequence, last)
+        verdict = tried(ring, plan, block, timeout_s=self._config.worker.trial_s)
+        ring.running(0, 0, 0)
+        known = verdict.innocent + (verdict.fatal is not None)
+        if known < block.count:
+            self._redo.appendleft(block.part(known, block.count))
+        if verdict.innocent:
+            self._block.measured(verdict.innocent, verdict.elapsed_s)
+            self._redo.appendleft(replace(block.part(0, verdict.innocent), attempts=0))
+        if verdict.fatal is not None:
+            event = block.part(verdict.innocent, known)
+            held.partial.set_event_aside(verdict.fatal.operation, verdict.fatal.text, event.sequence)
+            held.add(event)
+            self._set_aside += 1
+            logger.error("set aside: %s", verdict.fatal.text)
 
     # handing on
 
@@ -240,7 +238,8 @@ class WorkerStage:
 
     def _hand_on(self, ring: RingReader) -> None:
         """Store what was run since the last time, then free its slots."""
-        if self._held is None:
+        if self._held is None or not self._held.events:
+            self._held = None
             return
         self._costs.failed(self._held.partial.errors)
         self._sharers = ring.worker_count
