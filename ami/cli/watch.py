@@ -27,7 +27,6 @@ STALE_S = 2.0  # results come once per interval; older than this and than five i
 STALE_INTERVALS = 5
 
 
-
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--count", type=click.IntRange(1), help="Stop after so many updates.")

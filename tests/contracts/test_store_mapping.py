@@ -259,8 +259,8 @@ def test_a_value_can_replace_a_collection_and_a_collection_a_value(store: Store)
     store["x"] = {2}
     assert store["x"] == {2}
     store.put("x", 1, expire_s=0.03)
-    wait_until(lambda: "x" not in store, within_s=5, what="the value to expire")
-    assert store.get("x") is None
+    # Two clocks decide, the index's and the server's, and either may be the first.
+    wait_until(lambda: "x" not in store and store.get("x") is None, within_s=5, what="its end")
 
 
 def test_a_window_on_something_else_is_refused(store: Store) -> None:

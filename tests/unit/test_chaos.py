@@ -66,6 +66,15 @@ def test_cyclic_counts_are_those_of_a_loop(events: int, bins: int, run: int) -> 
     assert truth.cyclic_counts(events, bins, run).tolist() == counted.tolist()
 
 
+def test_a_sum_beyond_64_bits_is_right_as_the_float_that_it_is_given_as(right: Mapping[str, Result]) -> None:
+    events = 7 * 10**9
+    exact = events * (events - 1) // 2
+    account = replace(right["index_sum"].events, expected=events, used=events)
+    for value, wrong in ((float(exact), False), (float(exact) * (1 + 1e-9), True)):
+        result = replace(right["index_sum"], value=value, events=account)
+        assert ("index_sum" in truth.deviation({"index_sum": result}, events).wrong) is wrong
+
+
 def test_events_that_are_missing_are_lost(right: Mapping[str, Result]) -> None:
     found = truth.deviation(right, EVENTS + 3)
     assert (found.lost, found.twice) == (3, 0)

@@ -68,10 +68,16 @@ values = st.recursive(
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, with NaN and NaT equal to themselves."""
+    """Equal, with NaN and NaT equal to themselves, also within containers."""
+    if type(one) is not type(other):
+        return False
     if isinstance(one, np.ndarray) and one.dtype.kind in "fcmM":
         return bool(one.dtype == other.dtype) and one.tobytes() == other.tobytes()
-    return type(one) is type(other) and codec.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple | collections.deque):
+        return len(one) == len(other) and all(map(same, one, other))
+    return repr(one) == repr(other) or codec.equal(one, other)
 
 
 @given(arrays)
