@@ -53,7 +53,9 @@ def test_an_array_comes_back_read_only(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), np.array([object()]), lambda: 0, datetime.date(2026, 1, 1), int], ids=repr
+    "value",
+    [object(), np.array([object()]), lambda: 0, datetime.date(2026, 1, 1), int],
+    ids=["object", "array of objects", "function", "date", "class"],
 )
 def test_what_is_no_value_is_refused_and_changes_nothing(store: Store, value: object) -> None:
     store["x"] = 1
