@@ -18,6 +18,7 @@ from ami.node import Node
 from ami.result import Result
 from ami.sources import open_source
 from ami.stores import keys, open_global
+from ami.supervisor import Supervisor
 from tests.waiting import wait_until
 
 RECORDINGS = Path(os.environ.get("RECORDINGS", Path(__file__).parents[3] / "shared" / "data"))
@@ -125,5 +126,6 @@ def play(_shared_node: Node) -> Iterator[Play]:
             return experiment
 
         yield play_source
-        node.supervisor.stopProcess("source")
+        # It lets the workers finish what is in the ring, for up to source.drain_s.
+        Supervisor(node.config.monitor.supervisor_socket, timeout_s=30.0).stopProcess("source")
         source.close()
