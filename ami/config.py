@@ -182,7 +182,7 @@ class ReducerConfig:
 
     grace_s: float = 2.0
     barrier_s: float = 10.0
-    checkpoint_s: float = 1.0
+    checkpoint_s: float = 0.25
     history: int = 1000
 
     def __post_init__(self) -> None:

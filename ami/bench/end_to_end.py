@@ -74,7 +74,7 @@ def mean_image(bench: Bench) -> dict[str, Measured]:
         uri = graphs.images(folder, 512, 512)
         images = events_of(f"{uri}?rate=1000", 32)["camera"]
         limits = [_added(images, bench)]
-        found = _through(Load(uri, graphs.IMAGE, "mean_camera", 2000), bench)
+        found = _through(Load(uri, graphs.IMAGE, "mean_camera", 4500), bench)
         limits.append(_added(images, bench))
     said = "a bare numpy loop that adds the same images to one float64 sum in one process"
     return {"mean_image": _measured(found, statistics.median(limits), said, bench)}
