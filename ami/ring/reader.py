@@ -30,7 +30,10 @@ _MANY: Final = 1 << 62
 
 
 class RingReader:
-    """A worker's place in a ring; not for several threads. ``worker`` is 0 to 249.
+    """A worker's place in a ring. ``worker`` is 0 to 249.
+
+    For one thread; a second one may :meth:`commit`, but not while the first takes up what dead workers
+    left (:meth:`recover`, :meth:`adopt`), which commits as well.
 
     Raises:
         RingGone: there is no such ring now.
@@ -246,12 +249,16 @@ class RingReader:
 
     # --- waiting --------------------------------------------------------------------------------
 
-    def wait(self, timeout_s: float) -> bool:
+    def wait(self, timeout_s: float, *, holding: bool = False) -> bool:
         """Wait until events can be claimed, an entry was closed since the last call, or the ring was
-        replaced."""
-        ready = wait(self._is_ready, self._announce, self._segment.semaphore(".work"), timeout_s)
+        replaced; while ``holding`` events that are not committed, also until the source waits for slots."""
+
+        def ready() -> bool:
+            return self._is_ready() or (holding and self.space_wanted)
+
+        is_ready = wait(ready, self._announce, self._segment.semaphore(".work"), timeout_s)
         self._closed_seen = self._state.entries_closed()
-        return ready
+        return is_ready
 
     def _is_ready(self) -> bool:
         published, _, _, closed, *_ = self._state.cursor_words()

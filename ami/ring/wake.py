@@ -68,6 +68,9 @@ class Bell:
 
     def announce_source(self, waits: bool) -> None:
         self._words[SOURCE_WAITS] = waits
+        if waits:
+            # Some may sleep on what they hold, the oldest slot perhaps, for which all others wait.
+            self.wake_all_workers()
 
     def announce_reducer(self, waits: bool) -> None:
         self._words[REDUCER_WAITS] = waits

@@ -293,6 +293,24 @@ def test_a_waiting_source_and_reducer_are_woken_by_a_commit(name: str) -> None:
             assert reducer.outstanding(0) == 0
 
 
+def test_a_worker_that_sleeps_on_events_is_woken_by_a_source_that_waits_for_their_slots(name: str) -> None:
+    def source() -> None:
+        with rig.create(name) as writer:
+            # The worker's wait began meanwhile, for certain: nothing else wakes it.
+            wait_until(lambda: bool(writer._bell._sleeping[0]), within_s=10, what="the worker to sleep")
+            writer.wait_for_space(30)
+
+    with rig.create(name) as writer:
+        rig.open_entry(writer)
+        rig.publish(writer, 8)
+    with RingReader(name, 0) as reader, rig.child(source):
+        assert reader.claim(8) is not None
+        assert not reader.wait(0)
+        assert reader.wait(30, holding=True)
+        assert reader.space_wanted
+        assert not reader.wait(0.01)
+
+
 def test_waiting_takes_no_processor_time(name: str) -> None:
     with rig.create(name) as writer, RingReader(name, 0) as reader, RingObserver(name) as observer:
         rig.open_entry(writer)
