@@ -105,8 +105,10 @@ class LocalReducerStage:
         for number in self._local.set(keys.WORKERS):
             self._journal(keys.prefix(self._config.node.host, "worker", int(number)))
         self._global.set(keys.NODES).add(self._config.node.host)
+        # Fenced before the mark is read: what a dead predecessor sent last is in it now, or never will be.
+        last = self._inbox.fence()
         mark = self._global.get(keys.mark(self._config.node.host))
-        self._queue.resume(mark, self._inbox.last())
+        self._queue.resume(mark, last)
         if mark is not None:
             self._remove(mark["flushes"])
 

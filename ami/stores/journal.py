@@ -46,6 +46,21 @@ end
 return 1
 """)
 
+# KEYS: stream. ARGV: nothing
+_FENCE = Script("""
+local last = '0'
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local facts = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #facts, 2 do
+    if facts[i] == 'last-generated-id' then last = string.match(facts[i + 1], '^%d+') end
+  end
+end
+local id = string.format('%.0f-0', tonumber(last) + 1)
+redis.call('XADD', KEYS[1], id, 'n', '')
+redis.call('XDEL', KEYS[1], id)
+return tonumber(last) + 1
+""")
+
 
 class BadRecord(Undecodable):
     """A record whose payload cannot be decoded; ``journal`` is its key."""
@@ -144,6 +159,10 @@ class RedisJournal:
                 return 0
             raise
         return _number(dict(zip(facts[::2], facts[1::2], strict=True))[b"last-generated-id"])
+
+    def fence(self) -> int:
+        # Repeating is safe: it takes two numbers.
+        return int(self.link.script(_FENCE, [self.key], repeat=True))
 
     def pending(self) -> int:
         return int(self.link.one(self.key, "XLEN", repeat=True))

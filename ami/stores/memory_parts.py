@@ -258,6 +258,12 @@ class MemoryJournal:
         with self.world.changed:
             return self._records().last
 
+    def fence(self) -> int:
+        with self.world.changed:
+            records = self._records()
+            records.last += 1
+            return records.last
+
     def pending(self) -> int:
         with self.world.changed:
             return len(self._records().payloads)

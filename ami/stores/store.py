@@ -139,7 +139,14 @@ class Journal(Protocol):
         """Remove every record up to number ``upto``, this included; return how many there were."""
 
     def last(self) -> int:
-        """Return the highest number ever appended, also when it was removed since; 0 at first."""
+        """Return the highest number ever taken, also when its record was removed since; 0 at first."""
+
+    def fence(self) -> int:
+        """Take the next number and leave it empty; return it.
+
+        For a writer that follows a dead one: an append that the dead one has sent, and that the store
+        has not come to yet, is refused from now on. So what is read after this stays true.
+        """
 
     def pending(self) -> int:
         """Return how many records there are."""

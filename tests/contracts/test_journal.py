@@ -62,6 +62,21 @@ def test_last_is_0_before_the_first(store: Store) -> None:
         journal.append(0, "x")
 
 
+def test_what_a_dead_writer_sent_is_refused_once_its_successor_fenced_it(store: Store) -> None:
+    journal = store.journal("j")
+    assert journal.fence() == 1
+    assert not journal.append(1, "sent by the dead one", also={"mark": 1})
+    assert journal.append(2, "of its successor")
+    assert journal.fence() == 3
+    assert not journal.append(3, "sent late", also={"mark": 3})
+    assert journal.read() == [Record(2, "of its successor")]
+    assert journal.pending() == 1
+    assert "mark" not in store
+    assert journal.last() == 3
+    journal.remove([2])
+    assert journal.fence() == 4
+
+
 def test_trim_removes_all_up_to_a_number(store: Store) -> None:
     journal = store.journal("j")
     for number in range(1, 11):

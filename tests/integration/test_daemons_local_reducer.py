@@ -92,7 +92,8 @@ class Node:
 
     def batches(self) -> list[dict[str, Any]]:
         records: list[Record] = self.inbox.read(0, 1000)
-        assert [record.number for record in records] == list(range(1, len(records) + 1))
+        numbers = [record.number for record in records]
+        assert numbers == sorted(set(numbers))
         return [record.value for record in records]  # type: ignore[misc]
 
     def flushes_left(self) -> int:
@@ -147,7 +148,7 @@ def check_the_run(node: Node) -> None:
 def test_each_entry_becomes_one_batch_and_its_flushes_leave_the_local_store(node: Node) -> None:
     a_run(node)
     stage = node.stage()
-    steps(stage, lambda: node.inbox.last() == 6)
+    steps(stage, lambda: node.inbox.pending() == 6)
     steps(stage, lambda: node.flushes_left() == 0)
     check_the_run(node)
     assert node.batches()[1]["workers"] == [keys.prefix(node.host, "worker", n) for n in range(2)]
@@ -205,7 +206,7 @@ def run_through(node: Node, *, same_process: bool) -> None:
         try:
             if stage is None:
                 stage = node.stage()
-            if node.inbox.last() == 6 and node.flushes_left() == 0:
+            if node.inbox.pending() == 6 and node.flushes_left() == 0:
                 break
             stage.step()
         except StoreUnavailable:
@@ -226,13 +227,13 @@ def test_a_late_part_follows_as_a_supplement_also_when_its_first_part_was_sent_b
         node.shift.interval(10)
         assert hands.work(4) == 4
         stage = node.stage()
-        steps(stage, lambda: node.inbox.last() == 1)
+        steps(stage, lambda: node.inbox.pending() == 1)
         assert stage.counters["incomplete"] == 1
         stage.close()
         stage = node.stage()
         stage.step()
         assert hands.work() == 6
-        steps(stage, lambda: node.inbox.last() == 2)
+        steps(stage, lambda: node.inbox.pending() == 2)
         stage.close()
         first, second = node.batches()
         assert (first["complete"], first["expected"], first["events"]) == (False, 10, 4)
@@ -247,7 +248,7 @@ def test_a_replaced_ring_is_left_when_all_is_sent_and_what_comes_of_it_later_is_
     node.shift.interval(5)
     hands.work()
     stage = node.stage()
-    steps(stage, lambda: node.inbox.last() == 1)
+    steps(stage, lambda: node.inbox.pending() == 1)
     node.shift.interval(4)
     node.shift.ring.close(unlink=False)
     new = node.shift = Shift(node.config.ring.name, source_id="another input")
@@ -256,7 +257,7 @@ def test_a_replaced_ring_is_left_when_all_is_sent_and_what_comes_of_it_later_is_
     new.interval(3)
     fresh = node.hands(1)
     fresh.work()
-    steps(stage, lambda: node.inbox.last() == 3)
+    steps(stage, lambda: node.inbox.pending() == 3)
     stage.close()
     batches = node.batches()
     assert sorted(batch["events"] for batch in batches) == [3, 4, 5]
@@ -296,7 +297,7 @@ def test_a_flush_that_cannot_be_read_is_put_away_with_a_word_and_stops_nothing(
     node.shift.interval(3)
     hands.work()
     stage = node.stage()
-    steps(stage, lambda: node.inbox.last() == 2)
+    steps(stage, lambda: node.inbox.pending() == 2)
     stage.close()
     assert [batch["events"] for batch in node.batches()] == [0, 3]
     assert "flushes" in caplog.text
