@@ -201,6 +201,8 @@ def steps(stage: Any, until: Callable[[], object], *, most: int = 2000) -> None:
 
 def die(stage: Any) -> None:
     """Let go of what the kernel takes from a killed process, and of nothing else."""
+    if getattr(stage, "_storing", None) is not None:
+        stage._storing.close()
     if getattr(stage, "_ring", None) is not None:
         stage._ring.close()
     stage._graphs.close()

@@ -2,7 +2,7 @@
 
 The order is the promise: a slot is committed only after the flush that contains its event is
 acknowledged by the local store. So a worker may be killed at any instruction; what its last flush
-does not cover is run again.
+does not cover is run again. Meanwhile the next blocks are run: see :mod:`ami.daemons.storing`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ami.daemons.flush import Flush, Held
 from ami.daemons.plans import Plan, Plans
 from ami.daemons.rate import Rate
 from ami.daemons.stage import Stopping
+from ami.daemons.storing import Storing
 from ami.daemons.trial import tried
 from ami.errors import RingBusy, RingGone
 from ami.ring.block import Block
@@ -43,14 +44,14 @@ class WorkerStage:
         self._number = number
         self._stopping = stopping
         self._store = open_local(config.local_store, keys.prefix(config.node.host, "worker", number))
+        self._storing = Storing(self._store.journal(keys.FLUSHES))
         self._graphs = GraphWatch(config).start()
         self._ring: RingReader | None = None
         self._waiting_for = "the ring"
         self._plans: Plans | None = None
         self._redo: deque[Block] = deque()  # owned already: left by a death, or put back
         self._held: Held | None = None
-        self._flush: Flush | None = None  # being stored; the same one is tried until it is acknowledged
-        self._last_flush = 0
+        self._last_flush = self._flushes = 0
         self._sharers = 1
         self._block = BlockSize(config.worker)
         self._look_at = 0.0
@@ -69,7 +70,7 @@ class WorkerStage:
         return {
             "events": self._events,
             "blocks": self._blocks,
-            "flushes": self._last_flush,
+            "flushes": self._flushes,
             "set_aside": self._set_aside,
             "rate_hz": self._rate.per_s(self._events),
             "busy": self._busy.per_s(self._busy_s),
@@ -87,8 +88,7 @@ class WorkerStage:
         if ring is None:
             self._stopping.wait(2 * WAIT_S)
             return False
-        if self._flush is not None:
-            self._store_flush(ring)
+        self._storing.look()
         block = self._next(ring)
         if block is None:
             return self._rest(ring)
@@ -127,13 +127,14 @@ class WorkerStage:
         if self._held is not None and (ring.space_wanted or ring.entry(self._held.entry.index).closed):
             self._hand_on(ring)
             return True
-        if self._held is None and ring.replaced:
-            logger.info("the ring was replaced")
-            self._detach()
-            return True
-        self._adopt(ring)
+        if self._storing.is_idle:
+            if self._held is None and ring.replaced:
+                logger.info("the ring was replaced")
+                self._detach()
+                return True
+            self._adopt(ring)
         if not self._redo:
-            ring.wait(WAIT_S)
+            ring.wait(WAIT_S, holding=self._held is not None)
         return False
 
     # the ring
@@ -150,7 +151,7 @@ class WorkerStage:
             last, runs = self._covered(ring.ring_id, self._number)
             reducer = self._store.view(keys.prefix(self._config.node.host, "local-reducer", 0))
             reducer.set(keys.WORKERS).add(self._number)
-            self._last_flush = max(last, self._store.journal(keys.FLUSHES).last())
+            self._last_flush = last
             self._redo.extend(ring.recover(runs))
         except BaseException:
             # This process has the place of its number only once: with it, the next try were refused.
@@ -171,13 +172,17 @@ class WorkerStage:
         ring.close()
 
     def _covered(self, ring_id: int, worker: int) -> tuple[int, Sequence[tuple[int, int]]]:
-        """Return the number of a worker's last stored flush, and its slots if it was of this ring."""
+        """Return the last number of a worker's flushes, and its last stored one's slots if of this ring.
+
+        It is fenced first: a flush that it sent when it died, and that a slow store carried out after we
+        looked, would otherwise count again what is run again.
+        """
         store = self._store.view(keys.prefix(self._config.node.host, "worker", worker))
+        last = store.journal(keys.FLUSHES).fence()
         covered = store.get(keys.COVERED)
-        if covered is None:
-            return 0, ()
-        runs = covered["runs"] if covered["ring"] == ring_id else ()
-        return int(covered["flush"]), [(int(first), int(count)) for first, count in runs]
+        if covered is None or covered["ring"] != ring_id:
+            return last, ()
+        return last, [(int(first), int(count)) for first, count in covered["runs"]]
 
     def _adopt(self, ring: RingReader) -> None:
         """Take over the slots of workers that stay away."""
@@ -237,35 +242,27 @@ class WorkerStage:
         return self._held is not None and 2 * self._sharers * self._held.events > ring.slot_count
 
     def _hand_on(self, ring: RingReader) -> None:
-        """Store what was run since the last time, then free its slots."""
+        """Let what was run since the last time be stored, and its slots be freed after that."""
         if self._held is None or not self._held.events:
             self._held = None
             return
+        self._storing.finish()
         self._costs.failed(self._held.partial.errors)
         self._sharers = ring.worker_count
         self._last_flush += 1
-        self._flush = Flush(self._last_flush, ring.ring_id, self._held)
+        self._flushes += 1
+        self._storing.begin(Flush(self._last_flush, ring.ring_id, self._held), ring)
         self._held = None
-        self._store_flush(ring)
-
-    def _store_flush(self, ring: RingReader) -> None:
-        flush = self._flush
-        assert flush is not None
-        # Numbered: when the answer to the first try was lost, the second try changes nothing.
-        self._store.journal(keys.FLUSHES).append(
-            flush.number, flush.payload, also={keys.COVERED: flush.covered}, expire_s=keys.FLUSH_EXPIRE_S
-        )
-        ring.commit(flush.runs)
-        self._flush = None
 
     def close(self) -> None:
         """Store and commit what was run; what was not is left to the others, or to the next start."""
         try:
             if self._ring is not None:
-                if self._flush is not None:
-                    self._store_flush(self._ring)
+                self._storing.finish()
                 self._hand_on(self._ring)
+                self._storing.finish()
         finally:
+            self._storing.close()
             if self._ring is not None:
                 self._detach()
             self._graphs.close()
