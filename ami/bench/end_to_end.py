@@ -6,6 +6,7 @@ import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,31 +83,40 @@ def mean_image(bench: Bench) -> dict[str, Measured]:
 
 def worker_scaling(bench: Bench) -> dict[str, Measured]:
     """Measure a CPU-bound graph with one and two workers, and a bare loop in one and two processes."""
-    found = {
-        n: _through(Load(SCALARS, graphs.heavy(), "wave_0", 1e6, workers=n, ring_bytes=64 << 20), bench)
-        for n in WORKERS
-    }
-    rates = {n: statistics.median(run.rates) for n, run in found.items()}
-    ratios = [many / rates[1] for many in found[2].rates]
+    found = _with_workers(Load(SCALARS, graphs.heavy(), "wave_0", 1e6, ring_bytes=64 << 20), bench)
     limit = bare.scaling(2, bench.seconds(LIMIT_S, 1.0))
-    spare = cores() - 2
-    notes = (
-        f"{cores()} cores: {'none' if spare <= 0 else spare} to spare for source, reducers and servers",
-        *_note(bench),
-    )
-    failures = tuple(failure for run in found.values() for failure in run.failures)
-    scaling = Measured(
-        samples=ratios,
-        limit=limit,
-        limit_is="a bare numpy loop in two processes / in one",
-        limited_by=what_limits(found[2].busy),
-        busy=found[2].busy.to_plain(),
-        failures=failures,
-        notes=notes,
-    )
-    return {"worker_scaling": scaling} | {
+    said = "a bare numpy loop in two processes / in one"
+    return {"worker_scaling": _scaled(found, limit, said, bench)} | {
         f"workers_{n}": _measured(run, None, "", bench) for n, run in found.items()
     }
+
+
+def worker_scaling_spare(bench: Bench) -> dict[str, Measured]:
+    """Measure a graph that waits, with one and two workers: what ami alone lets two workers gain."""
+    load = Load(SCALARS, graphs.WAITING, "level", 2e6, ring_bytes=64 << 20)
+    found = _with_workers(load, bench, lasting_s=6.0)
+    return {"worker_scaling_spare": _scaled(found, 2.0, "twice as many do twice as much", bench)}
+
+
+def _with_workers(load: Load, bench: Bench, *, lasting_s: float = LASTING_S) -> dict[int, Through]:
+    return {n: _through(replace(load, workers=n), bench, lasting_s=lasting_s) for n in WORKERS}
+
+
+def _scaled(found: Mapping[int, Through], limit: float, limit_is: str, bench: Bench) -> Measured:
+    alone = statistics.median(found[1].rates)
+    spare = cores() - 2
+    return Measured(
+        samples=[rate / alone for rate in found[2].rates],
+        limit=limit,
+        limit_is=limit_is,
+        limited_by=what_limits(found[2].busy),
+        busy=found[2].busy.to_plain(),
+        failures=tuple(failure for run in found.values() for failure in run.failures),
+        notes=(
+            f"{cores()} cores: {'none' if spare <= 0 else spare} to spare for source, reducers and servers",
+            *_note(bench),
+        ),
+    )
 
 
 def results(bench: Bench) -> dict[str, Measured]:

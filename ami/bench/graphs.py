@@ -36,6 +36,21 @@ def heavy() -> str:
     return "\n".join(["results:", *lines, ""])
 
 
+# As long as a busy core would take, a microsecond an event, but no core is taken.
+WAITING = """\
+functions:
+  held:
+    block: true
+    code: |
+      import time
+      def held(value):
+          time.sleep(1e-6 * len(value))
+          return value
+results:
+  level: mean_events(held(monitor))
+"""
+
+
 def means(count: int) -> str:
     """Return a graph of ``count`` results, each the mean of an expression of its own."""
     lines = [

@@ -19,6 +19,7 @@ MEASURES: Mapping[Measure, tuple[str, ...]] = {
     latency.edit_latency: ("edit_latency_p99",),
     stores.store_speed: tuple(f"store_{verb}_{size}" for size in stores.SIZES for verb in ("set", "get")),
     idle.idle: ("idle_cpu", "resident_memory"),
+    end_to_end.worker_scaling_spare: ("worker_scaling_spare",),
     end_to_end.worker_scaling: ("worker_scaling", *(f"workers_{n}" for n in WORKERS)),
     operations.block_sizes: tuple(f"block_{n}" for n in BLOCKS),
     ring_speed.slot_sizes: tuple(f"slot_{name}" for name in SLOTS),

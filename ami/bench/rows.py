@@ -71,6 +71,12 @@ _GOALS = (
         goal=Goal(1.8),
     ),
     Row(
+        name="worker_scaling_spare",
+        what="the same of a graph that waits instead of computing, as if there were cores to spare",
+        unit="×",
+        goal=Goal(1.8),
+    ),
+    Row(
         name="idle_cpu",
         what="CPU of a whole node without events: all processes, both servers, supervisord",
         unit="% of a core",

@@ -31,9 +31,9 @@ NAMES = ("valkey-server", "redis-server")
 
 # What both tiers have. Large values are freed by a thread of their own (lazyfree), or a worker would wait
 # for the kernel to take back 8 MiB. `hz` is Redis' default: higher costs an idle core more. The file is
-# rewritten from 64 MiB on: a larger one costs more, because the kernel looks for fresh pages for all of it (a third of
-# the server's time at 256 MiB), and takes longer to load after a death. Its child does not compress: numbers
-# of detectors hardly shrink, and while the child lives, whatever the server writes to is copied.
+# rewritten from 64 MiB on: a larger one costs more, because the kernel looks for fresh pages for all of it
+# (a third of the server's time at 256 MiB), and takes longer to load after a death. The rewriting child does
+# not compress: numbers of detectors hardly shrink, and while it lives, what the server writes to is copied.
 _COMMON = """\
 daemonize no
 supervised no

@@ -28,6 +28,7 @@ ASKED_FOR = [
     "store_set_8m",
     "store_get_8m",
     "worker_scaling",
+    "worker_scaling_spare",
     "idle_cpu",
     "resident_memory",
 ]
