@@ -8,7 +8,7 @@ import time
 
 from ami.bench import busy, graphs, private
 from ami.bench.figure import Measured
-from ami.bench.run import Bench
+from ami.bench.measure import Bench
 from ami.errors import AmiError
 
 # A few events and then no more: everybody is attached to everything, and waits.

@@ -16,8 +16,8 @@ import numpy as np
 
 from ami.bench import busy, graphs, private
 from ami.bench.figure import Measured, percentile
+from ami.bench.measure import Bench
 from ami.bench.rows import INTERVAL_MS
-from ami.bench.run import Bench
 from ami.client import Client
 from ami.errors import AmiError
 from ami.ring.observer import RingObserver

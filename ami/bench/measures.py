@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ami.bench import end_to_end, idle, latency, operations, ring_speed, stores
+from ami.bench.measure import Measure
 from ami.bench.rows import BLOCKS, OPERATIONS, RESULTS, SLOTS, WORKERS
-from ami.bench.run import Measure
 
 MEASURES: Mapping[Measure, tuple[str, ...]] = {
     end_to_end.scalar_graph: ("scalar_graph",),

@@ -7,8 +7,8 @@ import numpy as np
 from ami.bench import bare, graphs
 from ami.bench.end_to_end import POOL_EVENTS, SCALARS, events_of
 from ami.bench.figure import Measured
+from ami.bench.measure import Bench
 from ami.bench.rows import BLOCKS, OPERATIONS
-from ami.bench.run import Bench
 from ami.event import Field, Schema, Slots
 from ami.graph.graph import Graph
 from ami.graph.plan import WorkerPlan

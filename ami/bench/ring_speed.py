@@ -13,8 +13,8 @@ import numpy as np
 
 from ami.bench import bare, busy
 from ami.bench.figure import Measured
+from ami.bench.measure import Bench
 from ami.bench.rows import SLOTS
-from ami.bench.run import Bench
 from ami.errors import AmiError, RingGone
 from ami.event import Field, Schema, Slots
 from ami.ring import reclaim

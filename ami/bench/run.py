@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from ami.bench.figure import Figure, Measured
+from ami.bench.figure import Figure
 from ami.bench.machine import machine, versions
+from ami.bench.measure import Bench, Measure
+from ami.bench.measures import MEASURES
 from ami.bench.rows import MAIN, ROWS
 from ami.errors import AmiError, ConfigError
 
@@ -21,25 +23,6 @@ TIMEOUT_S = 240.0
 
 class TookTooLong(AmiError):
     """A measurement did not end in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What a measurement is told: whether to hurry, and where to say what it does."""
-
-    quick: bool
-    say: Callable[[str], object]
-
-    def seconds(self, usual: float, quick: float) -> float:
-        """Return how long to measure."""
-        return quick if self.quick else usual
-
-    def times(self, usual: int, quick: int) -> int:
-        """Return how often to measure."""
-        return quick if self.quick else usual
-
-
-Measure = Callable[[Bench], dict[str, Measured]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +82,6 @@ def run(
     Raises:
         ConfigError: there is no such figure.
     """
-    from ami.bench.measures import MEASURES
-
     names = wanted_rows(only, quick)
     started, about, of = time.monotonic(), machine(), versions()
     found: dict[str, Figure] = {}

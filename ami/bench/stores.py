@@ -13,8 +13,8 @@ import numpy as np
 
 from ami.bench.busy import Usage, between, pids, usage
 from ami.bench.figure import Measured
+from ami.bench.measure import Bench
 from ami.bench.private import undisturbed
-from ami.bench.run import Bench
 from ami.errors import AmiError
 from ami.node import Node
 from ami.stores import Store, open_local
