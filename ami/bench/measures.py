@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ami.bench import end_to_end, idle, latency, operations, ring_speed, stores
+from ami.bench import end_to_end, idle, latency, operations, ring_speed, soak, stores
 from ami.bench.measure import Measure
 from ami.bench.rows import BLOCKS, OPERATIONS, RESULTS, SLOTS, WORKERS
 
@@ -25,4 +25,5 @@ MEASURES: Mapping[Measure, tuple[str, ...]] = {
     ring_speed.slot_sizes: tuple(f"slot_{name}" for name in SLOTS),
     operations.operation_numbers: tuple(f"operations_{n}" for n in OPERATIONS),
     end_to_end.results: tuple(f"results_{n}" for n in RESULTS),
+    soak.loaded_memory: ("loaded_memory",),
 }

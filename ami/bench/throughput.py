@@ -32,6 +32,7 @@ class Load:
     """What to run: ``uri`` without its end, ``watch`` a result of the run in which all events are counted.
 
     ``check`` gets the number of events and the last results, and returns what is wrong with them.
+    ``paced``: events come at their rate, and not as fast as they can.
     """
 
     uri: str
@@ -40,16 +41,15 @@ class Load:
     event_rate: float
     workers: int = 1
     ring_bytes: int = 256 << 20
+    paced: bool = False
     check: Check = lambda _events, _results: ()
 
     @property
     def source(self) -> str:
         mark = "&" if "?" in self.uri else "?"
         # An event rate near the real one makes intervals about as long as they are in an experiment.
-        return (
-            f"{self.uri}{mark}rate=max&event_rate={self.event_rate:.0f}&interval=50ms"
-            f"&policy=wait&stop={ENDLESS}"
-        )
+        rate = f"rate={self.event_rate:.0f}" if self.paced else f"rate=max&event_rate={self.event_rate:.0f}"
+        return f"{self.uri}{mark}{rate}&interval=50ms&policy=wait&stop={ENDLESS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def through(load: Load, *, warm_s: float, lasting_s: float, parts: int = 5) -> T
             shares = busy.between(before, busy.usage(processes))
             restarted = [name for name, pid in busy.pids(node).items() if processes.get(name) != pid]
             private.stop_source(node)
-            failures = _settled(client, load, ring.cursor)
+            failures = settled(client, load, ring.cursor)
     if restarted:
         failures.append(f"died meanwhile: {', '.join(restarted)}")
     return Through(
@@ -119,7 +119,7 @@ def _rates(seen: Sequence[tuple[float, int]], parts: int) -> tuple[float, ...]:
     return tuple(rates)
 
 
-def _settled(client: Client, load: Load, cursor: Cursor) -> list[str]:
+def settled(client: Client, load: Load, cursor: Cursor) -> list[str]:
     """Wait until every published event is in the results, exactly; return what is wrong after a time."""
     end = time.monotonic() + SETTLE_S
     while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ami.bench.figure import Figure
-from ami.bench.run import TIMEOUT_S, Report
+from ami.bench.run import Report
 from ami.bench.run import run as run_bench
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
@@ -29,11 +29,11 @@ def bench(
 
     Each figure stands beside a limit that is measured in the same run, because the same machine is not
     the same an hour later. Private nodes are started and stopped; nothing stays. --timeout is for each
-    measurement. Without NAME all figures are measured; `--only A B C` and `A B C` are the same.
+    measurement. Without NAME all figures are measured but loaded_memory, which takes 10 minutes;
+    `--only A B C` and `A B C` are the same.
     """
-    timeout_s = TIMEOUT_S if session.timeout_s is None else session.timeout_s
     report = run_bench(
-        (*names, *more), quick=quick, timeout_s=timeout_s, say=lambda text: click.echo(text, err=True)
+        (*names, *more), quick=quick, timeout_s=session.timeout_s, say=lambda text: click.echo(text, err=True)
     )
     session.answer(report.to_plain(), lambda: text_of(report))
     if report.failed:
