@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ami.errors import GraphError
+from ami.graph.bucket import Bucket, Place
 from ami.graph.frame import traceback_text
 from ami.graph.graph import Graph
 from ami.graph.library.base import Function, Reduction
 from ami.graph.partial import ErrorRecord
 from ami.graph.reduction import made
-
-if TYPE_CHECKING:
-    from ami.graph.windows import Bucket, Place
 
 
 @dataclass(frozen=True, slots=True)

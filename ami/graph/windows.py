@@ -12,10 +12,10 @@ Pure: no store, no clock. The states are those of the partials, merged in place,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ami.errors import GraphError
+from ami.graph.bucket import ANY, Bucket, Place
 from ami.graph.graph import Graph
 from ami.graph.library.base import Reduction, State
 from ami.graph.library.keep import Pick
@@ -31,31 +31,6 @@ from ami.graph.results import Computed, Finished, GlobalPlan
 FORMAT = 1  # of the plain form
 KEPT_RUNS = 2  # this one, and the one before for what comes late at the border
 KEPT_INTERVALS = 4  # beyond those that a window needs
-
-Place = tuple[int, int]  # run and interval, as things are ordered
-ANY: Place = (0, 0)  # the place of a bucket that is bound to no run or interval
-
-
-@dataclass(slots=True)
-class Bucket:
-    """A state and the account of its events."""
-
-    state: State
-    used: int = 0
-    expected: int = 0
-    dropped: int = 0
-    set_aside: int = 0
-    first: Place | None = None  # oldest and newest interval in it
-    last: Place | None = None
-
-    def count(self, partial: Partial, used: int, expected: int, dropped: int, place: Place) -> None:
-        """Add a partial to the account."""
-        self.used += used
-        self.expected += expected
-        self.dropped += dropped
-        self.set_aside += partial.set_aside
-        self.first = place if self.first is None else min(self.first, place)
-        self.last = place if self.last is None else max(self.last, place)
 
 
 class Window:
