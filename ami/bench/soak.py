@@ -39,6 +39,7 @@ def loaded_memory(bench: Bench) -> dict[str, Measured]:
     bench.say(f"a node with {WORKERS} workers for {lasting_s:g} s")
     with private.running(load.source, workers=WORKERS) as (node, client):
         private.set_graph(node, client, load.graph)
+        private.wait_for("the first result", lambda: load.watch in client.results())
         with RingObserver(node.config.ring.name) as ring:
             processes = busy.pids(node)
             time.sleep(WARM_S)
