@@ -216,6 +216,10 @@ class Feeder:
             self._source.read(self.position, slots, self._fields)
             self._ring.publish(count, position=self.position + count)
         self._advance(span, count)
+        if count == due and self._source.paced and self._span is not None:
+            # Else a fast source would hand on what became due in the meantime, a few events at a time,
+            # and never rest: 0.9 of a core for 3 million events/s, and as much again for the workers.
+            self._idle(int(self._span.timestamps[0]))
         return True
 
     def _advance(self, span: Span, count: int) -> None:

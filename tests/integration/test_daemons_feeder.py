@@ -384,6 +384,20 @@ def test_at_a_pace_events_come_when_they_are_due(world: World, clock: Clock) -> 
         assert 0 < world.naps[-1] <= 0.001  # up to the end of the interval, and no further
 
 
+def test_a_source_that_handed_on_what_is_due_rests_instead_of_handing_on_event_by_event(
+    world: World, clock: Clock
+) -> None:
+    source = open_source(PACED)
+    with world.ring(source) as ring:
+        feeding = world.feeder(source, ring)
+        step_until_nothing_is_due(feeding)
+        clock.now_s += 0.00035  # events are 0.1 ms apart
+        world.naps.clear()
+        assert feeding.step()
+        assert ring.cursor.published == 4
+        assert len(world.naps) == 1
+
+
 def test_an_interval_whose_time_is_over_is_closed_although_the_next_event_is_far(
     world: World, clock: Clock
 ) -> None:
