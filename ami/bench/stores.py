@@ -18,6 +18,7 @@ from ami.bench.private import undisturbed
 from ami.errors import AmiError
 from ami.node import Node
 from ami.stores import Store, open_local
+from ami.stores.wire import SEND_BYTES
 
 SIZES = {"8k": 8 << 10, "8m": 8 << 20}
 WAIT_S = 10.0
@@ -140,7 +141,8 @@ def _raw(path: Path) -> Iterator[Raw]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
         connected.settimeout(WAIT_S)
         connected.connect(str(path))
-        connected.settimeout(
-            None
-        )  # Python's time-out is a poll() before each call; the alarm of the run is enough
+        # As ami's own: what the kernel takes at once decides over the time of 8 MiB.
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+        # Python's time-out is a poll() before each call; the alarm of the run is enough.
+        connected.settimeout(None)
         yield Raw(connected)
