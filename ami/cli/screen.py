@@ -173,4 +173,6 @@ def _binned(values: Any, width: int) -> Floats:
     counts = np.add.reduceat(there.astype(np.float64), edges[:-1])
     sums = np.add.reduceat(np.where(there, points / np.maximum(1, len(points)), 0.0), edges[:-1])
     means = np.divide(sums, counts, out=np.full(width, np.nan), where=counts > 0)
-    return np.asarray(means * max(1, len(points)), np.float64)
+    largest = np.finfo(np.float64).max
+    with np.errstate(over="ignore"):  # the mean of the largest numbers may round up beyond them
+        return np.asarray(np.clip(means * max(1, len(points)), -largest, largest), np.float64)

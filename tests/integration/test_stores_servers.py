@@ -199,7 +199,11 @@ def kill_under_load(process: Server, store: RedisStore, kills: int) -> None:
     chance = random.Random(7)
     payload = np.arange(2000.0)
     acknowledged = pushed = number = 0
+    wait_until(lambda: back(store), within_s=20, what="the server to answer")
     for _ in range(kills):
+        number += 1
+        assert journal.append(number, payload, also={"mark": number})
+        acknowledged = number
         stop_at = time.monotonic() + chance.uniform(0.2, 0.6)
         killer = threading.Timer(stop_at - time.monotonic(), process.kill)
         killer.start()

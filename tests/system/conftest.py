@@ -100,7 +100,9 @@ def start_node() -> Iterator[StartNode]:
 
 @pytest.fixture(scope="session")
 def _shared_node() -> Iterator[Node]:
-    with Node(workers=2) as node:
+    # A ring that is not drained in time is continued by the next source of the same input, without a new run.
+    # On a machine that stands still for seconds this matters; supervisord waits for 15 s.
+    with Node(workers=2, settings={"AMI_SOURCE_DRAIN_S": "14"}) as node:
         node.supervisor.stopProcess("source")
         yield node
 
@@ -122,7 +124,12 @@ def play(_shared_node: Node) -> Iterator[Play]:
             Path(node.environment["AMI_CONFIG"]).write_text(f"[source]\nuri = '{uri}'\n")
             node.supervisor.startProcess("source")
             experiment = Experiment(node, client, run)
-            wait_until(lambda: source.counter(keys.RUNS)["last"] > run, within_s=20, what="the new run")
+            try:
+                wait_until(lambda: source.counter(keys.RUNS)["last"] > run, within_s=20, what="the new run")
+            except BaseException:
+                for process in ("source", "worker:0", "worker:1", "local-reducer", "global-reducer"):
+                    print(f"--- {process}\n{node.logs(process)[-2000:]}")  # noqa: T201  # pytest shows it
+                raise
             return experiment
 
         yield play_source

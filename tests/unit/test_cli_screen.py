@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -36,6 +36,7 @@ def test_equal_values_are_a_flat_line() -> None:
     assert screen.sparkline([3, 3, 3]) == "▄▄▄"
 
 
+@example(np.full(29, np.finfo(np.float64).max), 2)
 @given(hnp.arrays(np.float64, st.integers(0, 300)), st.integers(1, 80))
 def test_any_values_fit_into_the_width(values: np.ndarray, width: int) -> None:
     assert len(screen.sparkline(values, width)) == min(len(values), width)
