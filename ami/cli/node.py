@@ -12,12 +12,12 @@ from ami.cli.results import listing
 from ami.cli.screen import clean
 from ami.client import Client, connect
 from ami.client.first_graph import first_look, ready_graph
+from ami.cluster.node import run_foreground
+from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.config import Config
 from ami.errors import AmiError, GraphError
 from ami.event import Schema
-from ami.node import run_foreground
 from ami.sources import open_source
-from ami.supervisor import NO_ANSWER, Supervisor
 
 SOURCE_WAIT_S = 15.0
 SOURCE_STOP_S = 30.0  # it lets the workers finish what is in the ring

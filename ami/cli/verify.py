@@ -10,8 +10,8 @@ from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
 from ami.cli.run import read_graph
 from ami.cli.screen import number, table
-from ami.verify import Comparison
-from ami.verify import verify as verify_graph
+from ami.lab.verify import Comparison
+from ami.lab.verify import verify as verify_graph
 
 TIMEOUT_S = 600.0
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ami.errors import GraphError
-from ami.graph.document import dump
 from ami.graph.graph import Graph
+from ami.graph.language.document import dump
 
 # NAME = EXPRESSION; a name of unusual characters in backticks, as in expressions.
 _DEFINITION = re.compile(

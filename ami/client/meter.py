@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ami.client.load import Load, Queues, Usage, judge_load
-from ami.client.programs import SERVERS, Program, programs
 from ami.client.status import ClusterStatus, ProcessStatus
 from ami.client.survey import heartbeats, judged
+from ami.cluster.programs import SERVERS, Program, programs
 from ami.config import Config
 from ami.errors import GraphError, RingError, StoreError
 from ami.stores import Store, keys, open_local

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ami.client.programs import SERVERS, Program
+from ami.cluster.programs import SERVERS, Program
 
 # Every host that takes events has these; somewhere in the cluster there is one of each of those.
 ON_A_NODE = ("source", "worker", "local-reducer", "monitor")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from ami.client.programs import Program, programs
 from ami.client.status import ClusterStatus, RingStatus, judge_cluster, judge_process
+from ami.cluster.programs import Program, programs
 from ami.config import Config
 from ami.errors import RingError, Undecodable
 from ami.stores import Store, keys

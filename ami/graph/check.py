@@ -16,11 +16,11 @@ from ami.errors import GraphError
 from ami.event import SEQUENCE, TIMESTAMP, Schema
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
+from ami.graph.language.text import definition
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction, parameter_names
 from ami.graph.operation import Operation
 from ami.graph.order import similar
-from ami.graph.text import definition
 
 
 def check(graph: Graph, schema: Schema) -> dict[str, Kind]:

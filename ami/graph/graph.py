@@ -230,7 +230,7 @@ class Graph:
             return old.owned_by((*old.owners, *mine))
         others = [owner for owner in old.owners if owner not in mine]
         if others:
-            from ami.graph.text import definition
+            from ami.graph.language.text import definition
 
             raise GraphError(
                 f"{new.name!r} is in use by {' and '.join(others)} as {definition(old)}; "
@@ -368,13 +368,13 @@ class Graph:
         Raises:
             GraphError: with the place, what was seen and what would be right.
         """
-        from ami.graph.text import parse
+        from ami.graph.language.text import parse
 
         return parse(text)
 
     def to_text(self) -> str:
         """Return the graph as YAML, which :meth:`from_text` reads back to an equal graph."""
-        from ami.graph.text import write
+        from ami.graph.language.text import write
 
         return write(self)
 

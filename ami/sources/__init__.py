@@ -15,9 +15,10 @@ from typing import Any
 
 from ami.errors import SourceError
 from ami.event import Schema, Slots
-from ami.sources import description, detectors, hdf5, pump_probe
 from ami.sources.base import Input, Source, Span
 from ami.sources.playback import Playback
+from ami.sources.recorded import hdf5
+from ami.sources.simulated import description, detectors, pump_probe
 from ami.sources.uri import COMMON, Option, Uri, parse
 
 __all__ = ["PROTOCOLS", "Source", "Span", "open_source", "take"]

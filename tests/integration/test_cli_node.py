@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from ami.client import connect
+from ami.cluster.node import free_port
 from ami.config import load
-from ami.node import free_port
 
 pytestmark = pytest.mark.system
 

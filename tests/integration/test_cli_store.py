@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ami.cli import ami
-from ami.node import Node
+from ami.cluster.node import Node
 from ami.result import Events
 from ami.stores import Store, keys, open_global
 from tests.client_rig import SCHEMA, emptied, made, publish

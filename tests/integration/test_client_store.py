@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from ami.client import Client, connect
+from ami.cluster.node import Node
 from ami.errors import AmiError, GraphError, Undecodable
-from ami.node import Node
 from ami.result import Events
 from ami.stores import Store, keys, open_global, open_local
 from ami.values import Histogram, Scan

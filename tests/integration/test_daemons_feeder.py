@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from ami.daemons import feeder, pacing
-from ami.daemons.feeder import Feeder
+from ami.daemons.source import feeder, pacing
+from ami.daemons.source.feeder import Feeder
 from ami.event import Transition
 from ami.graph.graph import Graph
 from ami.ring import Entry, RingObserver, RingReader, RingWriter

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from ami.config import Config, GlobalStoreConfig
-from ami.daemons import control, global_reducer
-from ami.daemons.global_reducer import GlobalReducerStage
+from ami.daemons.process import control
+from ami.daemons.reduction import global_reducer
+from ami.daemons.reduction.global_reducer import GlobalReducerStage
 from ami.errors import StoreUnavailable
 from ami.event import Transition
 from ami.graph.graph import Graph

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ami.config import Config, GlobalStoreConfig, ManagerConfig, SecurityConfig
-from ami.daemons import graph_manager
-from ami.daemons.graph_manager import GraphManagerStage
+from ami.daemons.manager import graph_manager
+from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
 from ami.graph.graph import Graph
 from ami.security import sign

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ami.config import Config, GlobalStoreConfig, MonitorConfig
-from ami.daemons.heartbeat import Heart
+from ami.daemons.process.heartbeat import Heart
 from ami.stores import RedisStore, keys, open_global
 from tests.daemons_rig import config
 from tests.waiting import wait_until

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, ReducerConfig
-from ami.daemons import control, local_reducer
-from ami.daemons.flush import Flush, Held
-from ami.daemons.local_reducer import LocalReducerStage
+from ami.daemons.process import control
+from ami.daemons.reduction import local_reducer
+from ami.daemons.reduction.local_reducer import LocalReducerStage
+from ami.daemons.worker.flush import Flush, Held
 from ami.errors import StoreUnavailable
 from ami.event import Transition
-from ami.graph.partial import Partial
-from ami.graph.plan import WorkerPlan
-from ami.graph.reduction import reductions
+from ami.graph.execution.makers import reductions
+from ami.graph.execution.partial import Partial
+from ami.graph.execution.plan import WorkerPlan
 from ami.ring import RingReader
 from ami.stores import Record, Store, keys, open_global, open_local
 from ami.stores.client import ClusterLink

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, WorkerConfig
-from ami.daemons import control, worker
-from ami.daemons.worker import WorkerStage
+from ami.daemons.process import control
+from ami.daemons.worker import worker
+from ami.daemons.worker.worker import WorkerStage
 from ami.errors import StoreUnavailable
+from ami.graph.execution.makers import reductions
+from ami.graph.execution.partial import Partial
 from ami.graph.graph import Graph
-from ami.graph.partial import Partial
-from ami.graph.reduction import reductions
 from ami.ring import RingObserver
 from ami.stores import keys, open_local
 from tests import ring_rig

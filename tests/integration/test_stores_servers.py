@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ami.cluster import server
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import ConfigError, StoreFull, StoreUnavailable
-from ami.stores import RedisStore, open_global, open_local, server
+from ami.stores import RedisStore, open_global, open_local
 from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.codec import equal
 from tests.conftest import PREFIX, Server, answers, free_ports
@@ -175,7 +176,7 @@ def test_the_entry_point_becomes_the_server_and_says_what_is_wrong(folder: Path)
         "AMI_NODE_RUN_DIR": str(folder),
         "AMI_GLOBAL_STORE_PORT": str(free_ports(1)[0]),
     }
-    command = [sys.executable, "-m", "ami.daemons.redis_server"]
+    command = [sys.executable, "-m", "ami.cluster.redis_server"]
     config = LocalStoreConfig(socket=folder / "local.sock")
     with Server([*command, "local"], environment=environment).running() as process:
         wait_until(lambda: answers(LocalLink(config)), within_s=20, what="the local Redis")

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from ami.client import Client, connect
-from ami.node import Node
+from ami.cluster.node import Node
+from ami.cluster.supervisor import Supervisor
 from ami.result import Result
 from ami.sources import open_source
 from ami.stores import keys, open_global
-from ami.supervisor import Supervisor
 from tests.waiting import wait_until
 
 RECORDINGS = Path(os.environ.get("RECORDINGS", Path(__file__).parents[3] / "shared" / "data"))

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-from ami.chaos import targets
-from ami.chaos.schedule import processes
+from ami.lab.chaos import targets
+from ami.lab.chaos.schedule import processes
 from tests.system.conftest import StartNode
 from tests.waiting import wait_until
 

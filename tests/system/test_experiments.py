@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ami.sources import truth
+from ami.sources.simulated import truth
 from tests.system.conftest import Play
 
 SHIPPED = (Path(__file__).parents[2] / "conf/graphs/pump_probe.yaml").read_text()

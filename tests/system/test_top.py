@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ami.client.load import Load
-from ami.node import Node
+from ami.cluster.node import Node
 from ami.stores import keys, open_global
 from tests.system.conftest import Play, StartNode
 from tests.waiting import wait_until

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from ami.errors import GraphError
 from ami.event import Field, Schema
-from ami.graph.elementary import FUNCTIONS
-from ami.graph.graph import Graph
-from ami.graph.nodes import (
+from ami.graph.expression.elementary import FUNCTIONS
+from ami.graph.expression.nodes import (
     COMPARISONS,
     TIGHTNESS,
     Call,
@@ -22,6 +21,7 @@ from ami.graph.nodes import (
     Sign,
     spell,
 )
+from ami.graph.graph import Graph
 from ami.graph.operation import Operation, Plain
 
 SCHEMA = Schema.of(

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from ami.bench.busy import Busy, Usage, between, what_limits
-from ami.bench.figure import Figure, Goal, Measured, Row, percentile
-from ami.bench.measure import Bench
-from ami.bench.measures import MEASURES
-from ami.bench.rows import MAIN, ROWS
-from ami.bench.run import run, wanted_rows
 from ami.cli.bench import shown, text_of
 from ami.errors import AmiError, ConfigError
+from ami.lab.bench.busy import Busy, Usage, between, what_limits
+from ami.lab.bench.figure import Figure, Goal, Measured, Row, percentile
+from ami.lab.bench.measure import Bench
+from ami.lab.bench.measures import MEASURES
+from ami.lab.bench.rows import MAIN, ROWS
+from ami.lab.bench.run import run, wanted_rows
 
 ASKED_FOR = [
     "scalar_graph",
@@ -115,7 +115,7 @@ def test_a_measurement_that_fails_leaves_the_others_and_their_reasons(
     def works(_bench: Bench) -> dict[str, Measured]:
         return {"ring_single": Measured(samples=(5.0,))}
 
-    monkeypatch.setattr("ami.bench.run.MEASURES", {fails: ("ring_blocks",), works: ("ring_single",)})
+    monkeypatch.setattr("ami.lab.bench.run.MEASURES", {fails: ("ring_blocks",), works: ("ring_single",)})
     report = run(["ring_blocks", "ring_single"], say=lambda _text: None)
     assert [one.error for one in report.figures] == ["no Redis here", ""]
     assert report.figures[1].value == 5.0
@@ -127,7 +127,7 @@ def test_a_measurement_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPa
         while True:
             pass
 
-    monkeypatch.setattr("ami.bench.run.MEASURES", {hangs: ("ring_blocks",)})
+    monkeypatch.setattr("ami.lab.bench.run.MEASURES", {hangs: ("ring_blocks",)})
     report = run(["ring_blocks"], timeout_s=0.1, say=lambda _text: None)
     assert "0.1 s" in report.figures[0].error
 
@@ -137,7 +137,7 @@ def test_the_report_is_one_json_object_and_a_table(monkeypatch: pytest.MonkeyPat
         samples=(4e6, 5e6, 6e6), limit=1e7, limit_is="by hand", limited_by="worker:0", notes=("quick",)
     )
     monkeypatch.setattr(
-        "ami.bench.run.MEASURES", {lambda _bench: {"scalar_graph": measured}: ("scalar_graph",)}
+        "ami.lab.bench.run.MEASURES", {lambda _bench: {"scalar_graph": measured}: ("scalar_graph",)}
     )
     report = run(["scalar_graph"], quick=True, say=lambda _text: None)
     plain = json.loads(json.dumps(report.to_plain()))

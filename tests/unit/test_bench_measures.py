@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from ami import offline
-from ami.bench import bare, graphs
-from ami.bench.end_to_end import POOL_EVENTS, SCALARS, events_of, wrong_counts
-from ami.bench.latency import RATE_HZ, _latencies_ms
-from ami.bench.ring_speed import SMALL, ring_rate
-from ami.bench.throughput import Load, _rates
 from ami.errors import AmiError
 from ami.graph.graph import Graph
+from ami.lab.bench import bare, graphs
+from ami.lab.bench.end_to_end import POOL_EVENTS, SCALARS, events_of, wrong_counts
+from ami.lab.bench.latency import RATE_HZ, _latencies_ms
+from ami.lab.bench.ring_speed import SMALL, ring_rate
+from ami.lab.bench.throughput import Load, _rates
 from ami.ring import leaked
 from ami.sources import open_source
 

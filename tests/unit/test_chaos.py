@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ami.chaos import NODE, TWO, Outcome, Strike, rows, schedule, targets, truth
-from ami.chaos.campaign import beyond, together
-from ami.chaos.truth import Deviation
 from ami.errors import ConfigError
 from ami.graph.graph import Graph
+from ami.lab.chaos import NODE, TWO, Outcome, Strike, rows, schedule, targets, truth
+from ami.lab.chaos.campaign import beyond, together
+from ami.lab.chaos.truth import Deviation
 from ami.offline import run
 from ami.result import Result
 from ami.sources import open_source

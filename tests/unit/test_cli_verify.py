@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ami.lab.verify import compare
 from ami.result import Events, Result
 from ami.values import Histogram, Scan
-from ami.verify import compare
 
 
 def result(value: object, **changes: object) -> Result:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ami.daemons.assembly import Assembly, Totals
+from ami.daemons.reduction.assembly import Assembly, Totals
 from ami.errors import StoreUnavailable
 from ami.event import Transition
 from ami.graph.graph import Graph

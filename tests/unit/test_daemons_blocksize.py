@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ami.config import WorkerConfig
-from ami.daemons.blocksize import FIRST_EVENTS, STEP_S, BlockSize
+from ami.daemons.worker.blocksize import FIRST_EVENTS, STEP_S, BlockSize
 from ami.event import Field, Schema
 
 SMALL = Schema.of([Field("x", np.dtype("f8"))])

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ami.config import ReducerConfig
-from ami.daemons.entries import Batch, EntryQueue
+from ami.daemons.reduction.entries import Batch, EntryQueue
 from ami.event import Transition
+from ami.graph.execution.makers import reductions
+from ami.graph.execution.partial import Partial
 from ami.graph.graph import Graph
-from ami.graph.partial import Partial
-from ami.graph.reduction import reductions
 from ami.ring.layout import Cursor, Entry
 
 GRAPH = Graph.from_text("results: {total: sum_events(x)}").at_version(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ami.daemons.judgement import START_S, Judgement
+from ami.daemons.monitor.judgement import START_S, Judgement
 
 PATIENCE = {"heartbeat": 3.0, "block": 1.5}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ami.daemons import pacing
-from ami.daemons.pacing import LAG_S, Pace
+from ami.daemons.source import pacing
+from ami.daemons.source.pacing import LAG_S, Pace
 
 SECOND = 10**9
 BEGIN = 1_700_000_000 * SECOND  # recorded long ago

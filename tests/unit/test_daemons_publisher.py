@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ami.daemons import publisher
-from ami.daemons.publisher import LARGE_BYTES, LARGE_SHARE, Publisher
+from ami.daemons.reduction import publisher
+from ami.daemons.reduction.publisher import LARGE_BYTES, LARGE_SHARE, Publisher
 from ami.errors import Conflict
 from ami.stores import MemoryStore, keys
 from tests.client_rig import made

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ami.config import SecurityConfig
-from ami.daemons import requests
-from ami.daemons.requests import ACTIONS, Request
+from ami.daemons.manager import requests
+from ami.daemons.manager.requests import ACTIONS, Request
 from ami.errors import GraphError
 from ami.graph.graph import Graph
 from ami.security import sign

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ami.errors import GraphError
-from ami.graph.builder import Builder, Value, call
 from ami.graph.graph import Graph
+from ami.graph.language.builder import Builder, Value, call
 
 
 def test_what_is_built_equals_what_is_written() -> None:

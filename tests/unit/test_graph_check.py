@@ -11,10 +11,10 @@ import pytest
 from ami.errors import GraphError
 from ami.event import Field, Schema
 from ami.graph.check import check
-from ami.graph.elementary import FUNCTIONS
+from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
-from ami.graph.lower import library_kinds
+from ami.graph.language.lower import library_kinds
 from ami.graph.operation import Operation
 from tests.unit.graphs import SCHEMA
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ami.errors import GraphError
-from ami.graph.elementary import FUNCTIONS
-from ami.graph.expression import Expression, spelled
+from ami.graph.expression.elementary import FUNCTIONS
+from ami.graph.expression.expression import Expression, spelled
 from ami.graph.kind import Kind
 from ami.values import Scan
 from tests.unit.graphs import expression_texts

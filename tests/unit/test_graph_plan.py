@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from ami.errors import GraphError
 from ami.event import Field, Schema, Slots
+from ami.graph.execution.partial import ErrorRecord, Partial
+from ami.graph.execution.plan import WorkerPlan
 from ami.graph.graph import Graph
 from ami.graph.operation import Operation
-from ami.graph.partial import ErrorRecord, Partial
-from ami.graph.plan import WorkerPlan
 
 of = Operation.of
 F8 = np.dtype(np.float64)

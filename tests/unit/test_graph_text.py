@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ami.errors import GraphError
-from ami.graph.grammar import parse
+from ami.graph.expression.grammar import parse
+from ami.graph.expression.nodes import Call, Literal, Name, Node, Where, spell
 from ami.graph.graph import Graph
-from ami.graph.nodes import Call, Literal, Name, Node, Where, spell
 from ami.graph.operation import Operation
 from tests.unit.graphs import graphs, names, refusal, trees
 

@@ -12,9 +12,10 @@ import pytest
 from ami import offline
 from ami.errors import GraphError, SourceError
 from ami.graph.graph import Graph
-from ami.graph.text import parse
+from ami.graph.language.text import parse
 from ami.offline import OfflineResults
-from ami.sources import open_source, truth
+from ami.sources import open_source
+from ami.sources.simulated import truth
 
 FOLDER = Path(os.environ.get("RECORDINGS", Path(__file__).parents[3] / "shared" / "data"))
 recordings = pytest.mark.skipif(

@@ -27,13 +27,13 @@ PROGRAMS = (
 )
 MODULES = {
     "ami": "ami.cli",
-    "ami-source": "ami.daemons.source",
-    "ami-worker": "ami.daemons.worker",
-    "ami-local-reducer": "ami.daemons.local_reducer",
-    "ami-global-reducer": "ami.daemons.global_reducer",
-    "ami-graph-manager": "ami.daemons.graph_manager",
-    "ami-monitor": "ami.daemons.monitor",
-    "ami-redis": "ami.daemons.redis_server",
+    "ami-source": "ami.daemons.source.source",
+    "ami-worker": "ami.daemons.worker.worker",
+    "ami-local-reducer": "ami.daemons.reduction.local_reducer",
+    "ami-global-reducer": "ami.daemons.reduction.global_reducer",
+    "ami-graph-manager": "ami.daemons.manager.graph_manager",
+    "ami-monitor": "ami.daemons.monitor.monitor",
+    "ami-redis": "ami.cluster.redis_server",
 }
 
 

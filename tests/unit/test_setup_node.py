@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from ami import supervised
+from ami.cluster import supervised
+from ami.cluster.node import Node, free_port, run_foreground
+from ami.cluster.supervised import supervisor_settings
 from ami.config import load
 from ami.errors import AmiError, ConfigError
-from ami.node import Node, free_port, run_foreground
-from ami.supervised import supervisor_settings
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -161,9 +161,9 @@ def test_a_free_port_and_its_bus_can_be_bound() -> None:
 FOREGROUND = """
 import sys
 from pathlib import Path
-from ami import supervised
+from ami.cluster import supervised
 from ami.errors import AmiError
-from ami.node import run_foreground
+from ami.cluster.node import run_foreground
 supervised.PROJECT = Path(sys.argv[1])
 def on_ready(config, graph):
     print("ready", config.source.uri, graph, flush=True)

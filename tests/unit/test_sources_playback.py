@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ami.errors import SourceError
 from ami.event import Transition
 from ami.sources import Source, open_source, take
-from ami.sources.pool import START_NS
+from ami.sources.simulated.pool import START_NS
 
 SCAN = "sim://pump-probe?steps=3&step_events=4&first_delay=-1&last_delay=1"
 BEGIN_RUN, END_RUN = Transition.BEGIN_RUN, Transition.END_RUN

@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from ami.sources import open_source, take, truth
-from ami.sources.pool import is_missing
+from ami.sources import open_source, take
+from ami.sources.simulated import truth
+from ami.sources.simulated.pool import is_missing
 
 EXACT = "sim://pump-probe?noise=0&step_events=32"
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from ami.errors import SourceError
-from ami.sources import detectors, hdf5, open_source, pump_probe, take, uri
+from ami.sources import open_source, take, uri
+from ami.sources.recorded import hdf5
+from ami.sources.simulated import detectors, pump_probe
 
 
 def test_a_uri_has_a_protocol_a_body_and_options() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ami.daemons.assembly import Assembly
+from ami.daemons.reduction.assembly import Assembly
 from ami.event import Field, Schema, Slots
+from ami.graph.execution.plan import WorkerPlan
 from ami.graph.graph import Graph
-from ami.graph.plan import WorkerPlan
 from ami.result import Result
 
 INTERVAL_NS = 1000

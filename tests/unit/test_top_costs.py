@@ -7,12 +7,12 @@ import time
 import numpy as np
 import pytest
 
-from ami.daemons import costs as module
-from ami.daemons.costs import TOLD, Costs
+from ami.daemons.worker import costs as module
+from ami.daemons.worker.costs import TOLD, Costs
 from ami.event import Field, Schema, Slots
+from ami.graph.execution.partial import ErrorRecord
+from ami.graph.execution.plan import WorkerPlan
 from ami.graph.graph import Graph
-from ami.graph.partial import ErrorRecord
-from ami.graph.plan import WorkerPlan
 
 SCHEMA = Schema.of([Field("x", np.dtype(np.float64)), Field("laser", np.dtype(np.int64))])
 TEXT = """

@@ -9,8 +9,8 @@ import pytest
 
 from ami.cli.top import frame, ordered, report
 from ami.client.load import NOBODY, Load, Queues, Usage, judge_load
-from ami.client.programs import expected
 from ami.client.status import RingStatus, judge_cluster, judge_process
+from ami.cluster.programs import expected
 from ami.graph.graph import Graph
 
 NOW_NS = 1_000_000_000_000_000_000

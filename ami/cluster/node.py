@@ -1,0 +1,172 @@
+"""Run a node: in the foreground for people, privately for tests and benchmarks.
+
+A private node has a folder, a ring and a port of its own, so that it meets no other, and leaves
+nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from ami.cluster.supervised import STOP_S, Leftovers, Supervised
+from ami.cluster.supervisor import NO_ANSWER
+from ami.config import Config, load
+from ami.errors import AmiError, ConfigError
+
+PRIVATE_RING_BYTES = 64 << 20
+
+
+class Node(Supervised):
+    """A private node: own folder, ring and port, default settings but those given; gone after ``stop``.
+
+    Args:
+        source: URI; None is the default source.
+        settings: more ``AMI_*`` variables.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str | None = None,
+        workers: int = 2,
+        settings: Mapping[str, str] | None = None,
+        programs: Collection[str] | None = None,
+    ) -> None:
+        # In /tmp, whatever TMPDIR says: the path of a socket may have 107 bytes.
+        run_dir = Path(tempfile.mkdtemp(prefix="ami-", dir="/tmp"))
+        (run_dir / "ami.toml").touch()
+        environment = {name: text for name, text in os.environ.items() if not name.startswith("AMI_")}
+        environment |= {
+            "AMI_CONFIG": str(run_dir / "ami.toml"),
+            "AMI_NODE_RUN_DIR": str(run_dir),
+            "AMI_RING_NAME": f"/{run_dir.name}",
+            "AMI_RING_BYTES": str(PRIVATE_RING_BYTES),
+            "AMI_GLOBAL_STORE_PORT": str(free_port()),
+        }
+        if source is not None:
+            environment["AMI_SOURCE_URI"] = source
+        try:
+            super().__init__(environment | dict(settings or {}), workers=workers, programs=programs)
+        except ConfigError:
+            shutil.rmtree(run_dir)
+            raise
+
+    def stop(self, within_s: float = STOP_S) -> Leftovers:
+        leftovers = super().stop(within_s)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+        return leftovers
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def run_foreground(
+    config_path: Path | None,
+    source: str | None,
+    graph: Path | None,
+    on_ready: Callable[[Config, Path | None], None],
+) -> int:
+    """Run a node until SIGINT, SIGTERM or SIGHUP, then stop it and leave no process, socket or segment.
+
+    Args:
+        source: URI instead of the settings' one.
+        graph: handed on to ``on_ready``.
+        on_ready: called once all programs run; what it raises stops the node.
+
+    Returns:
+        Exit code: 0 stopped as asked, 1 supervisord died.
+
+    Raises:
+        ConfigError: settings are wrong, or another node is in the way.
+    """
+    environment = dict(os.environ)
+    if config_path is not None:
+        environment["AMI_CONFIG"] = str(config_path.absolute())
+    if source is not None:
+        environment["AMI_SOURCE_URI"] = source
+    environment["AMI_NODE_RUN_DIR"] = str(load(environ=environment).node.run_dir)
+    node = Supervised(environment)
+    _refuse_neighbours(node)
+
+    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {signum: signal.signal(signum, _interrupt) for signum in signums}
+    try:
+        _say(f"starting a node; its logs are in {node.run_dir}/log")
+        node.start()
+        on_ready(node.config, graph)
+        while node.is_alive():
+            time.sleep(0.2)
+        _say("supervisord died; see its log")
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        # Asking once more while it stops changes nothing: every step of it is bounded.
+        for signum in signums:
+            signal.signal(signum, signal.SIG_IGN)
+        _say("stopping: source, workers, reducers, stores")
+        leftovers = node.stop()
+        for process in leftovers.processes:
+            _say(f"had to kill {process}")
+        _say(f"stopped; graphs and results stay in {node.run_dir}")
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def free_port() -> int:
+    """Return a port that is free, and whose neighbour 10000 higher, for the cluster's bus, is free too."""
+    # Below the kernel's ephemeral ports, so that no outgoing connection takes it in the meantime.
+    for port in random.sample(range(10000, 22000), 100):
+        if not any(_is_taken("127.0.0.1", candidate) for candidate in (port, port + 10000)):
+            return port
+    raise AmiError("found no free port between 10000 and 22000")
+
+
+def _is_taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def _refuse_neighbours(node: Supervised) -> None:
+    try:
+        pid = node.supervisor.getPID()
+    except NO_ANSWER:
+        pass
+    else:
+        raise ConfigError(
+            f"a node runs already in {node.run_dir} (supervisord {pid}): stop it with make down"
+        )
+    host, port = node.config.global_store.host, node.config.global_store.port
+    if _is_taken(host, port):
+        raise ConfigError(
+            f"global_store.port {port} of {host} is taken, perhaps by another node: "
+            f"stop that one, or set AMI_GLOBAL_STORE_PORT and AMI_RING_NAME"
+        )
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

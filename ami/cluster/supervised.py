@@ -1,0 +1,305 @@
+"""Keep a supervisord and its programs as children of this process, and see that nothing is left of them.
+
+The programs are those of ``conf/supervisord.conf`` as they stand there, with other folders: so what
+tests start is what operators start.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from ami.cluster.server import find_server
+from ami.cluster.supervisor import NO_ANSWER, Supervisor
+from ami.config import Config, load
+from ami.errors import AmiError, ConfigError, RingBusy
+from ami.ring import leaked, reclaim
+
+PROJECT = Path(__file__).resolve().parents[2]
+START_S = 30.0
+# As for systemd: the programs are stopped one after the other, the source after up to 15 s, others 10 s.
+STOP_S = 100.0
+
+_RUNNING, _EXITED, _FATAL = 20, 100, 200  # supervisord's numbers for states
+_LIBC = ctypes.CDLL(None)  # loaded here, because little is safe between fork and exec
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What an orderly stop did not remove, and force then did."""
+
+    processes: tuple[str, ...] = ()  # "PID COMMAND"
+    segments: tuple[str, ...] = ()  # POSIX names of shared memory and semaphores
+    sockets: tuple[str, ...] = ()  # paths
+
+    def __bool__(self) -> bool:
+        return bool(self.processes or self.segments or self.sockets)
+
+
+class Supervised:
+    """A supervisord of a node and its programs, as children of this process.
+
+    Programs are named as in keys: ``source``, ``worker:0``, ``local-redis``, ...
+
+    Args:
+        environment: of all processes; its ``AMI_*`` variables are the node's settings.
+        workers: how many; None is what ``conf/supervisord.conf`` says.
+        programs: those to start; None is all.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        workers: int | None = None,
+        programs: Collection[str] | None = None,
+    ) -> None:
+        self.config = load(environ=environment)
+        self.run_dir = self.config.node.run_dir
+        # The launchers in bin/ shall use the Python that runs this.
+        self.environment = {"AMI_PYTHON": sys.executable} | dict(environment)
+        self.supervisor = Supervisor(self.config.monitor.supervisor_socket)
+        self._workers = workers
+        self._programs = programs
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def supervisor_pid(self) -> int:
+        if self._process is None:
+            raise AmiError("the node was not started")
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        """Say whether supervisord lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, within_s: float = START_S) -> Self:
+        """Start the programs and wait until all of them run.
+
+        Raises:
+            ConfigError: a program says that settings are wrong.
+            AmiError: a program does not come up in time.
+        """
+        log_dir = self.run_dir / "log"
+        log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings = self.run_dir / "supervisord.conf"
+        settings.write_text(supervisor_settings(self.config, self._workers, self._programs))
+        # -P: a folder of files named like libraries may be the current one.
+        command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(settings)]
+        with (log_dir / "supervisord.out").open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for this process only, which then stops the programs in their order.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  # calls one function of libc
+            )
+        try:
+            self._wait_until_running(within_s)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self, within_s: float = STOP_S) -> Leftovers:
+        """Stop the programs in their order, then remove what is left, and say what that was."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._hurry(within_s)
+        processes = self._kill_remaining()
+        segments = tuple(name for name in leaked(self.config.ring.name) if name == self.config.ring.name)
+        for name in segments:
+            # Busy again: another node has a ring of this name, and it is that node's now.
+            with contextlib.suppress(RingBusy):
+                reclaim(name)
+        sockets = tuple(sorted(str(path) for path in self.run_dir.glob("*.sock*") if path.is_socket()))
+        for path in sockets:
+            os.unlink(path)
+        return Leftovers(processes, segments, sockets)
+
+    def pid(self, process: str) -> int:
+        """Return the process number; 0 while it does not run."""
+        return int(self.supervisor.getProcessInfo(process)["pid"])
+
+    def kill(self, process: str, signum: int = signal.SIGKILL) -> int:
+        """Send a signal to a process, and return its number."""
+        pid = self.pid(process)
+        if pid == 0:
+            raise AmiError(f"{process} does not run")
+        os.kill(pid, signum)
+        return pid
+
+    def kill_all(self) -> None:
+        """Kill -9 supervisord with its whole group, as a power cut would; ``start`` starts the node again."""
+        if self._process is not None:
+            self._process.kill()
+        self._kill_remaining()
+        if self._process is not None:
+            self._process.wait()
+
+    def logs(self, process: str) -> str:
+        """Return what a process has written so far."""
+        path = self.run_dir / "log" / f"{process.replace(':', '-')}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def _hurry(self, within_s: float) -> None:
+        """Wait until supervisord has ended."""
+        assert self._process is not None
+        deadline = time.monotonic() + within_s
+        while self._process.poll() is None:
+            if time.monotonic() > deadline:
+                self._process.kill()
+                self._process.wait()
+            # supervisord stops the next program when it wakes, which is once a second or when
+            # it is asked something. Without asking, a stop takes 5 s instead of less than 1 s.
+            with contextlib.suppress(*NO_ANSWER):
+                self.supervisor.getState()
+            time.sleep(0.02)
+
+    def _wait_until_running(self, within_s: float) -> None:
+        deadline = time.monotonic() + within_s
+        waiting_for = {"supervisord": "no answer"}
+        while waiting_for:
+            if not self.is_alive():
+                raise AmiError(f"supervisord ended at once: {_tail(self._output())}")
+            if time.monotonic() > deadline:
+                seen = "; ".join(
+                    f"{name}: {state}: {_tail(self.logs(name))}" for name, state in waiting_for.items()
+                )
+                raise AmiError(f"not running after {within_s:g} s: {seen}")
+            time.sleep(0.05)
+            try:
+                waiting_for = self._not_running()
+            except NO_ANSWER:
+                continue
+
+    def _not_running(self) -> dict[str, str]:
+        """Return the programs that do not run, with the state of each."""
+        found: dict[str, str] = {}
+        for info in self.supervisor.getAllProcessInfo():
+            one = info["group"] == info["name"]
+            name = info["name"] if one else f"{info['group']}:{info['name']}"
+            if info["state"] == _EXITED and info["exitstatus"] == 2:
+                raise ConfigError(f"{name} refuses its settings: {_tail(self.logs(name))}")
+            if info["state"] == _FATAL:
+                raise AmiError(f"{name} does not start: {_tail(self.logs(name))}")
+            finished = info["state"] == _EXITED and info["exitstatus"] == 0
+            if info["state"] != _RUNNING and not finished:
+                found[name] = info["statename"]
+        return found
+
+    def _output(self) -> str:
+        return (self.run_dir / "log" / "supervisord.out").read_text(errors="replace")
+
+    def _kill_remaining(self) -> tuple[str, ...]:
+        # supervisord gives its address to its programs, and they to their children: who has
+        # it, belongs to this node, even when supervisord itself was killed.
+        mark = f"SUPERVISOR_SERVER_URL=unix://{self.config.monitor.supervisor_socket}".encode()
+        found: dict[int, str] = {}
+        deadline = time.monotonic() + 10
+        while (pids := [*_processes_with(mark), *self._servers()]) and time.monotonic() < deadline:
+            for pid in pids:
+                try:
+                    command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+                    os.kill(pid, signal.SIGKILL)
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                found.setdefault(pid, f"{pid} {command.decode(errors='replace').strip()}")
+            time.sleep(0.02)
+        return tuple(found.values())
+
+    def _servers(self) -> list[int]:
+        """Return this node's Redis servers: they write their title over their environment, mark and all."""
+        places = {
+            str(self.run_dir / "local-store"): self.config.local_store.server,
+            str(self.run_dir / "global-store"): self.config.global_store.server,
+        }
+        found = []
+        for pid, folder in _links("cwd"):
+            if folder in places:
+                with contextlib.suppress(OSError, ConfigError):
+                    # In that folder may also be somebody's shell.
+                    if Path(f"/proc/{pid}/exe").samefile(find_server(places[folder])):
+                        found.append(pid)
+        return found
+
+
+def supervisor_settings(config: Config, workers: int | None, programs: Collection[str] | None = None) -> str:
+    """Return ``conf/supervisord.conf`` with the folders of ``config`` and so many workers.
+
+    Raises:
+        ConfigError: this installation has no ``conf/supervisord.conf``, or no such program.
+    """
+    path = PROJECT / "conf" / "supervisord.conf"
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",))
+    if not parser.read(path):
+        raise ConfigError(f"{path}: cannot be read; a node needs ami's folder with conf and bin")
+    folders = {
+        "%(here)s/../var/supervisor.sock": str(config.monitor.supervisor_socket),
+        "%(here)s/../var": str(config.node.run_dir),
+        "%(here)s/../bin": str(PROJECT / "bin"),
+        "%(here)s/..": str(Path.cwd()),  # relative paths in a source's URI begin where the caller is
+    }
+    known = [section for section in parser.sections() if section.startswith("program:")]
+    wanted = known if programs is None else [f"program:{program}" for program in programs]
+    if unknown := set(wanted) - set(known):
+        raise ConfigError(f"{path}: no such section: {', '.join(sorted(unknown))}")
+    for section in parser.sections():
+        if section in known and section not in wanted:
+            parser.remove_section(section)
+            continue
+        for name, text in parser.items(section):
+            for old, new in folders.items():
+                text = text.replace(old, new.replace("%", "%%"))
+            parser.set(section, name, text)
+    if workers is not None and parser.has_section("program:worker"):
+        parser.set("program:worker", "numprocs", str(workers))
+    lines = ["; Written at each start from conf/supervisord.conf."]
+    for section in parser.sections():
+        lines += ["", f"[{section}]", *(f"{name}={text}" for name, text in parser.items(section))]
+    return "\n".join(lines) + "\n"
+
+
+def _processes_with(mark: bytes) -> list[int]:
+    """Return the processes, other than this one, whose environment has ``mark`` as a whole variable."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes()
+        except OSError:  # gone, or another user's
+            continue
+        if mark in environment.split(b"\0"):
+            found.append(int(entry.name))
+    return found
+
+
+def _links(name: str) -> Iterator[tuple[int, str]]:
+    """Yield the number of each process that we may look at, and where its link ``name`` in /proc goes."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # gone, or another user's
+                yield int(entry.name), os.readlink(entry / name)
+
+
+def _die_with_parent() -> None:
+    # Runs in the child: if this process is killed, the kernel asks supervisord to stop.
+    _LIBC.prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG
+
+
+def _tail(text: str, lines: int = 3) -> str:
+    return " | ".join(text.splitlines()[-lines:]) or "it wrote nothing"

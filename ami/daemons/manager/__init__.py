@@ -1,0 +1,1 @@
+"""The graph manager: requests in, numbered graph versions out."""

@@ -1,0 +1,254 @@
+"""Be the graph manager: take requests in order, check them, number and publish the graph's versions.
+
+Everything that a successor needs is written in the same step as the version itself, under a
+lease with a fencing token: two managers cannot both publish, and a request whose answer was lost
+is answered again, not applied again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ami.config import Config
+from ami.daemons.manager import requests
+from ami.daemons.manager.requests import Request
+from ami.daemons.process import runtime
+from ami.daemons.process.apart import call_apart
+from ami.daemons.process.stage import Stopping
+from ami.errors import Conflict, GraphError, SourceError, StoreUnavailable, Undecodable
+from ami.event import Schema
+from ami.graph.check import check
+from ami.graph.graph import Graph
+from ami.stores import ABSENT, Item, keys, open_global
+
+logger = logging.getLogger(__name__)
+
+TAKE_S = 0.2
+SCHEMA_WAIT_S = 5.0
+# What user code gets for one event. The monitor is patient for longer than this.
+CHECK_S = 1.5
+# Answers kept for clients that ask again, and versions told in `history`.
+ANSWERS_KEPT = 500
+HISTORY_KEPT = 1000
+
+
+class GraphManagerStage:
+    """The graph manager of the cluster, or its stand-by: whoever has the lease acts."""
+
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
+        self._config = config
+        self._stopping = stopping
+        cluster = config.node.cluster
+        self._store = open_global(config.global_store, keys.prefix(cluster, "graph-manager", 0))
+        self._source = self._store.view(keys.prefix(cluster, "source", 0))
+        self._queue = self._store.queue(keys.REQUESTS)
+        place = keys.prefix(config.node.host, "graph-manager", number)
+        self._lease = self._store.lease(keys.LEASE, config.manager.lease_s, place=place)
+        self._renew_at = 0.0
+        self._leading = False
+        self._graph = Graph()
+        self._state: dict[str, Any] = {"history": [], "answers": {}}
+        self._taken = self._denied = 0
+
+    @property
+    def state(self) -> str:
+        return "running" if self._leading else "waiting: another manager has the lease"
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        return {
+            "version": self._graph.version,
+            "operations": len(self._graph.operations),
+            "requests": self._taken,
+            "denied": self._denied,
+        }
+
+    def step(self) -> bool:
+        if not self._lead():
+            self._stopping.wait(TAKE_S)
+            return False
+        try:
+            item = self._queue.take(TAKE_S)
+            if item is None:
+                return False
+            self._answer(item)
+        except StoreUnavailable:
+            # A request may be in the processing list, unanswered: begin anew, and look there first.
+            self._leading = False
+            raise
+        except Undecodable as error:
+            # It is gone from the queue already; whoever put it there gets no answer.
+            logger.warning("a request is no request: %s", error)
+        except Conflict as error:
+            # Somebody else leads now; the request is still in the processing list, and is his.
+            logger.warning("%s", error)
+            self._leading = False
+        return True
+
+    def _lead(self) -> bool:
+        now = time.monotonic()
+        if self._leading and now < self._renew_at:
+            return True
+        try:
+            if self._leading:
+                self._lease.renew()
+            elif self._lease.acquire():
+                self._load()
+                self._leading = True
+            else:
+                return False
+        except Conflict as error:
+            logger.warning("%s", error)
+            self._leading = False
+            return False
+        self._renew_at = now + self._config.manager.lease_s / 3
+        return True
+
+    def _load(self) -> None:
+        """Continue where the last manager stopped."""
+        current = self._store.get(keys.CURRENT)
+        self._graph = Graph() if current is None else self._version(int(current["version"]))
+        self._state = self._store.get(keys.STATE) or {"history": [], "answers": {}}
+        self._queue.recover()
+        logger.info(
+            "leading, graph version %d of %d operations", self._graph.version, len(self._graph.operations)
+        )
+
+    def _version(self, version: int) -> Graph:
+        if version == 0:
+            return Graph()
+        plain = self._store.get(keys.graph(version))
+        if plain is None:
+            raise GraphError(
+                f"version {version} is not kept any more; `ami graph history` lists those that are"
+            )
+        return Graph.from_plain(plain)
+
+    # requests
+
+    def _answer(self, item: Item) -> None:
+        self._taken += 1
+        try:
+            request = Request.from_plain(item.value)
+        except GraphError as error:
+            # Nobody to answer: without an id there is no key for the answer.
+            logger.warning("a request is no request: %s", error)
+            self._queue.done(item)
+            return
+        answer = self._state["answers"].get(request.id)
+        if answer is None:
+            answer = self._decide(request)
+        self._reply(request, answer)
+        self._queue.done(item)
+
+    def _reply(self, request: Request, answer: dict[str, Any]) -> None:
+        name = keys.reply(request.id)
+        self._store.queue(name).put(answer)
+        self._store.expire(name, self._config.manager.reply_s)
+
+    def _decide(self, request: Request) -> dict[str, Any]:
+        try:
+            graph = requests.apply(request, self._graph, self._version)
+            requests.check_code(request, requests.new_code(graph, self._graph), self._config.security)
+            self._check(graph)
+        except (GraphError, SourceError) as error:
+            self._denied += 1
+            logger.info("denied %s of %s: %s", request.action, request.client, error)
+            return self._answered(request, accepted=False, reason=str(error))
+        answer = self._answered(request, accepted=True, graph=graph)
+        self._publish(request, graph, answer)
+        logger.info("version %d: %s by %s", graph.version, request.action, request.client)
+        return answer
+
+    def _check(self, graph: Graph) -> None:
+        """Check a graph against the source's fields. User code runs, so that happens in a child process.
+
+        Raises:
+            GraphError: says what is wrong.
+        """
+        schema = requests.schema_of(self._schema())
+        if not any(operation.kind == "function" for operation in graph.operations):
+            check(graph, schema)
+            return
+        reason, how = call_apart(lambda: _refusal(graph, schema), timeout_s=CHECK_S)
+        if how:
+            raise GraphError(f"to check the graph's functions on one event of ones {how}")
+        if reason:
+            raise GraphError(reason)
+
+    def _answered(
+        self, request: Request, *, accepted: bool, reason: str | None = None, graph: Graph | None = None
+    ) -> dict[str, Any]:
+        now = graph or self._graph
+        return {
+            "id": request.id,
+            "accepted": accepted,
+            "version": now.version,
+            "hash": now.hash,
+            "reason": reason,
+            "warnings": [],
+        }
+
+    def _schema(self) -> str | None:
+        deadline = time.monotonic() + SCHEMA_WAIT_S
+        while True:
+            schema = self._source.get(keys.SCHEMA)
+            if schema is not None or time.monotonic() > deadline or self._stopping.wait(0.1):
+                return schema
+            self._lead()
+
+    def _publish(self, request: Request, graph: Graph, answer: dict[str, Any]) -> None:
+        entry = {
+            "version": graph.version,
+            "time_ns": time.time_ns(),
+            "client": request.client,
+            "action": request.action,
+            "hash": graph.hash,
+            "operations": len(graph.operations),
+            "summary": requests.summary(self._graph, graph),
+        }
+        answers = dict(list(self._state["answers"].items())[-ANSWERS_KEPT + 1 :])
+        state = {
+            "history": [*self._state["history"][-HISTORY_KEPT + 1 :], entry],
+            "answers": {**answers, request.id: answer},
+        }
+        now = {"version": self._graph.version, "hash": self._graph.hash}
+        self._store.commit(
+            self._lease,
+            {
+                keys.graph(graph.version): graph.to_plain(),
+                keys.CURRENT: {"version": graph.version, "hash": graph.hash},
+                keys.STATE: state,
+            },
+            expected={keys.CURRENT: now if self._graph.version else ABSENT},
+            notify={keys.VERSIONS: graph.version},
+        )
+        self._graph, self._state = graph, state
+        forgotten = graph.version - self._config.manager.keep_versions
+        if forgotten > 0:
+            self._store.delete_many([keys.graph(forgotten)])
+
+    def close(self) -> None:
+        if self._leading:
+            self._lease.release()
+        self._store.close()
+
+
+def _refusal(graph: Graph, schema: Schema) -> str:
+    try:
+        check(graph, schema)
+    except GraphError as error:
+        return str(error)
+    return ""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``ami-graph-manager``."""
+    return runtime.main("graph-manager", GraphManagerStage, "Check and publish the graph's versions.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The robustness monitor: restart what hangs."""

@@ -1,0 +1,156 @@
+"""Be the node's robustness monitor: find the processes that hang, and have supervisord restart them.
+
+supervisord restarts what dies (told by the monitor, at once); it cannot see what hangs. A process
+hangs when its heartbeat stops, when its loop no longer comes round, or when a worker stays at one
+block. The monitor judges nobody by heartbeats while Control does not answer: then silence means nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from ami.cluster.supervision import Program, running
+from ami.cluster.supervisor import NO_ANSWER, Supervisor
+from ami.config import Config
+from ami.daemons.monitor.deaths import Deaths
+from ami.daemons.monitor.judgement import Judgement, Sign
+from ami.daemons.process import runtime
+from ami.daemons.process.stage import Stopping
+from ami.errors import RingError, StoreError
+from ami.ring.observer import RingObserver
+from ami.stores import Store, keys, open_global, open_local
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+SERVERS = ("local-redis:0", "global-redis:0")
+SELF = "monitor:0"
+
+
+class MonitorStage:
+    """Watches the processes of one node."""
+
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
+        self._config = config
+        self._stopping = stopping
+        # A short patience: a server that is slow to answer is what this process is to find out.
+        impatient = replace(config.global_store, timeout_s=LOOK_S)
+        self._global = open_global(impatient, keys.prefix(config.node.host, "monitor", number))
+        self._local = open_local(config.local_store, keys.prefix(config.node.host, "monitor", number))
+        self._supervisor = Supervisor(config.monitor.supervisor_socket)
+        self._deaths = Deaths()
+        self._ring: RingObserver | None = None
+        hang_s = config.monitor.hang_s
+        self._judgement = Judgement({"answers": hang_s, "heartbeat": hang_s, "block": config.worker.hang_s})
+        self._looks = 0
+        self._restarts = 0
+
+    @property
+    def state(self) -> str:
+        return "running"
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        return {"restarts": self._restarts, "watched": self._judgement.watched}
+
+    def step(self) -> bool:
+        # supervisord looks after dead children when it wakes: once a second, or when it is asked
+        # something. Asked at the moment of the death, it starts the next one 0.03 s later.
+        self._deaths.wait(LOOK_S)
+        try:
+            processes = running(self._supervisor)
+        except NO_ANSWER as error:
+            logger.debug("supervisord does not answer: %s", error)
+            return False
+        self._deaths.watch(program.pid for program in processes.values())
+        processes.pop(SELF, None)
+        self._looks += 1
+        self._judgement.keep(processes)
+        for how, name, sign in self._signs(processes):
+            if name in processes:
+                self._judge(how, processes[name], sign)
+        return False
+
+    def _signs(self, processes: Mapping[str, Program]) -> Iterator[tuple[str, str, Sign]]:
+        """Yield how each process shows that it lives: by what, which process, and the sign."""
+        for name, store in zip(SERVERS, (self._local, self._global), strict=True):
+            yield "answers", name, self._answers(store)
+        try:
+            beats = self._beats(processes)
+        except StoreError:
+            self._judgement.forget("heartbeat")
+        else:
+            for name, steps in beats.items():
+                yield "heartbeat", name, steps
+        yield from self._blocks()
+
+    def _answers(self, store: Store) -> Sign:
+        """A new sign each time that a server answers, the same one while it is silent."""
+        try:
+            store.get(keys.HEARTBEAT)
+        except StoreError:
+            return None
+        return self._looks
+
+    def _beats(self, processes: Mapping[str, Program]) -> dict[str, Sign]:
+        """Return the number of steps in each daemon's heartbeat, None without one.
+
+        The heartbeat's own time is no sign: its thread beats also while the main loop hangs.
+        """
+        host = self._config.node.host
+        signs: dict[str, Sign] = {}
+        for name in processes.keys() - set(SERVERS):
+            kind, _, number = name.rpartition(":")
+            beat = self._global.view(keys.prefix(host, kind, int(number))).get(keys.HEARTBEAT)
+            # That of a predecessor is there for half a minute, and says nothing of one that is starting.
+            if beat is None or beat["pid"] != processes[name].pid:
+                signs[name] = None
+            else:
+                signs[name] = beat["steps"]
+        return signs
+
+    def _blocks(self) -> Iterator[tuple[str, str, Sign]]:
+        """Yield what each worker is running; one that runs nothing gives a new sign each time."""
+        try:
+            if self._ring is not None and self._ring.replaced:
+                self._ring.close()
+                self._ring = None
+            if self._ring is None:
+                self._ring = RingObserver(self._config.ring.name)
+            for number, place in self._ring.workers().items():
+                if place.alive:
+                    yield "block", f"worker:{number}", place.since_ns if place.count else self._looks
+        except RingError:
+            if self._ring is not None:
+                self._ring.close()
+            self._ring = None
+
+    def _judge(self, how: str, process: Program, sign: Sign) -> None:
+        silent_s = self._judgement.silent_s(how, process.name, process.pid, sign, time.monotonic())
+        if silent_s is None:
+            return
+        logger.error("%s hangs: no new %s for %.1f s; restarting it", process.name, how, silent_s)
+        self._restarts += 1
+        try:
+            self._supervisor.signalProcess(process.address, "KILL")
+        except NO_ANSWER as error:
+            logger.error("supervisord did not kill it: %s", error)
+
+    def close(self) -> None:
+        if self._ring is not None:
+            self._ring.close()
+        self._deaths.close()
+        self._global.close()
+        self._local.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``ami-monitor``."""
+    return runtime.main("monitor", MonitorStage, "Restart the processes of this node that hang.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,103 @@
+"""Tell Control once a second that this process lives, what it does and what it counted.
+
+The beat comes from a thread of its own, so that a store that does not answer never holds up the
+work; but it carries how long ago the main loop last finished a step, so that a process whose loop
+hangs does not look alive.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from typing import Any, Protocol, runtime_checkable
+
+from ami.config import Config
+from ami.daemons.process.stage import Stage
+from ami.errors import StoreError
+from ami.stores import Store, keys, open_global
+
+logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class RunsOperations(Protocol):
+    """A stage that knows what the operations of the graph cost it: a worker."""
+
+    def costs(self) -> dict[str, Any]:
+        """Return ``operations`` and ``timing``, as :meth:`ami.daemons.worker.costs.Costs.told` says."""
+
+
+class Heart:
+    """The heartbeat of one process."""
+
+    def __init__(self, config: Config, process_type: str, number: int) -> None:
+        self._config = config
+        self._prefix = keys.prefix(config.node.host, process_type, number)
+        self._stage: Stage | None = None
+        self._waiting = "starting"
+        self._steps = 0
+        self._stepped_at = time.monotonic()
+        self._started_ns = time.time_ns()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def watch(self, stage: Stage) -> None:
+        """Report this stage from now on."""
+        self._stage = stage
+
+    def waiting(self, what: str) -> None:
+        """Report that the process waits for ``what`` before it can work."""
+        self._waiting = f"waiting: {what}"
+        self.stepped()
+
+    def stepped(self) -> None:
+        """Note that the main loop came round."""
+        self._steps += 1
+        self._stepped_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Take the heartbeat back: a process that stopped as asked is not missing."""
+        self._stop.set()
+        self._thread.join(2.0)
+
+    def _beat_on(self) -> None:
+        store: Store | None = None
+        while not self._stop.is_set():
+            try:
+                if store is None:
+                    store = open_global(self._config.global_store, self._prefix)
+                store.put(keys.HEARTBEAT, self._beat(), expire_s=keys.HEARTBEAT_EXPIRE_S)
+            except StoreError as error:
+                # The main loop meets the same outage and says so; once is enough.
+                logger.debug("no heartbeat: %s", error)
+            except Exception:
+                # This thread reads what the main loop changes meanwhile, a ring that is just let go, say.
+                # Without a heart a process that is well would be restarted.
+                logger.warning("a heartbeat was left out", exc_info=True)
+            self._stop.wait(self._config.monitor.heartbeat_s)
+        if store is not None:
+            try:
+                store.delete_many([keys.HEARTBEAT])
+            except StoreError as error:
+                logger.debug("heartbeat left to expire: %s", error)
+            store.close()
+
+    def _beat(self) -> dict[str, Any]:
+        stage = self._stage
+        more: dict[str, Any] = stage.costs() if isinstance(stage, RunsOperations) else {}
+        return {
+            "process": self._prefix,
+            "pid": os.getpid(),
+            "started_ns": self._started_ns,
+            "beat_ns": time.time_ns(),
+            "steps": self._steps,
+            "step_age_s": time.monotonic() - self._stepped_at,
+            "state": self._waiting if stage is None else stage.state,
+            "counters": {} if stage is None else dict(stage.counters),
+            **more,
+        }

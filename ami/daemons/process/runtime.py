@@ -1,0 +1,136 @@
+"""Run one stage as a process: settings, signals, retries, heartbeat, exit code.
+
+A stage steps; this loops. Everything that all daemons must do alike is here, so that a stage
+holds only its own work and tests can step it without a process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from ami import log
+from ami.config import Config, load
+from ami.daemons.process.heartbeat import Heart
+from ami.daemons.process.stage import Stage, Stopping
+from ami.errors import AmiError, ConfigError, RingError, StoreFull, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+EXIT_OK = 0
+EXIT_BUG = 1
+EXIT_CONFIG = 2
+
+# What heals by itself is tried again: soon at first, because a killed store is back within
+# a fraction of a second, then once a second.
+RETRY_FIRST_S = 0.05
+RETRY_LAST_S = 1.0
+SAY_AGAIN_S = 10.0
+LIVE_S = 1.0  # the least that a process lives that ends by a bug
+
+
+MakeStage = Callable[[Config, int, Stopping], Stage]
+
+
+class _Patience:
+    """How long to wait before the next try, and whether to say so again."""
+
+    def __init__(self) -> None:
+        self._wait_s = RETRY_FIRST_S
+        self._said = ""
+        self._said_at = 0.0
+
+    def over(self) -> None:
+        self._wait_s = RETRY_FIRST_S
+        self._said = ""
+
+    def next_s(self, error: AmiError) -> float:
+        now = time.monotonic()
+        wait_s, self._wait_s = self._wait_s, min(2 * self._wait_s, RETRY_LAST_S)
+        if str(error) != self._said or now - self._said_at > SAY_AGAIN_S:
+            logger.warning("%s; trying again", error)
+            self._said, self._said_at = str(error), now
+        return wait_s
+
+
+def main(process_type: str, make: MakeStage, description: str, argv: list[str] | None = None) -> int:
+    """Be the process ``process_type``: read the settings, run the stage, return an exit code."""
+    parser = argparse.ArgumentParser(prog=f"ami-{process_type}", description=description)
+    parser.add_argument("--config", type=Path, help="settings (default: $AMI_CONFIG, else conf/ami.toml)")
+    parser.add_argument("--id", type=int, default=0, help="number among the node's processes of this type")
+    arguments = parser.parse_args(argv)
+    try:
+        config = load(arguments.config)
+        log.setup(f"{process_type}:{arguments.id}", config.node.log_level)
+    except ConfigError as error:
+        parser.exit(EXIT_CONFIG, f"ami-{process_type}: {error}\n")
+    return run(process_type, make, config, arguments.id)
+
+
+def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> int:
+    """Make the stage and step it until SIGTERM or SIGINT, then close it. Returns an exit code."""
+    stopping = Stopping()
+
+    def ask_to_stop(_signum: int, _frame: FrameType | None) -> None:
+        # Nothing else may happen here. A handler runs between two bytecodes of the main
+        # thread, which may hold the log's lock or be half through a Redis command.
+        stopping.set()
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, ask_to_stop)
+
+    started = time.monotonic()
+    heart = Heart(config, process_type, number)
+    stage: Stage | None = None
+    try:
+        heart.start()
+        stage = _made(make, config, number, stopping, heart)
+        if stage is not None:
+            logger.info("started")
+            heart.watch(stage)
+            _loop(stage, stopping, heart)
+    except ConfigError as error:
+        logger.critical("%s", error)
+        return EXIT_CONFIG
+    except Exception:
+        logger.exception("stopped by a bug")
+        # supervisord starts the next one at once, and that may meet the same bug at once.
+        stopping.wait(started + LIVE_S - time.monotonic())
+        return EXIT_BUG
+    finally:
+        try:
+            if stage is not None:
+                stage.close()
+        except AmiError as error:
+            logger.error("not everything could be handed on: %s", error)
+        heart.stop()
+    logger.info("stopped as asked")
+    return EXIT_OK
+
+
+def _made(make: MakeStage, config: Config, number: int, stopping: Stopping, heart: Heart) -> Stage | None:
+    patience = _Patience()
+    while not stopping.is_set():
+        try:
+            return make(config, number, stopping)
+        except (StoreUnavailable, RingError) as error:
+            heart.waiting(str(error))
+            stopping.wait(patience.next_s(error))
+    return None
+
+
+def _loop(stage: Stage, stopping: Stopping, heart: Heart) -> None:
+    patience = _Patience()
+    while not stopping.is_set():
+        try:
+            stage.step()
+        except (StoreUnavailable, StoreFull) as error:
+            stopping.wait(patience.next_s(error))
+        else:
+            patience.over()
+        heart.stepped()

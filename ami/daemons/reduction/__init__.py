@@ -1,0 +1,1 @@
+"""The reducers: flushes into batches on each node, batches into results for all."""

@@ -1,0 +1,239 @@
+"""Decide which entry of the ring is sent next, and make its batch; knows no store and no clock of its own.
+
+Entries go in order. One that stays incomplete for longer than the grace time is sent as it is; what
+comes later follows as a supplement. The begin and end of a run are barriers: they wait for the late ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ami.config import ReducerConfig
+from ami.event import Transition
+from ami.graph.execution.makers import reductions
+from ami.graph.execution.partial import Partial
+from ami.graph.graph import Graph
+from ami.graph.library.base import Reduction
+from ami.ring.layout import Cursor, Entry
+
+logger = logging.getLogger(__name__)
+
+BARRIERS = (Transition.BEGIN_RUN, Transition.END_RUN)
+
+
+class Table(Protocol):
+    """What this needs of a ring."""
+
+    ring_id: int
+    interval_ns: int
+
+    @property
+    def cursor(self) -> Cursor: ...
+
+    def entry(self, index: int) -> Entry: ...
+
+    def complete(self, index: int) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An entry that is to be sent now; ``late``: a part of it was sent before."""
+
+    index: int
+    complete: bool
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One numbered step into the global store, and the flushes that may go when it is done."""
+
+    number: int
+    value: dict[str, Any]
+    mark: dict[str, Any]
+    flushes: dict[str, list[int]]
+    events: int
+
+
+@dataclass(slots=True)
+class _Arrived:
+    """Flushes of one entry that were not sent yet."""
+
+    partial: Partial | None = None
+    flushes: dict[str, list[int]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    events: int = 0
+    first_ns: int | None = None
+    last_ns: int | None = None
+
+
+class EntryQueue:
+    """The entries of a node on their way from flushes to batches.
+
+    Args:
+        node: the name of this node, for the batches.
+        graph: returns a version of the graph; its reductions know how to merge.
+    """
+
+    def __init__(self, config: ReducerConfig, node: str, graph: Callable[[int], Graph]) -> None:
+        self._config = config
+        self._node = node
+        self._graph = graph
+        self._reductions: dict[int, Mapping[str, Reduction]] = {}
+        self._ring_id = 0
+        self.next_entry = 0
+        self._late: set[int] = set()
+        self._late_before: set[tuple[int, int]] = set()  # the same of earlier rings, with the ring
+        self._number = 0
+        self._arrived: dict[tuple[int, int], _Arrived] = {}
+
+    @property
+    def lowest(self) -> int:
+        """The first entry that is still needed; those below may leave the table."""
+        return min(self._late, default=self.next_entry)
+
+    def resume(self, mark: Mapping[str, Any] | None, last_number: int) -> None:
+        """Go on after the batch that this mark was stored with."""
+        self._number = last_number
+        if mark is not None:
+            self._ring_id = int(mark["ring"])
+            self.next_entry = int(mark["next_entry"])
+            self._late = set(mark["late"])
+
+    def attach(self, ring: Table) -> list[Batch]:
+        """Follow this ring; return what was left of earlier ones, whose entries nobody can complete."""
+        left = [key for key in sorted(self._arrived) if key[0] != ring.ring_id]
+        # Numbered while the mark still names the earlier ring: a successor then knows of its late entries.
+        batches = [self._orphan(*key, ring.interval_ns) for key in left]
+        if ring.ring_id != self._ring_id:
+            self._late_before |= {(self._ring_id, index) for index in self._late}
+            self._ring_id, self.next_entry, self._late = ring.ring_id, 0, set()
+        return batches
+
+    def orphans(self, ring: Table) -> list[Batch]:
+        """Return what came of earlier rings since: of workers that took longer to leave them."""
+        left = [key for key in sorted(self._arrived) if key[0] < self._ring_id]
+        return [self._orphan(*key, ring.interval_ns) for key in left]
+
+    def take(self, worker: str, number: int, flush: Mapping[str, Any]) -> None:
+        """Merge a flush into what arrived of its entry."""
+        key = (int(flush["ring"]), int(flush["entry"]))
+        arrived = self._arrived.setdefault(key, _Arrived(facts=_facts(flush)))
+        partial = Partial.from_plain(flush["partial"])
+        if arrived.partial is None:
+            arrived.partial = partial
+        else:
+            arrived.partial.merge(partial, self._reductions_of(partial.graph_version))
+        arrived.flushes.setdefault(worker, []).append(number)
+        arrived.events += int(flush["events"])
+        arrived.first_ns = _least(arrived.first_ns, flush["first_ns"], min)
+        arrived.last_ns = _least(arrived.last_ns, flush["last_ns"], max)
+
+    def _reductions_of(self, version: int) -> Mapping[str, Reduction]:
+        if version not in self._reductions:
+            # Versions only ascend, apart from supplements: one or two are in use.
+            self._reductions = {version: reductions(self._graph(version))}
+        return self._reductions[version]
+
+    def look(self, ring: Table, now_ns: int) -> list[Ready]:
+        """Return the entries to send now, in order. Ask the store for their flushes after this."""
+        ready = [Ready(index, True, True) for index in sorted(self._late) if ring.complete(index)]
+        late = len(self._late) - len(ready)
+        for index in range(self.next_entry, ring.cursor.entries_opened):
+            entry = ring.entry(index)
+            waited_s = (now_ns - entry.closed_wall_ns) / 1e9 if entry.closed else 0.0
+            if entry.transition in BARRIERS and late and waited_s < self._config.barrier_s:
+                break
+            complete = ring.complete(index)
+            if not complete and waited_s < self._config.grace_s:
+                break
+            late += not complete
+            ready.append(Ready(index, complete, False))
+        return ready
+
+    def batch(self, ring: Table, ready: Ready) -> Batch:
+        """Return the batch of an entry, and count it as sent."""
+        entry = ring.entry(ready.index)
+        arrived = self._arrived.pop((ring.ring_id, ready.index), _Arrived())
+        if ready.late:
+            self._late.discard(ready.index)
+        else:
+            self.next_entry = ready.index + 1
+            if not ready.complete:
+                self._late.add(ready.index)
+                logger.warning(
+                    "entry %d is sent with %d of its %d events: nobody finished the others within %g s",
+                    ready.index, arrived.events, entry.count, self._config.grace_s,
+                )  # fmt: skip
+            elif arrived.events != entry.count:
+                logger.error(
+                    "entry %d: %d events in the ring, %d reduced", ready.index, entry.count, arrived.events
+                )
+        value = {
+            **_facts_of(entry),
+            "interval_ns": ring.interval_ns,
+            "expected": 0 if ready.late else entry.count + entry.dropped,
+            "dropped": 0 if ready.late else entry.dropped,
+            "complete": ready.complete,
+            "supplement": ready.late,
+        }
+        return self._numbered(value, arrived)
+
+    def _orphan(self, ring_id: int, index: int, interval_ns: int) -> Batch:
+        arrived = self._arrived.pop((ring_id, index))
+        late = (ring_id, index) in self._late_before or (ring_id == self._ring_id and index in self._late)
+        value = {
+            **arrived.facts,
+            "interval_ns": interval_ns,
+            "transition": 0,
+            "expected": 0 if late else arrived.events,
+            "dropped": 0,
+            "complete": False,
+            "supplement": late,
+        }
+        return self._numbered(value, arrived)
+
+    def _numbered(self, value: dict[str, Any], arrived: _Arrived) -> Batch:
+        self._number += 1
+        value |= {
+            "node": self._node,
+            "ring": value.get("ring", self._ring_id),
+            "events": arrived.events,
+            "first_ns": arrived.first_ns,
+            "last_ns": arrived.last_ns,
+            "workers": sorted(arrived.flushes),
+            "partial": None if arrived.partial is None else arrived.partial.to_plain(),
+        }
+        mark = {
+            "batch": self._number,
+            "ring": self._ring_id,
+            "next_entry": self.next_entry,
+            "late": sorted(self._late),
+            "flushes": arrived.flushes,
+        }
+        return Batch(self._number, value, mark, arrived.flushes, arrived.events)
+
+
+def _facts(flush: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("ring", "entry", "interval", "run", "step", "step_value", "graph_version")
+    return {name: flush[name] for name in names}
+
+
+def _facts_of(entry: Entry) -> dict[str, Any]:
+    return {
+        "entry": entry.index,
+        "interval": entry.interval,
+        "run": entry.run,
+        "step": entry.step,
+        "step_value": entry.step_value,
+        "graph_version": entry.graph_version,
+        "transition": entry.transition,
+    }
+
+
+def _least(a: int | None, b: int | None, choose: Callable[[Iterable[int]], int]) -> int | None:
+    known = [value for value in (a, b) if value is not None]
+    return choose(known) if known else None

@@ -1,0 +1,202 @@
+"""Be the global reducer: merge the nodes' batches, keep the windows, publish the results.
+
+Batches are numbered per node. The checkpoint holds the state and, in the same value, the number of the
+last batch of each node that is in it; a successor loads it and applies the later batches again. What is
+published is a function of that state, so publishing again does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ami.config import Config
+from ami.daemons.process import runtime
+from ami.daemons.process.control import GraphWatch
+from ami.daemons.process.rate import Rate
+from ami.daemons.process.stage import Stopping
+from ami.daemons.reduction.assembly import Assembly
+from ami.daemons.reduction.publisher import Publisher
+from ami.errors import Conflict
+from ami.stores import BadRecord, Journal, keys, open_global, read_journals
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 0.2
+NODES_S = 1.0
+LEASE_S = 3.0
+# Batches that wait at once before some intervals' results are passed over, and counted as conflated.
+BEHIND = 10
+
+
+class GlobalReducerStage:
+    """The global reducer of the cluster, or its stand-by: whoever has the lease acts."""
+
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
+        self._config = config
+        self._stopping = stopping
+        # One state for the cluster, whatever number the process has: a stand-by goes on with it.
+        self._store = open_global(config.global_store, keys.prefix(config.node.cluster, "global-reducer", 0))
+        self._graphs = GraphWatch(config).start()
+        place = keys.prefix(config.node.host, "global-reducer", number)
+        self._lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
+        self._publisher = Publisher(self._store, self._lease)
+        self._assembly = Assembly(self._graphs.get)
+        self._inboxes: dict[str, Journal] = {}
+        self._leading = False
+        self._renew_at = self._nodes_at = self._checkpoint_at = 0.0
+        self._dirty = False
+        self._unpublished = False
+        # Names to remove and the catalogue to write; None when both are done.
+        self._names: tuple[set[str], dict[str, Any]] | None = None
+        self._batches = 0
+        self._rate = Rate()
+
+    @property
+    def state(self) -> str:
+        return "running" if self._leading else "waiting: another global reducer has the lease"
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        totals = self._assembly.totals
+        return {
+            "batches": self._batches,
+            "run": self._assembly.run,
+            "intervals": self._assembly.intervals,
+            "results": self._publisher.published,
+            "conflated": self._publisher.conflated,
+            "expected": totals.expected,
+            "reduced": totals.reduced,
+            "dropped": totals.dropped,
+            "set_aside": totals.set_aside,
+            "rate_hz": self._rate.per_s(totals.reduced),
+        }
+
+    def step(self) -> bool:
+        try:
+            if not self._lead():
+                self._stopping.wait(WAIT_S)
+                return False
+            return self._work()
+        except Conflict as error:
+            logger.warning("%s", error)
+            self._leading = False
+            return False
+
+    def _lead(self) -> bool:
+        now = time.monotonic()
+        if self._leading and now < self._renew_at:
+            return True
+        if self._leading:
+            self._lease.renew()
+        elif self._lease.acquire():
+            self._load()
+            self._leading = True
+        else:
+            return False
+        self._renew_at = now + LEASE_S / 3
+        return True
+
+    def _load(self) -> None:
+        self._assembly = Assembly(self._graphs.get)
+        checkpoint = self._store.get(keys.CHECKPOINT)
+        if checkpoint is not None:
+            self._assembly.restore(checkpoint)
+            # Whoever wrote it may have died, or lost the store, before the results were out.
+            self._unpublished = True
+        self._inboxes = {}
+        self._nodes_at = 0.0
+        # The last leader may have died before it let go of the batches that are in this state.
+        self._dirty = True
+        logger.info("leading; applied so far: %s", self._assembly.applied or "nothing")
+
+    def _work(self) -> bool:
+        self._find_nodes()
+        if not self._inboxes:
+            self._stopping.wait(WAIT_S)
+            return False
+        wait_s = 0.05 if self._publisher.overdue() else WAIT_S
+        try:
+            records = read_journals(self._inboxes, self._assembly.applied, timeout_s=wait_s)
+        except BadRecord as error:
+            self._pass_over(error)
+            return True
+        for place, (node, record) in enumerate(records, start=1):
+            self._assembly.apply(node, record.number, record.value)
+            self._batches += 1
+            self._dirty = self._unpublished = True
+            # Far behind, only the newest is published: it contains the others.
+            if len(records) - place < BEHIND or place % BEHIND == 0:
+                self._publish()
+            else:
+                self._publisher.conflated += 1
+        if self._unpublished:
+            self._publish()
+        if self._publisher.overdue():
+            self._publisher.publish(())
+        self._checkpoint()
+        return bool(records)
+
+    def _pass_over(self, error: BadRecord) -> None:
+        """Count a batch that cannot be read as applied: nobody ever can, and all others would wait."""
+        logger.error("the events of a batch are lost: %s", error)
+        for node, inbox in self._inboxes.items():
+            if inbox.key == error.journal:
+                self._assembly.applied[node] = error.number
+        self._dirty = True
+
+    def _publish(self) -> None:
+        changed = self._assembly.changed_names()
+        if changed is not None:
+            gone, catalogue = changed
+            earlier = self._names[0] if self._names is not None else set()
+            self._names = ((earlier | gone) - catalogue.keys(), catalogue)
+        if self._names is not None:
+            self._publisher.forget(*self._names)
+            self._names = None
+        self._publisher.publish(self._assembly.results(self._inboxes))
+        self._unpublished = False
+
+    def _find_nodes(self) -> None:
+        now = time.monotonic()
+        if now >= self._nodes_at:
+            for node in self._store.set(keys.NODES):
+                self._inboxes.setdefault(str(node), self._store.journal(keys.inbox(str(node))))
+            self._nodes_at = now + NODES_S
+
+    def _checkpoint(self, *, final: bool = False) -> None:
+        """Write the state, then let go of the batches that are in it."""
+        now = time.monotonic()
+        if not self._dirty or (now < self._checkpoint_at and not final):
+            return
+        self._store.commit(self._lease, {keys.CHECKPOINT: self._assembly.to_plain()})
+        for node, number in self._assembly.applied.items():
+            if node in self._inboxes:
+                self._inboxes[node].trim(number)
+        self._dirty = False
+        # A large state is written less often, so that checkpoints take a tenth of the time at the most.
+        self._checkpoint_at = time.monotonic() + max(
+            self._config.reducer.checkpoint_s, 10 * (time.monotonic() - now)
+        )
+
+    def close(self) -> None:
+        try:
+            if self._leading:
+                self._checkpoint(final=True)
+                self._lease.release()
+        except Conflict as error:
+            logger.warning("%s", error)
+        finally:
+            self._graphs.close()
+            self._store.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``ami-global-reducer``."""
+    return runtime.main("global-reducer", GlobalReducerStage, "Merge all nodes, publish the results.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,208 @@
+"""Be the local reducer: merge the workers' partials of each entry, send one batch to the global store.
+
+The ring says when an entry is complete, so nobody guesses by time-outs. Each batch has a number,
+and the mark of what is in it is stored with it in one step; after a death the mark says where to
+go on, and which flushes are in the last batch already.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from ami.config import Config
+from ami.daemons.process import runtime
+from ami.daemons.process.control import GraphWatch
+from ami.daemons.process.rate import Rate
+from ami.daemons.process.stage import Stopping
+from ami.daemons.reduction.entries import Batch, EntryQueue
+from ami.errors import RingBusy, RingGone
+from ami.ring.observer import RingObserver
+from ami.stores import BadRecord, Journal, keys, open_global, open_local, read_journals
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 0.1
+LOOK_S = 1.0
+# Batches that the global reducer has not checkpointed yet. Beyond, the node waits: then the local
+# store fills up, the workers hold their slots, the ring fills, and the policy of the source decides.
+BATCHES_AHEAD = 2000
+
+
+class LocalReducerStage:
+    """The local reducer of one node."""
+
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
+        self._config = config
+        self._stopping = stopping
+        host, cluster = config.node.host, config.node.cluster
+        self._local = open_local(config.local_store, keys.prefix(host, "local-reducer", number))
+        self._global = open_global(config.global_store, keys.prefix(cluster, "global-reducer", 0))
+        self._inbox = self._global.journal(keys.inbox(host))
+        self._graphs = GraphWatch(config).start()
+        self._queue = EntryQueue(config.reducer, host, self._graphs.get)
+        self._ring: RingObserver | None = None
+        self._waiting_for = "the ring"
+        self._journals: dict[str, Journal] = {}
+        self._after: dict[str, int] = {}
+        self._look_at = 0.0
+        self._room = True
+        self._unsent: list[Batch] = []  # made, but not acknowledged yet; the same ones are sent again
+        self._rate = Rate()
+        self._batches = self._incomplete = self._events = 0
+        try:
+            self._recover()
+        except BaseException:
+            self.close()  # it will be made again and again until the stores answer: leave no thread behind
+            raise
+
+    @property
+    def state(self) -> str:
+        if self._ring is None:
+            return f"waiting: for {self._waiting_for}"
+        return "running" if self._room else "waiting: for the global reducer"
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        behind = 0 if self._ring is None else self._ring.cursor.entries_closed - self._queue.next_entry
+        return {
+            "batches": self._batches,
+            "entries": self._queue.next_entry,
+            "lag_intervals": max(0, behind),
+            "incomplete": self._incomplete,
+            "rate_hz": self._rate.per_s(self._events),
+        }
+
+    def step(self) -> bool:
+        ring = self._ring or self._attach()
+        if ring is None:
+            self._stopping.wait(2 * WAIT_S)
+            return False
+        self._send_all(ring)
+        self._look_around(ring)
+        if not self._room:
+            self._stopping.wait(WAIT_S)
+            return False
+        # What is complete first, what is in the store after: so all flushes of a complete entry are seen.
+        ready = self._queue.look(ring, time.time_ns())
+        if ready:
+            self._gather(ring)
+            self._unsent += [self._queue.batch(ring, entry) for entry in ready]
+            self._send_all(ring)
+            return True
+        if ring.replaced and self._queue.next_entry >= ring.cursor.entries_opened:
+            logger.info("the ring was replaced")
+            self._ring = None
+            ring.close()
+            return True
+        ring.wait(WAIT_S)
+        return False
+
+    def _recover(self) -> None:
+        """Go on where the mark in the global store says."""
+        # Those of earlier rings too: what they stored last may still be here.
+        for number in self._local.set(keys.WORKERS):
+            self._journal(keys.prefix(self._config.node.host, "worker", int(number)))
+        self._global.set(keys.NODES).add(self._config.node.host)
+        # Fenced before the mark is read: what a dead predecessor sent last is in it now, or never will be.
+        last = self._inbox.fence()
+        mark = self._global.get(keys.mark(self._config.node.host))
+        self._queue.resume(mark, last)
+        if mark is not None:
+            self._remove(mark["flushes"])
+
+    def _attach(self) -> RingObserver | None:
+        try:
+            ring = RingObserver(self._config.ring.name, reducer=True)
+        except (RingGone, RingBusy) as error:
+            if self._waiting_for != str(error):
+                logger.info("waiting for the ring: %s", error)
+                self._waiting_for = str(error)
+            return None
+        try:
+            self._gather(ring)
+        except BaseException:
+            ring.close()
+            raise
+        for batch in self._queue.attach(ring):
+            logger.warning("%d events of an earlier ring are sent now, as incomplete", batch.events)
+            self._unsent.append(batch)
+        self._ring, self._waiting_for = ring, "the ring"
+        return ring
+
+    # the local store
+
+    def _look_around(self, ring: RingObserver) -> None:
+        """Once a second, see whether the global reducer keeps up, and whether more came of earlier rings."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._room = self._inbox.pending() < BATCHES_AHEAD
+            self._gather(ring)
+            self._unsent += self._queue.orphans(ring)
+
+    def _journal(self, prefix: str) -> Journal:
+        if prefix not in self._journals:
+            self._journals[prefix] = self._local.view(prefix).journal(keys.FLUSHES)
+        return self._journals[prefix]
+
+    def _gather(self, ring: RingObserver) -> None:
+        """Take in every flush that is in the local store now."""
+        for number in ring.worker_numbers():
+            self._journal(keys.prefix(self._config.node.host, "worker", number))
+        while self._journals:
+            try:
+                found = read_journals(self._journals, self._after, timeout_s=0)
+            except BadRecord as error:
+                self._put_away(error)
+                continue
+            if not found:
+                return
+            for worker, record in found:
+                self._queue.take(worker, record.number, record.value)
+                self._after[worker] = record.number
+
+    def _put_away(self, error: BadRecord) -> None:
+        """Remove a flush that cannot be read: nobody ever can, and all others would wait behind it."""
+        logger.error("the events of a flush are lost: %s", error)
+        for worker, journal in self._journals.items():
+            if journal.key == error.journal:
+                journal.remove([error.number])
+                self._after[worker] = error.number
+
+    def _remove(self, flushes: Mapping[str, list[int]]) -> None:
+        for worker, numbers in flushes.items():
+            self._journal(worker).remove(numbers)
+
+    # the global store
+
+    def _send_all(self, ring: RingObserver) -> None:
+        while self._unsent:
+            batch = self._unsent[0]
+            self._inbox.append(
+                batch.number, batch.value, also={keys.mark(self._config.node.host): batch.mark}
+            )
+            self._remove(batch.flushes)
+            self._unsent.pop(0)
+            self._batches += 1
+            self._events += batch.events
+            self._incomplete += not batch.value["complete"]
+        ring.reduced(self._queue.lowest)
+
+    def close(self) -> None:
+        """Nothing to hand on: what is in no batch yet is in the local store."""
+        if self._ring is not None:
+            self._ring.close()
+        self._graphs.close()
+        self._local.close()
+        self._global.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``ami-local-reducer``."""
+    return runtime.main("local-reducer", LocalReducerStage, "Merge the workers' partials of this node.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

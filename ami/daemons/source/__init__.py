@@ -1,0 +1,1 @@
+"""The source: events into the ring, in entries, at their pace."""

@@ -1,0 +1,234 @@
+"""Move the events of one source into the ring, in entries, at their pace.
+
+The feeder is the sequencer of the node: it alone decides where an entry ends, and stamps each with its
+interval, run, step and graph version. All that it must not forget lies in the ring's cursor, so
+a killed source's successor goes on with the next event.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ami.daemons.source.pacing import Pace
+from ami.errors import RingError
+from ami.event import Transition
+from ami.graph.graph import Graph
+from ami.ring.layout import Entry
+from ami.ring.writer import RingWriter
+from ami.sources.base import Source, Span
+
+logger = logging.getLogger(__name__)
+
+SPAN_EVENTS = 1 << 16
+# Published at once: enough to forget the cost of a block, small enough to be still in the cache
+# when the worker reads it, and, of images, soon enough in its hands.
+BLOCK_EVENTS = 8192
+BLOCK_BYTES = 16 << 20
+# A paced source sleeps for a tenth of an interval, within these bounds: nothing is seen of an event
+# before its interval is over, so handing it on sooner only costs wake-ups.
+NAP_S = (0.001, 0.01)
+WAIT_S = 0.1
+
+
+@dataclass(slots=True)
+class Place:
+    """Where in the experiment the stream is: what the next entry is stamped with."""
+
+    run: int
+    step: int = 0
+    step_value: float = float("nan")
+
+
+class Feeder:
+    """Feeds a ring from a source, one short step at a time.
+
+    Args:
+        graph: returns the newest graph; asked once at each entry's border.
+        nap: waits for the given seconds, or until the process was asked to stop.
+        new_run: returns a run number that was never used before.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        ring: RingWriter,
+        *,
+        interval_ns: int,
+        drop: bool,
+        graph: Callable[[], Graph],
+        nap: Callable[[float], object],
+        new_run: Callable[[], int],
+    ) -> None:
+        self._source = source
+        self._ring = ring
+        self._interval_ns = interval_ns
+        self._drop = drop
+        self._graph = graph
+        self._nap = nap
+        self._new_run = new_run
+        self._pace = Pace(paced=source.paced, speed=source.speed)
+        self._nap_s = min(max(interval_ns / source.speed / 1e10, NAP_S[0]), NAP_S[1])
+        self._span: Span | None = None
+        self._announced = 0  # how many of the transitions at this position are in the ring already
+        self._block = max(1, min(BLOCK_EVENTS, BLOCK_BYTES // source.schema.event_bytes))
+        self._fields: frozenset[str] = frozenset()
+        self.position = ring.cursor.position
+        self.finished = False
+        self._place = self._resume()
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds that the stream is behind its pace."""
+        return self._pace.lag_s
+
+    def _resume(self) -> Place:
+        last = self._last_entry()
+        if last is None:
+            return Place(run=0)
+        if self._ring.open is not None:
+            # Its graph may be gone from this process' memory; a new entry asks for the newest.
+            self._ring.close_entry()
+        self._announced = self._trailing_transitions()
+        self.finished = last.transition == Transition.END_RUN and self._source.span(self.position, 1) is None
+        return Place(last.run, last.step, last.step_value)
+
+    def _trailing_transitions(self) -> int:
+        """Count the transitions in the ring after the last event, but not the feeder's own begin of run."""
+        count = 0
+        for index in range(self._ring.cursor.entries_opened - 1, 0, -1):
+            try:
+                entry = self._ring.entry(index)
+            except RingError:
+                break  # the table does not reach back so far
+            if entry.count or entry.dropped:
+                break
+            # An entry that was opened, and whose source died before its first event, lies in between.
+            count += entry.transition != 0
+        return count
+
+    def _last_entry(self) -> Entry | None:
+        opened = self._ring.cursor.entries_opened
+        return self._ring.entry(opened - 1) if opened else None
+
+    def step(self) -> bool:
+        """Move one block at the most, or wait up to 0.1 s until there is something to do."""
+        if self.finished:
+            self._nap(2 * WAIT_S)
+            return False
+        if self._place.run == 0 and not self._begin_run():
+            return False
+        span = self._span
+        if span is None:
+            span = self._span = self._source.span(self.position, SPAN_EVENTS)
+        if span is None:
+            return self._finish()
+        if len(span.transitions) > self._announced and not self._announce(span):
+            return False
+        due = self._pace.count_due(span.timestamps)
+        if due == 0:
+            self._idle(int(span.timestamps[0]))
+            return False
+        return self._feed(span, due)
+
+    def _begin_run(self) -> bool:
+        place = Place(self._new_run())
+        if not self._barrier(Transition.BEGIN_RUN, place):
+            return False
+        self._place = place
+        logger.info("run %d begins", place.run)
+        return True
+
+    def _finish(self) -> bool:
+        if not self._barrier(Transition.END_RUN, self._place):
+            return False
+        self.finished = True
+        logger.info("the input ends after %d events", self.position)
+        return True
+
+    def _announce(self, span: Span) -> bool:
+        """Put what comes before the span's first event into the ring; no when there is no room now."""
+        for transition, value in span.transitions[self._announced :]:
+            place = replace(self._place)
+            if transition == Transition.BEGIN_RUN:
+                place = Place(self._new_run())
+            elif transition == Transition.BEGIN_STEP:
+                place.step, place.step_value = place.step + 1, value
+            if not self._barrier(transition, place):
+                return False
+            self._place = place
+            self._announced += 1
+        return True
+
+    def _barrier(self, transition: Transition, place: Place) -> bool:
+        self.close_entry()
+        return self._open(interval=0, transition=int(transition), place=place)
+
+    def _open(self, *, interval: int, place: Place, transition: int = 0) -> bool:
+        graph = self._graph()
+        opened = self._ring.open_entry(
+            interval=interval,
+            run=place.run,
+            step=place.step,
+            step_value=place.step_value,
+            graph_version=graph.version,
+            transition=transition,
+        )
+        if opened:
+            self._fields = frozenset(name for name in graph.fields if name in self._source.schema)
+        else:
+            self._ring.wait_for_space(WAIT_S)
+        return opened
+
+    def _idle(self, next_ns: int) -> None:
+        """Wait for the next event, but close the open interval when its time is over."""
+        wait_s = max(self._pace.due_s(next_ns), self._nap_s)
+        entry = self._ring.open
+        if entry is not None:
+            over_s = self._pace.due_s((entry.interval + 1) * self._interval_ns)
+            if over_s <= 0:
+                self.close_entry()
+            else:
+                wait_s = min(wait_s, over_s)
+        self._nap(min(wait_s, WAIT_S))
+
+    def _feed(self, span: Span, due: int) -> bool:
+        timestamps = span.timestamps[: min(due, self._block)]
+        interval = int(timestamps[0]) // self._interval_ns
+        count = int(np.searchsorted(timestamps, (interval + 1) * self._interval_ns))
+        entry = self._ring.open
+        if entry is not None and entry.interval != interval:
+            self.close_entry()
+            entry = None
+        if entry is None and not self._open(interval=interval, place=self._place):
+            return False
+        slots = self._ring.reserve(count)
+        if slots is None:
+            if not self._drop:
+                self._ring.wait_for_space(WAIT_S)
+                return False
+            self._ring.drop(count, position=self.position + count)
+        else:
+            count = slots.count
+            self._source.read(self.position, slots, self._fields)
+            self._ring.publish(count, position=self.position + count)
+        self._advance(span, count)
+        if count == due and self._source.paced and self._span is not None:
+            # Else a fast source would hand on what became due in the meantime, a few events at a time,
+            # and never rest: 0.9 of a core for 3 million events/s, and as much again for the workers.
+            self._idle(int(self._span.timestamps[0]))
+        return True
+
+    def _advance(self, span: Span, count: int) -> None:
+        self.position += count
+        self._announced = 0
+        left = len(span.timestamps) - count
+        self._span = Span(self.position, span.timestamps[count:], (), span.step_value) if left else None
+
+    def close_entry(self) -> None:
+        """Close the open interval, if any, so that it can be reduced."""
+        if self._ring.open is not None:
+            self._ring.close_entry()

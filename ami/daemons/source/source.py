@@ -1,0 +1,189 @@
+"""Be the node's source: open the input, make or resume the ring, feed it, and leave it clean."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+from ami.config import Config
+from ami.daemons.process import runtime
+from ami.daemons.process.control import GraphWatch
+from ami.daemons.process.rate import Rate
+from ami.daemons.process.stage import Stopping
+from ami.daemons.source.feeder import Feeder
+from ami.errors import SourceError, StoreUnavailable
+from ami.event import Schema
+from ami.ring.writer import RingWriter
+from ami.sources import intervals, open_source
+from ami.sources.base import Source
+from ami.stores import keys, open_global
+
+logger = logging.getLogger(__name__)
+
+# How often an input that could not be opened is looked at again, s.
+REOPEN_S = 5.0
+
+
+class SourceStage:
+    """The source of one node. An input that cannot be read is reported, and the node stays up."""
+
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
+        self._config = config
+        self._stopping = stopping
+        self._rate = Rate()
+        self._failure = ""
+        self._waiting_for = "the control store and the ring"
+        self._reopen_at = 0.0
+        self._source: Source | None = None
+        self._ring: RingWriter | None = None
+        self._feeder: Feeder | None = None
+        self._store = open_global(config.global_store, keys.prefix(config.node.cluster, "source", 0))
+        self._graphs = GraphWatch(config).start()
+
+    @property
+    def state(self) -> str:
+        if self._failure:
+            return f"failed: {self._failure}"
+        if self._feeder is None:
+            return f"waiting: for {self._waiting_for}"
+        return "finished" if self._feeder.finished else "running"
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        if self._ring is None or self._feeder is None:
+            return {}
+        cursor = self._ring.cursor
+        return {
+            "published": cursor.published,
+            "dropped": cursor.dropped,
+            "position": cursor.position,
+            "entries_opened": cursor.entries_opened,
+            "rate_hz": self._rate.per_s(cursor.published + cursor.dropped),
+            "lag_s": self._feeder.lag_s,
+        }
+
+    def step(self) -> bool:
+        if self._feeder is None and not self._start():
+            self._stopping.wait(0.2)
+            return False
+        assert self._feeder is not None
+        try:
+            return self._feeder.step()
+        except SourceError as error:
+            self._fail(error)
+            self._feeder.close_entry()
+            self._feeder.finished = True
+            return False
+
+    def _start(self) -> bool:
+        if self._source is None and (time.monotonic() < self._reopen_at or not self._open()):
+            return False
+        assert self._source is not None
+        if not self._graphs.wait_until_known(0.2):
+            raise StoreUnavailable("the source waits for the control store to say which graph is current")
+        # The schema first: the manager checks graphs against it, and entries name graphs.
+        self._store[keys.SCHEMA] = self._source.schema.to_json()
+        if self._source.length is not None and self._graphs.latest.version == 0:
+            # A recording has an end: it would be over before anybody said what to do with it.
+            self._waiting_for = "a graph"
+            return False
+        if self._ring is None:
+            self._ring = self._attach(self._source)
+        self._feeder = Feeder(
+            self._source,
+            self._ring,
+            interval_ns=self._ring.interval_ns,
+            drop=(self._source.policy or self._config.source.policy) == "drop",
+            graph=lambda: self._graphs.latest,
+            nap=self._stopping.wait,
+            new_run=self._new_run,
+        )
+        return True
+
+    def _open(self) -> bool:
+        try:
+            self._source = open_source(self._config.source.uri)
+        except SourceError as error:
+            self._fail(error)
+            self._reopen_at = time.monotonic() + REOPEN_S
+            return False
+        self._failure = ""
+        schema: Schema = self._source.schema
+        logger.info("%s: %s", self._config.source.uri, ", ".join(schema.names) or "no fields")
+        for reason in self._source.skipped:
+            logger.warning("%s", reason)
+        return True
+
+    def _fail(self, error: SourceError) -> None:
+        if str(error) != self._failure:
+            logger.error("%s", error)
+        self._failure = str(error)
+
+    def _attach(self, source: Source) -> RingWriter:
+        ring = self._config.ring
+        self._drain_leftover(source)
+        made = RingWriter.create(
+            ring.name,
+            source.schema,
+            source_id=source.identity,
+            bytes=ring.bytes,
+            max_slots=ring.max_slots,
+            entries=ring.entries,
+            interval_ns=intervals.choose(source, self._config.source.interval_s),
+            policy=source.policy or self._config.source.policy,
+        )
+        logger.info(
+            "ring %s of %d slots %s at position %d, intervals of %g s",
+            ring.name, made.slot_count, "resumed" if made.resumed else "made",
+            made.cursor.position, made.interval_ns / 1e9,
+        )  # fmt: skip
+        return made
+
+    def _drain_leftover(self, source: Source) -> None:
+        """Let the workers finish what another input left in the ring before it is replaced."""
+        old = RingWriter.leftover(self._config.ring.name)
+        if old is None:
+            return
+        if old.source_id == source.identity:
+            old.close()
+            return
+        deadline = time.monotonic() + self._config.source.drain_s
+        logger.info(
+            "the ring holds events of another input; waiting up to %g s for them", self._config.source.drain_s
+        )
+        while not old.drained() and time.monotonic() < deadline and not self._stopping.wait(0.05):
+            pass
+        old.close()
+
+    def _new_run(self) -> int:
+        runs = self._store.counter(keys.RUNS)
+        runs["last"] += 1
+        return int(runs["last"])
+
+    def close(self) -> None:
+        """Close the interval, wait until every event is reduced, and remove the ring."""
+        if self._feeder is not None and self._ring is not None:
+            self._feeder.close_entry()
+            deadline = time.monotonic() + self._config.source.drain_s
+            while not self._ring.drained() and time.monotonic() < deadline:
+                self._ring.wait_for_space(0.05)
+            drained = self._ring.drained()
+            if not drained:
+                logger.warning(
+                    "the ring stays, with events that nobody reduced yet; the next start goes on with it"
+                )
+            self._ring.close(unlink=drained)
+        if self._source is not None:
+            self._source.close()
+        self._graphs.close()
+        self._store.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``ami-source``."""
+    return runtime.main("source", SourceStage, "Feed events into the ring of this node.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

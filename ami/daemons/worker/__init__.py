@@ -1,0 +1,1 @@
+"""The worker: blocks of events through the graph, flushes into the local store."""

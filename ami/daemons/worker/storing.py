@@ -1,0 +1,70 @@
+"""Store a worker's flushes, and commit their slots, while the worker computes on.
+
+One flush is under way at the most: the store keeps the slots of the last flush only, so the one before
+must be committed when the next is sent, or a death in between would run its events twice.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from ami.daemons.worker.flush import Flush
+from ami.ring.reader import RingReader
+from ami.stores import Journal, keys
+
+
+class Storing:
+    """A thread that stores one flush after the other. What fails is kept, and tried again when asked."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._flush: Flush | None = None  # not acknowledged yet; the same one is tried until it is
+        self._ring: RingReader | None = None  # whose slots they are
+        self._trial: Future[None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return self._flush is None
+
+    def begin(self, flush: Flush, ring: RingReader) -> None:
+        """Store ``flush``, then commit its slots, without waiting for either. Nothing may be under way."""
+        assert self.is_idle
+        self._flush, self._ring = flush, ring
+        self._trial = self._thread.submit(self._store, flush, ring)
+
+    def look(self) -> None:
+        """Let go of what is stored by now, and try again what failed; waits only for the latter.
+
+        Raises:
+            StoreUnavailable, StoreFull: it is not stored; call again.
+        """
+        if self._trial is None or self._trial.done():
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until nothing is under way.
+
+        Raises:
+            StoreUnavailable, StoreFull: it is not stored; call again.
+        """
+        if self._flush is None or self._ring is None:
+            return
+        trial, self._trial = self._trial, None
+        if trial is None:
+            trial = self._thread.submit(self._store, self._flush, self._ring)
+        trial.result()
+        self._flush = self._ring = None
+
+    def _store(self, flush: Flush, ring: RingReader) -> None:
+        # Numbered: when the answer to the first try was lost, the second try changes nothing.
+        self._journal.append(
+            flush.number, flush.payload, also={keys.COVERED: flush.covered}, expire_s=keys.FLUSH_EXPIRE_S
+        )
+        # Here and not in the worker's loop: an event of a second must not hold up those before it.
+        ring.commit(flush.runs)
+
+    def close(self) -> None:
+        """Let go of the thread, which first ends the try that it is in."""
+        self._thread.shutdown()

@@ -1,0 +1,87 @@
+"""Find out which event of a block kills or hangs the process that runs it, without dying of it.
+
+A worker that died may have been killed by anybody, so a child process runs the whole block first: if it
+lives, the events are innocent. Otherwise another child runs them one by one and leaves a breadcrumb
+in the ring before each; where it stops, there is the event, and the operation. (Rejected:
+halving the block with a worker's death for each step; it takes a restart a step.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ami.daemons.process.apart import call_apart
+from ami.daemons.worker.plans import Plan
+from ami.graph.execution.partial import Partial
+from ami.ring.block import Block
+from ami.ring.reader import RingReader
+
+# Events are tried one by one for so long at a time: the worker must be seen to come round.
+ENOUGH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """An event that must not be run again: which operation did what with it."""
+
+    operation: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The first ``innocent`` events of a block may be run, and take ``elapsed_s`` in all.
+
+    ``fatal`` is about the event behind them. Events that are neither were not tried yet.
+    """
+
+    innocent: int
+    elapsed_s: float
+    fatal: Fatal | None = None
+
+
+def tried(ring: RingReader, plan: Plan, block: Block, *, timeout_s: float) -> Verdict:
+    """Run a block in child processes and say what is known of its events.
+
+    A child hangs when one operation, on the block or on one event, takes longer than ``timeout_s``.
+    """
+    began = time.monotonic()
+    _, how = _run_apart(ring, plan, [block], timeout_s)
+    if not how:
+        return Verdict(block.count, time.monotonic() - began)
+    began = time.monotonic()
+    events = [block.part(index, index + 1) for index in range(block.count)]
+    run, how = _run_apart(ring, plan, events, timeout_s)
+    elapsed_s = time.monotonic() - began
+    if not how:
+        return Verdict(run, elapsed_s)
+    sequence, _, number = ring.breadcrumb()
+    operation = plan.operations[number - 1] if 0 < number <= len(plan.operations) else ""
+    where = f"operation {operation!r}" if operation else "the graph"
+    fatal = Fatal(operation, f"event {sequence}: {where} {how}")
+    return Verdict(sequence - block.sequence, elapsed_s, fatal)
+
+
+def _run_apart(ring: RingReader, plan: Plan, blocks: Sequence[Block], timeout_s: float) -> tuple[int, str]:
+    """Run blocks in a child until it was enough; return how many it ran, and how it failed ("": not)."""
+
+    def run_on() -> str:
+        began = time.monotonic()
+        for number, block in enumerate(blocks):
+            if time.monotonic() - began > ENOUGH_S:
+                return str(number)
+            first, count = block.sequence, block.count
+            ring.running(first, count, 0)
+            partial = Partial(block.entry.graph_version)
+            plan.run(block.slots, first, partial, _breadcrumb(ring, first, count))
+        return str(len(blocks))
+
+    # The breadcrumb lies in shared memory: it is the child's that moves.
+    answer, how = call_apart(run_on, timeout_s=timeout_s, moved=ring.breadcrumb)
+    return int(answer or 0), how
+
+
+def _breadcrumb(ring: RingReader, first: int, count: int) -> Callable[[int], None]:
+    return lambda number: ring.running(first, count, number)

@@ -1,0 +1,278 @@
+"""Be a worker: claim blocks of events, run the graph on them, store the partials, then commit.
+
+The order is the promise: a slot is committed only after the flush that contains its event is
+acknowledged by the local store. So a worker may be killed at any instruction; what its last flush
+does not cover is run again. Meanwhile the next blocks are run: see :mod:`ami.daemons.worker.storing`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ami.config import Config
+from ami.daemons.process import runtime
+from ami.daemons.process.control import GraphWatch
+from ami.daemons.process.rate import Rate
+from ami.daemons.process.stage import Stopping
+from ami.daemons.worker.blocksize import BlockSize
+from ami.daemons.worker.costs import Costs
+from ami.daemons.worker.flush import Flush, Held
+from ami.daemons.worker.plans import Plan, Plans
+from ami.daemons.worker.storing import Storing
+from ami.daemons.worker.trial import tried
+from ami.errors import RingBusy, RingGone
+from ami.ring.block import Block
+from ami.ring.reader import RingReader
+from ami.stores import keys, open_local
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 0.1
+ABANDONED_S = 0.5
+
+
+class WorkerStage:
+    """One worker of the node. Attaches to the ring when there is one, and again when it was replaced."""
+
+    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
+        self._config = config
+        self._number = number
+        self._stopping = stopping
+        self._store = open_local(config.local_store, keys.prefix(config.node.host, "worker", number))
+        self._storing = Storing(self._store.journal(keys.FLUSHES))
+        self._graphs = GraphWatch(config).start()
+        self._ring: RingReader | None = None
+        self._waiting_for = "the ring"
+        self._plans: Plans | None = None
+        self._redo: deque[Block] = deque()  # owned already: left by a death, or put back
+        self._held: Held | None = None
+        self._last_flush = self._flushes = 0
+        self._sharers = 1
+        self._block = BlockSize(config.worker)
+        self._look_at = 0.0
+        self._abandoned: dict[int, float] = {}  # dead workers that own events: since when (monotonic, s)
+        self._events = self._blocks = self._set_aside = 0
+        self._busy_s = 0.0
+        self._rate, self._busy = Rate(), Rate()
+        self._costs = Costs()
+
+    @property
+    def state(self) -> str:
+        return f"waiting: for {self._waiting_for}" if self._ring is None else "running"
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        return {
+            "events": self._events,
+            "blocks": self._blocks,
+            "flushes": self._flushes,
+            "set_aside": self._set_aside,
+            "rate_hz": self._rate.per_s(self._events),
+            "busy": self._busy.per_s(self._busy_s),
+            "block_events": self._block.events,
+        }
+
+    def costs(self) -> dict[str, Any]:
+        """Return for the heartbeat what each operation costs."""
+        return self._costs.told(self._rate.per_s(self._events))
+
+    # the loop's turns
+
+    def step(self) -> bool:
+        ring = self._ring or self._attach()
+        if ring is None:
+            self._stopping.wait(2 * WAIT_S)
+            return False
+        self._storing.look()
+        block = self._next(ring)
+        if block is None:
+            return self._rest(ring)
+        assert self._plans is not None
+        try:
+            if self._held is not None and not self._held.takes(block):
+                self._hand_on(ring)
+            plan = self._plans.get(block.entry.graph_version)
+        except BaseException:
+            self._redo.appendleft(block)
+            raise
+        if self._held is None:
+            self._held = Held(block.entry, plan.plan.partial())
+        if block.attempts:
+            self._try(ring, plan, block, self._held)
+        else:
+            self._run(ring, plan, block, self._held)
+        if self._held_too_much(ring):
+            self._hand_on(ring)
+        return True
+
+    def _next(self, ring: RingReader) -> Block | None:
+        """Return the next block to run: of what must be run again first, in pieces of the usual size."""
+        if not self._redo:
+            return ring.claim(self._block.events)
+        block = self._redo.popleft()
+        if block.count > self._block.events and not block.attempts:
+            self._redo.appendleft(block.part(self._block.events, block.count))
+            block = block.part(0, self._block.events)
+        return block
+
+    def _rest(self, ring: RingReader) -> bool:
+        """Nothing to claim: flush what is finished or stands in the source's way, else wait."""
+        # While there is something to claim, a source that waits for space waits for computing,
+        # and a flush for each block would only make that slower.
+        if self._held is not None and (ring.space_wanted or ring.entry(self._held.entry.index).closed):
+            self._hand_on(ring)
+            return True
+        if self._storing.is_idle:
+            if self._held is None and ring.replaced:
+                logger.info("the ring was replaced")
+                self._detach()
+                return True
+            self._adopt(ring)
+        if not self._redo:
+            ring.wait(WAIT_S, holding=self._held is not None)
+        return False
+
+    # the ring
+
+    def _attach(self) -> RingReader | None:
+        try:
+            ring = RingReader(self._config.ring.name, self._number)
+        except (RingGone, RingBusy) as error:
+            if self._waiting_for != str(error):
+                logger.info("waiting for the ring: %s", error)
+                self._waiting_for = str(error)
+            return None
+        try:
+            last, runs = self._covered(ring.ring_id, self._number)
+            reducer = self._store.view(keys.prefix(self._config.node.host, "local-reducer", 0))
+            reducer.set(keys.WORKERS).add(self._number)
+            self._last_flush = last
+            self._redo.extend(ring.recover(runs))
+        except BaseException:
+            # This process has the place of its number only once: with it, the next try were refused.
+            ring.close()
+            raise
+        self._sharers = ring.worker_count
+        self._ring, self._waiting_for = ring, "the ring"
+        self._plans = Plans(self._graphs.get, ring.schema)
+        self._block.fit(ring.schema)
+        if self._redo:
+            logger.info("running %d events again", sum(block.slots.count for block in self._redo))
+        return ring
+
+    def _detach(self) -> None:
+        assert self._ring is not None
+        ring, self._ring = self._ring, None
+        self._redo.clear()
+        ring.close()
+
+    def _covered(self, ring_id: int, worker: int) -> tuple[int, Sequence[tuple[int, int]]]:
+        """Return the last number of a worker's flushes, and its last stored one's slots if of this ring.
+
+        It is fenced first: a flush that it sent when it died, and that a slow store carried out after we
+        looked, would otherwise count again what is run again.
+        """
+        store = self._store.view(keys.prefix(self._config.node.host, "worker", worker))
+        last = store.journal(keys.FLUSHES).fence()
+        covered = store.get(keys.COVERED)
+        if covered is None or covered["ring"] != ring_id:
+            return last, ()
+        return last, [(int(first), int(count)) for first, count in covered["runs"]]
+
+    def _adopt(self, ring: RingReader) -> None:
+        """Take over the slots of workers that stay away."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + ABANDONED_S
+        self._abandoned = {number: self._abandoned.get(number, now) for number in ring.abandoned()}
+        patience_s = self._config.worker.adopt_after_s
+        gone = [number for number, since in self._abandoned.items() if now - since >= patience_s]
+        if gone:
+            logger.warning("taking over from worker %s", ", ".join(map(str, gone)))
+            self._redo.extend(
+                ring.adopt(covered=lambda worker: self._covered(ring.ring_id, worker)[1], workers=gone)
+            )
+
+    # computing
+
+    def _run(self, ring: RingReader, plan: Plan, block: Block, held: Held) -> None:
+        started = time.monotonic()
+        first, count = block.sequence, block.count
+        ring.running(first, count, 0)
+        timing = self._costs.timing(plan.plan, count)
+        plan.run(block.slots, first, held.partial, lambda number: ring.running(first, count, number), timing)
+        ring.running(0, 0, 0)
+        held.add(block)
+        elapsed_s = time.monotonic() - started
+        self._block.took(count, elapsed_s)
+        self._events += count
+        self._blocks += 1
+        self._busy_s += elapsed_s
+
+    def _try(self, ring: RingReader, plan: Plan, block: Block, held: Held) -> None:
+        """Try a block in which a worker died; its innocent events are run next, a fatal one never."""
+        last = block.sequence + block.count - 1
+        logger.warning("a worker died while it ran events %d to %d; trying them apart", block.sequence, last)
+        verdict = tried(ring, plan, block, timeout_s=self._config.worker.trial_s)
+        ring.running(0, 0, 0)
+        known = verdict.innocent + (verdict.fatal is not None)
+        if known < block.count:
+            self._redo.appendleft(block.part(known, block.count))
+        if verdict.innocent:
+            self._block.measured(verdict.innocent, verdict.elapsed_s)
+            self._redo.appendleft(replace(block.part(0, verdict.innocent), attempts=0))
+        if verdict.fatal is not None:
+            event = block.part(verdict.innocent, known)
+            held.partial.set_event_aside(verdict.fatal.operation, verdict.fatal.text, event.sequence)
+            held.add(event)
+            self._set_aside += 1
+            logger.error("set aside: %s", verdict.fatal.text)
+
+    # handing on
+
+    def _held_too_much(self, ring: RingReader) -> bool:
+        # All workers together leave the source half of the ring, also under the policy `drop`, where
+        # nobody asks for space. Less often is better: a flush of an image's sum takes milliseconds.
+        return self._held is not None and 2 * self._sharers * self._held.events > ring.slot_count
+
+    def _hand_on(self, ring: RingReader) -> None:
+        """Let what was run since the last time be stored, and its slots be freed after that."""
+        if self._held is None or not self._held.events:
+            self._held = None
+            return
+        self._storing.finish()
+        self._costs.failed(self._held.partial.errors)
+        self._sharers = ring.worker_count
+        self._last_flush += 1
+        self._flushes += 1
+        self._storing.begin(Flush(self._last_flush, ring.ring_id, self._held), ring)
+        self._held = None
+
+    def close(self) -> None:
+        """Store and commit what was run; what was not is left to the others, or to the next start."""
+        try:
+            if self._ring is not None:
+                self._storing.finish()
+                self._hand_on(self._ring)
+                self._storing.finish()
+        finally:
+            self._storing.close()
+            if self._ring is not None:
+                self._detach()
+            self._graphs.close()
+            self._store.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``ami-worker``."""
+    return runtime.main("worker", WorkerStage, "Run the graph on the events of this node's ring.", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,152 @@
+"""Hold the values of one block while a plan runs over it.
+
+A value stands in a register: an array, and the index of the events that have it. Index None
+means all events of the block, else it is int64, ascending. Two registers with the same index
+*object* have the same events, so a join of values behind the same filter costs nothing.
+
+Where an index is there, the array may still be the whole block's (``whole``): a filter only
+narrows the index, and rows are copied when an operation needs just these rows. An image that is
+filtered, cut and summed is so never copied as a whole.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ami.event import Array, Slots
+from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
+
+Index = NDArray[np.int64] | None
+MAX_TEXT = 4000  # characters of a traceback that are kept: its end
+
+
+class Frame:
+    """Registers of a plan, and the block that it runs on."""
+
+    def __init__(self, registers: int) -> None:
+        self.arrays: list[Any] = [None] * registers
+        self.indices: list[Index] = [None] * registers
+        self.whole: list[bool] = [True] * registers
+        self.count = 0
+        self.sequence = 0
+        self.partial = Partial(0)
+        self._timestamps: NDArray[np.int64] = np.empty(0, np.int64)
+        self._stamps: NDArray[np.int64] | None = None
+        self._common: dict[tuple[int, int], tuple[Index, Index, Index]] = {}
+
+    def begin(self, slots: Slots, sequence: int, partial: Partial) -> None:
+        """Take up a block."""
+        self.count, self.sequence, self.partial = slots.count, sequence, partial
+        self._timestamps, self._stamps = slots.timestamps, None
+
+    def end(self) -> None:
+        """Let go of everything of the block: the ring will be written again."""
+        self.free(range(len(self.arrays)))
+        self._timestamps, self._stamps = np.empty(0, np.int64), None
+        self._common.clear()
+
+    def free(self, registers: Sequence[int]) -> None:
+        """Let go of values that no later step needs."""
+        for register in registers:
+            self.arrays[register] = None
+            self.indices[register] = None
+
+    def set(self, register: int, array: Array | None, index: Index, *, whole: bool = False) -> None:
+        """Put a value into a register."""
+        self.arrays[register] = array
+        self.indices[register] = index
+        self.whole[register] = whole
+
+    def stamps(self) -> NDArray[np.int64]:
+        """Return timestamps and sequences of the whole block, ``(count, 2)``."""
+        if self._stamps is None:
+            self._stamps = np.empty((self.count, 2), np.int64)
+            self._stamps[:, 0] = self._timestamps
+            self._stamps[:, 1] = np.arange(self.sequence, self.sequence + self.count)
+        return self._stamps
+
+    def taken(self, register: int) -> Any:
+        """Return the rows of a value that its index names, and keep them so."""
+        index = self.indices[register]
+        if index is not None and self.whole[register]:
+            self.arrays[register] = self.arrays[register].take(index, axis=0)
+            self.whole[register] = False
+        return self.arrays[register]
+
+    def common(self, a: Index, b: Index) -> Index:
+        """Return the index of the events that are in both; the same object wherever it is equal."""
+        if a is b or b is None:
+            return a
+        if a is None:
+            return b
+        key = (id(a), id(b))
+        if key not in self._common:
+            there = np.zeros(self.count, np.bool_)
+            there[a] = True
+            both = b[there[b]]
+            # One of the two objects, if it can be: then the next join sees that it is the same.
+            both = a if len(both) == len(a) else b if len(both) == len(b) else both
+            self._common[key] = (both, a, b)  # keeps a and b alive, and so their ids taken
+        return self._common[key][0]
+
+    def events_of(self, registers: Sequence[int]) -> int:
+        """Return how many events have all these values; costs nothing once they were joined."""
+        index = self.indices[registers[0]]
+        for register in registers[1:]:
+            index = self.common(index, self.indices[register])
+        return self.count if index is None else len(index)
+
+    def joined(self, registers: Sequence[int]) -> tuple[Index, list[Any]]:
+        """Return the index of the events that have all the values, and their rows of each."""
+        indices = self.indices
+        index = indices[registers[0]]
+        for register in registers[1:]:
+            index = self.common(index, indices[register])
+        return index, [self._rows(register, index) for register in registers]
+
+    def _rows(self, register: int, index: Index) -> Any:
+        mine = self.indices[register]
+        if mine is index:
+            return self.taken(register)
+        if index is None or mine is None or self.whole[register]:
+            return self.arrays[register].take(index, axis=0)
+        return self.arrays[register].take(np.searchsorted(mine, index), axis=0)
+
+    def error(self, names: Sequence[str], bad: Array, index: Index, text: str) -> None:
+        """Count an operation's failure for the rows ``bad`` of ``index``."""
+        first = int(bad[0] if index is None else index[bad[0]])
+        record = ErrorRecord(len(bad), text, self.sequence + first)
+        for name in names:
+            merge_errors(self.partial.errors, {name: record})
+
+
+def bisect(run: Callable[[int, int], None], count: int) -> tuple[Array, str]:
+    """Run pieces of a block that fails as a whole; return the bad rows and the first's traceback.
+
+    ``run(start, stop)`` is called for pieces in order, halved until what fails is one event.
+    """
+    bad: list[int] = []
+    text = ""
+    pieces = [(0, count)]
+    while pieces:
+        start, stop = pieces.pop()
+        try:
+            run(start, stop)
+        except Exception as error:
+            if stop - start == 1:
+                bad.append(start)
+                text = text or traceback_text(error)
+            else:
+                middle = (start + stop) // 2
+                pieces += [(middle, stop), (start, middle)]
+    return np.array(bad, np.int64), text
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return an error with the way to it; the end of it, if it is long."""
+    return "".join(traceback.format_exception(error))[-MAX_TEXT:]

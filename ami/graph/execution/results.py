@@ -1,0 +1,146 @@
+"""Take the results of reductions, and run the operations behind them: once per interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ami.errors import GraphError
+from ami.graph.execution.bucket import Bucket, Place
+from ami.graph.execution.frame import traceback_text
+from ami.graph.execution.makers import made
+from ami.graph.execution.partial import ErrorRecord
+from ami.graph.graph import Graph
+from ami.graph.library.base import Function, Reduction
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """One result with the account of its events.
+
+    ``value`` is None when there is none yet, or when an operation failed; then ``error`` is its
+    traceback. ``error`` also tells when an operation on the way failed for some events only. Of a
+    result of several reductions, the account is that of the one with the fewest used events.
+    ``first`` and ``last`` are the oldest and newest (run, interval) of its window.
+    """
+
+    value: Any
+    used: int
+    error: str | None = None
+    expected: int = 0
+    dropped: int = 0
+    set_aside: int = 0
+    window: str = "run"
+    first: Place | None = None
+    last: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A reduction with its window's bucket; no reduction where there is nothing in the window."""
+
+    reduction: Reduction | None
+    bucket: Bucket
+
+
+class GlobalPlan:
+    """What the global reducer computes from the states of a graph's reductions."""
+
+    def __init__(self, graph: Graph) -> None:
+        """Make the operations.
+
+        Raises:
+            GraphError: one of them cannot be made.
+        """
+        self.graph = graph
+        self.reductions: dict[str, Reduction] = {}
+        self._functions: dict[str, Function] = {}
+        steps = graph.steps_for(graph.results)
+        self._steps = tuple(operation for operation in steps if operation.name in graph.reduced)
+        for name, maker in made(graph).items():
+            if isinstance(maker, Reduction):
+                self.reductions[graph.fingerprint(name)] = maker
+            elif name in graph.reduced:
+                self._functions[graph.fingerprint(name)] = maker
+        self._ancestors = {name: [o.name for o in graph.steps_for(name)] for name in graph.results}
+        self._sources = {
+            name: [f for o in graph.steps_for(name) if (f := graph.fingerprint(o.name)) in self.reductions]
+            for name in graph.results
+        }
+
+    def finish(
+        self, finished: Mapping[str, Finished], errors: Mapping[str, ErrorRecord]
+    ) -> dict[str, Computed]:
+        """Return each result from the windows of its reductions, by fingerprint."""
+        values: dict[str, Any] = {}
+        failed: dict[str, str] = {}
+        with np.errstate(all="ignore"):
+            for operation in self._steps:
+                key = self.graph.fingerprint(operation.name)
+                inputs = (
+                    [] if key in self.reductions else [self.graph.fingerprint(n) for n in operation.inputs]
+                )
+                broken = [failed[name] for name in inputs if name in failed]
+                if key in values or key in failed:
+                    continue
+                if broken:
+                    failed[key] = broken[0]
+                    continue
+                try:
+                    if key in self.reductions:
+                        values[key] = _reduced(finished[key])
+                    else:
+                        values[key] = _applied(self._functions[key], [values[name] for name in inputs])
+                except Exception as error:
+                    failed[key] = f"operation {operation.name!r}: {traceback_text(error)}"
+        return {name: self._computed(name, values, failed, finished, errors) for name in self.graph.results}
+
+    def _computed(
+        self, name: str, values: Mapping[str, Any], failed: Mapping[str, str],
+        finished: Mapping[str, Finished], errors: Mapping[str, ErrorRecord],
+    ) -> Computed:  # fmt: skip
+        key = self.graph.fingerprint(name)
+        sources = [finished[source] for source in self._sources[name]]
+        least = min(sources, key=lambda source: source.bucket.used)
+        window = "run" if least.reduction is None else least.reduction.window
+        bucket = least.bucket
+        texts = [failed[key]] if key in failed else []
+        for ancestor in self._ancestors[name]:
+            record = errors.get(ancestor)
+            if record is not None:
+                texts.append(
+                    f"operation {ancestor!r} failed for {record.count} events, first for"
+                    f" {record.first_sequence}: {record.text}"
+                )
+        return Computed(
+            value=values.get(key),
+            used=bucket.used,
+            error="\n".join(texts) or None,
+            expected=bucket.expected,
+            dropped=bucket.dropped,
+            set_aside=bucket.set_aside,
+            window=window,
+            first=bucket.first,
+            last=bucket.last,
+        )
+
+
+def _reduced(source: Finished) -> Any:
+    return None if source.reduction is None else source.reduction.result(source.bucket.state)
+
+
+def _applied(function: Function, inputs: list[Any]) -> Any:
+    """Return a function of results; None where one of them is not there yet."""
+    if any(value is None for value in inputs):
+        return None
+    plain = [isinstance(value, np.ndarray | np.generic | int | float) for value in inputs]
+    arrays = [np.asarray(v)[np.newaxis] if is_plain else v for v, is_plain in zip(inputs, plain, strict=True)]
+    value: Any = function(*arrays)
+    if not all(plain):
+        return value
+    if len(value) != 1:
+        raise GraphError(f"an operation on results must give one value, gave {len(value)}")
+    return value[0]

@@ -1,0 +1,206 @@
+"""Make the steps of a worker's plan: closures over registers, one for each operation.
+
+A step that fails on a block is tried again on ever smaller pieces, so that one bad event costs
+itself only: it is left out of this operation and of what depends on it, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ami.event import Array
+from ami.graph.execution.frame import Frame, Index, bisect, traceback_text
+from ami.graph.kind import Kind
+from ami.graph.library.base import NO_STAMPS, Function, Reduction
+from ami.graph.library.user import plain
+
+Step = Callable[[], None]
+
+
+def function_step(
+    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind
+) -> Step:
+    """Return the step that calls a block-wise function on the events that have all its inputs."""
+
+    def step() -> None:
+        index, arrays = frame.joined(inputs)
+        if index is not None and not len(index):
+            frame.set(output, _nothing(kind), index)
+            return
+        try:
+            value = function(*arrays)
+        except Exception:
+            _function_in_pieces(frame, function, names, index, arrays, output, kind)
+        else:
+            frame.set(output, value, index)
+
+    return step
+
+
+def view_step(
+    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind
+) -> Step:
+    """Return the step of a function that only gives a view: of the whole block, without a copy."""
+    (register,) = inputs
+
+    def step() -> None:
+        value = function(frame.arrays[register])
+        frame.set(output, value, frame.indices[register], whole=frame.whole[register])
+
+    return step
+
+
+def event_step(
+    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind
+) -> Step:
+    """Return the step that calls a user's function for one event after the other."""
+    one = function.one
+
+    def step() -> None:
+        index, arrays = frame.joined(inputs)
+        values: list[Any] = []
+        kept: list[int] = []
+        bad: list[int] = []
+        text = ""
+        for row, event in enumerate(zip(*map(plain, arrays), strict=True)):
+            try:
+                value = one(*event)
+                if value is not None:
+                    if kind.shape or type(value) not in (int, float, bool):
+                        value = _fitting(value, kind)
+                    values.append(value)
+                    kept.append(row)
+            except Exception as error:
+                bad.append(row)
+                text = text or traceback_text(error)
+        if bad:
+            frame.error(names, np.array(bad), index, text)
+        narrowed = index if len(kept) == len(arrays[0]) else _narrowed(index, np.array(kept, np.int64))
+        frame.set(output, np.asarray(values, kind.dtype).reshape(-1, *kind.shape), narrowed)
+
+    return step
+
+
+def select_step(frame: Frame, condition: int, output: int) -> Step:
+    """Return the step that finds the events for which a condition is true.
+
+    It is a step of its own, so that all filters with one condition share one index.
+    """
+
+    def step() -> None:
+        truth = frame.taken(condition)
+        if truth.dtype != np.bool_:
+            truth = truth.astype(np.bool_)
+        chosen = np.flatnonzero(truth)
+        index = frame.indices[condition]
+        frame.set(output, None, index if len(chosen) == len(truth) else _narrowed(index, chosen))
+
+    return step
+
+
+def where_step(frame: Frame, value: int, selection: int, output: int) -> Step:
+    """Return the step that narrows a value to selected events; rows are copied later, if at all."""
+
+    def step() -> None:
+        mine = frame.indices[value]
+        index = frame.common(mine, frame.indices[selection])
+        array = frame.arrays[value]
+        if index is None or mine is None or frame.whole[value]:
+            frame.set(output, array, index, whole=True)
+        elif index is mine:
+            frame.set(output, array, index)
+        else:
+            frame.set(output, array.take(np.searchsorted(mine, index), axis=0), index)
+
+    return step
+
+
+def reduction_step(
+    frame: Frame, reduction: Reduction, names: Sequence[str], inputs: Sequence[int], fingerprint: str
+) -> Step:
+    """Return the step that adds a block's events to a reduction's state in the partial."""
+    lazy, stamped = reduction.lazy, reduction.stamped
+
+    def gathered() -> tuple[Index, list[Any], Array, Index]:
+        """Return index, arrays, stamps and rows, as :meth:`Reduction.add` wants them."""
+        if lazy and all(frame.indices[r] is None or frame.whole[r] for r in inputs):
+            index: Index = None
+            for register in inputs:
+                index = frame.common(index, frame.indices[register])
+            return index, [frame.arrays[r] for r in inputs], frame.stamps() if stamped else NO_STAMPS, index
+        index, arrays = frame.joined(inputs)
+        if not stamped:
+            return index, arrays, NO_STAMPS, None
+        return index, arrays, frame.stamps() if index is None else frame.stamps()[index], None
+
+    def step() -> None:
+        states, used = frame.partial.states, frame.partial.used
+        if fingerprint not in states:
+            states[fingerprint], used[fingerprint] = reduction.zero(), 0
+        index, arrays, stamps, rows = gathered()
+        count = frame.count if index is None else len(index)
+        if not count:
+            return
+        try:
+            states[fingerprint] = reduction.add(states[fingerprint], *arrays, stamps=stamps, rows=rows)
+        except Exception:
+            count -= _reduction_in_pieces(frame, reduction, names, fingerprint, index, inputs)
+        used[fingerprint] += count
+
+    return step
+
+
+def _function_in_pieces(
+    frame: Frame, function: Function, names: Sequence[str], index: Index, arrays: list[Any], output: int,
+    kind: Kind,
+) -> None:  # fmt: skip
+    good: list[Array] = []
+
+    def run(start: int, stop: int) -> None:
+        good.append(function(*(array[start:stop] for array in arrays)))
+
+    bad, text = bisect(run, len(arrays[0]))
+    if len(bad):
+        frame.error(names, bad, index, text)
+    kept = np.delete(np.arange(len(arrays[0])), bad)
+    value = np.concatenate(good) if good else _nothing(kind)
+    frame.set(output, value, _narrowed(index, kept) if len(bad) else index)
+
+
+def _reduction_in_pieces(
+    frame: Frame, reduction: Reduction, names: Sequence[str], fingerprint: str, index: Index,
+    inputs: Sequence[int],
+) -> int:  # fmt: skip
+    """Add what can be added; return the number of events that cannot."""
+    states = frame.partial.states
+    _, arrays = frame.joined(inputs)
+    stamps = frame.stamps() if index is None else frame.stamps()[index]
+
+    def run(start: int, stop: int) -> None:
+        pieces = (array[start:stop] for array in arrays)
+        states[fingerprint] = reduction.add(states[fingerprint], *pieces, stamps=stamps[start:stop])
+
+    bad, text = bisect(run, len(arrays[0]))
+    if len(bad):
+        frame.error(names, bad, index, text)
+    return len(bad)
+
+
+def _narrowed(index: Index, rows: Array) -> Index:
+    return rows if index is None else index[rows]
+
+
+def _nothing(kind: Kind) -> Array:
+    return np.empty((0, *kind.shape), kind.dtype)
+
+
+def _fitting(value: Any, kind: Kind) -> Array:
+    array = np.asarray(value)
+    if array.shape != kind.shape or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"the function gave {array.dtype} {array.shape}, but first {kind.dtype} {kind.shape}"
+        )
+    return array

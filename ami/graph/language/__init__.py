@@ -1,0 +1,1 @@
+"""What people write: read it, and lower it to operations."""

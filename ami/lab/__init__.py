@@ -1,0 +1,1 @@
+"""Measure and prove: how fast it is, what survives being killed, whether a node equals one process."""

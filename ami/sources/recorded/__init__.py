@@ -1,0 +1,1 @@
+"""Recordings: files that are played again."""

@@ -1,0 +1,129 @@
+"""Simulate the detectors of a description: ``sim://FILE.json``, ``sim://scalars``, ``static://``.
+
+A simulated field is drawn from the seed into a pool, at its first use; a static one is 1
+everywhere, or 1, 0, 1, 0 ... if it is binary. Event i has row ``i % rows`` of the pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ami.errors import SourceError
+from ami.event import Array, Slots
+from ami.sources import uri
+from ami.sources.base import Step, Timestamps
+from ami.sources.simulated.description import Description, Detector
+from ami.sources.simulated.pool import Clock, copy_cyclic, is_missing
+from ami.sources.uri import MAX, Option
+
+OPTIONS: Mapping[str, Option] = {
+    "seed": Option(uri.natural, 1),
+    "pool": Option(uri.counted, 65536),
+    "missing": Option(uri.fraction, 0.0),
+    "missing_fields": Option(uri.names, ()),
+    "event_rate": Option(uri.rate_hz, None),
+}
+STATIC_OPTIONS: Mapping[str, Option] = {
+    "fields": Option(uri.names, ()),
+    "event_rate": Option(uri.rate_hz, None),
+}
+
+NOMINAL_SCALARS_HZ, NOMINAL_ARRAYS_HZ = 10_000_000, 1_000_000  # event time at rate=max
+POOL_BYTES = 32 << 20  # of one array field, where two events fit
+VERSION = 1
+
+
+def clock(description: Description, event_rate_hz: float | None, rate_hz: float | None, where: str) -> Clock:
+    """Return the event time of a simulation: ``event_rate``, else ``rate``, else the description's."""
+    if event_rate_hz == MAX:
+        raise SourceError(f"{where}: event_rate=max is no event time; give events per second")
+    arrays = any(detector.field.shape for detector in description.detectors.values())
+    nominal = NOMINAL_ARRAYS_HZ if arrays else NOMINAL_SCALARS_HZ
+    return Clock(event_rate_hz or (nominal if rate_hz == MAX else rate_hz or 1 / description.interval_s))
+
+
+class Detectors:
+    """An :class:`~ami.sources.base.Input` of described detectors; ``static`` or drawn from a seed."""
+
+    count: int | None = None
+    skipped: tuple[str, ...] = ()
+
+    def __init__(
+        self, description: Description, clock: Clock, options: Mapping[str, Any] | None, where: str
+    ) -> None:
+        self.schema = description.schema
+        self._detectors = description.detectors
+        self._clock = clock
+        self._options = options
+        lost = frozenset(options["missing_fields"]) if options else frozenset()
+        unknown = lost - set(self.schema.names)
+        if unknown:
+            raise SourceError(
+                f"{where}: missing_fields: there is no {min(unknown)!r}; "
+                f"known: {', '.join(self.schema.names)}"
+            )
+        self._lost = lost or frozenset(self.schema.names[-1:])
+        used = {name: options[name] for name in OPTIONS if name != "event_rate"} if options else {}
+        drawn = sorted(used.items()) or "ones"
+        described = hashlib.sha256(description.text.encode()).hexdigest()
+        self.content = f"detectors {VERSION} {self.rate_hz!r} {drawn} {described}"
+        self._pools: dict[str, Array] = {}
+
+    @property
+    def rate_hz(self) -> float:
+        return self._clock.rate_hz
+
+    def timestamps(self, index: int, into: Timestamps) -> None:
+        self._clock.write(index, into)
+
+    def step(self, index: int) -> Step | None:
+        return None
+
+    def read(self, index: int, into: Slots, fields: frozenset[str]) -> None:
+        into.valid[:] = self.schema.mask(fields)
+        for name in fields:
+            copy_cyclic(self._pool(name), index, into.columns[name])
+        if self._options and self._options["missing"] and (lost := fields & self._lost):
+            missing = is_missing(index, into.count, self._options["missing"], self._options["seed"])
+            into.valid[missing] &= ~self.schema.mask(lost)
+
+    def _pool(self, name: str) -> Array:
+        if name not in self._pools:
+            detector = self._detectors[name]
+            made = self._ones(detector) if self._options is None else self._drawn(detector, self._options)
+            self._pools[name] = made
+        return self._pools[name]
+
+    def _ones(self, detector: Detector) -> Array:
+        # Even, so that 1, 0 goes on over the pool's end; long enough that a block is one copy or two.
+        rows = 2 * max(1, min(4096, POOL_BYTES // (2 * detector.field.event_bytes)))
+        ones: Array = np.ones((rows, *detector.field.shape), detector.field.dtype)
+        if detector.binary:
+            ones[1::2] = 0
+        return ones
+
+    def _drawn(self, detector: Detector, options: Mapping[str, Any]) -> Array:
+        kind = detector.field
+        rng = np.random.default_rng([options["seed"], self.schema.names.index(kind.name)])
+        rows = options["pool"]
+        if not kind.shape:
+            if kind.dtype.kind == "i":
+                low, high = round(detector.low), max(round(detector.low) + 1, round(detector.high))
+                return np.asarray(rng.integers(low, high, rows))
+            return np.asarray(rng.uniform(detector.low, detector.high, rows))
+        rows = max(2, min(rows, POOL_BYTES // kind.event_bytes))
+        pool: Array = np.empty((rows, *kind.shape), kind.dtype)
+        for row in pool:  # one by one: the normal numbers of a whole pool would need twice its memory
+            drawn = rng.standard_normal(kind.shape, np.float32) * detector.width + detector.pedestal
+            if kind.dtype.kind in "iu":
+                limits = np.iinfo(kind.dtype)
+                drawn = np.clip(np.rint(drawn), limits.min, limits.max)
+            row[...] = drawn
+        return pool
+
+    def close(self) -> None:
+        self._pools.clear()
