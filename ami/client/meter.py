@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from ami.client.load import Load, Queues, Usage, judge_load
 from ami.client.status import ClusterStatus, ProcessStatus
 from ami.client.survey import heartbeats, judged
-from ami.cluster.programs import SERVERS, Program, programs
+from ami.cluster.programs import Program, programs
 from ami.config import Config
 from ami.errors import GraphError, RingError, StoreError
+from ami.processes import SERVERS
 from ami.stores import Store, keys, open_local
 
 if TYPE_CHECKING:

@@ -11,12 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ami.cluster.programs import SERVERS, Program
-
-# Every host that takes events has these; somewhere in the cluster there is one of each of those.
-ON_A_NODE = ("source", "worker", "local-reducer", "monitor")
-IN_A_CLUSTER = ("graph-manager", "global-reducer")
-ORDER = ("source", "worker", "local-reducer", "global-reducer", "graph-manager", "monitor")
+from ami.cluster.programs import Program
+from ami.processes import DAEMONS, IN_A_CLUSTER, ON_A_NODE, SERVERS
 
 LAG_S = 0.1  # a source that is less behind its pace, or a reducer by one interval, just works
 
@@ -238,5 +234,5 @@ def split_prefix(prefix: str) -> tuple[str, str, int]:
 
 
 def _place(process: ProcessStatus) -> tuple[str, int, str, int]:
-    known = ORDER.index(process.type) if process.type in ORDER else len(ORDER)
+    known = DAEMONS.index(process.type) if process.type in DAEMONS else len(DAEMONS)
     return process.host, known, process.type, process.number

@@ -17,7 +17,6 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_S = 0.5
 STOPPED = ("STOPPED", "STOPPING")  # somebody asked for that
-SERVERS = ("local-redis", "global-redis")  # they run under supervisord like all others, but have no heartbeat
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What brings a node up: launchers, Makefile, supervisord's and systemd's settings, package description."""
 
 import configparser
+import importlib
 import os
 import re
 import shutil
@@ -12,29 +13,17 @@ from pathlib import Path
 import pytest
 
 from ami.config import load
+from ami.daemons import __main__ as daemons
+from ami.processes import BY_TYPE, DAEMONS, PROCESSES, SERVERS
 
 PROJECT = Path(__file__).resolve().parents[2]
-# In the order of start; the types of processes as keys name them.
-PROGRAMS = (
-    "local-redis",
-    "global-redis",
-    "graph-manager",
-    "global-reducer",
-    "local-reducer",
-    "worker",
-    "source",
-    "monitor",
-)
-MODULES = {
-    "ami": "ami.cli",
-    "ami-source": "ami.daemons.source.source",
-    "ami-worker": "ami.daemons.worker.worker",
-    "ami-local-reducer": "ami.daemons.reduction.local_reducer",
-    "ami-global-reducer": "ami.daemons.reduction.global_reducer",
-    "ami-graph-manager": "ami.daemons.manager.graph_manager",
-    "ami-monitor": "ami.daemons.monitor.monitor",
-    "ami-redis": "ami.cluster.redis_server",
+# What each launcher hands to Python.
+LAUNCHED = {
+    "ami": ("ami.cli",),
+    "ami-redis": ("ami.cluster.redis_server",),
+    **{f"ami-{kind}": ("ami.daemons", kind) for kind in DAEMONS},
 }
+PROGRAMS = sorted(BY_TYPE)
 
 
 def settings_of(*path: str) -> configparser.RawConfigParser:
@@ -62,12 +51,12 @@ def said(*command: str | Path, cwd: Path = Path("/"), **environ: str) -> list[st
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@pytest.mark.parametrize("name", sorted(LAUNCHED))
 def test_a_launcher_runs_its_module_with_the_projects_python(copy: Path, name: str) -> None:
     python, path, *arguments = said(copy / "bin" / name, "--id", "a b", "")
     assert python == str(copy / ".venv/bin/python")
     assert path == str(copy)
-    assert arguments == ["-P", "-m", MODULES[name], "--id", "a b", ""]
+    assert arguments == ["-P", "-m", *LAUNCHED[name], "--id", "a b", ""]
 
 
 def test_a_launcher_may_be_called_by_a_link(copy: Path, tmp_path: Path) -> None:
@@ -109,28 +98,65 @@ def test_a_file_named_like_a_library_in_the_current_folder_changes_nothing(tmp_p
 
 
 def test_there_is_a_launcher_and_an_entry_point_for_each_program() -> None:
-    assert {path.name for path in (PROJECT / "bin").iterdir()} == {*MODULES, "launch"}
+    assert {path.name for path in (PROJECT / "bin").iterdir()} == {*LAUNCHED, "launch"}
     scripts = settings_of("setup.cfg")["options.entry_points"]["console_scripts"].split("\n")
+    homes = {"ami": "ami.cli:main", "ami-redis": "ami.cluster.redis_server:main"}
     assert dict(line.split(" = ") for line in scripts if line) == {
-        name: f"{module}:main" for name, module in MODULES.items()
+        name: homes.get(name, "ami.daemons.__main__:main") for name in LAUNCHED
     }
 
 
-def test_supervisord_has_each_program_and_stops_monitor_and_source_first() -> None:
+@pytest.mark.parametrize("kind", DAEMONS)
+def test_a_process_of_the_table_has_a_stage_and_waits_for_others_of_it(kind: str) -> None:
+    module, _, name = BY_TYPE[kind].stage.partition(":")
+    stage = getattr(importlib.import_module(module), name)
+    assert callable(stage.step)
+    assert callable(stage.close)
+    assert set(BY_TYPE[kind].waits_for) <= BY_TYPE.keys() - {kind}
+
+
+@pytest.mark.parametrize("name", ["ami-worker", "__main__.py"])
+def test_a_daemon_is_known_by_its_name_or_by_the_first_word(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", [f"/some/{name}", *(["worker"] if name == "__main__.py" else []), "--help"]
+    )
+    with pytest.raises(SystemExit):
+        daemons.main()
+    text = capsys.readouterr().out
+    assert text.startswith("usage: ami-worker")
+    assert BY_TYPE["worker"].help in text
+
+
+def test_a_daemon_that_nobody_knows_is_refused_with_those_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["__main__.py", "wroker"])
+    assert daemons.main() == 2
+    assert "source, worker, local-reducer" in capsys.readouterr().err
+
+
+def test_supervisord_starts_what_the_table_says_and_stops_monitor_and_source_first() -> None:
     settings = settings_of("conf", "supervisord.conf")
-    sections = [name for name in settings.sections() if name.startswith("program:")]
-    by_priority = sorted(sections, key=lambda name: settings.getint(name, "priority"))
-    assert by_priority == [f"program:{name}" for name in PROGRAMS]
+    sections = {name.removeprefix("program:") for name in settings.sections() if name.startswith("program:")}
+    assert sections == BY_TYPE.keys()
+    in_order = sorted(PROCESSES, key=lambda process: process.priority)
+    assert {process.type for process in in_order[:2]} == set(SERVERS)
+    assert [process.type for process in in_order][-2:] == ["source", "monitor"]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_supervisord_restarts_a_bug_but_not_wrong_settings(program: str) -> None:
     section = settings_of("conf", "supervisord.conf")[f"program:{program}"]
+    process = BY_TYPE[program]
     assert section["autorestart"] == "unexpected"
     assert section["exitcodes"] == "0,2"
-    launcher = re.fullmatch(r'(?:nice -n 5 )?"%\(here\)s/\.\./bin/([a-z-]+)".*', section["command"])
+    assert section.getint("priority") == process.priority
+    assert section.getint("numprocs", 1) == process.count
+    launcher = re.fullmatch(r'(?:nice -n 5 )?"%\(here\)s/\.\./bin/([a-z-]+)"(.*)', section["command"])
     assert launcher is not None
-    assert launcher[1] in MODULES
+    assert f"{launcher[1]}{launcher[2]}".removesuffix(" --id %(process_num)d") == process.command
 
 
 def test_supervisord_gives_the_source_the_time_to_drain() -> None:

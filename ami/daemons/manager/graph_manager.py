@@ -15,7 +15,6 @@ from typing import Any
 from ami.config import Config
 from ami.daemons.manager import requests
 from ami.daemons.manager.requests import Request
-from ami.daemons.process import runtime
 from ami.daemons.process.apart import call_apart
 from ami.daemons.process.stage import Stopping
 from ami.errors import Conflict, GraphError, SourceError, StoreUnavailable, Undecodable
@@ -243,12 +242,3 @@ def _refusal(graph: Graph, schema: Schema) -> str:
     except GraphError as error:
         return str(error)
     return ""
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of ``ami-graph-manager``."""
-    return runtime.main("graph-manager", GraphManagerStage, "Check and publish the graph's versions.", argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -17,16 +17,15 @@ from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.config import Config
 from ami.daemons.monitor.deaths import Deaths
 from ami.daemons.monitor.judgement import Judgement, Sign
-from ami.daemons.process import runtime
 from ami.daemons.process.stage import Stopping
 from ami.errors import RingError, StoreError
+from ami.processes import DAEMONS
 from ami.ring.observer import RingObserver
 from ami.stores import Store, keys, open_global, open_local
 
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
-SERVERS = ("local-redis:0", "global-redis:0")
 SELF = "monitor:0"
 
 
@@ -76,7 +75,7 @@ class MonitorStage:
 
     def _signs(self, processes: Mapping[str, Program]) -> Iterator[tuple[str, str, Sign]]:
         """Yield how each process shows that it lives: by what, which process, and the sign."""
-        for name, store in zip(SERVERS, (self._local, self._global), strict=True):
+        for name, store in (("local-redis:0", self._local), ("global-redis:0", self._global)):
             yield "answers", name, self._answers(store)
         try:
             beats = self._beats(processes)
@@ -102,8 +101,10 @@ class MonitorStage:
         """
         host = self._config.node.host
         signs: dict[str, Sign] = {}
-        for name in processes.keys() - set(SERVERS):
+        for name in processes:
             kind, _, number = name.rpartition(":")
+            if kind not in DAEMONS:  # a server, or what an operator added: it has no heartbeat
+                continue
             beat = self._global.view(keys.prefix(host, kind, int(number))).get(keys.HEARTBEAT)
             # That of a predecessor is there for half a minute, and says nothing of one that is starting.
             if beat is None or beat["pid"] != processes[name].pid:
@@ -145,12 +146,3 @@ class MonitorStage:
         self._deaths.close()
         self._global.close()
         self._local.close()
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of ``ami-monitor``."""
-    return runtime.main("monitor", MonitorStage, "Restart the processes of this node that hang.", argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

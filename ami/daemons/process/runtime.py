@@ -6,16 +6,13 @@ holds only its own work and tests can step it without a process.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
-from ami import log
-from ami.config import Config, load
+from ami.config import Config
 from ami.daemons.process.heartbeat import Heart
 from ami.daemons.process.stage import Stage, Stopping
 from ami.errors import AmiError, ConfigError, RingError, StoreFull, StoreUnavailable
@@ -56,20 +53,6 @@ class _Patience:
             logger.warning("%s; trying again", error)
             self._said, self._said_at = str(error), now
         return wait_s
-
-
-def main(process_type: str, make: MakeStage, description: str, argv: list[str] | None = None) -> int:
-    """Be the process ``process_type``: read the settings, run the stage, return an exit code."""
-    parser = argparse.ArgumentParser(prog=f"ami-{process_type}", description=description)
-    parser.add_argument("--config", type=Path, help="settings (default: $AMI_CONFIG, else conf/ami.toml)")
-    parser.add_argument("--id", type=int, default=0, help="number among the node's processes of this type")
-    arguments = parser.parse_args(argv)
-    try:
-        config = load(arguments.config)
-        log.setup(f"{process_type}:{arguments.id}", config.node.log_level)
-    except ConfigError as error:
-        parser.exit(EXIT_CONFIG, f"ami-{process_type}: {error}\n")
-    return run(process_type, make, config, arguments.id)
 
 
 def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> int:

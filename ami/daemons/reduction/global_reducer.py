@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ami.config import Config
-from ami.daemons.process import runtime
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Stopping
@@ -191,12 +190,3 @@ class GlobalReducerStage:
         finally:
             self._graphs.close()
             self._store.close()
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of ``ami-global-reducer``."""
-    return runtime.main("global-reducer", GlobalReducerStage, "Merge all nodes, publish the results.", argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 
 from ami.config import Config
-from ami.daemons.process import runtime
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Stopping
@@ -197,12 +196,3 @@ class LocalReducerStage:
         self._graphs.close()
         self._local.close()
         self._global.close()
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of ``ami-local-reducer``."""
-    return runtime.main("local-reducer", LocalReducerStage, "Merge the workers' partials of this node.", argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 
 from ami.config import Config
-from ami.daemons.process import runtime
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Stopping
@@ -178,12 +177,3 @@ class SourceStage:
             self._source.close()
         self._graphs.close()
         self._store.close()
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of ``ami-source``."""
-    return runtime.main("source", SourceStage, "Feed events into the ring of this node.", argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

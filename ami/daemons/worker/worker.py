@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 
 from ami.config import Config
-from ami.daemons.process import runtime
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Stopping
@@ -267,12 +266,3 @@ class WorkerStage:
                 self._detach()
             self._graphs.close()
             self._store.close()
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point of ``ami-worker``."""
-    return runtime.main("worker", WorkerStage, "Run the graph on the events of this node's ring.", argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
