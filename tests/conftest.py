@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from ami.cluster import server
+from ami.cluster import servers
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import StoreError
 from ami.stores import Store, open_global, open_local
@@ -80,7 +80,7 @@ def free_ports(count: int) -> list[int]:
         with socket.socket() as one, socket.socket() as other:
             try:
                 one.bind(("127.0.0.1", port))
-                other.bind(("127.0.0.1", port + server.BUS))
+                other.bind(("127.0.0.1", port + servers.BUS))
             except OSError:
                 continue
         found.append(port)
@@ -106,7 +106,7 @@ def empty(link: Link) -> None:
 @pytest.fixture(scope="session")
 def _local_server(short_path: Path) -> Iterator[LocalStoreConfig]:
     config = LocalStoreConfig(socket=short_path / "local.sock")
-    with Server(server.prepare_local(config, short_path / "local")).running():
+    with Server(servers.prepare_local(config, short_path / "local")).running():
         link = LocalLink(config)
         wait_until(lambda: answers(link), within_s=10, what="the local Redis")
         link.close()
@@ -134,7 +134,7 @@ def local_store(local_redis: LocalStoreConfig) -> Iterator[Store]:
 def _cluster_server(short_path: Path) -> Iterator[GlobalStoreConfig]:
     (port,) = free_ports(1)
     config = GlobalStoreConfig(port=port, password_file=short_path / "secret")
-    with Server(server.prepare_global(config, short_path / "global")).running():
+    with Server(servers.prepare_global(config, short_path / "global")).running():
         link = ClusterLink(config)
         wait_until(lambda: answers(link), within_s=20, what="the one-node cluster")
         link.close()
@@ -161,29 +161,29 @@ def global_store(cluster: GlobalStoreConfig) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def _three_servers(short_path: Path) -> Iterator[GlobalStoreConfig]:
     ports = free_ports(3)
-    bounds = [0, 5461, 10923, server.SLOTS]
+    bounds = [0, 5461, 10923, servers.SLOTS]
     places = [
-        server.ClusterPlace(secrets.token_hex(20), "127.0.0.1", port, bounds[n], bounds[n + 1] - 1)
+        servers.ClusterPlace(secrets.token_hex(20), "127.0.0.1", port, bounds[n], bounds[n + 1] - 1)
         for n, port in enumerate(ports)
     ]
     everyone = tuple(f"127.0.0.1:{port}" for port in ports)
-    servers: list[Server] = []
+    running: list[Server] = []
     try:
         for number, port in enumerate(ports):
             config = GlobalStoreConfig(
                 port=port, start_nodes=everyone, password_file=short_path / "three.secret"
             )
             folder = short_path / f"three-{number}"
-            command = server.prepare_global(config, folder)
-            (folder / "nodes.conf").write_text(server.cluster_file(places, number))
-            servers.append(Server(command))
-            servers[-1].start()
+            command = servers.prepare_global(config, folder)
+            (folder / "nodes.conf").write_text(servers.cluster_file(places, number))
+            running.append(Server(command))
+            running[-1].start()
         link = ClusterLink(config)
         wait_until(lambda: answers(link), within_s=20, what="the cluster of three")
         link.close()
         yield config
     finally:
-        for one in servers:
+        for one in running:
             one.kill()
 
 

@@ -20,27 +20,17 @@ if TYPE_CHECKING:
 NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the kernel says of a process: CPU time since it began, and memory without the shared ring."""
-
-    cpu_s: float
-    resident_bytes: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queues:
     """What waits on its way, None where it cannot be seen from here.
 
     ``inbox``: batches of all nodes that are in no checkpoint of the global reducer yet; ``requests``: for the
-    graph manager; ``flushes``: of this host's workers, which the local reducer has not sent on; ``held``: by
-    worker, slots of this host's ring that it has claimed and not committed.
+    graph manager; ``flushes``: of this host's workers, which the local reducer has not sent on.
     """
 
     inbox: int | None = None
     requests: int | None = None
     flushes: int | None = None
-    held: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +105,6 @@ class Load:
     def to_plain(self) -> dict[str, Any]:
         """Return what JSON can say of it."""
         status = self.status
-        ring = None if status.ring is None else asdict(status.ring)
         return {
             "cluster": status.cluster,
             "graph_version": status.graph_version,
@@ -123,12 +112,7 @@ class Load:
             "processes": [_plain(process) for process in self.processes],
             "operations": [_plain(operation) for operation in self.operations],
             "owners": [asdict(owner) for owner in self.owners],
-            "queues": {
-                "inbox": self.queues.inbox,
-                "requests": self.queues.requests,
-                "flushes": self.queues.flushes,
-                "ring": ring,
-            },
+            "queues": asdict(self.queues) | {"ring": None if status.ring is None else status.ring.to_plain()},
             "timed": self.timed,
             "untold": self.untold,
             "besides": self.besides,
@@ -148,7 +132,7 @@ def judge_load(
     graph: Graph | None = None,
     queues: Queues | None = None,
     shares: Mapping[str, float] | None = None,
-    usages: Mapping[str, Usage] | None = None,
+    resident: Mapping[str, int] | None = None,
     servers: Iterable[ProcessStatus] = (),
 ) -> Load:
     """Return the load of a cluster.
@@ -157,12 +141,20 @@ def judge_load(
         beats: heartbeats by the prefix of their process.
         graph: the one that runs, which knows owners.
         shares: by process, what it took of a core since the last look, as /proc says.
-        usages: by process, as /proc says now.
+        resident: by process of this host, its memory in bytes, as /proc says now.
         servers: more processes of this host, which have no heartbeat.
     """
-    waiting = Queues() if queues is None else queues
+    waiting, shares, resident = queues or Queues(), shares or {}, resident or {}
+    held = {} if status.ring is None else status.ring.held_by
     processes = tuple(
-        _process(process, waiting, shares or {}, usages or {}) for process in (*status.processes, *servers)
+        _process(
+            process,
+            shares.get(process.name),
+            resident.get(process.name),
+            # Flushes and slots are those of this host.
+            _waiting(process, waiting, held, here=process.name in resident),
+        )
+        for process in (*status.processes, *servers)
     )
     alive = {process.name for process in status.processes if process.alive}
     told = [
@@ -192,16 +184,10 @@ def _timed(timings: Iterable[Mapping[str, Any]]) -> float | None:
 
 
 def _process(
-    process: ProcessStatus,
-    queues: Queues,
-    shares: Mapping[str, float],
-    usages: Mapping[str, Usage],
+    process: ProcessStatus, share: float | None, resident: int | None, queue: Mapping[str, int]
 ) -> ProcessLoad:
     counters = process.counters or {}
-    share, share_from = shares.get(process.name), "/proc"
-    if share is None and "busy" in counters:
-        share, share_from = counters["busy"], "busy"
-    usage = usages.get(process.name)
+    said = counters.get("busy")
     return ProcessLoad(
         name=process.name,
         host=process.host,
@@ -210,21 +196,22 @@ def _process(
         alive=process.alive,
         state=process.state,
         rate_hz=process.rate_hz,
-        share=share,
-        share_from="" if share is None else share_from,
-        resident_bytes=None if usage is None else usage.resident_bytes,
-        # Flushes and slots are those of this host.
-        queue=_waiting(process, queues, here=process.name in usages),
+        share=said if share is None else share,
+        share_from="/proc" if share is not None else "busy" if said is not None else "",
+        resident_bytes=resident,
+        queue=queue,
         lag_intervals=counters.get("lag_intervals"),
         lag_s=counters.get("lag_s"),
         dropped=process.dropped,
     )
 
 
-def _waiting(process: ProcessStatus, queues: Queues, *, here: bool) -> dict[str, int]:
+def _waiting(
+    process: ProcessStatus, queues: Queues, held: Mapping[int, int], *, here: bool
+) -> dict[str, int]:
     """Return what waits for a process, by what it is."""
-    if here and process.type == "worker" and process.number in queues.held:
-        return {"slots": queues.held[process.number]}
+    if here and process.type == "worker" and process.number in held:
+        return {"slots": held[process.number]}
     if here and process.type == "local-reducer" and queues.flushes is not None:
         return {"flushes": queues.flushes}
     if process.type == "global-reducer" and queues.inbox is not None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ami.cluster.programs import Program
+from ami.cluster.supervisor import Program
 from ami.processes import DAEMONS, IN_A_CLUSTER, ON_A_NODE, SERVERS
 
 LAG_S = 0.1  # a source that is less behind its pace, or a reducer by one interval, just works
@@ -57,7 +57,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RingStatus:
-    """This host's event ring: totals of its life, and how full it is now."""
+    """This host's event ring: totals of its life, and how full it is now.
+
+    ``held_by``: by worker, the slots that it has claimed and not committed.
+    """
 
     published: int
     dropped: int
@@ -66,6 +69,11 @@ class RingStatus:
     policy: str
     writer_alive: bool
     interval_ns: int
+    held_by: Mapping[int, int] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what JSON can say of it: the totals."""
+        return {name: value for name, value in asdict(self).items() if name != "held_by"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +105,7 @@ class ClusterStatus:
             "graph_version": self.graph_version,
             "graph_hash": self.graph_hash,
             "events": identity,
-            "ring": None if self.ring is None else asdict(self.ring),
+            "ring": None if self.ring is None else self.ring.to_plain(),
         }
 
 

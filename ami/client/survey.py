@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from ami.client.status import ClusterStatus, RingStatus, judge_cluster, judge_process
-from ami.cluster.programs import Program, programs
+from ami.cluster.supervisor import Program, expected
 from ami.config import Config
 from ami.errors import RingError, Undecodable
 from ami.stores import Store, keys
@@ -18,7 +18,7 @@ def survey(config: Config, store: Store) -> ClusterStatus:
     Raises:
         StoreUnavailable
     """
-    return judged(config, store, heartbeats(store), programs(config.monitor.supervisor_socket) or ())
+    return judged(config, store, heartbeats(store), expected(config.monitor.supervisor_socket))
 
 
 def judged(
@@ -29,7 +29,7 @@ def judged(
     Raises:
         StoreUnavailable
     """
-    cluster, host = config.node.cluster, config.node.host
+    cluster = config.node.cluster
     reducer = store.view(keys.prefix(cluster, "global-reducer", 0))
     manager = store.view(keys.prefix(cluster, "graph-manager", 0))
     now_ns = time.time_ns()
@@ -39,7 +39,7 @@ def judged(
     return judge_cluster(
         cluster,
         processes,
-        this_host=host,
+        this_host=config.node.host,
         hosts=[str(host) for host in reducer.get(keys.NODES) or ()],
         graph=manager.get(keys.CURRENT),
         ring=_ring(config.ring.name),
@@ -66,21 +66,20 @@ def _ring(name: str) -> RingStatus | None:
     from ami.ring.observer import RingObserver
 
     try:
-        ring = RingObserver(name)
+        with RingObserver(name) as ring:
+            cursor = ring.cursor
+            held_by = {number: place.owned for number, place in ring.workers().items()}
+            # What is published and not committed: claimed by a worker, or still by none.
+            held = sum(held_by.values()) + cursor.published - ring.claimed
+            return RingStatus(
+                published=cursor.published,
+                dropped=cursor.dropped,
+                slot_count=ring.slot_count,
+                held=max(0, held),
+                policy=ring.policy,
+                writer_alive=ring.writer_alive,
+                interval_ns=ring.interval_ns,
+                held_by=held_by,
+            )
     except RingError:
         return None
-    try:
-        cursor = ring.cursor
-        # What is published and not committed: claimed by a worker, or still by none.
-        held = sum(place.owned for place in ring.workers().values()) + cursor.published - ring.claimed
-        return RingStatus(
-            published=cursor.published,
-            dropped=cursor.dropped,
-            slot_count=ring.slot_count,
-            held=max(0, held),
-            policy=ring.policy,
-            writer_alive=ring.writer_alive,
-            interval_ns=ring.interval_ns,
-        )
-    finally:
-        ring.close()

@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Self
 
+from ami.cluster.signals import stoppable, undisturbed
 from ami.cluster.supervised import STOP_S, Leftovers, Supervised
 from ami.cluster.supervisor import NO_ANSWER
 from ami.config import Config, load
@@ -102,29 +101,23 @@ def run_foreground(
     node = Supervised(environment)
     _refuse_neighbours(node)
 
-    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {signum: signal.signal(signum, _interrupt) for signum in signums}
-    try:
-        _say(f"starting a node; its logs are in {node.run_dir}/log")
-        node.start()
-        on_ready(node.config, graph)
-        while node.is_alive():
-            time.sleep(0.2)
-        _say("supervisord died; see its log")
-        return 1
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        # Asking once more while it stops changes nothing: every step of it is bounded.
-        for signum in signums:
-            signal.signal(signum, signal.SIG_IGN)
-        _say("stopping: source, workers, reducers, stores")
-        leftovers = node.stop()
-        for process in leftovers.processes:
-            _say(f"had to kill {process}")
-        _say(f"stopped; graphs and results stay in {node.run_dir}")
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+    with stoppable():
+        try:
+            _say(f"starting a node; its logs are in {node.run_dir}/log")
+            node.start()
+            on_ready(node.config, graph)
+            while node.is_alive():
+                time.sleep(0.2)
+            _say("supervisord died; see its log")
+            return 1
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            with undisturbed():
+                _say("stopping: source, workers, reducers, stores")
+                for process in node.stop().processes:
+                    _say(f"had to kill {process}")
+                _say(f"stopped; graphs and results stay in {node.run_dir}")
 
 
 def free_port() -> int:
@@ -161,10 +154,6 @@ def _refuse_neighbours(node: Supervised) -> None:
             f"global_store.port {port} of {host} is taken, perhaps by another node: "
             f"stop that one, or set AMI_GLOBAL_STORE_PORT and AMI_RING_NAME"
         )
-
-
-def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:

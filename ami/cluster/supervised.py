@@ -14,12 +14,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ami.cluster.server import find_server
+from ami.cluster import proc
+from ami.cluster.servers import find_server
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.config import Config, load
 from ami.errors import AmiError, ConfigError, RingBusy
@@ -30,7 +31,6 @@ START_S = 30.0
 # As for systemd: the programs are stopped one after the other, the source after up to 15 s, others 10 s.
 STOP_S = 100.0
 
-_RUNNING, _EXITED, _FATAL = 20, 100, 200  # supervisord's numbers for states
 _LIBC = ctypes.CDLL(None)  # loaded here, because little is safe between fork and exec
 
 
@@ -189,16 +189,14 @@ class Supervised:
     def _not_running(self) -> dict[str, str]:
         """Return the programs that do not run, with the state of each."""
         found: dict[str, str] = {}
-        for info in self.supervisor.getAllProcessInfo():
-            one = info["group"] == info["name"]
-            name = info["name"] if one else f"{info['group']}:{info['name']}"
-            if info["state"] == _EXITED and info["exitstatus"] == 2:
+        for program in self.supervisor.programs():
+            name = program.address
+            if program.state == "EXITED" and program.exit_code == 2:
                 raise ConfigError(f"{name} refuses its settings: {_tail(self.logs(name))}")
-            if info["state"] == _FATAL:
+            if program.state == "FATAL":
                 raise AmiError(f"{name} does not start: {_tail(self.logs(name))}")
-            finished = info["state"] == _EXITED and info["exitstatus"] == 0
-            if info["state"] != _RUNNING and not finished:
-                found[name] = info["statename"]
+            if not (program.runs or program.is_done):
+                found[name] = program.state
         return found
 
     def _output(self) -> str:
@@ -207,17 +205,15 @@ class Supervised:
     def _kill_remaining(self) -> tuple[str, ...]:
         # supervisord gives its address to its programs, and they to their children: who has
         # it, belongs to this node, even when supervisord itself was killed.
-        mark = f"SUPERVISOR_SERVER_URL=unix://{self.config.monitor.supervisor_socket}".encode()
+        mark = f"SUPERVISOR_SERVER_URL=unix://{self.config.monitor.supervisor_socket}"
         found: dict[int, str] = {}
         deadline = time.monotonic() + 10
-        while (pids := [*_processes_with(mark), *self._servers()]) and time.monotonic() < deadline:
+        while (pids := [*proc.with_variable(mark), *self._servers()]) and time.monotonic() < deadline:
             for pid in pids:
-                try:
-                    command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+                command = proc.command(pid)
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-                found.setdefault(pid, f"{pid} {command.decode(errors='replace').strip()}")
+                    found.setdefault(pid, f"{pid} {command}")
             time.sleep(0.02)
         return tuple(found.values())
 
@@ -228,7 +224,7 @@ class Supervised:
             str(self.run_dir / "global-store"): self.config.global_store.server,
         }
         found = []
-        for pid, folder in _links("cwd"):
+        for pid, folder in proc.with_folder():
             if folder in places:
                 with contextlib.suppress(OSError, ConfigError):
                     # In that folder may also be somebody's shell.
@@ -271,29 +267,6 @@ def supervisor_settings(config: Config, workers: int | None, programs: Collectio
     for section in parser.sections():
         lines += ["", f"[{section}]", *(f"{name}={text}" for name, text in parser.items(section))]
     return "\n".join(lines) + "\n"
-
-
-def _processes_with(mark: bytes) -> list[int]:
-    """Return the processes, other than this one, whose environment has ``mark`` as a whole variable."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            environment = (entry / "environ").read_bytes()
-        except OSError:  # gone, or another user's
-            continue
-        if mark in environment.split(b"\0"):
-            found.append(int(entry.name))
-    return found
-
-
-def _links(name: str) -> Iterator[tuple[int, str]]:
-    """Yield the number of each process that we may look at, and where its link ``name`` in /proc goes."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):  # gone, or another user's
-                yield int(entry.name), os.readlink(entry / name)
 
 
 def _die_with_parent() -> None:

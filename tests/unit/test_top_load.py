@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from ami.cli.top import frame, ordered, report
-from ami.client.load import NOBODY, Load, Queues, Usage, judge_load
+from ami.client.load import NOBODY, Load, Queues, judge_load
 from ami.client.status import RingStatus, judge_cluster, judge_process
-from ami.cluster.programs import expected
+from ami.cluster.supervisor import Program
 from ami.graph.graph import Graph
 
 NOW_NS = 1_000_000_000_000_000_000
@@ -55,7 +55,14 @@ def load(beats: dict[str, Any], **named: Any) -> Load:
     graph = named.get("graph")
     current = None if graph is None else {"version": graph.version, "hash": graph.hash}
     ring = RingStatus(
-        published=10, dropped=2, slot_count=100, held=25, policy="drop", writer_alive=True, interval_ns=1
+        published=10,
+        dropped=2,
+        slot_count=100,
+        held=25,
+        policy="drop",
+        writer_alive=True,
+        interval_ns=1,
+        held_by={0: 64},
     )
     status = judge_cluster("ami", processes, this_host="here", graph=current, ring=ring)
     return judge_load(status, beats, **named)
@@ -107,8 +114,7 @@ def test_what_is_not_told_one_by_one_is_in_the_sum() -> None:
 
 def test_the_share_of_a_core_is_that_of_proc_where_the_process_is_here() -> None:
     beats = {"here:worker:0": beat({}, busy=0.9), "there:worker:0": beat({}, busy=0.4)}
-    usages = {"here:worker:0": Usage(cpu_s=5.0, resident_bytes=4096)}
-    found = load(beats, shares={"here:worker:0": 0.7}, usages=usages)
+    found = load(beats, shares={"here:worker:0": 0.7}, resident={"here:worker:0": 4096})
     here, there = of(found, "here:worker:0"), of(found, "there:worker:0")
     assert (here.share, here.share_from, here.resident_bytes) == (0.7, "/proc", 4096)
     assert (there.share, there.share_from, there.resident_bytes) == (0.4, "busy", None)
@@ -117,9 +123,8 @@ def test_the_share_of_a_core_is_that_of_proc_where_the_process_is_here() -> None
 def test_what_waits_stands_beside_the_process_that_it_waits_for() -> None:
     names = ("worker", "local-reducer", "global-reducer", "graph-manager")
     beats = {f"here:{name}:0": beat() for name in names}
-    usages = {name: Usage(0.0, 0) for name in beats}
-    queues = Queues(inbox=3, requests=1, flushes=2, held={0: 64})
-    found = load({**beats, "there:worker:0": beat()}, usages=usages, queues=queues)
+    queues = Queues(inbox=3, requests=1, flushes=2)
+    found = load({**beats, "there:worker:0": beat()}, resident=dict.fromkeys(beats, 1), queues=queues)
     assert [dict(of(found, f"here:{name}:0").queue) for name in names] == [
         {"slots": 64}, {"flushes": 2}, {"batches": 3}, {"requests": 1},
     ]  # fmt: skip
@@ -154,12 +159,13 @@ def test_everything_can_be_said_in_json() -> None:
     found = load(
         {"here:worker:0": beat({"mean": cost(0.5)}, busy=0.6)},
         graph=owned(),
-        queues=Queues(inbox=1, held={0: 5}),
+        queues=Queues(inbox=1),
     )
     plain = json.loads(json.dumps(found.to_plain()))
     assert plain["operations"][0]["names"] == ["mean", "twin"]
     assert plain["owners"][0]["owner"] == "anna"
     assert plain["queues"]["ring"]["held"] == 25
+    assert "held_by" not in plain["queues"]["ring"]
 
 
 def some(count: int = 1) -> Load:
@@ -209,6 +215,10 @@ def row(group: str, name: str, state: str, *, pid: int = 0, exitstatus: int = 0)
     return {"group": group, "name": name, "statename": state, "pid": pid, "exitstatus": exitstatus}
 
 
+def expected(rows: list[dict[str, Any]]) -> list[Program]:
+    return [program for program in map(Program.of, rows) if program.should_run]
+
+
 def test_what_should_run_is_all_but_what_was_stopped_or_is_done() -> None:
     rows = [
         row("worker", "0", "RUNNING", pid=7), row("worker", "1", "FATAL"), row("worker", "2", "STOPPED"),
@@ -217,8 +227,8 @@ def test_what_should_run_is_all_but_what_was_stopped_or_is_done() -> None:
     ]  # fmt: skip
     found = {(p.type, p.number): (p.state, p.pid) for p in expected(rows)}
     assert found == {
-        ("worker", 0): ("RUNNING", 7), ("worker", 1): ("FATAL", None), ("monitor", 0): ("EXITED", None),
-        ("worker", 3): ("BACKOFF", None),
+        ("worker", 0): ("RUNNING", 7), ("worker", 1): ("FATAL", 0), ("monitor", 0): ("EXITED", 0),
+        ("worker", 3): ("BACKOFF", 0),
     }  # fmt: skip
 
 

@@ -12,8 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ami.cluster.supervision import Program, running
-from ami.cluster.supervisor import NO_ANSWER, Supervisor
+from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
 from ami.config import Config
 from ami.daemons.monitor.deaths import Deaths
 from ami.daemons.monitor.judgement import Judgement, Sign
@@ -60,7 +59,7 @@ class MonitorStage:
         # something. Asked at the moment of the death, it starts the next one 0.03 s later.
         self._deaths.wait(LOOK_S)
         try:
-            processes = running(self._supervisor)
+            processes = {program.name: program for program in self._supervisor.programs() if program.runs}
         except NO_ANSWER as error:
             logger.debug("supervisord does not answer: %s", error)
             return False

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ami.cluster import server
+from ami.cluster.servers import find_server
 from ami.cluster.supervised import PROJECT
 from ami.errors import AmiError
 
@@ -60,7 +60,7 @@ def commit() -> str:
 
 def _server() -> str:
     try:
-        return _output(server.find_server(""), "--version")
+        return _output(find_server(""), "--version")
     except (OSError, subprocess.SubprocessError, AmiError):
         return "unknown"
 

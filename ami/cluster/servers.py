@@ -1,4 +1,6 @@
-"""Start a Redis server of a node: find its binary, write its files, become it.
+"""Become a Redis server of a node: find its binary, write its files, take its place.
+
+What is imported here, each start of a server waits for: no numpy.
 
 Settings go into a file that only its owner can read, never on the command line, which everybody can.
 Both tiers write every change to an append-only file before they acknowledge it or soon after (see
@@ -7,19 +9,21 @@ Both tiers write every change to an append-only file before they acknowledge it 
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.util
 import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from ami.config import Config, GlobalStoreConfig, LocalStoreConfig
+from ami.config import GlobalStoreConfig, LocalStoreConfig, load
 from ami.errors import ConfigError
 
 SOCKET_PATH_BYTES = 107  # the kernel's limit
@@ -60,22 +64,20 @@ timeout 0
 """
 
 
-def run_local(config: Config) -> NoReturn:
-    """Become the node's own Redis.
-
-    Raises:
-        ConfigError: there is no server, or a setting is impossible.
-    """
-    _become(prepare_local(config.local_store, config.node.run_dir / "local-store"))
-
-
-def run_global(config: Config) -> NoReturn:
-    """Become this node's part of the Redis Cluster.
-
-    Raises:
-        ConfigError: there is no server, or a setting is impossible.
-    """
-    _become(prepare_global(config.global_store, config.node.run_dir / "global-store"))
+def main(arguments: list[str] | None = None) -> int:
+    """Become the server of a tier; return only when that cannot be done (exit code 2)."""
+    parser = argparse.ArgumentParser(prog="ami-redis", description="Become a Redis server of this node.")
+    parser.add_argument("tier", choices=("local", "global"), help="the node's own store, or the cluster's")
+    tier = parser.parse_args(arguments).tier
+    try:
+        config = load()
+        folder = config.node.run_dir / f"{tier}-store"
+        if tier == "local":
+            _become(prepare_local(config.local_store, folder))
+        _become(prepare_global(config.global_store, folder))
+    except ConfigError as error:
+        sys.stderr.write(f"ami: {error}\n")
+        return 2
 
 
 def _become(command: Sequence[str]) -> NoReturn:
@@ -274,3 +276,7 @@ def _quoted(value: object) -> str:
     if any(ord(character) < 32 for character in text):
         raise ConfigError(f"{text!r} has characters that a Redis configuration cannot hold")
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+if __name__ == "__main__":
+    sys.exit(main())

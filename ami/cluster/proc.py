@@ -1,0 +1,69 @@
+"""Read from /proc what processes take, and which belong to a node. One that is gone takes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_TICKS_HZ = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of a process since it began."""
+    # The name of a process may contain blanks and brackets; what follows the last bracket does not.
+    fields = _text(pid, "stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_HZ if fields else 0.0
+
+
+def machine_s() -> float:
+    """Return the CPU time of the whole machine since it began."""
+    # user nice system idle iowait irq softirq steal: what other guests of the host took is busy, too.
+    with Path("/proc/stat").open() as lines:
+        ticks = [int(field) for field in lines.readline().split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / _TICKS_HZ
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory of a process without the ring, which would count in each that maps it."""
+    return _bytes(_text(pid, "status"), ("RssAnon:", "RssFile:"))
+
+
+def proportional_bytes(pid: int) -> int:
+    """Return the proportional set size: what is private, and a fair share of what is not."""
+    return _bytes(_text(pid, "smaps_rollup"), ("Pss:",))
+
+
+def command(pid: int) -> str:
+    """Return the command line of a process."""
+    return _text(pid, "cmdline").replace("\0", " ").strip()
+
+
+def with_variable(assignment: str) -> list[int]:
+    """Return the processes, other than this one, whose environment has ``NAME=VALUE``."""
+    mine = os.getpid()
+    return [p for p in _pids() if p != mine and assignment in _text(p, "environ").split("\0")]
+
+
+def with_folder() -> Iterator[tuple[int, str]]:
+    """Yield each process that we may look at, with its current folder."""
+    for pid in _pids():
+        with contextlib.suppress(OSError):  # gone, or another user's
+            yield pid, os.readlink(f"/proc/{pid}/cwd")
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def _text(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(errors="replace")
+    except OSError:  # gone, or another user's
+        return ""
+
+
+def _bytes(text: str, labels: tuple[str, ...]) -> int:
+    """Return the sum of lines like ``Pss:  12 kB``."""
+    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(labels))

@@ -1,0 +1,43 @@
+"""Let signals end what runs in the foreground, so that what was started is stopped.
+
+A daemon's signals set a flag instead: nothing of it may be torn in two (``ami/daemons/process/runtime.py``).
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def handled(signums: Iterable[int], handler: Handler) -> Iterator[None]:
+    """Handle these signals so for a while."""
+    before = {signum: signal.signal(signum, handler) for signum in signums}
+    try:
+        yield
+    finally:
+        for signum, previous in before.items():
+            signal.signal(signum, previous)
+
+
+def stoppable() -> AbstractContextManager[None]:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, once."""
+    return handled(_ENDING, _interrupt)
+
+
+def undisturbed() -> AbstractContextManager[None]:
+    """Let no signal end what is done here: it is bounded, and a node half stopped would stay."""
+    return handled((*_ENDING, signal.SIGALRM), signal.SIG_IGN)
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    # Asking once more while it stops changes nothing.
+    for signum in _ENDING:
+        signal.signal(signum, signal.SIG_IGN)
+    raise KeyboardInterrupt
