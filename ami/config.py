@@ -222,6 +222,17 @@ class MonitorConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """Where results and figures go, beside the global store."""
+
+    uris: tuple[str, ...] = ("prometheus://127.0.0.1:9464",)
+
+    def __post_init__(self) -> None:
+        for uri in self.uris:
+            _check("://" in uri, "export.uris", "a list of proto://body?options", uri)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityConfig:
     """Whose code runs here."""
 
@@ -247,6 +258,7 @@ class Config:
     reducer: ReducerConfig = field(default_factory=ReducerConfig)
     manager: ManagerConfig = field(default_factory=ManagerConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
 
 

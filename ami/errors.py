@@ -3,6 +3,7 @@
     AmiError
     ├── ConfigError           a setting is missing, unknown or out of range (exit code 2)
     ├── SourceError           the input cannot be read as asked; the node stays up
+    ├── ExportError           results cannot be handed on now; the node stays up
     ├── GraphError            a graph or a request for one cannot be accepted; the old graph stays
     ├── RingError             the event ring cannot be used as asked
     │   ├── RingBusy          a living process already has this place in the ring
@@ -27,6 +28,10 @@ class ConfigError(AmiError):
 
 class SourceError(AmiError):
     """The input cannot be read as asked."""
+
+
+class ExportError(AmiError):
+    """Results cannot be handed on as asked now."""
 
 
 class GraphError(AmiError):

@@ -82,6 +82,14 @@ PROCESSES = (
         waits_for=("global-redis",),
     ),
     Process(
+        type="export",
+        stage="ami.exports.stage:ExportStage",
+        help="Hand results and figures on to another system.",
+        place="",
+        priority=35,
+        waits_for=("global-redis",),
+    ),
+    Process(
         type="monitor",
         stage="ami.daemons.monitor.monitor:MonitorStage",
         help="Restart the processes of this node that hang.",

@@ -28,6 +28,8 @@ class Updates:
         # between is read twice rather than missed.
         last = reducer.history(keys.RESULTS, 1)
         self._after = last[-1][0] if last else "0"
+        # When each name was published last, ns, as far as it was since this began; by the store's clock.
+        self.published_ns: dict[str, int] = {}
         self._unread: set[str] = set(reducer.get(keys.CATALOGUE) or {}) if names is None else set(names)
 
     def take(self, timeout_s: float) -> dict[str, Result]:
@@ -52,6 +54,7 @@ class Updates:
             self._after = place
             named = notice.get("names") if isinstance(notice, dict) else None
             for name in named if isinstance(named, list | tuple | set) else ():
+                self.published_ns[str(name)] = int(place.partition("-")[0]) * 10**6
                 if self._names is None or name in self._names:
                     self._unread.add(str(name))
 
