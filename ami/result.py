@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from ami.values import plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,20 +82,3 @@ class Result:
             "every_s": self.every_s,
             "age_s": self.age_s(),
         }
-
-
-def plain(value: Any) -> Any:
-    """Return ``value`` as numbers, strings, lists and dictionaries; NaN and infinities become None."""
-    if hasattr(value, "to_plain"):
-        return plain(value.to_plain())
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    return value

@@ -9,6 +9,7 @@ for products and ratios the same of the relative ones.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -72,8 +73,8 @@ class _Parts:
     __hash__ = None  # type: ignore[assignment]  # holds arrays, which change
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as what JSON can say; NaN stays a float NaN."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]  # as above
+        """Return it as what JSON can say; NaN is None."""
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]  # as above
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +157,7 @@ class Moments(_Parts):
     def to_plain(self) -> dict[str, Any]:
         """Return count, mean, sample variance, std and error as what JSON can say."""
         names = ("count", "mean", "variance", "std", "error")
-        return {name: _plain(getattr(self, name)) for name in names}
+        return {name: plain(getattr(self, name)) for name in names}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,7 +225,39 @@ def _same(a: Any, b: Any) -> bool:
     return bool(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f"))
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+def plain(value: Any) -> Any:
+    """Return ``value`` as numbers, texts, lists and dictionaries, as JSON has them.
+
+    NaN and infinities become None, bytes their number and beginning, and what else JSON does not know its
+    ``str``. What an object's ``to_plain`` gives is such already, and is not gone through again.
+    """
+    if hasattr(value, "to_plain"):
+        return value.to_plain()
+    if isinstance(value, np.ndarray):
+        return _listed(value)
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"bytes": len(value), "first": bytes(value[:64]).hex()}
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _listed(array: Array) -> Any:
+    """Return an array as lists; one of numbers without a look at each of them in Python."""
+    if array.dtype.kind in "biu":
+        return array.tolist()
+    if array.dtype.kind == "f":
+        numbers = array.astype(np.float64, copy=False)
+        finite = np.isfinite(numbers)
+        if finite.all():
+            return numbers.tolist()
+        objects = numbers.astype(object)
+        objects[~finite] = None
+        return objects.tolist()
+    return plain(array.tolist())

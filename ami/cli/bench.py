@@ -35,7 +35,7 @@ def bench(
     report = run_bench(
         (*names, *more), quick=quick, timeout_s=session.timeout_s, say=lambda text: click.echo(text, err=True)
     )
-    session.answer(report.to_plain(), lambda: text_of(report))
+    session.answer(report.to_plain, lambda: text_of(report))
     if report.failed:
         context.exit(EXIT_REFUSED)
 

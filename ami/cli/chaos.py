@@ -68,7 +68,7 @@ def chaos(
     finally:
         bar.clear()
     found = sorted(rows(outcomes), key=lambda row: targets(WORKERS).index(row.target))
-    session.answer([row.to_plain() for row in found], lambda: report(found, outcomes))
+    session.answer(lambda: [row.to_plain() for row in found], lambda: report(found, outcomes))
     if not all(row.exact for row in found):
         for line in complaints(outcomes):
             click.echo(f"ami: {line}", err=True)

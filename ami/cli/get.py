@@ -22,7 +22,7 @@ def get(session: Session, name: str, wait_s: float) -> None:
     """Show result NAME: its value, and how much of the events is in it."""
     with session.connect() as client:
         result = client.get(name, wait_s=wait_s)
-    session.answer(result.to_plain(), lambda: card(result))
+    session.answer(lambda: result, lambda: card(result))
 
 
 def card(result: Result) -> str:

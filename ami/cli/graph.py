@@ -67,7 +67,7 @@ def _edit(session: Session, owner: str | None, request: Callable[[Client], dict[
     """Carry out one edit and say what came of it."""
     with connect(session.config(), name=owner, timeout_s=session.patience_s) as client:
         reply = request(client)
-    session.answer(reply, lambda: _accepted(reply))
+    session.answer(lambda: reply, lambda: _accepted(reply))
 
 
 def _accepted(reply: dict[str, Any]) -> str:
@@ -87,7 +87,7 @@ def show(session: Session, version: int | None, owners: bool) -> None:
         seen = client.graph(version)
     head = f"# version {seen.version}, {seen.hash}, {len(seen.operations)} operations"
     text = seen.to_text() if owners else content(seen)
-    session.answer(seen.to_plain(), lambda: f"{head}\n{clean_lines(text)}")
+    session.answer(seen.to_plain, lambda: f"{head}\n{clean_lines(text)}")
 
 
 @graph.command()
@@ -175,7 +175,7 @@ def history(session: Session) -> None:
     """List the versions: when, by whom, what."""
     with session.connect() as client:
         records = client.graph_history()
-    session.answer(records, lambda: _listing(records))
+    session.answer(lambda: records, lambda: _listing(records))
 
 
 def _listing(records: list[dict[str, Any]]) -> str:
@@ -205,7 +205,7 @@ def diff(session: Session, old: int | None, new: int | None) -> None:
         after = client.graph(new)
         before = client.graph(max(after.version - 1, 0) if old is None else old)
     changes = difference(before, after)
-    session.answer(changes.to_plain(), lambda: clean_lines(changes.text) or "no difference")
+    session.answer(changes.to_plain, lambda: clean_lines(changes.text) or "no difference")
 
 
 def clean_lines(text: str) -> str:

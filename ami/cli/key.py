@@ -20,7 +20,7 @@ def key(session: Session, key: str) -> None:
     """Show KEY, as `ami keys` lists it (OWNER:NAME): type, size, owner, and its value or a summary of it."""
     with session.connect() as client:
         found = client.key(key)
-    session.answer([view.to_plain() for view in found], lambda: "\n\n".join(map(card, found)))
+    session.answer(lambda: [view.to_plain() for view in found], lambda: "\n\n".join(map(card, found)))
 
 
 def card(view: KeyView) -> str:

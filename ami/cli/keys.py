@@ -16,7 +16,7 @@ def keys(session: Session, pattern: str) -> None:
     """List the keys that match PATTERN (*, ?, [abc]): type, size, time to live, owner."""
     with session.connect() as client:
         found = sorted(client.keys(pattern), key=lambda view: (view.tier, view.prefix, view.key))
-    session.answer([view.to_plain() for view in found], lambda: listing(found, pattern))
+    session.answer(lambda: [view.to_plain() for view in found], lambda: listing(found, pattern))
 
 
 def listing(found: list[KeyView], pattern: str = "*") -> str:

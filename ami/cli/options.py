@@ -51,30 +51,19 @@ class Session:
 
         return connect(self.config(), timeout_s=self.patience_s)
 
-    def answer(self, content: Any, text: Callable[[], str]) -> None:
-        """Print ``content`` as one line of JSON when that was asked for, else ``text()``."""
-        click.echo(to_json(content) if self.as_json else text())
+    def answer(self, content: Callable[[], Any], text: Callable[[], str]) -> None:
+        """Print ``content()`` as one line of JSON when that was asked for, else ``text()``.
+
+        Both are called only when they are printed: an image as lists of numbers takes longer than all else.
+        """
+        click.echo(to_json(content()) if self.as_json else text())
 
 
 def to_json(content: Any) -> str:
     """Return ``content`` on one line: NaN and infinities as null, bytes by their number and beginning."""
-    from ami.result import plain
+    from ami.values import plain
 
-    return json.dumps(_sayable(plain(content)), allow_nan=False)
-
-
-def _sayable(content: Any) -> Any:
-    """Return ``content`` with bytes and complex numbers, which JSON does not know, put in words."""
-    if isinstance(content, dict):
-        return {name: _sayable(value) for name, value in content.items()}
-    if isinstance(content, list):
-        return [_sayable(value) for value in content]
-    if isinstance(content, bytes | bytearray | memoryview):
-        raw = bytes(content)
-        return {"bytes": len(raw), "first": raw[:64].hex()}
-    if content is None or isinstance(content, bool | int | float | str):
-        return content
-    return str(content)
+    return json.dumps(plain(content), allow_nan=False)
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, value: float | None) -> float | None:

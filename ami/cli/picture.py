@@ -10,8 +10,7 @@ import numpy as np
 from ami.cli.screen import GAP, bar_range, clean, number, plot, sparkline
 from ami.client.summary import summary
 from ami.event import Array
-from ami.result import plain
-from ami.values import Histogram, Histogram2D, Moments, PickedEvents, Scan
+from ami.values import Histogram, Histogram2D, Moments, PickedEvents, Scan, plain
 
 SHADES = " .:-=+*#%@"
 SPARK_COLUMNS = 32

@@ -16,7 +16,7 @@ def results(session: Session) -> None:
     """List the results that are published: window, age, events used, value."""
     with session.connect() as client:
         found = client.results()
-    session.answer({name: result.to_plain() for name, result in found.items()}, lambda: listing(found))
+    session.answer(lambda: found, lambda: listing(found))
 
 
 def listing(found: dict[str, Result]) -> str:

@@ -39,8 +39,7 @@ def run(session: Session, graph: str, source: str, limit: int | None) -> None:
     finally:
         opened.close()
         bar.clear()
-    plain = {name: result.to_plain() for name, result in found.results.items()}
-    session.answer(plain, lambda: report(found))
+    session.answer(lambda: found.results, lambda: report(found))
 
 
 def read_graph(path: str) -> Graph:

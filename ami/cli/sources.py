@@ -27,14 +27,14 @@ def sources(session: Session, uri: str | None) -> None:
     """List the kinds of sources with an example each; with URI, what that source gives."""
     if uri is None:
         content = [{"uri": example, "what": what} for example, what in EXAMPLES]
-        session.answer(content, lambda: table(["source", "what"], EXAMPLES))
+        session.answer(lambda: content, lambda: table(["source", "what"], EXAMPLES))
         return
     source = open_source(uri)
     try:
         facts = describe(source)
     finally:
         source.close()
-    session.answer(facts, lambda: report(facts))
+    session.answer(lambda: facts, lambda: report(facts))
 
 
 def protocols() -> frozenset[str]:

@@ -20,7 +20,7 @@ def status(context: click.Context, session: Session) -> None:
     """
     with session.connect() as client:
         seen = client.status()
-    session.answer(seen.to_plain(), lambda: report(seen))
+    session.answer(seen.to_plain, lambda: report(seen))
     if not seen.well:
         context.exit(EXIT_REFUSED)
 

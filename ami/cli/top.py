@@ -40,7 +40,7 @@ def top(session: Session, once: bool, sort: str) -> None:
                 meter.look()
                 time.sleep(REDRAW_S)
                 load = meter.look()
-                session.answer(load.to_plain(), lambda: "\n".join(report(load, sort)))
+                session.answer(load.to_plain, lambda: "\n".join(report(load, sort)))
             else:
                 _follow(meter, sort)
         except KeyboardInterrupt:

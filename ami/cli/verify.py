@@ -36,7 +36,7 @@ def verify(context: click.Context, session: Session, graph: str, recording: str,
         timeout_s=TIMEOUT_S if session.timeout_s is None else session.timeout_s,
         say=lambda text: click.echo(text, err=True),
     )
-    session.answer([one.to_plain() for one in found], lambda: report(found))
+    session.answer(lambda: [one.to_plain() for one in found], lambda: report(found))
     if any(one.difference for one in found):
         context.exit(EXIT_REFUSED)
 

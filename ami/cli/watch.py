@@ -63,7 +63,7 @@ def _print_updates(updates: Updates, session: Session, count: int | None) -> Non
         if not found and session.timeout_s is not None:
             raise _silence(session.timeout_s)
         for result in list(found.values())[: None if count is None else count - printed]:
-            click.echo(to_json(result.to_plain()) if session.as_json else _line(result))
+            click.echo(to_json(result) if session.as_json else _line(result))
             printed += 1
 
 

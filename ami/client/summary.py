@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ami.event import Array
-from ami.result import Events, Result, plain
-from ami.values import Histogram, Histogram2D, Moments, PickedEvents, Scan
+from ami.result import Events, Result
+from ami.values import Histogram, Histogram2D, Moments, PickedEvents, Scan, plain
 
 SHOWN_ITEMS = 20  # of a list or a dictionary
 SHOWN_CHARACTERS = 200

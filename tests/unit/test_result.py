@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import ami.wire  # noqa: F401  # so that results may travel
-from ami.result import Events, Result, plain
+from ami.result import Events, Result
 from ami.stores import codec
-from ami.values import Histogram
+from ami.values import Histogram, plain
 
 
 def made(value: Any) -> Result:
