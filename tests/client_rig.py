@@ -37,4 +37,4 @@ def publish(reducer: Store, *results: Result) -> None:
     catalogue |= {result.name: {"window": result.window} for result in results}
     values = {keys.result(result.name): result for result in results}
     notice = {"interval": 5, "run": 1, "names": [result.name for result in results], "graph_version": 1}
-    reducer.notify(keys.RESULTS, notice, also={**values, keys.CATALOGUE: catalogue})
+    reducer.commit(None, {**values, keys.CATALOGUE: catalogue}, notify={keys.RESULTS: notice})

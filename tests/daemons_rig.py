@@ -18,7 +18,7 @@ from ami.errors import StoreUnavailable
 from ami.event import Field, Schema, Transition
 from ami.graph.graph import Graph
 from ami.ring import RingWriter
-from ami.stores import RedisStore, Store, keys, open_global
+from ami.stores import Store, keys, open_global
 from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.link import Command, Link, Reply
 
@@ -171,14 +171,14 @@ class FaultyLink(Link):
 
 
 def faulty_local(faults: Faults) -> Callable[[LocalStoreConfig, str], Store]:
-    return lambda settings, prefix: RedisStore(FaultyLink(LocalLink(settings), faults), prefix)
+    return lambda settings, prefix: Store(FaultyLink(LocalLink(settings), faults), prefix)
 
 
 def faulty_global(faults: Faults, link: Link | None = None) -> Callable[[GlobalStoreConfig, str], Store]:
     """Return what opens a store with faults, over ``link`` if there is one: to connect takes 20 ms."""
 
     def open_store(settings: GlobalStoreConfig, prefix: str) -> Store:
-        return RedisStore(FaultyLink(link or ClusterLink(settings), faults, shared=link is not None), prefix)
+        return Store(FaultyLink(link or ClusterLink(settings), faults, shared=link is not None), prefix)
 
     return open_store
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from ami.errors import Undecodable
 from ami.stores import codec, keys, labels
 from ami.stores.codec import Buffer
 from ami.stores.link import Command, Link, Reply
-from ami.stores.store import KeyFacts
 
 SCAN_COUNT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """A key as it lies in Redis. ``ttl_s`` is None when it never expires; ``size_bytes`` of memory."""
+
+    key: str
+    type: str
+    size_bytes: int
+    ttl_s: float | None
+    prefix: str
 
 
 def scan(link: Link, pattern: str) -> Iterator[KeyFacts]:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ami.errors import Undecodable
-from ami.stores import codec, keys
+from ami.stores import codec, keys, streams
 from ami.stores.codec import Value
-from ami.stores.link import Link, Part, Refused, Script
-from ami.stores.store import Record
+from ami.stores.link import Command, Link, Part, Script
 
 ARRIVING_MS = 60_000  # of a payload whose script never ran
 BATCH = 1000  # records removed at once by trim
@@ -62,6 +62,14 @@ return tonumber(last) + 1
 """)
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A journal's record."""
+
+    number: int
+    value: Value
+
+
 class BadRecord(Undecodable):
     """A record whose payload cannot be decoded; ``journal`` is its key."""
 
@@ -71,20 +79,16 @@ class BadRecord(Undecodable):
         self.number = number
 
 
-class RedisJournal:
-    """See :class:`ami.stores.store.Journal`."""
+class Journal:
+    """Records with ascending numbers, given by the one writer; each is appended at most once.
 
-    def __init__(self, link: Link, prefix: str, name: str) -> None:
-        self.link = link
-        self._prefix = prefix
-        self._name = name
-        self.key = keys.full(prefix, name, tagged=link.tagged)
+    ``key`` is its key, which no other journal of this tier has.
+    """
 
-    def _key(self, name: str) -> str:
-        return keys.full(self._prefix, name, tagged=self.link.tagged)
-
-    def payload_key(self, number: int) -> str:
-        return self._key(keys.payload(self._name, number))
+    def __init__(self, link: Link, head: str, name: str) -> None:
+        self._link = link
+        self._head = head
+        self.key = head + name
 
     def append(
         self,
@@ -94,29 +98,41 @@ class RedisJournal:
         also: Mapping[str, Value] | None = None,
         expire_s: float | None = None,
     ) -> bool:
+        """Append record ``number`` (from 1) and set the values ``also``, all of it or nothing.
+
+        Returns False, and changes nothing, when this number or a higher one was appended before,
+        even if it was removed since. So an append may be repeated whenever its answer was lost.
+        ``expire_s``: the payload disappears after this time if nobody removes the record.
+        """
         if number < 1:
             raise ValueError(f"records are numbered from 1, got {number}")
         also = also or {}
-        arriving = self._key(keys.arriving(self._name, number))
-        names = [self.key, arriving, self.payload_key(number), self._key(keys.INDEX)]
-        names += [self._key(name) for name in also]
+        arriving = keys.arriving(self.key, number)
+        names = [self.key, arriving, keys.payload(self.key, number), self._head + keys.INDEX]
+        names += [self._head + name for name in also]
         expire_ms = 0 if expire_s is None else max(1, int(expire_s * 1000))
         arguments: list[Part] = [f"{number}-0", expire_ms]
         for name, one in also.items():
             arguments += [name, codec.encode(one)]
         first = ("SET", arriving, codec.encode(value), "PX", ARRIVING_MS)
         # Repeating is safe: the number decides, whichever of the two arrives first.
-        return bool(self.link.script(_APPEND, names, arguments, before=[first], repeat=True))
+        return bool(self._link.script(_APPEND, names, arguments, before=[first], repeat=True))
 
     def read(self, after: int = 0, limit: int = 100) -> list[Record]:
-        entries = self.link.one(self.key, "XRANGE", f"({after}-0", "+", "COUNT", limit, repeat=True)
+        """Return the first ``limit`` records beyond number ``after``.
+
+        Raises:
+            BadRecord: a payload cannot be decoded; ``number`` says which, so that it can be removed.
+        """
+        entries = self._link.one(self.key, "XRANGE", f"({after}-0", "+", "COUNT", limit, repeat=True)
         return self.records(_numbers(entries))
 
     def records(self, numbers: list[int]) -> list[Record]:
         """Return the records of ``numbers``; one that was removed or expired meanwhile is left out."""
         if not numbers:
             return []
-        payloads = self.link.call(self.key, [("MGET", *map(self.payload_key, numbers))], repeat=True)[0]
+        names = [keys.payload(self.key, number) for number in numbers]
+        payloads = self._link.call(self.key, [("MGET", *names)], repeat=True)[0]
         records = []
         for number, payload in zip(numbers, payloads, strict=True):
             if payload is None:
@@ -130,72 +146,55 @@ class RedisJournal:
         return records
 
     def remove(self, numbers: Iterable[int]) -> int:
+        """Remove records and their payloads; return how many there were."""
         wanted = list(numbers)
         if not wanted:
             return 0
-        removed, _ = self.link.atomic(
-            self.key,
-            [
-                ("XDEL", self.key, *[f"{number}-0" for number in wanted]),
-                ("UNLINK", *map(self.payload_key, wanted)),
-            ],
-            repeat=True,
-        )
-        return int(removed)
+        entries = [f"{number}-0" for number in wanted]
+        payloads = [keys.payload(self.key, number) for number in wanted]
+        commands: list[Command] = [("XDEL", self.key, *entries), ("UNLINK", *payloads)]
+        return int(self._link.atomic(self.key, commands, repeat=True)[0])
 
     def trim(self, upto: int) -> int:
+        """Remove every record up to number ``upto``, this included; return how many there were."""
         removed = 0
-        while True:
-            entries = self.link.one(self.key, "XRANGE", "-", f"{upto}-0", "COUNT", BATCH, repeat=True)
-            if not entries:
-                return removed
+        while entries := self._link.one(self.key, "XRANGE", "-", f"{upto}-0", "COUNT", BATCH, repeat=True):
             removed += self.remove(_numbers(entries))
-
-    def last(self) -> int:
-        try:
-            facts = self.link.call(self.key, [("XINFO", "STREAM", self.key)], repeat=True)[0]
-        except Refused as error:
-            if "no such key" in str(error):
-                return 0
-            raise
-        return _number(dict(zip(facts[::2], facts[1::2], strict=True))[b"last-generated-id"])
+        return removed
 
     def fence(self) -> int:
+        """Take the next number and leave it empty; return it.
+
+        For a writer that follows a dead one: an append that the dead one has sent, and that the store
+        has not come to yet, is refused from now on. So what is read after this stays true.
+        """
         # Repeating is safe: it takes two numbers.
-        return int(self.link.script(_FENCE, [self.key], repeat=True))
+        return int(self._link.script(_FENCE, [self.key], repeat=True))
 
     def pending(self) -> int:
-        return int(self.link.one(self.key, "XLEN", repeat=True))
-
-
-def _number(entry_id: bytes) -> int:
-    return int(entry_id.partition(b"-")[0])
-
-
-def _numbers(entries: list[Any]) -> list[int]:
-    return [_number(entry[0]) for entry in entries]
+        """Return how many records there are."""
+        return int(self._link.one(self.key, "XLEN", repeat=True))
 
 
 def read_many(
-    journals: Mapping[str, RedisJournal], after: Mapping[str, int], timeout_s: float, limit: int
+    link: Link, journals: Mapping[str, Journal], after: Mapping[str, int], timeout_s: float, limit: int
 ) -> list[tuple[str, Record]]:
-    """See :func:`ami.stores.store.read_journals`."""
-    by_key = {journal.key: name for name, journal in journals.items()}
-    link = next(iter(journals.values())).link
-    places = [f"{after.get(by_key[key], 0)}-0" for key in by_key]
+    """See :meth:`ami.stores.store.Store.read_journals`."""
+    names = {journal.key: name for name, journal in journals.items()}
+    places = {key: f"{after.get(name, 0)}-0" for key, name in names.items()}
     deadline = time.monotonic() + timeout_s
-    while True:
-        rest_s = min(deadline - time.monotonic(), link.block_s)
-        block: tuple[Part, ...] = ("BLOCK", max(1, int(rest_s * 1000))) if rest_s > 0 else ()
-        command = ("XREAD", "COUNT", limit, *block, "STREAMS", *by_key, *places)
-        found = link.call(next(iter(by_key)), [command], repeat=True)[0]
+    while places:
+        found = streams.read(link, places, deadline - time.monotonic(), limit)
         records = []
-        for key, entries in found or ():
-            name = by_key[key.decode()]
+        for key, entries in found:
+            name = names[key]
             records += [(name, record) for record in journals[name].records(_numbers(entries))]
-        if records or time.monotonic() >= deadline:
+            # Should they be removed just now, or their payloads have expired, the next ones lie beyond.
+            places[key] = entries[-1][0].decode()
+        if records or not found:
             return records
-        if found:
-            # Only records that are being removed, or whose payload expired: the next ones lie beyond.
-            seen = {key.decode(): entries[-1][0].decode() for key, entries in found}
-            places = [seen.get(key, place) for key, place in zip(by_key, places, strict=True)]
+    return []
+
+
+def _numbers(entries: list[Any]) -> list[int]:
+    return [int(entry[0].partition(b"-")[0]) for entry in entries]

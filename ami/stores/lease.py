@@ -1,18 +1,16 @@
 """The right to act, for a while, with a token that ascends from holder to holder (fencing).
 
 The lease is a key that expires: ``TOKEN OWNER``. A holder that sleeps through its time finds the key
-gone or another's, and :data:`COMMIT` looks at it in the same step in which it writes, so nothing can be
+gone or another's, and :meth:`Store.commit` looks at it in the same step in which it writes, so nothing can be
 written by who lost the lease without noticing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from uuid import uuid4
 
 from ami.errors import Conflict
-from ami.stores import codec, keys
-from ami.stores.codec import Value
+from ami.stores import keys
 from ami.stores.link import Link, Part, Script
 
 # KEYS: lease, counter of tokens. ARGV: owner, ms, what the owner's name begins with from whom it may
@@ -40,46 +38,16 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
 
-# KEYS: index, lease if any, each expected, each value, each stream.
-# ARGV: what the lease must be ('' without one), counts of expected, values, streams, entries to keep;
-#       of each expected the SHA-1 of its bytes ('' if it must be absent); of each value name and bytes;
-#       of each stream its entry.
-COMMIT = Script("""
-local key = 1
-if ARGV[1] ~= '' then
-  key = 2
-  if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lease' end
-end
-local place = 5
-for i = 1, tonumber(ARGV[2]) do
-  key, place = key + 1, place + 1
-  local kind = redis.call('TYPE', KEYS[key])['ok']
-  if ARGV[place] == '' then
-    if kind ~= 'none' then return KEYS[key] end
-  elseif kind ~= 'string' or redis.sha1hex(redis.call('GET', KEYS[key])) ~= ARGV[place] then
-    return KEYS[key]
-  end
-end
-for i = 1, tonumber(ARGV[3]) do
-  key, place = key + 1, place + 2
-  redis.call('SET', KEYS[key], ARGV[place])
-  redis.call('ZADD', KEYS[1], '+inf', ARGV[place - 1])
-end
-for i = 1, tonumber(ARGV[4]) do
-  key, place = key + 1, place + 1
-  redis.call('XADD', KEYS[key], 'MAXLEN', '~', ARGV[5], '*', 'v', ARGV[place])
-end
-return ''
-""")
 
+class Lease:
+    """The right to act, for a while. Of all who ask for the same lease, at most one has it.
 
-class RedisLease:
-    """See :class:`ami.stores.store.Lease`."""
+    ``token`` ascends with each new holder; it is 0 while this one is not the holder.
+    """
 
-    def __init__(self, link: Link, prefix: str, name: str, ttl_s: float, place: str) -> None:
+    def __init__(self, link: Link, key: str, ttl_s: float, place: str) -> None:
         self._link = link
-        self.key = keys.full(prefix, name, tagged=link.tagged)
-        self._counter = keys.full(prefix, keys.token(name), tagged=link.tagged)
+        self.key = key
         self._ttl_ms = max(1, int(ttl_s * 1000))
         self._owner = f"{place} {uuid4().hex}"
         self._predecessor = f"{place} " if place else ""
@@ -91,49 +59,24 @@ class RedisLease:
         return f"{self.token} {self._owner}"
 
     def acquire(self) -> bool:
-        names = [self.key, self._counter]
+        """Take the lease if nobody has it; True, also when we have it already (for ``ttl_s`` anew)."""
+        names = [self.key, keys.token(self.key)]
         arguments: list[Part] = [self._owner, self._ttl_ms, self._predecessor]
         self.token = int(self._link.script(_ACQUIRE, names, arguments, repeat=True))
         self._predecessor = ""
         return self.token > 0
 
     def renew(self) -> None:
+        """Keep it for ``ttl_s`` from now.
+
+        Raises:
+            Conflict: we do not have it any more.
+        """
         if not self._link.script(_RENEW, [self.key], [self.held, self._ttl_ms], repeat=True):
             token, self.token = self.token, 0
             raise Conflict(f"the lease {self.key} with token {token} is not ours any more")
 
     def release(self) -> None:
+        """Give it up, if we have it."""
         self._link.script(_RELEASE, [self.key], [self.held], repeat=True)
         self.token = 0
-
-
-def commit(
-    link: Link,
-    prefix: str,
-    lease: RedisLease | None,
-    values: Mapping[str, Value],
-    digests: Mapping[str, str],
-    notify: Mapping[str, Value],
-    keep: int,
-) -> None:
-    """Run :data:`COMMIT`; ``digests`` has the SHA-1 of each expected value's bytes, "" for absent ones.
-
-    Raises:
-        Conflict: nothing was written.
-    """
-
-    def full(name: str) -> str:
-        return keys.full(prefix, name, tagged=link.tagged)
-
-    names = [full(keys.INDEX), *([lease.key] if lease else [])]
-    names += [full(name) for name in (*digests, *values, *notify)]
-    arguments: list[Part] = [lease.held if lease else "", len(digests), len(values), len(notify), keep]
-    arguments += digests.values()
-    for name, value in values.items():
-        arguments += [name, codec.encode(value)]
-    arguments += [codec.encode(value) for value in notify.values()]
-    answer = link.script(COMMIT, names, arguments, repeat=False)
-    if answer == b"lease" and lease is not None:
-        raise Conflict(f"the lease {lease.key} with token {lease.token} is not ours any more")
-    if answer:
-        raise Conflict(f"{answer.decode('utf-8', 'replace')} is not what was expected any more")

@@ -8,8 +8,9 @@ kernel from where they lie; everything small is joined, because a system call co
 from __future__ import annotations
 
 import hashlib
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from ami.errors import Conflict, StoreError
@@ -101,6 +102,14 @@ class Link(ABC):
             if error.code != "NOSCRIPT":
                 raise
         return self.call(keys[0], [*before, ("EVAL", script.text, *rest)], repeat=repeat)[-1]
+
+    def waits(self, timeout_s: float) -> Iterator[float]:
+        """Yield how long a command may block now, until ``timeout_s`` are over; once at least, maybe 0."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            yield max(0.0, min(deadline - time.monotonic(), self.block_s))
+            if time.monotonic() >= deadline:
+                return
 
     def changed(
         self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]

@@ -1,174 +1,45 @@
-"""What every store offers: a mapping of names to values, and what a mapping cannot say.
+"""Keep one owner's values in Redis, on either tier: the mapping, and what a mapping cannot say.
 
-``RedisStore`` keeps it in Redis, on either tier; ``MemoryStore`` is its double for tests. Both pass
-``tests/contracts``.
+Which names there are is in an index beside them: a sorted set of names by the time at which they expire.
+Iteration and ``len`` ask it, instead of scanning the keys of everybody else (6.5 ms among 100,000
+keys, against 0.2 ms). Each write of a value updates it in the same round trip (some 5 µs); leaving that
+out for names that were "recently" indexed would lose a name that another process has removed meanwhile.
+Times in the index are of the writer's clock.
 """
 
 from __future__ import annotations
 
-import collections
-from abc import abstractmethod
-from collections.abc import (
-    Iterable,
-    Iterator,
-    Mapping,
-    MutableMapping,
-    MutableSequence,
-    MutableSet,
-    Sequence,
-)
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import time
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, TypeVar
 
+from ami.stores import codec, keys, streams
 from ami.stores.codec import Value
+from ami.stores.commit import Absent, commit
+from ami.stores.counter import Counter
+from ami.stores.deque import Deque
+from ami.stores.hash import Dict
+from ami.stores.inspect import KeyFacts, look, scan
+from ami.stores.journal import Journal, Record, read_many
+from ami.stores.kinds import kind_of, open_live, window
+from ami.stores.lease import Lease
+from ami.stores.link import Command, Link, Refused, Reply
+from ami.stores.live import Live
+from ami.stores.members import Set
+from ami.stores.queue import Queue
+from ami.stores.sequence import List
 
-if TYPE_CHECKING:
-    from ami.stores.counter import Counter
-    from ami.stores.deque import Deque
+# Every so many writes of values that expire, names of expired ones are removed from the index.
+SWEEP_EVERY = 64
 
-# Aliases, because Store has methods of the names of these types.
+_L = TypeVar("_L", bound=Live)
+
+# Aliases, because a store has methods of the names of these types.
+Commands = list[Command]
 Entries = list[tuple[str, Value]]
-Values = dict[str, Value]
 Names = list[str]
-
-
-class Absent:
-    """The type of :data:`ABSENT`."""
-
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-
-ABSENT: Final = Absent()
-"""What :meth:`Store.compare_and_set` and :meth:`Store.commit` expect of a name that must not exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A journal's record."""
-
-    number: int
-    value: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A queue's item: plain data, and the id that it was put under."""
-
-    id: str
-    value: Any
-    raw: bytes = field(repr=False, compare=False, default=b"")
-
-
-@dataclass(frozen=True, slots=True)
-class KeyFacts:
-    """A key as it lies in Redis. ``ttl_s`` is None when it never expires; ``size_bytes`` of memory."""
-
-    key: str
-    type: str
-    size_bytes: int
-    ttl_s: float | None
-    prefix: str
-
-
-class Queue(Protocol):
-    """A list of requests: whoever takes one has it until it is done.
-
-    Items are JSON, not pickles, because they come from clients. An item may arrive twice (a consumer
-    died before it was done), so whoever carries it out must know it by its id.
-    """
-
-    def put(self, value: Any) -> str:
-        """Append an item of plain data; return its id.
-
-        Raises:
-            TypeError: not what JSON can say.
-            StoreUnavailable: it is not known whether the item was appended, if the connection broke.
-        """
-
-    def take(self, timeout_s: float) -> Item | None:
-        """Return the oldest item, or None when there is none within ``timeout_s``.
-
-        Raises:
-            Undecodable: it was no item; it has been removed.
-        """
-
-    def done(self, item: Item) -> None:
-        """Remove an item that was taken."""
-
-    def recover(self) -> int:
-        """Put back, in order, what was taken and not done; only when no other consumer lives."""
-
-    def __len__(self) -> int:
-        """Return how many items wait to be taken."""
-
-
-class Journal(Protocol):
-    """Records with ascending numbers, given by the one writer; each is appended at most once."""
-
-    @property
-    def key(self) -> str:
-        """Its key, which no other journal of this tier has."""
-
-    def append(
-        self,
-        number: int,
-        value: Value,
-        *,
-        also: Mapping[str, Value] | None = None,
-        expire_s: float | None = None,
-    ) -> bool:
-        """Append record ``number`` (from 1) and set the values ``also``, all of it or nothing.
-
-        Returns False, and changes nothing, when this number or a higher one was appended before,
-        even if it was removed since. So an append may be repeated whenever its answer was lost.
-        ``expire_s``: the payload disappears after this time if nobody removes the record.
-        """
-
-    def read(self, after: int = 0, limit: int = 100) -> list[Record]:
-        """Return the first ``limit`` records beyond number ``after``.
-
-        Raises:
-            BadRecord: a payload cannot be decoded; ``number`` says which, so that it can be removed.
-        """
-
-    def remove(self, numbers: Iterable[int]) -> int:
-        """Remove records and their payloads; return how many there were."""
-
-    def trim(self, upto: int) -> int:
-        """Remove every record up to number ``upto``, this included; return how many there were."""
-
-    def last(self) -> int:
-        """Return the highest number ever taken, also when its record was removed since; 0 at first."""
-
-    def fence(self) -> int:
-        """Take the next number and leave it empty; return it.
-
-        For a writer that follows a dead one: an append that the dead one has sent, and that the store
-        has not come to yet, is refused from now on. So what is read after this stays true.
-        """
-
-    def pending(self) -> int:
-        """Return how many records there are."""
-
-
-class Lease(Protocol):
-    """The right to act, for a while. Of all who ask for the same lease, at most one has it."""
-
-    token: int  # ascends with each new holder; 0 while this one is not the holder
-
-    def acquire(self) -> bool:
-        """Take the lease if nobody has it; True, also when we have it already (for ``ttl_s`` anew)."""
-
-    def renew(self) -> None:
-        """Keep it for ``ttl_s`` from now.
-
-        Raises:
-            Conflict: we do not have it any more.
-        """
-
-    def release(self) -> None:
-        """Give it up, if we have it."""
+Records = list[tuple[str, Record]]
+Values = dict[str, Value]
 
 
 class Store(MutableMapping[str, Value]):
@@ -183,115 +54,211 @@ class Store(MutableMapping[str, Value]):
     queues, streams and leases are not items of the mapping.
     """
 
-    prefix: str
+    def __init__(self, link: Link, prefix: str) -> None:
+        if prefix.count(":") != 2 or any(character in prefix for character in "{} \n"):
+            raise ValueError(f"a prefix is HOST:TYPE:ID, got {prefix!r}")
+        self.prefix = prefix
+        self._link = link
+        self._head = keys.full(prefix, "", tagged=link.tagged)
+        self._index = self._head + keys.INDEX
+        self._kinds = self._head + keys.KINDS
+        self._expiring = 0
 
-    @abstractmethod
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.prefix}>"
+
     def view(self, prefix: str) -> Store:
         """Return another owner's values, over the same connections."""
+        return Store(self._link, prefix)
 
-    @abstractmethod
+    def close(self) -> None:
+        """Let go of the connections, for every view of them."""
+        self._link.close()
+
+    def _key(self, name: str) -> str:
+        if not isinstance(name, str):
+            raise TypeError(f"names are str, got {type(name).__name__}")
+        if not name or name[0] == "%":
+            raise ValueError(f"a name has at least one character and does not start with '%', got {name!r}")
+        return self._head + name
+
+    # the mapping
+
+    def __getitem__(self, name: str) -> Value:
+        key = self._key(name)
+        try:
+            raw = self._link.call(key, [("GET", key)], repeat=True)[0]
+        except Refused as error:
+            if error.code != "WRONGTYPE":
+                raise
+            raw = None
+        if raw is not None:
+            return codec.decode(raw)
+        found = self._live([name])
+        if not found:
+            raise KeyError(name)
+        return found[name]
+
+    def _live(self, names: Names) -> Mapping[str, Live]:
+        """Return those of ``names`` that are live collections."""
+        kinds, ends = self._link.call(
+            self._kinds,
+            [("HMGET", self._kinds, *names), ("ZMSCORE", self._index, *names)],
+            repeat=True,
+        )
+        now = time.time()
+        return {
+            name: window(self._link, self._head + name, kind.decode())
+            for name, kind, end in zip(names, kinds, ends, strict=True)
+            if kind is not None and end is not None and float(end) > now
+        }
+
+    def __setitem__(self, name: str, value: Value) -> None:
+        kind = kind_of(value)
+        if kind is None:
+            self.put(name, value)
+            return
+        key = self._key(name)
+        commands: list[Command] = [("DEL", key)]
+        commands += window(self._link, key, kind).filling(value)
+        commands += [("HSET", self._kinds, name, kind), ("ZADD", self._index, "+inf", name)]
+        self._link.atomic(key, commands, repeat=True)
+
+    def __delitem__(self, name: str) -> None:
+        key = self._key(name)
+        end, deleted, was_live, _ = self._link.atomic(
+            key, [("ZSCORE", self._index, name), *self._deletion([name])], repeat=False
+        )
+        if not deleted and not (was_live and end is not None and float(end) > time.time()):
+            raise KeyError(name)
+
+    def _deletion(self, names: Names) -> Commands:
+        return [
+            ("UNLINK", *map(self._key, names)),
+            ("HDEL", self._kinds, *names),
+            ("ZREM", self._index, *names),
+        ]
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str) or not name or name[0] == "%":
+            return False
+        key = self._key(name)
+        exists, live, end = self._link.call(
+            key,
+            [("EXISTS", key), ("HEXISTS", self._kinds, name), ("ZSCORE", self._index, name)],
+            repeat=True,
+        )
+        return bool(exists or live) and end is not None and float(end) > time.time()
+
+    def __iter__(self) -> Iterator[str]:
+        names = self._link.one(self._index, "ZRANGEBYSCORE", f"({time.time():.3f}", "+inf", repeat=True)
+        return iter([name.decode("utf-8", "surrogateescape") for name in names])
+
+    def __len__(self) -> int:
+        return int(self._link.one(self._index, "ZCOUNT", f"({time.time():.3f}", "+inf", repeat=True))
+
+    def clear(self) -> None:
+        self.delete_many(list(self))
+
+    # values, whole
+
+    def _writes(self, name: str, value: Value, expire_s: float | None) -> Commands:
+        key = self._key(name)
+        chunks = codec.encode(value)
+        # The value first: should the second be refused, there is a value too many, not a name.
+        if expire_s is None:
+            return [("SET", key, chunks), ("ZADD", self._index, "+inf", name)]
+        milliseconds = max(1, int(expire_s * 1000))
+        end = f"{time.time() + expire_s:.3f}"
+        return [("SET", key, chunks, "PX", milliseconds), ("ZADD", self._index, end, name)]
+
     def put(self, name: str, value: Value, *, expire_s: float | None = None) -> None:
         """Store ``value`` whole, for ``expire_s`` or for good."""
+        commands = self._writes(name, value, expire_s)
+        if expire_s is not None:
+            commands += self._sweep()
+        self._link.call(self._index, commands, repeat=True)
 
-    @abstractmethod
+    def _sweep(self) -> Commands:
+        self._expiring += 1
+        if self._expiring % SWEEP_EVERY != 1:
+            return []
+        return [("ZREMRANGEBYSCORE", self._index, "-inf", f"{time.time():.3f}")]
+
     def update(self, mapping: Any = (), /, *, expire_s: float | None = None, **more: Value) -> None:
         """Store many values whole, in one round trip."""
+        values: dict[str, Value] = {**dict(mapping), **more}
+        commands = [one for name, value in values.items() for one in self._writes(name, value, expire_s)]
+        if commands:
+            self._link.call(self._index, commands + (self._sweep() if expire_s else []), repeat=True)
 
-    @abstractmethod
     def get_many(self, names: Iterable[str]) -> Values:
         """Return those values of ``names`` that exist, in one round trip."""
+        wanted = list(names)
+        if not wanted:
+            return {}
+        raws = self._link.call(self._index, [("MGET", *map(self._key, wanted))], repeat=True)[0]
+        found = {name: codec.decode(raw) for name, raw in zip(wanted, raws, strict=True) if raw is not None}
+        missing = [name for name in wanted if name not in found]
+        return {**found, **self._live(missing)} if missing else found
 
-    @abstractmethod
     def delete_many(self, names: Iterable[str]) -> int:
         """Remove what has one of ``names``, streams included; return how many there were."""
+        wanted = list(names)
+        if not wanted:
+            return 0
+        return int(self._link.atomic(self._index, self._deletion(wanted), repeat=True)[0])
 
-    @abstractmethod
     def expire(self, name: str, after_s: float) -> bool:
         """Let ``name``, whatever it is, disappear after this time; False if there is no such name."""
+        key, milliseconds = self._key(name), max(1, int(after_s * 1000))
+        # XX: only a value is in the index; a stream or queue must not get into it.
+        found, *_ = self._link.call(
+            key,
+            [
+                ("PEXPIRE", key, milliseconds),
+                ("PEXPIRE", keys.taken(key), milliseconds),
+                ("ZADD", self._index, "XX", f"{time.time() + after_s:.3f}", name),
+            ],
+            repeat=True,
+        )
+        return bool(found)
 
-    @abstractmethod
-    def compare_and_set(self, name: str, expected: Value | Absent, new: Value) -> None:
-        """Store ``new`` whole if ``name`` still has a value equal to ``expected``.
-
-        Raises:
-            Conflict: it has not.
-        """
-
-    @abstractmethod
     def take(self, name: str) -> Value:
         """Remove a value and return it; of several who try, one succeeds.
 
         Raises:
             KeyError: there is none.
         """
+        live = self._live([name]).get(name)
+        found: list[Reply] = []
 
-    @abstractmethod
-    def notify(
-        self,
-        name: str,
-        value: Value,
-        *,
-        keep: int = 1000,
-        also: Mapping[str, Value] | None = None,
-        expire_s: float | None = None,
-    ) -> str:
-        """Append to the stream ``name`` and set the values ``also``, together; return the entry's id.
+        def decide(seen: Commands) -> Commands | None:
+            found[:] = seen
+            return None if seen[0] is None else self._deletion([name])
 
-        The stream keeps at least ``keep`` entries and not many more. ``expire_s`` is for both the
-        stream and the values.
+        key = self._key(name)
+        try:
+            self._link.changed(key, [live.reading() if live is not None else ("GET", key)], decide)
+        except Refused as error:
+            if error.code != "WRONGTYPE":
+                raise
+            found = [None]
+        if found[0] is None:
+            raise KeyError(name)
+        return codec.decode(found[0]) if live is None else live.plain(found[0])
+
+    def compare_and_set(self, name: str, expected: Value | Absent, new: Value) -> None:
+        """Store ``new`` whole if ``name`` still has a value equal to ``expected``.
+
+        Raises:
+            Conflict: it has not.
         """
+        self.commit(None, {name: new}, expected={name: expected})
 
-    @abstractmethod
-    def watch(self, name: str, after: str = "$", timeout_s: float = 0.0) -> Entries:
-        """Return what was appended to the stream beyond id ``after``, waiting for it up to ``timeout_s``.
-
-        ``"$"`` is the end of now, ``"0"`` the beginning. Hand the last id in again the next time.
-        """
-
-    @abstractmethod
-    def history(self, name: str, limit: int) -> Entries:
-        """Return the newest ``limit`` entries of a stream, oldest first."""
-
-    @abstractmethod
-    def list(self, name: str) -> MutableSequence[Any]:
-        """Return the live list ``name``, made empty if there is none. TypeError: it is something else."""
-
-    @abstractmethod
-    def dict(self, name: str) -> MutableMapping[Any, Any]:
-        """Return the live dict ``name``, made empty if there is none. TypeError: it is something else."""
-
-    @abstractmethod
-    def set(self, name: str) -> MutableSet[Any]:
-        """Return the live set ``name``, made empty if there is none. TypeError: it is something else."""
-
-    @abstractmethod
-    def deque(self, name: str, maxlen: int | None = None) -> Deque | collections.deque[Any]:
-        """Return the live deque ``name``, made empty if there is none. TypeError: it is something else."""
-
-    @abstractmethod
-    def counter(self, name: str) -> Counter | collections.Counter[Any]:
-        """Return the live Counter ``name``, made empty if there is none. TypeError: it is something else."""
-
-    @abstractmethod
-    def queue(self, name: str) -> Queue: ...
-
-    @abstractmethod
-    def journal(self, name: str) -> Journal: ...
-
-    @abstractmethod
-    def lease(self, name: str, ttl_s: float, *, place: str = "") -> Lease:
-        """Return a candidate for the lease ``name``.
-
-        ``place`` names what only one process is at a time, as ``HOST:global-reducer:0``: when a holder
-        of that place has died, the next one there need not wait until the lease ends. The first
-        ``acquire`` takes it over, under a higher token; a later one does not, so that two processes that are
-        at one place by mistake do not take it from each other for ever.
-        """
-
-    @abstractmethod
     def commit(
         self,
-        lease: Lease,
+        lease: Lease | None,
         values: Mapping[str, Value],
         *,
         expected: Mapping[str, Value | Absent] | None = None,
@@ -300,45 +267,107 @@ class Store(MutableMapping[str, Value]):
     ) -> None:
         """Store ``values`` whole and append to the streams ``notify``: all of it or nothing.
 
+        A stream keeps at least ``keep`` entries and not many more.
+
         Raises:
             Conflict: ``lease`` is not ours any more, or an ``expected`` value is another now.
         """
+        for name in (*values, *(notify or ())):
+            self._key(name)
+        commit(self._link, self._head, lease, values, expected or {}, notify or {}, keep)
 
-    @abstractmethod
+    # streams
+
+    def watch(self, name: str, after: str = "$", timeout_s: float = 0.0) -> Entries:
+        """Return what was appended to the stream beyond id ``after``, waiting for it up to ``timeout_s``.
+
+        ``"$"`` is the end of now, ``"0"`` the beginning. Hand the last id in again the next time.
+        """
+        key = self._key(name)
+        if after == "$":
+            # "$" in each of several calls would miss what comes between them.
+            newest = self._link.one(key, "XREVRANGE", "+", "-", "COUNT", 1, repeat=True)
+            after = newest[0][0].decode() if newest else "0"
+        found = streams.read(self._link, {key: after}, timeout_s)
+        return _entries(found[0][1]) if found else []
+
+    def history(self, name: str, limit: int) -> Entries:
+        """Return the newest ``limit`` entries of a stream, oldest first."""
+        entries = self._link.one(self._key(name), "XREVRANGE", "+", "-", "COUNT", limit, repeat=True)
+        return _entries(entries[::-1])
+
+    # windows on what is stored: made empty where there is nothing; TypeError where there is something else
+
+    def list(self, name: str) -> List:
+        """Return the live list ``name``."""
+        return self._open(name, "list", List)
+
+    def dict(self, name: str) -> Dict:
+        """Return the live dict ``name``."""
+        return self._open(name, "dict", Dict)
+
+    def set(self, name: str) -> Set:
+        """Return the live set ``name``."""
+        return self._open(name, "set", Set)
+
+    def deque(self, name: str, maxlen: int | None = None) -> Deque:
+        """Return the live deque ``name``; without ``maxlen``, whichever it has."""
+        return self._open(name, "deque" if maxlen is None else f"deque {maxlen}", Deque)
+
+    def counter(self, name: str) -> Counter:
+        """Return the live Counter ``name``."""
+        return self._open(name, "counter", Counter)
+
+    def _open(self, name: str, kind: str, cls: type[_L]) -> _L:
+        found = open_live(self._link, self._key(name), name, kind, self._kinds, self._index)
+        assert isinstance(found, cls)
+        return found
+
+    def queue(self, name: str) -> Queue:
+        """Return the queue ``name``."""
+        return Queue(self._link, self._key(name))
+
+    def journal(self, name: str) -> Journal:
+        """Return the journal ``name``."""
+        self._key(name)
+        return Journal(self._link, self._head, name)
+
+    def read_journals(
+        self, journals: Mapping[str, Journal], after: Mapping[str, int], timeout_s: float, limit: int = 32
+    ) -> Records:
+        """Wait up to ``timeout_s`` for records of several journals of this tier (and, there, of one prefix).
+
+        ``after`` and the answer name a journal as ``journals`` does.
+
+        Raises:
+            BadRecord: a payload cannot be decoded.
+        """
+        return read_many(self._link, journals, after, timeout_s, limit)
+
+    def lease(self, name: str, ttl_s: float, *, place: str = "") -> Lease:
+        """Return a candidate for the lease ``name``.
+
+        ``place`` names what only one process is at a time, as ``HOST:global-reducer:0``: when a holder
+        of that place has died, the next one there need not wait until the lease ends. The first
+        ``acquire`` takes it over, under a higher token; a later one does not, so that two processes that are
+        at one place by mistake do not take it from each other for ever.
+        """
+        return Lease(self._link, self._key(name), ttl_s, place)
+
+    # for people
+
     def scan(self, pattern: str = "*") -> Iterator[KeyFacts]:
-        """Look at every key of the tier, whoever owns it, that fits a glob pattern. For people."""
+        """Look at every key of the tier, whoever owns it, that fits a glob pattern."""
+        return scan(self._link, pattern)
 
-    @abstractmethod
     def look(self, key: str, limit: int = 10) -> Any:
-        """Return what lies under a full key, decoded: of long ones ``limit`` elements. For people.
+        """Return what lies under a full key, decoded: of long ones ``limit`` elements.
 
         Raises:
             KeyError: there is no such key.
         """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of the connections, for every view of them."""
+        return look(self._link, key, limit)
 
 
-def read_journals(
-    journals: Mapping[str, Journal] | Sequence[Journal],
-    after: Mapping[str, int],
-    timeout_s: float,
-    limit: int = 32,
-) -> list[tuple[str, Record]]:
-    """Wait up to ``timeout_s`` for records of several journals of one tier (and, there, of one prefix).
-
-    ``after`` and the answer name a journal as ``journals`` does; a sequence's by their ``key``.
-    """
-    from ami.stores.journal import RedisJournal, read_many
-    from ami.stores.memory_parts import MemoryJournal, read_many_in_memory
-
-    named = journals if isinstance(journals, Mapping) else {journal.key: journal for journal in journals}
-    if not named:
-        return []
-    if all(isinstance(journal, RedisJournal) for journal in named.values()):
-        redis_journals = {n: j for n, j in named.items() if isinstance(j, RedisJournal)}
-        return read_many(redis_journals, after, timeout_s, limit)
-    memory = {n: j for n, j in named.items() if isinstance(j, MemoryJournal)}
-    return read_many_in_memory(memory, after, timeout_s, limit)
+def _entries(entries: list[Any]) -> Entries:
+    return [(entry_id.decode(), codec.decode(fields[1])) for entry_id, fields in entries]

@@ -1,24 +1,14 @@
-"""The stores under contract: the double, and the real ones of both tiers."""
+"""The stores under contract: of both tiers, and of a cluster of several nodes."""
 
 from __future__ import annotations
 
 import pytest
 
-from ami.stores import MemoryStore, Store
-from tests.conftest import PREFIX
-
-KINDS = [
-    "memory",
-    pytest.param("local_store", marks=pytest.mark.integration),
-    pytest.param("global_store", marks=pytest.mark.integration),
-    pytest.param("three_masters_store", marks=pytest.mark.integration),
-]
+from ami.stores import Store
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["local_store", "global_store", "three_masters_store"])
 def store(request: pytest.FixtureRequest) -> Store:
     """An empty store."""
-    if request.param == "memory":
-        return MemoryStore(PREFIX)
     real: Store = request.getfixturevalue(request.param)
     return real

@@ -8,8 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from ami.stores import Record, Store, read_journals
+from ami.stores import Record, Store
 from ami.stores.codec import equal
+from tests.journals import last
 from tests.waiting import wait_until
 
 
@@ -27,7 +28,7 @@ def test_records_are_read_in_order_beyond_a_number(store: Store) -> None:
     assert journal.read(after=9) == []
     assert equal(journal.read(after=5)[0].value, {"n": 9, "a": np.arange(9)})
     assert journal.pending() == 4
-    assert journal.last() == 9
+    assert last(journal) == 9
 
 
 def test_a_number_is_appended_once_and_the_first_value_stands(store: Store) -> None:
@@ -48,13 +49,13 @@ def test_a_removed_record_does_not_come_back_by_a_repeated_append(store: Store) 
     assert not journal.append(2, "b")
     assert journal.read() == []
     assert journal.pending() == 0
-    assert journal.last() == 2
+    assert last(journal) == 2
     assert [found.key for found in store.scan("*") if found.type == "string"] == []
 
 
 def test_last_is_0_before_the_first(store: Store) -> None:
     journal = store.journal("j")
-    assert journal.last() == 0
+    assert last(journal) == 0
     assert journal.read() == []
     assert journal.pending() == 0
     assert journal.remove([]) == 0
@@ -72,7 +73,7 @@ def test_what_a_dead_writer_sent_is_refused_once_its_successor_fenced_it(store: 
     assert journal.read() == [Record(2, "of its successor")]
     assert journal.pending() == 1
     assert "mark" not in store
-    assert journal.last() == 3
+    assert last(journal) == 3
     journal.remove([2])
     assert journal.fence() == 4
 
@@ -84,7 +85,7 @@ def test_trim_removes_all_up_to_a_number(store: Store) -> None:
     assert journal.trim(7) == 7
     assert numbers(journal.read()) == [8, 9, 10]
     assert journal.trim(7) == 0
-    assert journal.last() == 10
+    assert last(journal) == 10
 
 
 def test_a_payload_may_expire_and_its_number_stays_taken(store: Store) -> None:
@@ -93,7 +94,7 @@ def test_a_payload_may_expire_and_its_number_stays_taken(store: Store) -> None:
     journal.append(2, "y")
     wait_until(lambda: numbers(journal.read()) == [2], within_s=5, what="the payload to expire")
     assert not journal.append(1, "x")
-    assert numbers([record for _, record in read_journals([journal], {}, 0.0)]) == [2]
+    assert numbers([record for _, record in store.read_journals({"j": journal}, {}, 0.0)]) == [2]
 
 
 def test_large_payloads_come_back_exactly(store: Store) -> None:
@@ -109,17 +110,17 @@ def test_several_journals_are_read_at_once(store: Store) -> None:
     one.append(1, "a1")
     two.append(4, "b4")
     one.append(2, "a2")
-    found = read_journals({"a": one, "b": two}, {"a": 1}, 0.0)
+    found = store.read_journals({"a": one, "b": two}, {"a": 1}, 0.0)
     assert sorted((name, record.number) for name, record in found) == [("a", 2), ("b", 4)]
-    assert read_journals({"a": one, "b": two}, {"a": 2, "b": 4}, 0.02) == []
-    assert [key for key, _ in read_journals([one, two], {}, 0.0)].count(one.key) == 2
-    assert read_journals({}, {}, 0.0) == []
+    assert store.read_journals({"a": one, "b": two}, {"a": 2, "b": 4}, 0.02) == []
+    assert [name for name, _ in store.read_journals({"a": one, "b": two}, {}, 0.0)].count("a") == 2
+    assert store.read_journals({}, {}, 0.0) == []
 
 
 def test_a_reader_who_waits_hears_of_a_record_at_once(store: Store) -> None:
     journal = store.journal("j")
     found: list[tuple[str, Record]] = []
-    reader = threading.Thread(target=lambda: found.extend(read_journals({"j": journal}, {}, 30.0)))
+    reader = threading.Thread(target=lambda: found.extend(store.read_journals({"j": journal}, {}, 30.0)))
     reader.start()
     time.sleep(0.05)
     store.view(store.prefix).journal("j").append(1, "x")
@@ -143,4 +144,4 @@ def test_of_appends_of_the_same_numbers_by_two_processes_each_counts_once(store:
         thread.join()
     assert len(accepted) == len(set(accepted))
     assert numbers(journal.read()) == sorted(accepted)
-    assert store["mark"] == journal.last() == 30
+    assert store["mark"] == last(journal) == 30

@@ -99,7 +99,7 @@ def test_prefixes_of_which_one_begins_like_another_do_not_mix(store: Store) -> N
 def test_structures_are_no_items_of_the_mapping(store: Store) -> None:
     store.queue("queue").put(1)
     store.journal("journal").append(1, "x")
-    store.notify("stream", 1)
+    store.commit(None, {}, notify={"stream": 1})
     store.lease("lease", 10).acquire()
     assert list(store) == []
     assert len(store) == 0

@@ -128,7 +128,7 @@ def test_a_notification_that_is_none_does_not_end_a_watch(
 ) -> None:
     updates = client.updates(["level"])
     updates.take(0.0)
-    reducer.notify(keys.RESULTS, notice)
+    reducer.commit(None, {}, notify={keys.RESULTS: notice})
     publish(reducer, made("level", 1))
     assert updates.take(10.0)["level"].value == 1
 
@@ -143,7 +143,9 @@ def test_what_is_no_result_is_not_taken_for_one(client: Client, reducer: Store) 
 
 def test_the_history_of_a_scalar_is_oldest_first(client: Client, reducer: Store) -> None:
     for interval in range(5):
-        reducer.notify(keys.history("level"), {"interval": interval, "value": interval * 2.0})
+        reducer.commit(
+            None, {}, notify={keys.history("level"): {"interval": interval, "value": interval * 2.0}}
+        )
     assert [record["interval"] for record in client.history("level", 3)] == [2, 3, 4]
     assert client.history("other") == []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from ami.errors import StoreUnavailable
 from ami.event import Transition
 from ami.graph.graph import Graph
 from ami.result import Events, Result
-from ami.stores import MemoryStore, RedisStore, Store, keys
+from ami.stores import Store, keys
 from ami.stores.client import ClusterLink
 from tests.batches import batch, border
 from tests.daemons_rig import GRAPH, Faults, Soon, config, die, faulty_global, put_graph, steps
@@ -39,7 +39,7 @@ class Rig:
         self.name = next(clusters)
         self.link = link
         self.config: Config = config("/ami-not-there", cluster=cluster, cluster_name=self.name)
-        self.store = RedisStore(link, keys.prefix(self.name, "global-reducer", 0))
+        self.store = Store(link, keys.prefix(self.name, "global-reducer", 0))
         self.graph(GRAPH)
         self._numbers: dict[str, int] = {}
         self.store.set(keys.NODES).update(("a", "b"))
@@ -134,7 +134,7 @@ def test_whichever_call_to_the_store_fails_the_results_are_the_same(
         faults = Faults(fails_at, answer_lost=answer_lost)
         with monkeypatch.context() as patched:
             patched.setattr(global_reducer, "open_global", faulty_global(faults, link))
-            patched.setattr(control, "open_global", control_in_memory(rig))
+            patched.setattr(control, "open_global", faulty_global(Faults(), link))
             stage = run_through(rig, same_process=then == "the same process")
         try:
             check_the_run(rig, stage)
@@ -144,13 +144,6 @@ def test_whichever_call_to_the_store_fails_the_results_are_the_same(
         if not faults.met:
             break
     assert fails_at > 15
-
-
-def control_in_memory(rig: Rig) -> Callable[[GlobalStoreConfig, str], Store]:
-    """Return what opens a store in which the graph is: to connect twice for each death takes long."""
-    memory = MemoryStore(keys.prefix(rig.name, "graph-manager", 0))
-    put_graph(memory, GRAPH)
-    return lambda _settings, prefix: memory.view(prefix)
 
 
 def run_through(rig: Rig, *, same_process: bool) -> GlobalReducerStage:

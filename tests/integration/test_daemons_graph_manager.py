@@ -17,7 +17,7 @@ from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
 from ami.graph.graph import Graph
 from ami.security import sign
-from ami.stores import RedisStore, keys
+from ami.stores import Store, keys
 from ami.stores.client import ClusterLink
 from tests.daemons_rig import SCHEMA, Faults, Soon, config, faulty_global, steps
 
@@ -42,7 +42,7 @@ class Rig:
     def __init__(self, cluster: GlobalStoreConfig, link: ClusterLink, **parts: Any) -> None:
         self.name = next(clusters)
         self.config: Config = config("/ami-not-there", cluster=cluster, cluster_name=self.name, **parts)
-        self.store = RedisStore(link, keys.prefix(self.name, "graph-manager", 0))
+        self.store = Store(link, keys.prefix(self.name, "graph-manager", 0))
         self.source = self.store.view(keys.prefix(self.name, "source", 0))
         self.source[keys.SCHEMA] = SCHEMA.to_json()
 

@@ -12,7 +12,7 @@ import pytest
 
 from ami.config import Config, GlobalStoreConfig, MonitorConfig
 from ami.daemons.process.heartbeat import Heart
-from ami.stores import RedisStore, keys, open_global
+from ami.stores import Store, keys, open_global
 from tests.daemons_rig import config
 from tests.waiting import wait_until
 
@@ -44,19 +44,19 @@ def settings(cluster: GlobalStoreConfig) -> Config:
 
 
 @pytest.fixture
-def store(cluster: GlobalStoreConfig) -> Iterator[RedisStore]:
+def store(cluster: GlobalStoreConfig) -> Iterator[Store]:
     store = open_global(cluster, "here:worker:3")
     yield store
     store.close()
 
 
-def beat(store: RedisStore) -> dict[str, Any]:
+def beat(store: Store) -> dict[str, Any]:
     found = store.get(keys.HEARTBEAT)
     return {} if found is None else dict(found)  # type: ignore[call-overload]
 
 
 def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(
-    settings: Config, store: RedisStore
+    settings: Config, store: Store
 ) -> None:
     heart, stage = Heart(settings, "worker", 3), Counting()
     heart.start()
@@ -81,7 +81,7 @@ def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(
 
 
 def test_a_main_loop_that_stands_still_shows_although_the_heart_beats_on(
-    settings: Config, store: RedisStore
+    settings: Config, store: Store
 ) -> None:
     heart = Heart(settings, "worker", 3)
     heart.watch(Counting())
@@ -96,7 +96,7 @@ def test_a_main_loop_that_stands_still_shows_although_the_heart_beats_on(
 
 
 def test_a_stage_whose_counters_fail_once_does_not_stop_the_heart(
-    settings: Config, store: RedisStore, caplog: pytest.LogCaptureFixture
+    settings: Config, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The heart's thread reads what the main loop changes meanwhile: a ring that is just let go, say."""
 

@@ -33,6 +33,7 @@ from tests.daemons_rig import (
     publish_graph,
     steps,
 )
+from tests.journals import last
 from tests.ring_rig import ring_name
 
 pytestmark = pytest.mark.integration
@@ -56,7 +57,7 @@ class Hands:
         self.reader = RingReader(ring, number)
         self._journal = store.journal(keys.FLUSHES)
         store.view(keys.prefix(store.prefix.split(":")[0], "local-reducer", 0)).set(keys.WORKERS).add(number)
-        self._number = self._journal.last()
+        self._number = last(self._journal)
 
     def work(self, limit: int = 1 << 16) -> int:
         """Run and store at most ``limit`` events; return how many there were."""
@@ -278,12 +279,12 @@ def test_when_the_global_reducer_is_far_behind_nothing_more_is_sent(
         hands.work()
         stage.step()
         stage.step()
-    assert 3 <= node.inbox.last() < 8
+    assert 3 <= last(node.inbox) < 8
     assert stage.state == "waiting: for the global reducer"
-    sent = node.inbox.last()
+    sent = last(node.inbox)
     steps(stage, lambda: True)
     node.inbox.trim(sent)  # the global reducer wrote its checkpoint
-    steps(stage, lambda: node.inbox.last() > sent)
+    steps(stage, lambda: last(node.inbox) > sent)
     stage.close()
     hands.reader.close()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ami.errors import Undecodable
-from ami.stores import BadRecord, RedisStore, read_journals
+from ami.stores import BadRecord, Store
 from ami.stores.link import Chunks, Link, Script
 from tests.hostile import HOSTILE
 
@@ -24,16 +24,16 @@ ITEMS = {
 }
 
 
-def link_of(store: RedisStore) -> Link:
+def link_of(store: Store) -> Link:
     return store._link
 
 
-def put_raw(store: RedisStore, *command: bytes | str) -> None:
+def put_raw(store: Store, *command: bytes | str) -> None:
     link_of(store).call("x", [command], repeat=False)
 
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_bad_value_is_refused_and_its_neighbours_are_read(local_store: RedisStore, data: bytes) -> None:
+def test_a_bad_value_is_refused_and_its_neighbours_are_read(local_store: Store, data: bytes) -> None:
     local_store["good"] = 1
     put_raw(local_store, "SET", f"{local_store.prefix}:bad", data)
     with pytest.raises(Undecodable):
@@ -46,7 +46,7 @@ def test_a_bad_value_is_refused_and_its_neighbours_are_read(local_store: RedisSt
     assert not Path("/tmp/ami-was-here").exists()
 
 
-def test_a_bad_record_is_named_so_that_it_can_be_removed(local_store: RedisStore) -> None:
+def test_a_bad_record_is_named_so_that_it_can_be_removed(local_store: Store) -> None:
     journal = local_store.journal("j")
     for number in (1, 2, 3):
         journal.append(number, number)
@@ -55,13 +55,13 @@ def test_a_bad_record_is_named_so_that_it_can_be_removed(local_store: RedisStore
     with pytest.raises(BadRecord, match="record 2") as caught:
         journal.read(after=1)
     with pytest.raises(BadRecord):
-        read_journals([journal], {journal.key: 1}, 0.0)
+        local_store.read_journals({"j": journal}, {"j": 1}, 0.0)
     journal.remove([caught.value.number])
     assert [record.number for record in journal.read(after=1)] == [3]
 
 
 @pytest.mark.parametrize("data", ITEMS.values(), ids=ITEMS.keys())
-def test_a_bad_request_is_refused_once_and_the_next_is_taken(local_store: RedisStore, data: bytes) -> None:
+def test_a_bad_request_is_refused_once_and_the_next_is_taken(local_store: Store, data: bytes) -> None:
     queue = local_store.queue("q")
     put_raw(local_store, "RPUSH", f"{local_store.prefix}:q", data)
     queue.put("good")
@@ -73,7 +73,7 @@ def test_a_bad_request_is_refused_once_and_the_next_is_taken(local_store: RedisS
     assert queue.recover() == 1
 
 
-def test_bad_elements_of_collections_are_refused(local_store: RedisStore) -> None:
+def test_bad_elements_of_collections_are_refused(local_store: Store) -> None:
     local_store.update({})
     for name, value in (("l", [1]), ("d", {"a": 1}), ("s", {1})):
         local_store[name] = value
@@ -88,14 +88,14 @@ def test_bad_elements_of_collections_are_refused(local_store: RedisStore) -> Non
     assert 1 in local_store["s"]
 
 
-def test_a_kind_that_there_is_not_is_refused(local_store: RedisStore) -> None:
+def test_a_kind_that_there_is_not_is_refused(local_store: Store) -> None:
     local_store["x"] = [1]
     put_raw(local_store, "HSET", f"{local_store.prefix}:%kinds", "x", "os.system")
     with pytest.raises(Undecodable, match="kind"):
         local_store["x"]
 
 
-def test_commands_of_odd_bytes_reach_redis_whole(local_store: RedisStore) -> None:
+def test_commands_of_odd_bytes_reach_redis_whole(local_store: Store) -> None:
     link = link_of(local_store)
     odd = b"\r\n$5\r\n*3\r\n\x00\xff"
     large = b"z" * 300_000
@@ -107,7 +107,7 @@ def test_commands_of_odd_bytes_reach_redis_whole(local_store: RedisStore) -> Non
     assert local_store["näme \r\n\udcff"] == odd
 
 
-def test_large_and_small_replies_in_any_order_come_back_in_order(local_store: RedisStore) -> None:
+def test_large_and_small_replies_in_any_order_come_back_in_order(local_store: Store) -> None:
     sizes = [0, 1, 262_143, 262_144, 262_145, 1_048_576, 5_000_000]
     for size in sizes:
         local_store.put(f"n{size}", b"x" * size)

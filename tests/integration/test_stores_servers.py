@@ -20,10 +20,11 @@ import pytest
 from ami.cluster import servers
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import ConfigError, StoreFull, StoreUnavailable
-from ami.stores import RedisStore, open_global, open_local
+from ami.stores import Store, open_global, open_local
 from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.codec import equal
 from tests.conftest import PREFIX, Server, answers, free_ports
+from tests.journals import last
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -38,7 +39,7 @@ def folder(short_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.fixture
-def own_local(folder: Path) -> Iterator[tuple[Server, RedisStore]]:
+def own_local(folder: Path) -> Iterator[tuple[Server, Store]]:
     """A local server of its own, with the default settings, to be killed."""
     config = LocalStoreConfig(socket=folder / "s")
     with Server(servers.prepare_local(config, folder / "local")).running() as process:
@@ -49,7 +50,7 @@ def own_local(folder: Path) -> Iterator[tuple[Server, RedisStore]]:
 
 
 @pytest.fixture
-def own_cluster(folder: Path) -> Iterator[tuple[Server, RedisStore]]:
+def own_cluster(folder: Path) -> Iterator[tuple[Server, Store]]:
     """A one-node cluster of its own, with the default settings, to be killed."""
     config = GlobalStoreConfig(port=free_ports(1)[0], password_file=folder / "secret")
     with Server(servers.prepare_global(config, folder / "global")).running() as process:
@@ -194,7 +195,7 @@ def test_the_entry_point_becomes_the_server_and_says_what_is_wrong(folder: Path)
     assert "Traceback" not in done.stderr
 
 
-def kill_under_load(process: Server, store: RedisStore, kills: int) -> None:
+def kill_under_load(process: Server, store: Store, kills: int) -> None:
     """Append numbered records and pushes, kill the server in the middle, start it, compare; repeat."""
     journal = store.journal("j")
     chance = random.Random(7)
@@ -221,18 +222,18 @@ def kill_under_load(process: Server, store: RedisStore, kills: int) -> None:
         process.start()
         wait_until(lambda: back(store), within_s=20, what="the server to come back")
         # The last append may have been carried out without our hearing of it.
-        assert journal.last() in (acknowledged, number), "an acknowledged record was lost"
-        assert store["mark"] == journal.last(), "record and mark are of different moments"
-        assert [record.number for record in journal.read(journal.last() - 1)] == [journal.last()]
+        assert last(journal) in (acknowledged, number), "an acknowledged record was lost"
+        assert store["mark"] == last(journal), "record and mark are of different moments"
+        assert [record.number for record in journal.read(last(journal) - 1)] == [last(journal)]
         found = len(store.list("pushed"))
         assert pushed <= found <= pushed + 1, "an acknowledged push was lost, or one was repeated"
         pushed = found
-        number = acknowledged = journal.last()
-    assert journal.pending() == journal.last() > kills
+        number = acknowledged = last(journal)
+    assert journal.pending() == last(journal) > kills
     assert equal(journal.read(limit=1)[0].value, payload)
 
 
-def back(store: RedisStore) -> bool:
+def back(store: Store) -> bool:
     try:
         store.get("mark")
     except StoreUnavailable:
@@ -241,26 +242,26 @@ def back(store: RedisStore) -> bool:
 
 
 def test_the_local_server_loses_nothing_acknowledged_when_it_is_killed(
-    own_local: tuple[Server, RedisStore],
+    own_local: tuple[Server, Store],
 ) -> None:
     kill_under_load(*own_local, kills=5)
 
 
 def test_the_cluster_loses_nothing_acknowledged_when_it_is_killed(
-    own_cluster: tuple[Server, RedisStore],
+    own_cluster: tuple[Server, Store],
 ) -> None:
     process, store = own_cluster
     impatient = replace(store_config(store), timeout_s=0.3)
     kill_under_load(process, open_global(impatient, PREFIX), kills=4)
 
 
-def store_config(store: RedisStore) -> GlobalStoreConfig:
+def store_config(store: Store) -> GlobalStoreConfig:
     link = store._link
     assert isinstance(link, ClusterLink)
     return link._config
 
 
-def test_a_client_of_the_cluster_rides_through_a_restart(own_cluster: tuple[Server, RedisStore]) -> None:
+def test_a_client_of_the_cluster_rides_through_a_restart(own_cluster: tuple[Server, Store]) -> None:
     process, store = own_cluster
     store["x"] = 1
     process.kill()
@@ -274,7 +275,7 @@ def test_a_client_of_the_cluster_rides_through_a_restart(own_cluster: tuple[Serv
     assert not journal.append(1, "again")
 
 
-def test_an_idle_connection_that_a_restart_closed_harms_nobody(own_local: tuple[Server, RedisStore]) -> None:
+def test_an_idle_connection_that_a_restart_closed_harms_nobody(own_local: tuple[Server, Store]) -> None:
     process, store = own_local
     queue = store.queue("q")
     queue.put(1)
@@ -287,7 +288,7 @@ def test_an_idle_connection_that_a_restart_closed_harms_nobody(own_local: tuple[
     assert len(queue) == 2
 
 
-def test_a_local_server_that_is_away_is_told_at_once(own_local: tuple[Server, RedisStore]) -> None:
+def test_a_local_server_that_is_away_is_told_at_once(own_local: tuple[Server, Store]) -> None:
     process, store = own_local
     process.kill()
     for act in (lambda: store.get("x"), lambda: store.queue("q").put(1), lambda: list(store.scan("*"))):
@@ -295,7 +296,7 @@ def test_a_local_server_that_is_away_is_told_at_once(own_local: tuple[Server, Re
             act()
 
 
-def test_a_push_is_never_sent_twice(own_cluster: tuple[Server, RedisStore]) -> None:
+def test_a_push_is_never_sent_twice(own_cluster: tuple[Server, Store]) -> None:
     process, store = own_cluster
     queue = store.queue("q")
     sent = failed = 0
@@ -342,7 +343,7 @@ def test_a_full_store_says_so_and_takes_values_again_when_there_is_room(folder: 
             while number < 100:
                 number += 1
                 journal.append(number, image, also={"mark": number})
-        assert store["mark"] == journal.last() == journal.pending() == number - 1
+        assert store["mark"] == last(journal) == journal.pending() == number - 1
         with pytest.raises(StoreFull):
             store["x"] = image
         journal.trim(number)
@@ -351,7 +352,7 @@ def test_a_full_store_says_so_and_takes_values_again_when_there_is_room(folder: 
         store.close()
 
 
-def fits(store: RedisStore, value: object) -> bool:
+def fits(store: Store, value: object) -> bool:
     try:
         store["x"] = value
     except StoreFull:
@@ -359,7 +360,7 @@ def fits(store: RedisStore, value: object) -> bool:
     return True
 
 
-def test_a_forked_child_has_connections_of_its_own(local_store: RedisStore) -> None:
+def test_a_forked_child_has_connections_of_its_own(local_store: Store) -> None:
     local_store["x"] = 0
     children = []
     for number in range(2):

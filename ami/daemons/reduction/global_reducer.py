@@ -19,7 +19,7 @@ from ami.daemons.process.stage import Stopping
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.publisher import Publisher
 from ami.errors import Conflict
-from ami.stores import BadRecord, Journal, keys, open_global, read_journals
+from ami.stores import BadRecord, Journal, keys, open_global
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class GlobalReducerStage:
             return False
         wait_s = 0.05 if self._publisher.overdue() else WAIT_S
         try:
-            records = read_journals(self._inboxes, self._assembly.applied, timeout_s=wait_s)
+            records = self._store.read_journals(self._inboxes, self._assembly.applied, timeout_s=wait_s)
         except BadRecord as error:
             self._pass_over(error)
             return True

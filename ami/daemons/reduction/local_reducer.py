@@ -18,7 +18,7 @@ from ami.daemons.process.stage import Stopping
 from ami.daemons.reduction.entries import Batch, EntryQueue
 from ami.errors import RingBusy, RingGone
 from ami.ring.observer import RingObserver
-from ami.stores import BadRecord, Journal, keys, open_global, open_local, read_journals
+from ami.stores import BadRecord, Journal, keys, open_global, open_local
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class LocalReducerStage:
             self._journal(keys.prefix(self._config.node.host, "worker", number))
         while self._journals:
             try:
-                found = read_journals(self._journals, self._after, timeout_s=0)
+                found = self._local.read_journals(self._journals, self._after, timeout_s=0)
             except BadRecord as error:
                 self._put_away(error)
                 continue

@@ -11,8 +11,10 @@ import pytest
 from ami.daemons.reduction import publisher
 from ami.daemons.reduction.publisher import LARGE_BYTES, LARGE_SHARE, Publisher
 from ami.errors import Conflict
-from ami.stores import MemoryStore, keys
+from ami.stores import Store, keys
 from tests.client_rig import made
+
+pytestmark = pytest.mark.integration
 
 IMAGE = np.zeros(LARGE_BYTES // 8)
 
@@ -36,8 +38,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Rig:
-    def __init__(self) -> None:
-        self.store = MemoryStore("ami:global-reducer:0")
+    def __init__(self, store: Store) -> None:
+        self.store = store.view(keys.prefix("ami", "global-reducer", 0))
         self.lease = self.store.lease(keys.LEASE, 60)
         assert self.lease.acquire()
         self.publisher = Publisher(self.store, self.lease)
@@ -51,8 +53,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig() -> Rig:
-    return Rig()
+def rig(global_store: Store) -> Rig:
+    return Rig(global_store)
 
 
 def test_results_are_there_with_their_notice_and_scalars_have_a_history(rig: Rig, clock: Clock) -> None:
