@@ -17,6 +17,7 @@ from ami.daemons.process.stage import Stopping
 from ami.errors import StoreUnavailable
 from ami.event import Field, Schema, Transition
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.ring import RingWriter
 from ami.stores import Store, keys, open_global
 from ami.stores.client import ClusterLink, LocalLink
@@ -30,7 +31,7 @@ results:
   total: sum_events(x)
   now: sum_events(x, window=interval)
 """
-GRAPH = Graph.from_text(TEXT).at_version(1)
+GRAPH = graph_of(TEXT).at_version(1)
 
 
 def config(

@@ -82,11 +82,12 @@ def _accepted(reply: dict[str, Any]) -> str:
 def show(session: Session, version: int | None, owners: bool) -> None:
     """Print the graph that runs now, or VERSION, as the YAML that `set` takes."""
     from ami.client.definitions import content
+    from ami.graph.language.text import write
 
     with session.connect() as client:
         seen = client.graph(version)
     head = f"# version {seen.version}, {seen.hash}, {len(seen.operations)} operations"
-    text = seen.to_text() if owners else content(seen)
+    text = write(seen) if owners else content(seen)
     session.answer(seen.to_plain, lambda: f"{head}\n{clean_lines(text)}")
 
 

@@ -62,10 +62,10 @@ def check_text(path: Path) -> None:
     Raises:
         GraphError: says why.
     """
-    from ami.graph.graph import Graph
+    from ami.graph.language.text import graph_of
 
     try:
-        Graph.from_text(path.read_text(encoding="utf-8"))
+        graph_of(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise GraphError(f"{path}: cannot be read: {error}") from error
     except GraphError as error:

@@ -13,6 +13,7 @@ from ami.cli.results import one_line_of
 from ami.cli.screen import number, rate, table
 from ami.errors import GraphError
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.offline import OfflineResults
 from ami.offline import run as run_offline
 from ami.sources import open_source
@@ -50,7 +51,7 @@ def read_graph(path: str) -> Graph:
     """
     (text,) = read_texts((path,))
     try:
-        return Graph.from_text(text)
+        return graph_of(text)
     except GraphError as error:
         raise GraphError(f"{path}: {error}") from error
 

@@ -11,6 +11,7 @@ from typing import Any
 from ami.errors import GraphError
 from ami.graph.graph import Graph
 from ami.graph.language.document import dump
+from ami.graph.language.text import graph_of, write
 
 # NAME = EXPRESSION; a name of unusual characters in backticks, as in expressions.
 _DEFINITION = re.compile(
@@ -42,7 +43,7 @@ def to_yaml(texts: Sequence[str], current: Callable[[], Graph]) -> str:
             definitions[name] = expression
     if not definitions:
         raise GraphError("nothing is defined; wanted 'NAME = EXPRESSION' or a YAML text")
-    results = _reduced(Graph.from_text(_yaml({"values": definitions})), current)
+    results = _reduced(graph_of(_yaml({"values": definitions})), current)
     return _yaml(
         {
             "values": {name: text for name, text in definitions.items() if name not in results},
@@ -82,7 +83,7 @@ def _yaml(parts: dict[str, dict[str, str]]) -> str:
 def content(graph: Graph) -> str:
     """Return the text of a graph without its version and who owns what."""
     operations = tuple(operation.owned_by(()) for operation in graph.operations)
-    return replace(graph, version=0, operations=operations).to_text()
+    return write(replace(graph, version=0, operations=operations))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from ami.event import SEQUENCE, TIMESTAMP
 from ami.graph.operation import Operation, texts
 from ami.graph.order import in_order, similar
 
-FORMAT = 1  # of the plain form
+FORMAT = 2  # of the plain form
 MAX_OPERATIONS = 10_000
 
 
@@ -163,14 +163,9 @@ class Graph:
     @cached_property
     def reduced(self) -> frozenset[str]:
         """Names of the values that exist once for a window: reductions and all that follows them."""
-        from ami.graph.library import LIBRARY
-        from ami.graph.library.base import Reduction
-
         names: set[str] = set()
         for operation in self.operations:
-            kind = LIBRARY.get(operation.kind)
-            reduces = kind is not None and issubclass(kind, Reduction)
-            if reduces or not names.isdisjoint(operation.inputs):
+            if operation.reduces or not names.isdisjoint(operation.inputs):
                 names.add(operation.name)
         return frozenset(names)
 
@@ -360,23 +355,6 @@ class Graph:
                 (str(name), _count(number, f"reset of {name!r}")) for name, number in resets.items()
             ),
         )
-
-    @classmethod
-    def from_text(cls, text: str) -> Graph:
-        """Return the graph that a YAML text describes (docs/graphs.md).
-
-        Raises:
-            GraphError: with the place, what was seen and what would be right.
-        """
-        from ami.graph.language.text import parse
-
-        return parse(text)
-
-    def to_text(self) -> str:
-        """Return the graph as YAML, which :meth:`from_text` reads back to an equal graph."""
-        from ami.graph.language.text import write
-
-        return write(self)
 
 
 def _digest(content: object) -> str:

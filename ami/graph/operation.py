@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ami.errors import GraphError
@@ -23,8 +23,9 @@ INTEGERS = range(-(1 << 63), 1 << 64)  # what some numpy integer can hold
 class Operation:
     """A vertex of a graph. ``name`` is that of the value which it gives.
 
-    ``kind`` is a key of ``ami.graph.library.LIBRARY``; ``parameters`` are sorted by name;
-    ``owners`` are the clients who want it, and no part of what it computes.
+    ``kind`` is its name in the library; ``parameters`` are sorted by name; ``owners`` are the clients
+    who want it, and no part of what it computes. Whether it ``reduces`` over events stands here and not
+    in the library alone, so that a graph knows its stages where a plug-in is not installed.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Operation:
     inputs: tuple[str, ...] = ()
     parameters: tuple[tuple[str, Plain], ...] = ()
     owners: tuple[str, ...] = ()
+    reduces: bool = False
 
     def __post_init__(self) -> None:
         """Put parameters and owners in order, and check everything.
@@ -91,7 +93,7 @@ class Operation:
 
     def owned_by(self, owners: tuple[str, ...]) -> Operation:
         """Return the same operation with other owners."""
-        return Operation(self.name, self.kind, self.inputs, self.parameters, owners)
+        return replace(self, owners=owners)
 
     def to_plain(self) -> dict[str, object]:
         """Return it as what JSON can say."""
@@ -101,6 +103,7 @@ class Operation:
             "inputs": list(self.inputs),
             "parameters": {name: listed(value) for name, value in self.parameters},
             "owners": list(self.owners),
+            "reduces": self.reduces,
         }
 
     @classmethod
@@ -112,7 +115,7 @@ class Operation:
         """
         if not isinstance(plain, Mapping):
             raise GraphError(f"an operation must be a mapping, got {type(plain).__name__}")
-        known = {"name", "kind", "inputs", "parameters", "owners"}
+        known = {"name", "kind", "inputs", "parameters", "owners", "reduces"}
         foreign = sorted(str(key) for key in plain if key not in known)
         if foreign:
             raise GraphError(f"an operation has no {foreign[0]!r}; it has {', '.join(sorted(known))}")
@@ -125,6 +128,7 @@ class Operation:
             inputs=texts(plain.get("inputs", ()), "inputs"),
             parameters=tuple(parameters.items()),
             owners=texts(plain.get("owners", ()), "owners"),
+            reduces=plain.get("reduces") is True,
         )
 
 

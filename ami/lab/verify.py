@@ -20,6 +20,7 @@ from ami.client import Client, connect
 from ami.cluster.node import Node
 from ami.errors import AmiError
 from ami.graph.graph import Graph
+from ami.graph.language.text import write
 from ami.result import Result
 from ami.sources import intervals, open_source
 
@@ -88,7 +89,7 @@ def verify(
 
 def _through(client: Client, graph: Graph, events: int, timeout_s: float) -> dict[str, Result]:
     """Return the results of a node. Its source waits for the first graph, so no event passes before."""
-    client.set(graph.to_text())
+    client.set(write(graph))
     end = time.monotonic() + timeout_s
     while not _is_reduced(client, events):
         if time.monotonic() > end:

@@ -14,6 +14,7 @@ from ami.daemons.source import feeder, pacing
 from ami.daemons.source.feeder import Feeder
 from ami.event import Transition
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.ring import Entry, RingObserver, RingReader, RingWriter
 from ami.sources import intervals, open_source
 from ami.sources.base import Source
@@ -26,7 +27,7 @@ SCAN = (
 )
 ONE_RUN = "sim://pump-probe?rate=max&event_rate=10kHz&stop=100&step_events=1000&camera=16x16&samples=64&interval=1ms"
 PACED = ONE_RUN.replace("rate=max", "rate=10kHz", 1)
-FIELDS = Graph.from_text("results: {shots: count(monitor), delays: moments(delay)}").at_version(1)
+FIELDS = graph_of("results: {shots: count(monitor), delays: moments(delay)}").at_version(1)
 
 
 class Killed(BaseException):
@@ -182,7 +183,7 @@ def test_each_entry_has_the_newest_graph_at_its_beginning_and_only_its_fields_ar
         feeding = world.feeder(source, ring)
         while ring.cursor.published < 30:
             feeding.step()
-        world.graph = Graph.from_text("results: {level: moments(diode)}").at_version(2)
+        world.graph = graph_of("results: {level: moments(diode)}").at_version(2)
         before = ring.cursor.published
         opened = ring.cursor.entries_opened
         feed_to_the_end(feeding)
@@ -424,7 +425,7 @@ def step_until_nothing_is_due(feeding: Feeder) -> None:
 
 def test_a_graph_of_fields_that_the_source_does_not_have_reads_what_there_is(world: World) -> None:
     source = open_source(ONE_RUN)
-    world.graph = Graph.from_text("results: {a: moments(monitor), b: moments(nothing_like_it)}").at_version(1)
+    world.graph = graph_of("results: {a: moments(monitor), b: moments(nothing_like_it)}").at_version(1)
     with world.ring(source) as ring:
         feed_to_the_end(world.feeder(source, ring))
         with RingReader(world.name, 0) as reader:

@@ -15,6 +15,7 @@ from ami.daemons.reduction.global_reducer import GlobalReducerStage
 from ami.errors import StoreUnavailable
 from ami.event import Transition
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.result import Events, Result
 from ami.stores import Store, keys
 from ami.stores.client import ClusterLink
@@ -229,7 +230,7 @@ def test_a_result_that_the_graph_no_longer_has_is_removed_with_its_history(rig: 
     stage = rig.stage()
     steps(stage, lambda: rig.applied() == {"a": 1})
     assert set(rig.results()) == {"shots", "total", "now"}
-    shorter = Graph.from_text("results: {shots: count(x)}").at_version(2)
+    shorter = graph_of("results: {shots: count(x)}").at_version(2)
     rig.graph(shorter)
     rig.send(batch(2, [], node="a", graph_version=2))
     steps(stage, lambda: rig.applied() == {"a": 2})

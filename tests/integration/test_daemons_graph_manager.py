@@ -16,6 +16,7 @@ from ami.daemons.manager import graph_manager
 from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.security import sign
 from ami.stores import Store, keys
 from ami.stores.client import ClusterLink
@@ -299,7 +300,7 @@ def test_a_graph_that_somebody_else_published_meanwhile_is_not_overwritten(
     rig: Rig, manager: GraphManagerStage
 ) -> None:
     rig.ask(manager, "add", text=SHOTS)
-    foreign = Graph.from_text("results: {total: sum_events(x)}").at_version(2)
+    foreign = graph_of("results: {total: sum_events(x)}").at_version(2)
     rig.store.update({keys.graph(2): foreign.to_plain(), keys.CURRENT: {"version": 2, "hash": foreign.hash}})
     one = rig.put("remove", names=["shots"])
     answer: dict[str, Any] | None = None

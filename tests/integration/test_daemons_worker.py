@@ -20,6 +20,7 @@ from ami.errors import StoreUnavailable
 from ami.graph.execution.makers import reductions
 from ami.graph.execution.partial import Partial
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.ring import RingObserver
 from ami.stores import keys, open_local
 from tests import ring_rig
@@ -391,7 +392,7 @@ def test_a_block_whose_graph_cannot_be_read_now_is_run_when_it_can(
 
 
 def test_events_of_each_entry_are_run_on_its_own_graph(node: Node) -> None:
-    doubled = Graph.from_text("results: {total: sum_events(2 * x)}").at_version(2)
+    doubled = graph_of("results: {total: sum_events(2 * x)}").at_version(2)
     publish_graph(node.config.global_store, doubled)
     node.shift.interval(4, graph_version=1)
     node.shift.interval(4, graph_version=2)
@@ -404,7 +405,7 @@ def test_events_of_each_entry_are_run_on_its_own_graph(node: Node) -> None:
 
 
 def test_what_a_graph_can_do_with_the_fields_is_done_and_the_rest_counts_as_errors(node: Node) -> None:
-    graph = Graph.from_text(
+    graph = graph_of(
         """
         results:
           total: sum_events(x)
@@ -460,7 +461,7 @@ def _no_tracebacks_of_segfaults() -> Iterator[None]:
     ids=["segfault", "exit", "endless loop"],
 )
 def test_an_event_that_kills_is_set_aside_and_all_others_are_run(node: Node, deed: str, told: str) -> None:
-    graph = Graph.from_text(POISON.format(deed=deed)).at_version(2)
+    graph = graph_of(POISON.format(deed=deed)).at_version(2)
     publish_graph(node.config.global_store, graph)
     node.shift.interval(40, graph_version=2)
 
@@ -521,7 +522,7 @@ def test_a_block_in_which_a_worker_was_killed_by_somebody_else_is_run_as_a_whole
 
 
 def test_images_arrive_whole(node: Node) -> None:
-    graph = Graph.from_text("results: {picture: sum_events(image)}").at_version(2)
+    graph = graph_of("results: {picture: sum_events(image)}").at_version(2)
     publish_graph(node.config.global_store, graph)
     node.shift.interval(25, graph_version=2)
     stage = node.stage()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -22,6 +24,8 @@ from ami.graph.expression.nodes import (
     spell,
 )
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
+from ami.graph.library import LIBRARY, Reduction
 from ami.graph.operation import Operation, Plain
 
 SCHEMA = Schema.of(
@@ -34,6 +38,13 @@ SCHEMA = Schema.of(
         Field("cam:stats.max", np.dtype("i4")),
     ]
 )
+
+
+def of(name: str, kind: str, *inputs: str, **parameters: object) -> Operation:
+    """Return an operation that reduces if the library says so."""
+    reduces = issubclass(LIBRARY.get(kind, object), Reduction)
+    return replace(Operation.of(name, kind, *inputs, **parameters), reduces=reduces)
+
 
 odd_names = st.text(
     st.characters(
@@ -147,7 +158,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 def refusal(text: str) -> str:
     """Return why a text is refused; fail if it is not."""
     try:
-        graph = Graph.from_text(text)
+        graph = graph_of(text)
     except GraphError as error:
         return str(error)
     raise AssertionError(f"was accepted: {graph}")

@@ -9,7 +9,7 @@ import pytest
 
 from ami import offline
 from ami.errors import AmiError
-from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.lab.bench import bare, graphs
 from ami.lab.bench.end_to_end import POOL_EVENTS, SCALARS, events_of, wrong_counts
 from ami.lab.bench.latency import RATE_HZ, _latencies_ms
@@ -25,7 +25,7 @@ EVENTS = POOL_EVENTS + 1000
 def offline_results() -> offline.OfflineResults:
     source = open_source(f"{SCALARS}?rate=max&stop={EVENTS}&interval=1ms")
     try:
-        return offline.run(Graph.from_text(graphs.SCALAR), source)
+        return offline.run(graph_of(graphs.SCALAR), source)
     finally:
         source.close()
 
@@ -63,7 +63,7 @@ def test_every_graph_of_the_benchmark_can_be_run() -> None:
     for text in (graphs.SCALAR, graphs.SHOTS, graphs.heavy(), graphs.means(10)):
         source = open_source(f"{SCALARS}?rate=max&stop=1000&interval=1ms")
         try:
-            found = offline.run(Graph.from_text(text), source)
+            found = offline.run(graph_of(text), source)
         finally:
             source.close()
         assert all(result.error is None and result.value is not None for result in found.results.values())

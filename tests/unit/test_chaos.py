@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ami.errors import ConfigError
-from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.lab.chaos import NODE, TWO, Outcome, Strike, rows, schedule, targets, truth
 from ami.lab.chaos.campaign import beyond, together
 from ami.lab.chaos.truth import Deviation
@@ -30,7 +30,7 @@ def right() -> Mapping[str, Result]:
 def reduced(events: int) -> Mapping[str, Result]:
     source = open_source(truth.uri(None))
     try:
-        return run(Graph.from_text(truth.GRAPH), source, limit=events).results
+        return run(graph_of(truth.GRAPH), source, limit=events).results
     finally:
         source.close()
 

@@ -8,40 +8,41 @@ from ami.errors import GraphError
 from ami.event import Field, Schema
 from ami.graph.check import check
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.sources import open_source
 
-RUNNING = Graph.from_text("values: {double: x * 2}\nresults: {level: mean_events(x)}")
+RUNNING = graph_of("values: {double: x * 2}\nresults: {level: mean_events(x)}")
 
 
-def graph_of(*texts: str) -> Graph:
-    return Graph.from_text(to_yaml(texts, lambda: RUNNING))
+def typed(*texts: str) -> Graph:
+    return graph_of(to_yaml(texts, lambda: RUNNING))
 
 
 def test_a_definition_that_reduces_is_a_result() -> None:
-    assert graph_of("bright = mean_vs(sum(camera), key=delay)").results == ("bright",)
+    assert typed("bright = mean_vs(sum(camera), key=delay)").results == ("bright",)
 
 
 def test_a_definition_for_each_event_is_a_value_for_others() -> None:
-    made = graph_of("signal = sum(camera) / monitor", "level = mean_events(signal)")
+    made = typed("signal = sum(camera) / monitor", "level = mean_events(signal)")
     assert made.results == ("level",)
     assert "signal" in made
 
 
 def test_arithmetic_on_a_result_of_the_running_graph_is_a_result() -> None:
-    assert graph_of("offset = level - 3", "more = offset * 2").results == ("offset", "more")
+    assert typed("offset = level - 3", "more = offset * 2").results == ("offset", "more")
 
 
 def test_arithmetic_on_a_value_of_the_running_graph_is_a_value() -> None:
-    assert graph_of("four = double * 2").results == ()
+    assert typed("four = double * 2").results == ()
 
 
 def test_several_definitions_may_stand_in_one_text_with_comments() -> None:
-    made = graph_of("# mine\na = count(x)\n\nb = x == 1\n")
+    made = typed("# mine\na = count(x)\n\nb = x == 1\n")
     assert (made.results, made["b"].kind) == (("a",), "expression")
 
 
 def test_a_name_of_unusual_characters_stands_in_backticks() -> None:
-    assert graph_of("`my count` = count(x)").results == ("my count",)
+    assert typed("`my count` = count(x)").results == ("my count",)
 
 
 def test_a_yaml_text_is_handed_on_as_it_is() -> None:
@@ -65,18 +66,16 @@ def test_what_is_no_definition_is_refused_with_the_reason(texts: list[str], said
 
 
 def test_a_difference_names_what_was_added_removed_changed_and_reset() -> None:
-    old = Graph.from_text("version: 1\nresults: {a: count(x), b: count(y), c: mean_events(x)}")
-    new = Graph.from_text(
-        "version: 2\nresults: {b: count(z), c: mean_events(x), d: count(x)}\nresets: {c: 1}"
-    )
+    old = graph_of("version: 1\nresults: {a: count(x), b: count(y), c: mean_events(x)}")
+    new = graph_of("version: 2\nresults: {b: count(z), c: mean_events(x), d: count(x)}\nresets: {c: 1}")
     found = difference(old, new)
     assert (found.added, found.removed, found.changed, found.reset) == (("d",), ("a",), ("b",), ("c",))
     assert "+  b: count(z)" in found.text.splitlines()
 
 
 def test_owners_and_versions_are_no_difference() -> None:
-    old = Graph.from_text("version: 1\nresults: {a: count(x)}\nowners: {ann: [a]}")
-    new = Graph.from_text("version: 2\nresults: {a: count(x)}\nowners: {bob: [a]}")
+    old = graph_of("version: 1\nresults: {a: count(x)}\nowners: {ann: [a]}")
+    new = graph_of("version: 2\nresults: {a: count(x)}\nowners: {bob: [a]}")
     assert difference(old, new).text == ""
     assert content(old) == content(new)
 
@@ -85,13 +84,13 @@ def test_the_graph_of_the_simulated_experiment_suits_it() -> None:
     path = ready_graph("sim://pump-probe?rate=1000")
     assert path is not None
     source = open_source("sim://pump-probe")
-    check(Graph.from_text(path.read_text()), source.schema)
+    check(graph_of(path.read_text()), source.schema)
     source.close()
 
 
 def test_a_first_look_shows_every_field_and_suits_the_source() -> None:
     schema = Schema.of([Field("x", "f8"), Field("my field", "i4"), Field("wave", "i2", (5,), variable=True)])
-    graph = Graph.from_text(first_look(schema))
+    graph = graph_of(first_look(schema))
     check(graph, schema)
     assert graph.fields == {"x", "my field", "wave", "wave.length"}
 

@@ -13,6 +13,7 @@ from ami.daemons.reduction.assembly import Assembly, Totals
 from ami.errors import StoreUnavailable
 from ami.event import Transition
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.result import Events, Result
 from ami.stores import codec
 from tests.batches import batch, border
@@ -130,7 +131,7 @@ def test_an_older_graph_version_of_a_slower_node_is_merged_into_the_newer_one() 
 
 
 def test_names_that_came_and_went_are_told_once() -> None:
-    other = Graph.from_text("results: {shots: count(x)}").at_version(2)
+    other = graph_of("results: {shots: count(x)}").at_version(2)
     assembly = Assembly(lambda version: GRAPH if version == 1 else other)
     assembly.apply("here", 1, batch(5, [1]))
     changed = assembly.changed_names()

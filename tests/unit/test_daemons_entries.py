@@ -15,10 +15,10 @@ from ami.daemons.reduction.entries import Batch, EntryQueue
 from ami.event import Transition
 from ami.graph.execution.makers import reductions
 from ami.graph.execution.partial import Partial
-from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.ring.layout import Cursor, Entry
 
-GRAPH = Graph.from_text("results: {total: sum_events(x)}").at_version(1)
+GRAPH = graph_of("results: {total: sum_events(x)}").at_version(1)
 KEY = GRAPH.fingerprint("total")
 SUM = reductions(GRAPH)[KEY]
 S = 10**9

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ami.errors import GraphError
-from ami.graph.graph import Graph
 from ami.graph.language.builder import Builder, Value, call
+from ami.graph.language.text import graph_of, write
 
 
 def test_what_is_built_equals_what_is_written() -> None:
@@ -19,7 +19,7 @@ def test_what_is_built_equals_what_is_written() -> None:
     off = g.result("off", signal.where(~(laser == 1)).mean_vs(delay))
     g.result("difference", on - off)
     g.result("brightness", signal.histogram(200, 0, 10, window="last 20"))
-    assert g.graph() == Graph.from_text(
+    assert g.graph() == graph_of(
         """
         values:
           spot: roi(camera, rows=100:140, cols=80:120)
@@ -56,7 +56,7 @@ def test_what_is_built_equals_what_is_written() -> None:
 def test_operators_and_methods_build_what_the_text_says(build, text: str) -> None:  # type: ignore[no-untyped-def]  # lambdas
     g = Builder()
     g.value("x", build(*g.fields("a", "b")))
-    assert g.graph() == Graph.from_text(f"values:\n  x: {text}\n")
+    assert g.graph() == graph_of(f"values:\n  x: {text}\n")
 
 
 def brightest(image):  # type: ignore[no-untyped-def]  # a user's code
@@ -72,7 +72,7 @@ def test_a_users_function_is_taken_with_its_source() -> None:
     graph = g.graph()
     assert str(graph["peak"].arguments["code"]).startswith("def brightest(image):")
     assert graph["mean_ratio/1"].arguments["block"] is True
-    assert Graph.from_text(graph.to_text()) == graph
+    assert graph_of(write(graph)) == graph
 
 
 def test_a_value_has_no_truth() -> None:

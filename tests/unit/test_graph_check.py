@@ -15,12 +15,13 @@ from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.language.lower import library_kinds
+from ami.graph.language.text import graph_of
 from ami.graph.operation import Operation
 from tests.unit.graphs import SCHEMA
 
 
 def test_kinds_are_propagated_from_the_fields_to_the_results() -> None:
-    graph = Graph.from_text(
+    graph = graph_of(
         """
         values:
           spot: roi(camera, rows=100:140, cols=80:100)
@@ -107,7 +108,7 @@ def test_kinds_are_propagated_from_the_fields_to_the_results() -> None:
 )
 def test_a_mistake_is_explained(definitions: str, message: str) -> None:
     with pytest.raises(GraphError) as refused:
-        check(Graph.from_text(f"results:\n  {definitions}\n"), SCHEMA)
+        check(graph_of(f"results:\n  {definitions}\n"), SCHEMA)
     assert message in str(refused.value)
 
 
@@ -149,7 +150,7 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "graphs.md").read_text()
 )
 def test_each_example_of_the_guide_can_run(text: str) -> None:
     schema = Schema.of([*SCHEMA.fields, Field("lab:stage.temperature", np.dtype("f8"))])
-    graph = Graph.from_text(text)
+    graph = graph_of(text)
     assert all(kind.reduced for name, kind in check(graph, schema).items() if name in graph.results)
     assert graph.results
 
@@ -157,7 +158,7 @@ def test_each_example_of_the_guide_can_run(text: str) -> None:
 def test_the_guides_python_builds_a_graph_that_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     exec(program, {"np": np})
-    assert "difference" in check(Graph.from_text(capsys.readouterr().out), SCHEMA)
+    assert "difference" in check(graph_of(capsys.readouterr().out), SCHEMA)
 
 
 def test_the_guide_names_every_operation_of_the_library() -> None:

@@ -14,9 +14,10 @@ from ami.event import Field, Schema, Slots
 from ami.graph.execution.partial import ErrorRecord, Partial
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.graph.operation import Operation
+from tests.unit.graphs import of
 
-of = Operation.of
 F8 = np.dtype(np.float64)
 SCHEMA = Schema.of(
     [
@@ -403,7 +404,7 @@ results:
 
 
 def test_the_text_that_a_scientist_writes_runs_as_it_reads() -> None:
-    g = Graph.from_text(SCAN_TEXT)
+    g = graph_of(SCAN_TEXT)
     got = computed(g, events(8), block=3)
     assert got["on_vs_x"].keys.tolist() == [1, 3, 5, 7]
     assert got["on_vs_x"].means.tolist() == [100, 300, 500, 700]

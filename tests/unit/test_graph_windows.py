@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,20 @@ from ami.graph.execution.windows import Accumulator
 from ami.graph.graph import Graph
 from ami.graph.operation import Operation
 from ami.values import Scan
+from tests.unit.graphs import of
 
-of = Operation.of
 SCHEMA = Schema.of([Field("x", np.dtype(np.float64)), Field("key", np.dtype(np.int64))])
 
 
 def summing(*windows: str, version: int = 1) -> Graph:
     """A graph of the sum of x over each of the windows, called after them."""
     return Graph(version, tuple(of(w, "sum_events", "x", window=w) for w in windows), windows)
+
+
+def also(graph: Graph, new: Operation) -> Graph:
+    """The next version of a graph, with one result more, or another one of its name."""
+    rest = [operation for operation in graph.operations if operation.name != new.name]
+    return Graph(graph.version + 1, (*rest, new), tuple(dict.fromkeys((*graph.results, new.name))))
 
 
 def partial(graph: Graph, *values: float, sequence: int = 0, key: int = 0) -> Partial:
@@ -132,20 +139,20 @@ def test_picked_batches_have_exactly_n_events_and_no_event_twice() -> None:
 def test_an_unrelated_edit_keeps_accumulations_and_a_changed_operation_begins_anew() -> None:
     a = Accumulator(summing("run"))
     fill(a, [(1, 1, 5)])
-    g = a.graph.with_operation(of("peak", "max_events", "x"), result=True)
+    g = also(a.graph, of("peak", "max_events", "x"))
     a.set_graph(g)
     assert values(a) == {"run": 5, "peak": None}
     fill(a, [(1, 2, 7)])
     assert values(a) == {"run": 12, "peak": 7}
     assert (a.results()["run"].expected, a.results()["peak"].expected) == (2, 1)
-    a.set_graph(g.with_operation(of("peak", "min_events", "x"), result=True))
+    a.set_graph(also(g, of("peak", "min_events", "x")))
     assert values(a) == {"run": 12, "peak": None}
 
 
 def test_a_reset_begins_anew() -> None:
     a = Accumulator(summing("run"))
     fill(a, [(1, 1, 5)])
-    a.set_graph(a.graph.with_reset(["run"]))
+    a.set_graph(replace(a.graph, version=2, resets=(("run", 1),)))
     fill(a, [(1, 2, 7)])
     assert values(a) == {"run": 7}
 
@@ -153,7 +160,7 @@ def test_a_reset_begins_anew() -> None:
 def test_a_partial_of_the_version_before_counts_for_what_is_in_both() -> None:
     old = summing("run")
     a = Accumulator(old)
-    a.set_graph(old.with_operation(of("n", "count", "x"), result=True))
+    a.set_graph(also(old, of("n", "count", "x")))
     a.apply(partial(old, 5), interval=1, run=1, expected=1, dropped=0)
     assert values(a) == {"run": 5, "n": 0}
     a.apply(Partial(1), interval=1, run=1, expected=4, dropped=4)

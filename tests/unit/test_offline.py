@@ -12,7 +12,7 @@ import pytest
 from ami import offline
 from ami.errors import GraphError, SourceError
 from ami.graph.graph import Graph
-from ami.graph.language.text import parse
+from ami.graph.language.text import graph_of
 from ami.offline import OfflineResults
 from ami.sources import open_source
 from ami.sources.simulated import truth
@@ -25,7 +25,7 @@ EXACT = 1e-12
 
 
 def graph(**results: str) -> Graph:
-    return parse("results:\n" + "".join(f"  {name}: {text}\n" for name, text in results.items()))
+    return graph_of("results:\n" + "".join(f"  {name}: {text}\n" for name, text in results.items()))
 
 
 def run(uri: str, **results: str) -> OfflineResults:
@@ -109,7 +109,7 @@ def scan_file(path: Path, laser: int) -> str:
 
 @pytest.mark.parametrize(("pixels", "mean"), [(100, 1e4), (10, 100.0)])
 def test_the_scan_graph_gives_a_mean_for_each_step(tmp_path: Path, pixels: int, mean: float) -> None:
-    scan = parse(f"""
+    scan = graph_of(f"""
         values:
           spot: sum(roi(cspad, rows=0:{pixels}, cols=0:{pixels}))
         results:
@@ -138,7 +138,7 @@ def test_the_static_source_gives_ones() -> None:
 
 
 def test_the_simulated_experiment_gives_its_truth() -> None:
-    shipped = parse((Path(__file__).parents[2] / "conf/graphs/pump_probe.yaml").read_text())
+    shipped = graph_of((Path(__file__).parents[2] / "conf/graphs/pump_probe.yaml").read_text())
     source = open_source("sim://pump-probe?noise=0&step_events=160&stop=3360")
     got = offline.run(shipped, source)
     delays = np.arange(-5.0, 16.0)

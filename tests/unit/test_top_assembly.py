@@ -11,12 +11,13 @@ from ami.daemons.reduction.assembly import Assembly
 from ami.event import Field, Schema, Slots
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.result import Result
 
 INTERVAL_NS = 1000
 SCHEMA = Schema.of([Field("x", np.dtype(np.float64))])
-OLD = Graph.from_text("results: {total: count(x)}").at_version(1)
-NEW = Graph.from_text(
+OLD = graph_of("results: {total: count(x)}").at_version(1)
+NEW = graph_of(
     """
 results:
   total: count(x)

@@ -12,7 +12,7 @@ from ami.daemons.worker.costs import TOLD, Costs
 from ami.event import Field, Schema, Slots
 from ami.graph.execution.partial import ErrorRecord
 from ami.graph.execution.plan import WorkerPlan
-from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 
 SCHEMA = Schema.of([Field("x", np.dtype(np.float64)), Field("laser", np.dtype(np.int64))])
 TEXT = """
@@ -33,7 +33,7 @@ EVENTS = 400
 
 
 def plan(text: str = TEXT) -> WorkerPlan:
-    return WorkerPlan(Graph.from_text(text).at_version(7), SCHEMA)
+    return WorkerPlan(graph_of(text).at_version(7), SCHEMA)
 
 
 def events(count: int = EVENTS) -> Slots:

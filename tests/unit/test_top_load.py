@@ -12,6 +12,7 @@ from ami.client.load import NOBODY, Load, Queues, judge_load
 from ami.client.status import RingStatus, judge_cluster, judge_process
 from ami.cluster.supervisor import Program
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 
 NOW_NS = 1_000_000_000_000_000_000
 TEXT = """
@@ -20,13 +21,13 @@ values:
 results:
   mean: mean_events(ratio)
 """
-GRAPH = Graph.from_text(TEXT)
+GRAPH = graph_of(TEXT)
 
 
 def owned() -> Graph:
     """Two owners: ratio is anna's and, as an operation of another name, ben's; mean is anna's."""
     anna = Graph().with_operations(GRAPH.operations, GRAPH.results, "anna")
-    ben = Graph.from_text("results: {twin: mean_events(x / y)}")
+    ben = graph_of("results: {twin: mean_events(x / y)}")
     return anna.with_operations(ben.operations, ben.results, "ben").at_version(3)
 
 

@@ -14,6 +14,7 @@ from ami.config import SecurityConfig
 from ami.errors import GraphError
 from ami.event import Schema
 from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.security import verify
 
 MAX_TEXT_BYTES = 1 << 20
@@ -123,7 +124,7 @@ def apply(request: Request, graph: Graph, versions: Versions) -> Graph:
 
 
 def _add(request: Request, graph: Graph, _versions: Versions) -> Graph:
-    new = Graph.from_text(request.text("text"))
+    new = graph_of(request.text("text"))
     for operation in new.operations:
         if operation.name in graph and graph[operation.name].definition != operation.definition:
             owners = " and ".join(graph[operation.name].owners) or "nobody"
@@ -135,12 +136,12 @@ def _add(request: Request, graph: Graph, _versions: Versions) -> Graph:
 
 
 def _replace(request: Request, graph: Graph, _versions: Versions) -> Graph:
-    new = Graph.from_text(request.text("text"))
+    new = graph_of(request.text("text"))
     return graph.with_operations(new.operations, new.results, request.client)
 
 
 def _set(request: Request, graph: Graph, _versions: Versions) -> Graph:
-    new = Graph.from_text(request.text("text"))
+    new = graph_of(request.text("text"))
     kept = {name: count for name, count in graph.resets if name in new}
     fresh = Graph(version=graph.version, resets=tuple(kept.items()), operations=new.operations)
     return fresh.with_operations(new.operations, new.results, request.client)

@@ -60,7 +60,8 @@ class _Lowering:
         if name is None:
             self._nested += 1
             name = f"{self._base}/{self._nested}"
-        self.operations.append(Operation(name, kind, tuple(inputs), parameters))
+        reduces = issubclass(LIBRARY[kind], Reduction)
+        self.operations.append(Operation(name, kind, tuple(inputs), parameters, reduces=reduces))
         return name
 
     def _value(self, node: Node) -> str:

@@ -15,24 +15,25 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.expression import placeholder
 from ami.graph.expression.grammar import parse as parse_definition
 from ami.graph.expression.nodes import RESERVED, Call, Literal, Name, Node, Where, rebuilt, spell
-from ami.graph.graph import Graph
+from ami.graph.graph import FORMAT, Graph
 from ami.graph.language.document import dump, load
 from ami.graph.language.lower import Functions, operations_of
 from ami.graph.library import LIBRARY
-from ami.graph.library.base import parameter_names
+from ami.graph.library.base import Reduction, parameter_names
 from ami.graph.operation import Operation, Plain, check_name, listed, texts
 from ami.graph.order import similar
 
 SECTIONS = ("version", "functions", "values", "results", "resets", "owners")
 
 
-def parse(text: str) -> Graph:
+def graph_of(text: str) -> Graph:
     """Return the graph that a text describes.
 
     Raises:
@@ -56,7 +57,7 @@ def parse(text: str) -> Graph:
         operations += _defined(name, definition, functions)
     return Graph.from_plain(
         {
-            "format": 1,
+            "format": FORMAT,
             "version": content.get("version", 0),
             "operations": [o.to_plain() for o in _owned(operations, _section(content, "owners"))],
             "results": list(results),
@@ -108,7 +109,9 @@ def _defined(name: str, definition: object, functions: Functions) -> list[Operat
         foreign = sorted(set(definition) - {"kind", "inputs", "parameters"})
         if foreign:
             raise GraphError(f"{name!r}: an operation has kind, inputs, parameters, but no {foreign[0]!r}")
-        return [Operation.from_plain({**definition, "name": name})]
+        operation = Operation.from_plain({**definition, "name": name})
+        kind = LIBRARY.get(operation.kind)
+        return [replace(operation, reduces=kind is not None and issubclass(kind, Reduction))]
     raise GraphError(f"{name!r} must be a definition such as sum(camera), got {_seen(definition)}")
 
 
@@ -124,7 +127,7 @@ def _owned(operations: list[Operation], section: Mapping[str, object]) -> list[O
 
 
 def write(graph: Graph) -> str:
-    """Return the text of a graph, that :func:`parse` reads back to an equal one."""
+    """Return the text of a graph, that :func:`graph_of` reads back to an equal one."""
     functions = _written_functions(graph)
     entries = _Writer(graph, functions).entries()
     owners: dict[str, list[str]] = {}

@@ -6,7 +6,7 @@ import numpy as np
 
 from ami.event import Field, Schema, Slots
 from ami.graph.execution.plan import WorkerPlan
-from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
 from ami.lab.bench import bare, graphs
 from ami.lab.bench.end_to_end import POOL_EVENTS, SCALARS, events_of
 from ami.lab.bench.figure import Measured
@@ -69,7 +69,7 @@ def operation_numbers(bench: Bench) -> dict[str, Measured]:
 
 def plan_rate(text: str, schema: Schema, blocks: list[Slots], seconds: float) -> float:
     """Return events per second of the worker's part of a graph."""
-    plan = WorkerPlan(Graph.from_text(text), schema)
+    plan = WorkerPlan(graph_of(text), schema)
     partial, done = plan.partial(), 0
 
     def once() -> int:
