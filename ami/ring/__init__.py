@@ -5,20 +5,22 @@ is in the local store. So a worker may be killed at any instruction, and nothing
 """
 
 from ami.ring.block import Block
-from ami.ring.layout import Cursor, Entry
+from ami.ring.cursor import Cursor
+from ami.ring.entries import Entry
 from ami.ring.leaked import leaked, reclaim
-from ami.ring.observer import RingObserver, WorkerPlace
+from ami.ring.observer import RingObserver
 from ami.ring.reader import RingReader
+from ami.ring.workers import AttachedWorker
 from ami.ring.writer import RingWriter
 
 __all__ = [
+    "AttachedWorker",
     "Block",
     "Cursor",
     "Entry",
     "RingObserver",
     "RingReader",
     "RingWriter",
-    "WorkerPlace",
     "leaked",
     "reclaim",
 ]

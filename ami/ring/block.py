@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ami.event import Slots
-from ami.ring.layout import Entry
+from ami.ring.entries import Entry
+from ami.ring.owners import Sequences
 
-Sequences = NDArray[np.int64]
+Stretch = tuple[int, int]  # first sequence and count of consecutive events
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Piece:
     """What becomes a block: ``count`` events from ``first`` on, all of one entry."""
 
     first: int
@@ -48,10 +49,10 @@ class Run:
     attempts: int
 
 
-def among(sequences: Sequences, runs: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:
-    """Return which of the ascending ``sequences`` lie in one of ``runs`` (first, count)."""
+def among(sequences: Sequences, stretches: Iterable[Stretch]) -> NDArray[np.bool_]:
+    """Return which of the ascending ``sequences`` lie in one of ``stretches``."""
     inside = np.zeros(len(sequences), np.bool_)
-    for first, count in runs:
+    for first, count in stretches:
         low, high = np.searchsorted(sequences, (first, first + count))
         inside[low:high] = True
     return inside
@@ -64,10 +65,10 @@ def split(
     *,
     slot_count: int,
     limit: int,
-) -> list[Run]:
-    """Cut ascending sequence numbers into runs.
+) -> list[Piece]:
+    """Cut ascending sequence numbers into pieces.
 
-    A run has no gap, does not cross the ring's end or an entry's border, has equal attempts
+    A piece has no gap, does not cross the ring's end or an entry's border, has equal attempts
     throughout, and at most ``limit`` events.
 
     Args:
@@ -87,15 +88,15 @@ def split(
         | (attempts[1:] != attempts[:-1])
     )
     starts = [0, *(np.flatnonzero(border) + 1).tolist(), len(sequences)]
-    runs = []
+    pieces = []
     for start, stop in pairwise(starts):
         for low in range(start, stop, limit):
-            runs.append(
-                Run(
+            pieces.append(
+                Piece(
                     first=int(sequences[low]),
                     count=min(limit, stop - low),
                     entry=int(entry[low]),
                     attempts=int(attempts[low]),
                 )
             )
-    return runs
+    return pieces

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -29,10 +28,7 @@ PAGE: Final = 4096
 CACHE_LINE: Final = 64
 MIN_SLOTS: Final = 8
 
-# Owners of a slot. Worker n is n + 1.
-FREE: Final = 0
-UNCLAIMED: Final = 255
-MAX_WORKERS: Final = 250
+MAX_WORKERS: Final = 250  # each has a number in one byte, and two of those are for others
 
 STATIC: Final = np.dtype(
     [
@@ -55,50 +51,25 @@ SELECTOR: Final = _WORDS + 0  # generation g of the cursor; copy g % 2 is the va
 CURSORS: Final = (_WORDS + 8, _WORDS + 16)
 CLAIMED: Final = _WORDS + 24  # events handed out to workers
 CLAIM_ENTRY: Final = _WORDS + 25  # an entry at or before that of the next event to hand out
-REDUCED: Final = _WORDS + 32  # entries below it need no place any more; -1: no reducer was ever there
+REDUCED: Final = _WORDS + 32  # entries below it need no row any more; -1: no reducer was ever there
 RETIRED: Final = _WORDS + 40
 POLICY: Final = _WORDS + 41
 ATTEMPTED: Final = _WORDS + 42  # 1 when any slot's attempts were ever counted up
 SLEEPERS: Final = _WORDS + 48  # 1 when some worker's byte may be set
 SOURCE_WAITS: Final = _WORDS + 56
 REDUCER_WAITS: Final = _WORDS + 64
-WRITER_PID: Final = _WORDS + 72
-WRITER_SINCE: Final = _WORDS + 73
-REDUCER_PID: Final = _WORDS + 80
-REDUCER_SINCE: Final = _WORDS + 81
+WRITER_PID: Final = _WORDS + 72  # and since when
+REDUCER_PID: Final = _WORDS + 80  # and since when
 
 SLEEPING: Final = PAGE + 2048  # offset of the workers' bytes
 
 POLICIES: Final = ("wait", "drop")
 
 WORKERS: Final = 2 * PAGE
-WORKER: Final = np.dtype(
-    {
-        "names": ["pid", "since_ns", "commits", "committed", "first", "count", "operation", "run_ns"],
-        "formats": ["<i8"] * 8,
-        # What changes with every block has a cache line of its own.
-        "offsets": [0, 8, 16, 24, 64, 72, 80, 88],
-        "itemsize": 128,
-    }
-)
-RUNNING: Final = 64  # offset of the breadcrumb in a worker's row
+WORKER_BYTES: Final = 128  # a row of ami.ring.workers, two cache lines
 DESCRIPTION: Final = 10 * PAGE
 
-ENTRY: Final = np.dtype(
-    {
-        "names": [
-            "index", "interval", "run", "step", "step_value", "graph_version", "transition",
-            "first_sequence", "first_ns", "opened_wall_ns", "count", "dropped", "last_ns", "closed_wall_ns",
-        ],
-        "formats": ["<i8"] * 4 + ["<f8"] + ["<i8"] * 9,
-        "itemsize": 128,
-    }
-)  # fmt: skip
-ENTRY_WORDS: Final = ENTRY.itemsize // 8
-# Words of an entry's row.
-ENTRY_FIRST: Final = 7
-ENTRY_FIRST_NS: Final = 8
-ENTRY_COUNT: Final = 10  # count, dropped, last_ns, closed_wall_ns: valid when the entry is closed
+ENTRY_BYTES: Final = 128  # a row of ami.ring.entries
 
 # Offsets of the record locks. They name no bytes: a record lock may lie anywhere.
 CLAIM_LOCK: Final = 0
@@ -108,42 +79,6 @@ WORKER_LOCK: Final = 4096
 LOCKS: Final = WORKER_LOCK + MAX_WORKERS
 
 SEMAPHORES: Final = (".work", ".space", ".done")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A run of consecutive events of one interval, run, step and graph version.
-
-    ``count``, ``dropped`` and ``last_ns`` are those so far while the entry is open.
-    ``transition`` is 0 or an :class:`ami.event.Transition`; such an entry has no events.
-    """
-
-    index: int
-    interval: int
-    run: int
-    step: int
-    step_value: float
-    graph_version: int
-    transition: int
-    first_sequence: int
-    count: int
-    dropped: int
-    first_ns: int
-    last_ns: int
-    closed: bool
-    opened_wall_ns: int
-    closed_wall_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """How far the source is; ``dropped`` is the total of this ring."""
-
-    published: int
-    position: int
-    entries_opened: int
-    entries_closed: int
-    dropped: int
 
 
 def slot_count(schema: Schema, bytes: int, max_slots: int) -> int:
@@ -170,7 +105,7 @@ class Layout:
         self.description = json.dumps({"schema": schema.to_json(), "source": source_id}).encode()
         offset = DESCRIPTION + len(self.description)
         sizes = {
-            "entries": entry_count * ENTRY.itemsize,
+            "entries": entry_count * ENTRY_BYTES,
             "owner": slot_count,
             "attempts": slot_count,
             "valid": 8 * slot_count,

@@ -11,6 +11,7 @@ from ami.errors import RingBusy, RingError
 from ami.ring import layout as at
 from ami.ring.locks import RecordLocks
 from ami.ring.segment import FOLDER, NEW, PATIENCE_S, check_name, inode, making, unlink_semaphore
+from ami.ring.workers import pid_word
 
 _SEMAPHORE_FILE: Final = "sem."  # glibc keeps semaphore NAME in the file sem.NAME
 
@@ -107,7 +108,7 @@ def _users(fd: int) -> str:
             users.append(f"{what} (process {_word(fd, 8 * word)})")
     for number in range(at.MAX_WORKERS):
         if not locks.is_free(at.WORKER_LOCK + number):
-            pid = _word(fd, at.WORKERS + number * at.WORKER.itemsize)
+            pid = _word(fd, 8 * pid_word(number))
             users.append(f"worker {number} (process {pid})")
     return ", ".join(users) or "a process that has just gone"
 

@@ -29,7 +29,6 @@ from ami.ring.layout import (
     SLEEPING,
     WRITER_LOCK,
     WRITER_PID,
-    WRITER_SINCE,
     Layout,
     parse,
 )
@@ -123,6 +122,24 @@ class Segment:
         raise RingError(f"ring {name} is replaced faster than one can attach to it")
 
     @classmethod
+    def join(cls, name: str, record: int, pid_word: int, what: str) -> Segment:
+        """Map an existing ring and hold one of its records.
+
+        Raises:
+            RingGone: there is none, or it is being replaced.
+            RingBusy: a living process has the record.
+        """
+        segment = cls.attach(name)
+        try:
+            segment.hold(record, pid_word, what)
+            if segment.retired:
+                raise RingGone(f"ring {name} is being replaced")
+        except BaseException:
+            segment.close()
+            raise
+        return segment
+
+    @classmethod
     def _attach_once(cls, name: str) -> Segment | None:
         try:
             fd = posix_ipc.SharedMemory(name).fd
@@ -196,12 +213,12 @@ class Segment:
         self.memory[DESCRIPTION : DESCRIPTION + len(layout.description)] = layout.description
         self.words[REDUCED] = -1
         self.words[POLICY] = policy
-        self.sign(WRITER_PID, WRITER_SINCE)
+        self._sign(WRITER_PID)
 
-    def sign(self, pid_word: int, since_word: int) -> None:
-        """Write down who this is, for people: whether it lives is told by its lock."""
+    def _sign(self, pid_word: int) -> None:
+        """Write down who this is and since when, for people: whether it lives is told by its lock."""
         self.words[pid_word] = os.getpid()
-        self.words[since_word] = time.time_ns()
+        self.words[pid_word + 1] = time.time_ns()
 
     @property
     def is_current(self) -> bool:
@@ -216,7 +233,7 @@ class Segment:
         return self._semaphores[suffix]
 
     def hold(self, record: int, pid_word: int, what: str) -> None:
-        """Lock a record for as long as this handle is open.
+        """Lock a record for as long as this handle is open, and sign it.
 
         Raises:
             RingBusy: a living process has it.
@@ -225,6 +242,7 @@ class Segment:
             raise RingBusy(
                 f"process {self.words[pid_word]} is the {what} of ring {self.name} already; stop it first"
             )
+        self._sign(pid_word)
 
     def retire(self) -> None:
         """Mark the ring as replaced, and wake everyone to see it."""

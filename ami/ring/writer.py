@@ -1,63 +1,40 @@
 """Publish events and entries: the source's hands on the ring.
 
-Everything that the source knows of the stream is in one cursor record, kept twice. A change is written
-into the copy that is not selected, and becomes true with one 8-byte store of the selector. What lies
-beyond the selected cursor (slots, owners, rows of the table) never counted, so a source
-killed at any instruction leaves a consistent ring, and the next one goes on at ``cursor.position``.
+Everything that the source knows of the stream is in its cursor. What lies beyond the selected cursor
+(slots, owners, rows of the table) never counted, so a source killed at any instruction leaves a
+consistent ring, and the next one goes on at ``cursor.position``.
 """
 
 from __future__ import annotations
 
-import struct
 import time
-from types import TracebackType
-from typing import Final
-
-import numpy as np
 
 from ami.errors import RingError, RingGone
 from ami.event import Schema, Slots
 from ami.ring import layout as at
-from ami.ring.layout import Cursor, Entry, Layout
+from ami.ring.cursor import SourceCursor
+from ami.ring.entries import Entry
+from ami.ring.handle import Handle
+from ami.ring.layout import Layout
 from ami.ring.observer import RingObserver
 from ami.ring.segment import Segment
-from ami.ring.state import CURSOR, RingState
-from ami.ring.wake import Bell, wait
-
-_ROW_REST: Final = struct.Struct("@3qd5q")  # an entry's row behind its index, up to opened_wall_ns
-_ROW_END: Final = struct.Struct("@4q")  # count, dropped, last_ns, closed_wall_ns
-_LOOK_AHEAD: Final = 1 << 16  # slots that are looked at at once for being free; 2 us
+from ami.ring.wake import wait
 
 
-class RingWriter:
+class RingWriter(Handle):
     """The one writer of a ring; not for several threads. Made by :meth:`create`."""
 
     def __init__(self, segment: Segment, *, resumed: bool) -> None:
-        self._segment = segment
-        self._state = state = RingState(segment, writable=True)
-        self._words = segment.words
-        self._bell = Bell(segment)
+        super().__init__(segment, writable=True)
+        self._own = SourceCursor(segment)
         self._table_full = False
-        self.resumed = resumed
-        self.name = segment.name
-        self.schema: Schema = segment.layout.schema
-        self.interval_ns = segment.layout.interval_ns
-        self.slot_count = segment.layout.slot_count
-        self.ring_id = segment.ring_id
-        (
-            self._published,
-            self._position,
-            self._opened,
-            self._closed,
-            self._dropped,
-            self._open_dropped,
-            self._open_last_ns,
-        ) = state.cursor_words()
         self._reserved = 0
-        self._free_until = self._published
-        self._row = state.row_word(self._opened - 1)
+        self._free_until = self._own.published
+        self._entry_first = self.open.first_sequence if self.open is not None else -1
+        self.resumed = resumed
         if resumed:
-            self._undo_unpublished()
+            with segment.locks.critical(at.CLAIM_LOCK):
+                self._owners.withdraw(self._own.published)
 
     @classmethod
     def create(
@@ -79,7 +56,7 @@ class RingWriter:
 
         Args:
             bytes: what slots may take; there are at least 8 and at most ``max_slots`` of them.
-            entries: places in the table of entries.
+            entries: rows in the table of entries.
             policy: "wait" or "drop", for others to read; the caller keeps to it.
 
         Raises:
@@ -104,12 +81,12 @@ class RingWriter:
                 old.words[at.POLICY] = policy_number
                 return cls(old, resumed=True)
             try:
-                made = Segment.create(name, wanted, policy=policy_number, replacing=old)
+                segment = Segment.create(name, wanted, policy=policy_number, replacing=old)
             finally:
                 if old is not None:
                     old.close()
-            if made is not None:
-                return cls(made, resumed=False)
+            if segment is not None:
+                return cls(segment, resumed=False)
 
     @classmethod
     def leftover(cls, name: str) -> RingObserver | None:
@@ -130,55 +107,15 @@ class RingWriter:
         with cls(segment, resumed=True) as writer:
             if writer.open is not None:
                 writer.close_entry()
-            if writer.drained():
-                return None
-            return RingObserver(name)
+            return None if writer.drained() else RingObserver(name)
 
-    def _undo_unpublished(self) -> None:
-        """Free the slots that a writer killed inside ``publish`` had marked already."""
-        state = self._state
-        with self._segment.locks.critical(at.CLAIM_LOCK):
-            marked = state.owner == at.UNCLAIMED
-            for piece in state.pieces(self._words[at.CLAIMED], self._published):
-                marked[piece] = False
-            state.owner[np.flatnonzero(marked)] = at.FREE
-
-    # --- what the stream is ---------------------------------------------------------------------
-
-    @property
-    def cursor(self) -> Cursor:
-        return Cursor(self._published, self._position, self._opened, self._closed, self._dropped)
+    # --- entries --------------------------------------------------------------------------------
 
     @property
     def open(self) -> Entry | None:
         """The entry to which events are published now."""
-        return self._state.entry(self._closed) if self._opened > self._closed else None
-
-    def entry(self, index: int) -> Entry:
-        """Return an entry as it is now.
-
-        Raises:
-            RingError: it was not opened yet, or a later one has its place.
-        """
-        return self._state.entry(index)
-
-    def _flip(self) -> None:
-        words = self._words
-        generation = words[at.SELECTOR] + 1
-        CURSOR.pack_into(
-            self._segment.memory,
-            8 * at.CURSORS[generation % 2],
-            self._published,
-            self._position,
-            self._opened,
-            self._closed,
-            self._dropped,
-            self._open_dropped,
-            self._open_last_ns,
-        )
-        words[at.SELECTOR] = generation
-
-    # --- entries --------------------------------------------------------------------------------
+        own = self._own
+        return self.entry(own.entries_closed) if own.entries_opened > own.entries_closed else None
 
     def open_entry(
         self,
@@ -197,47 +134,41 @@ class RingWriter:
         Raises:
             RingError: an entry is open.
         """
-        if self._opened > self._closed:
-            raise RingError(f"entry {self._closed} of ring {self.name} is still open; close it first")
+        own = self._own
+        if own.entries_opened > own.entries_closed:
+            raise RingError(f"entry {own.entries_closed} of ring {self.name} is still open; close it first")
         self._table_full = not self._row_is_free()
         if self._table_full:
             return False
-        self._row = row = self._state.row_word(self._opened)
         now_ns = time.time_ns()
-        self._words[row] = -1  # readers of the entry that had this row see that it is gone
-        _ROW_REST.pack_into(
-            self._segment.memory,
-            8 * (row + 1),
-            interval,
-            run,
-            step,
-            step_value,
-            graph_version,
-            transition,
-            self._published,
-            0,
-            now_ns,
+        entry = Entry(
+            index=own.entries_opened,
+            interval=interval,
+            run=run,
+            step=step,
+            step_value=step_value,
+            graph_version=graph_version,
+            transition=transition,
+            first_sequence=own.published,
+            opened_wall_ns=now_ns,
+            closed_wall_ns=now_ns if transition else 0,
         )
-        _ROW_END.pack_into(
-            self._segment.memory, 8 * (row + at.ENTRY_COUNT), 0, 0, 0, now_ns if transition else 0
-        )
-        self._words[row] = self._opened
-        self._opened += 1
-        self._open_dropped = 0
-        self._open_last_ns = 0
-        if transition:
-            self._closed += 1
-        self._flip()
-        if transition:
+        self._entries.write(entry)
+        self._entry_first = own.published
+        own.entries_opened += 1
+        own.open_dropped = own.open_last_ns = 0
+        own.entries_closed += entry.closed
+        own.flip()
+        if entry.closed:
             self._announce_closed()
         return True
 
     def _row_is_free(self) -> bool:
-        old = self._opened - self._state.entry_count
+        old = self._own.entries_opened - self._entries.row_count
         if old < 0:
             return True
         reduced = self._words[at.REDUCED]
-        return (reduced < 0 or old < reduced) and self._state.outstanding(old) == 0
+        return (reduced < 0 or old < reduced) and self.outstanding(old) == 0
 
     def close_entry(self) -> None:
         """End the open entry.
@@ -246,17 +177,12 @@ class RingWriter:
             RingError: no entry is open.
         """
         self._must_be_open()
-        words, row = self._words, self._row
-        _ROW_END.pack_into(
-            self._segment.memory,
-            8 * (row + at.ENTRY_COUNT),
-            self._published - words[row + at.ENTRY_FIRST],
-            self._open_dropped,
-            self._open_last_ns,
-            time.time_ns(),
+        own = self._own
+        self._entries.finish(
+            own.entries_closed, own.published - self._entry_first, own.open_dropped, own.open_last_ns
         )
-        self._closed += 1
-        self._flip()
+        own.entries_closed += 1
+        own.flip()
         self._announce_closed()
 
     def _announce_closed(self) -> None:
@@ -264,7 +190,7 @@ class RingWriter:
         self._bell.wake_reducer()
 
     def _must_be_open(self) -> None:
-        if self._opened == self._closed:
+        if self._own.entries_opened == self._own.entries_closed:
             raise RingError(f"no entry of ring {self.name} is open; events need one")
 
     # --- events ---------------------------------------------------------------------------------
@@ -274,25 +200,13 @@ class RingWriter:
 
         Returns None when the ring is full. Reserving again gives the same slots again.
         """
-        first = self._published
-        start = first % self.slot_count
-        wanted = min(limit, self.slot_count - start)
+        first = self._own.published
+        wanted = min(limit, self.slot_count - first % self.slot_count)
         if first + wanted > self._free_until:
-            self._look_ahead(first, start, wanted)
+            self._free_until = self._owners.free_from(first, wanted)
             wanted = min(wanted, self._free_until - first)
-        self._reserved = max(0, wanted)
-        return self._state.slots(first, wanted) if wanted > 0 else None
-
-    def _look_ahead(self, first: int, start: int, wanted: int) -> None:
-        # A slot that is free stays so until it is published, so what was seen once need not be
-        # looked at again: one look serves many small blocks.
-        owner = self._state.owner[start : start + max(wanted, _LOOK_AHEAD)]
-        free = 0
-        # Workers commit meanwhile. So the first slot is looked at before: when it is free, argmax
-        # (which stops at the first that is owned) is 0 only if none is.
-        if owner.item(0) == at.FREE:
-            free = int(owner.view(np.bool_).argmax()) or len(owner)
-        self._free_until = first + free
+        self._reserved = wanted
+        return self._columns.slots(first, wanted) if wanted > 0 else None
 
     def publish(self, slots_written: int, *, position: int) -> None:
         """Make the first ``slots_written`` reserved slots events, and the input's place known.
@@ -306,20 +220,20 @@ class RingWriter:
         self._must_be_open()
         if not 0 <= slots_written <= self._reserved:
             raise RingError(f"{slots_written} slots to publish, {self._reserved} were reserved")
-        state, first = self._state, self._published
+        own = self._own
+        first = own.published
         if slots_written:
             start = first % self.slot_count
             stop = start + slots_written
-            if self._words[at.ATTEMPTED]:
-                state.attempts[start:stop] = 0
-            state.owner[start:stop] = at.UNCLAIMED
-            if self._words[self._row + at.ENTRY_FIRST] == first:
-                self._words[self._row + at.ENTRY_FIRST_NS] = state.timestamps.item(start)
-            self._open_last_ns = state.timestamps.item(stop - 1)
-            self._published = first + slots_written
+            timestamps = self._columns.timestamps
+            self._owners.offer(start, stop)
+            if first == self._entry_first:
+                self._entries.begin(own.entries_closed, timestamps.item(start))
+            own.open_last_ns = timestamps.item(stop - 1)
+            own.published = first + slots_written
         self._reserved = 0
-        self._position = position
-        self._flip()
+        own.position = position
+        own.flip()
         self._bell.wake_a_worker()
 
     def drop(self, count: int, *, position: int) -> None:
@@ -329,41 +243,26 @@ class RingWriter:
             RingError: no entry is open.
         """
         self._must_be_open()
-        self._dropped += count
-        self._open_dropped += count
-        self._position = position
-        self._flip()
+        self._own.dropped += count
+        self._own.open_dropped += count
+        self._own.position = position
+        self._own.flip()
 
     def wait_for_space(self, timeout_s: float) -> bool:
         """Wait until what was refused last, a slot or an entry, can be had."""
         return wait(self._has_space, self._bell.announce_source, self._segment.semaphore(".space"), timeout_s)
 
     def _has_space(self) -> bool:
-        if self._table_full:
-            return self._row_is_free()
-        return self._state.owner.item(self._published % self.slot_count) == at.FREE
-
-    def drained(self) -> bool:
-        """Return whether every entry is closed and reduced (if there ever was a reducer), and every
-        slot is committed."""
-        return self._state.drained()
+        return self._row_is_free() if self._table_full else self._owners.is_free(self._own.published)
 
     # --- the end --------------------------------------------------------------------------------
 
-    def close(self, *, unlink: bool) -> None:
+    def close(self, *, unlink: bool = False) -> None:
         """Let go of the ring, so that another writer may continue it; or retire and remove it."""
         if unlink:
             self._segment.retire()
             self._segment.unlink()
-        self._segment.close()
-
-    def __enter__(self) -> RingWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close(unlink=False)
+        super().close()
 
 
 def _take_over(name: str) -> Segment | None:
@@ -379,6 +278,5 @@ def _take_over(name: str) -> Segment | None:
             segment.close()
             raise
         if segment.is_current:
-            segment.sign(at.WRITER_PID, at.WRITER_SINCE)
             return segment
         segment.close()  # replaced while we waited for its writer to die

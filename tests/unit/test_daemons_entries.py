@@ -16,7 +16,8 @@ from ami.event import Transition
 from ami.graph.execution.makers import reductions
 from ami.graph.execution.partial import Partial
 from ami.graph.language.text import graph_of
-from ami.ring.layout import Cursor, Entry
+from ami.ring.cursor import Cursor
+from ami.ring.entries import Entry
 
 GRAPH = graph_of("results: {total: sum_events(x)}").at_version(1)
 KEY = GRAPH.fingerprint("total")
@@ -56,7 +57,7 @@ class Paper:
             Entry(
                 index=index, interval=100 + index, run=run, step=2, step_value=0.5, graph_version=version,
                 transition=transition, first_sequence=0, count=count, dropped=dropped, first_ns=0,
-                last_ns=0, closed=closed, opened_wall_ns=0,
+                last_ns=0, opened_wall_ns=0,
                 closed_wall_ns=NOW - int(age_s * S) if closed else 0,
             )
         )  # fmt: skip

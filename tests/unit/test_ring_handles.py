@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ami.errors import RingBusy, RingError, RingGone
 from ami.event import Field, Schema, Transition
 from ami.ring import RingObserver, RingReader, RingWriter, leaked, reclaim
-from ami.ring.layout import UNCLAIMED
+from ami.ring.owners import UNCLAIMED
 from tests import ring_rig as rig
 
 
@@ -172,7 +172,7 @@ def test_an_entry_stays_complete_while_its_slots_are_filled_anew(
         writer.close_entry()
         reader.claim(8)
         reader.commit([(0, 8)])
-        writer._state.owner[:3] = UNCLAIMED
+        writer._owners.bytes[:3] = UNCLAIMED
         assert observer.outstanding(0) == 0
         assert observer.complete(0)
 
@@ -187,14 +187,14 @@ def test_slots_that_change_hands_during_the_look_are_not_held_against_the_old_en
         reader.claim(8)
         reader.commit([(0, 8)])
         rig.open_entry(writer)
-        look = observer._state.owners
+        look = observer._owners.between
 
         def look_later(first: int, stop: int) -> NDArray[np.uint8]:
             rig.publish(writer, 8)
             reader.claim(8)
             return look(first, stop)
 
-        monkeypatch.setattr(observer._state, "owners", look_later)
+        monkeypatch.setattr(observer._owners, "between", look_later)
         assert observer.outstanding(0) == 0
         assert observer.cursor.published == 16
 

@@ -17,7 +17,8 @@ from ami.graph.execution.makers import reductions
 from ami.graph.execution.partial import Partial
 from ami.graph.graph import Graph
 from ami.graph.library.base import Reduction
-from ami.ring.layout import Cursor, Entry
+from ami.ring.cursor import Cursor
+from ami.ring.entries import Entry
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from ami.daemons.source.pacing import Pace
 from ami.errors import RingError
 from ami.event import Transition
 from ami.graph.graph import Graph
-from ami.ring.layout import Entry
+from ami.ring.entries import Entry
 from ami.ring.writer import RingWriter
 from ami.sources.base import Source, Span
 

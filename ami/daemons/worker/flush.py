@@ -6,7 +6,7 @@ from typing import Any
 
 from ami.graph.execution.partial import Partial
 from ami.ring.block import Block
-from ami.ring.layout import Entry
+from ami.ring.entries import Entry
 
 Runs = list[tuple[int, int]]
 

@@ -15,7 +15,7 @@ from ami.errors import AmiError
 from ami.lab.bench import busy, private
 from ami.lab.bench.busy import Busy
 from ami.result import Result
-from ami.ring.layout import Cursor
+from ami.ring.cursor import Cursor
 from ami.ring.observer import RingObserver
 
 # The source has an end because one without does not wait for its first graph; it is never reached.
