@@ -17,7 +17,7 @@ import re
 import socket
 import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -28,11 +28,6 @@ from ami.errors import ConfigError
 RESERVED = ("AMI_CONFIG", "AMI_PYTHON")
 PROJECT_FILE = Path(__file__).resolve().parent.parent / "conf" / "ami.toml"
 SOCKET_PATH_BYTES = 107  # the kernel's limit for the path of a unix socket
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # no ":" or braces: these part a Redis key
-# Leaked segments are found by this prefix; the length leaves room for the semaphores' suffixes.
-_RING_NAME = re.compile(r"/ami-[A-Za-z0-9._-]{1,100}")
-_ADDRESS = re.compile(r"([^\s:]+|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})")
 
 
 def _check(condition: bool, setting: str, wanted: str, got: object) -> None:
@@ -47,200 +42,187 @@ def _shown(value: object) -> str:
         return "an integer of thousands of digits"
 
 
-def _check_count(setting: str, got: int, low: int, high: int = 1 << 46) -> None:
-    _check(low <= got <= high, setting, f"from {low} to {high}", got)
+# --- what a setting may be ------------------------------------------------------------------------
+
+Check = Callable[[str, Any], None]  # is given the setting's name and its value
 
 
-def _check_seconds(setting: str, got: float, low: float, high: float = 86400.0) -> None:
+def _setting(default: Any, check: Check) -> Any:
+    return field(default=default, metadata={"check": check})
+
+
+def _count(low: int, high: int = 1 << 46) -> Check:
+    return lambda setting, got: _check(low <= got <= high, setting, f"from {low} to {high}", got)
+
+
+def _seconds(low: float, high: float = 86400.0) -> Check:
     # Written so that NaN fails.
-    _check(math.isfinite(got) and low <= got <= high, setting, f"from {low:g} to {high:g} seconds", got)
+    return lambda setting, got: _check(
+        math.isfinite(got) and low <= got <= high, setting, f"from {low:g} to {high:g} seconds", got
+    )
 
 
-def _check_choice(setting: str, got: str, choices: tuple[str, ...]) -> None:
-    _check(got in choices, setting, f"one of {', '.join(choices)}", got)
+def _choice(*choices: str) -> Check:
+    return lambda setting, got: _check(got in choices, setting, f"one of {', '.join(choices)}", got)
+
+
+def _text(pattern: str, wanted: str) -> Check:
+    return lambda setting, got: _check(re.fullmatch(pattern, got) is not None, setting, wanted, got)
+
+
+def _uris(setting: str, got: tuple[str, ...]) -> None:
+    for uri in got:
+        _check("://" in uri, setting, "a list of proto://body?options", uri)
+
+
+def _addresses(setting: str, got: tuple[str, ...]) -> None:
+    for address in got:
+        match = re.fullmatch(r"([^\s:]+|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})", address)
+        good = match is not None and 1 <= int(match[2]) <= 65535
+        _check(good, setting, "a list of HOST:PORT", address)
+
+
+# No ":" or braces: these part a Redis key.
+_NAME = _text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "letters, digits, '.', '_' and '-', at most 63")
+# Leaked segments are found by this prefix; the length leaves room for the semaphores' suffixes.
+_RING_NAME = _text(r"/ami-[A-Za-z0-9._-]{1,100}", "'/ami-' and up to 100 letters, digits, '.', '_' and '-'")
+_FSYNC = _choice("no", "everysec", "always")
+
+
+class _Part:
+    """A section of the file: each setting that has a check passes it, however the part was made."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        section = next(name for name, kind in _PARTS.items() if isinstance(self, kind))
+        for one in fields(self):  # type: ignore[arg-type]  # every part is a dataclass
+            if "check" in one.metadata:
+                one.metadata["check"](f"{section}.{one.name}", getattr(self, one.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig:
+class NodeConfig(_Part):
     """Who this node is and where it keeps its files."""
 
-    cluster: str = "ami"
-    host: str = ""  # becomes this machine's short host name
+    cluster: str = _setting("ami", _NAME)
+    host: str = _setting("", _NAME)  # becomes this machine's short host name
     run_dir: Path = Path("../var")  # load() makes it absolute: relative to the file's folder
-    log_level: str = "INFO"
+    log_level: str = _setting("INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 
     def __post_init__(self) -> None:
         if not self.host:
             object.__setattr__(self, "host", socket.gethostname().split(".")[0])
-        for name in ("cluster", "host"):
-            got = getattr(self, name)
-            wanted = "letters, digits, '.', '_' and '-', at most 63"
-            _check(_NAME.fullmatch(got) is not None, f"node.{name}", wanted, got)
-        _check_choice("node.log_level", self.log_level, ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+        _Part.__post_init__(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RingConfig:
+class RingConfig(_Part):
     """Geometry of the shared-memory event ring of a node."""
 
-    name: str = "/ami-events"
-    bytes: int = 256 << 20
-    max_slots: int = 1 << 20
-    entries: int = 4096
-
-    def __post_init__(self) -> None:
-        wanted = "'/ami-' and up to 100 letters, digits, '.', '_' and '-'"
-        _check(_RING_NAME.fullmatch(self.name) is not None, "ring.name", wanted, self.name)
-        _check_count("ring.bytes", self.bytes, 4096)
-        _check_count("ring.max_slots", self.max_slots, 2, 1 << 31)
-        _check_count("ring.entries", self.entries, 4, 1 << 24)
+    name: str = _setting("/ami-events", _RING_NAME)
+    bytes: int = _setting(256 << 20, _count(4096))
+    max_slots: int = _setting(1 << 20, _count(2, 1 << 31))
+    entries: int = _setting(4096, _count(4, 1 << 24))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceConfig:
+class SourceConfig(_Part):
     """Where events come from, and what happens when workers are too slow for them."""
 
-    uri: str = "sim://pump-probe?rate=1000"
-    policy: str = "wait"
-    interval_s: float = 0.05
-    drain_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        _check("://" in self.uri, "source.uri", "of the form proto://body?options", self.uri)
-        _check_choice("source.policy", self.policy, ("wait", "drop"))
-        _check_seconds("source.interval_s", self.interval_s, 1e-6)
-        _check_seconds("source.drain_s", self.drain_s, 0)
+    uri: str = _setting(
+        "sim://pump-probe?rate=1000", _text("(?s).*://.*", "of the form proto://body?options")
+    )
+    policy: str = _setting("wait", _choice("wait", "drop"))
+    interval_s: float = _setting(0.05, _seconds(1e-6))
+    drain_s: float = _setting(10.0, _seconds(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerConfig:
+class WorkerConfig(_Part):
     """How much a worker takes at once, and when it takes over from a dead one."""
 
-    block_events: int = 8192
-    block_bytes: int = 16 << 20
-    adopt_after_s: float = 3.0
-    hang_s: float = 1.5
-    trial_s: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check_count("worker.block_events", self.block_events, 1, 1 << 31)
-        _check_count("worker.block_bytes", self.block_bytes, 1)
-        _check_seconds("worker.adopt_after_s", self.adopt_after_s, 0)
-        _check_seconds("worker.hang_s", self.hang_s, 0.1)
-        _check_seconds("worker.trial_s", self.trial_s, 0.01)
+    block_events: int = _setting(8192, _count(1, 1 << 31))
+    block_bytes: int = _setting(16 << 20, _count(1))
+    adopt_after_s: float = _setting(3.0, _seconds(0))
+    hang_s: float = _setting(1.5, _seconds(0.1))
+    trial_s: float = _setting(0.5, _seconds(0.01))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalStoreConfig:
+class LocalStoreConfig(_Part):
     """The node's own Redis, behind a unix socket."""
 
     server: str = ""
     socket: Path = Path("local.sock")
-    max_memory_bytes: int = 2 << 30
-    fsync: str = "no"
-
-    def __post_init__(self) -> None:
-        _check_count("local_store.max_memory_bytes", self.max_memory_bytes, 1 << 20)
-        _check_choice("local_store.fsync", self.fsync, ("no", "everysec", "always"))
+    max_memory_bytes: int = _setting(2 << 30, _count(1 << 20))
+    fsync: str = _setting("no", _FSYNC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GlobalStoreConfig:
+class GlobalStoreConfig(_Part):
     """The Redis Cluster that holds control and results."""
 
     server: str = ""
-    host: str = "127.0.0.1"
-    port: int = 7379
-    start_nodes: tuple[str, ...] = ()
-    username: str = "default"
+    host: str = _setting("127.0.0.1", _text(r"\S+", "a host name or address"))
+    port: int = _setting(7379, _count(1, 55535))  # Redis Cluster's bus listens at port + 10000
+    start_nodes: tuple[str, ...] = _setting((), _addresses)
+    username: str = _setting("default", _text(r"\S+", "a name without blanks"))
     password_file: Path = Path("secret")
-    timeout_s: float = 15.0
-    max_memory_bytes: int = 2 << 30
-    fsync: str = "no"
-
-    def __post_init__(self) -> None:
-        wanted = "a host name or address"
-        _check(re.fullmatch(r"\S+", self.host) is not None, "global_store.host", wanted, self.host)
-        # Redis Cluster's bus listens at port + 10000.
-        _check_count("global_store.port", self.port, 1, 55535)
-        for node in self.start_nodes:
-            match = _ADDRESS.fullmatch(node)
-            good = match is not None and 1 <= int(match[2]) <= 65535
-            _check(good, "global_store.start_nodes", "a list of HOST:PORT", node)
-        wanted = "a name without blanks"
-        _check(
-            re.fullmatch(r"\S+", self.username) is not None, "global_store.username", wanted, self.username
-        )
-        _check_seconds("global_store.timeout_s", self.timeout_s, 0.1)
-        _check_count("global_store.max_memory_bytes", self.max_memory_bytes, 1 << 20)
-        _check_choice("global_store.fsync", self.fsync, ("no", "everysec", "always"))
+    timeout_s: float = _setting(15.0, _seconds(0.1))
+    max_memory_bytes: int = _setting(2 << 30, _count(1 << 20))
+    fsync: str = _setting("no", _FSYNC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReducerConfig:
+class ReducerConfig(_Part):
     """How long reducers wait for what is missing, and what they keep."""
 
-    grace_s: float = 2.0
-    barrier_s: float = 10.0
-    checkpoint_s: float = 0.25
-    history: int = 1000
-
-    def __post_init__(self) -> None:
-        _check_seconds("reducer.grace_s", self.grace_s, 0)
-        _check_seconds("reducer.barrier_s", self.barrier_s, 0)
-        _check_seconds("reducer.checkpoint_s", self.checkpoint_s, 0.01)
-        _check_count("reducer.history", self.history, 1, 1 << 24)
+    grace_s: float = _setting(2.0, _seconds(0))
+    barrier_s: float = _setting(10.0, _seconds(0))
+    checkpoint_s: float = _setting(0.25, _seconds(0.01))
+    history: int = _setting(1000, _count(1, 1 << 24))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ManagerConfig:
+class ManagerConfig(_Part):
     """How the graph manager holds office, and what it remembers."""
 
-    lease_s: float = 5.0
-    keep_versions: int = 1000
-    reply_s: float = 60.0
-
-    def __post_init__(self) -> None:
-        _check_seconds("manager.lease_s", self.lease_s, 0.1)
-        _check_count("manager.keep_versions", self.keep_versions, 1, 1 << 24)
-        _check_seconds("manager.reply_s", self.reply_s, 1)
+    lease_s: float = _setting(5.0, _seconds(0.1))
+    keep_versions: int = _setting(1000, _count(1, 1 << 24))
+    reply_s: float = _setting(60.0, _seconds(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MonitorConfig:
+class MonitorConfig(_Part):
     """When a process counts as hanging, and who restarts it."""
 
-    heartbeat_s: float = 1.0
-    hang_s: float = 3.0
+    heartbeat_s: float = _setting(1.0, _seconds(0.05))
+    hang_s: float = _setting(3.0, _seconds(0.1))
     supervisor_socket: Path = Path("supervisor.sock")
 
     def __post_init__(self) -> None:
-        _check_seconds("monitor.heartbeat_s", self.heartbeat_s, 0.05)
-        _check_seconds("monitor.hang_s", self.hang_s, 0.1)
+        _Part.__post_init__(self)
         wanted = f"more than monitor.heartbeat_s, which is {self.heartbeat_s:g}"
         _check(self.hang_s > self.heartbeat_s, "monitor.hang_s", wanted, self.hang_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportConfig:
+class ExportConfig(_Part):
     """Where results and figures go, beside the global store."""
 
-    uris: tuple[str, ...] = ("prometheus://127.0.0.1:9464",)
-
-    def __post_init__(self) -> None:
-        for uri in self.uris:
-            _check("://" in uri, "export.uris", "a list of proto://body?options", uri)
+    uris: tuple[str, ...] = _setting(("prometheus://127.0.0.1:9464",), _uris)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SecurityConfig:
+class SecurityConfig(_Part):
     """Whose code runs here."""
 
     secret_file: str = ""
-    user_code: str = "allowed"
+    user_code: str = _setting("allowed", _choice("allowed", "signed", "refused"))
 
     def __post_init__(self) -> None:
-        _check_choice("security.user_code", self.user_code, ("allowed", "signed", "refused"))
+        _Part.__post_init__(self)
         wanted = "set when security.user_code is 'signed'"
         _check(bool(self.secret_file) or self.user_code != "signed", "security.secret_file", wanted, "")
 
