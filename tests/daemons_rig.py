@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, NodeConfig, ReducerConfig, RingConfig
-from ami.daemons.process.stage import Stopping
+from ami.daemons.process.stage import Setup, Stopping, Waits
 from ami.errors import StoreUnavailable
 from ami.event import Field, Schema, Transition
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
 from ami.ring import RingWriter
 from ami.stores import Store, keys, open_global
-from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.link import Command, Link, Reply
+from ami.stores.opened import Stores
 
 SCHEMA = Schema.of([Field("x", np.dtype(np.int64)), Field("image", np.dtype(np.float32), (2, 3))])
 INTERVAL_NS = 1000
@@ -145,43 +145,30 @@ class Faults:
 
 
 class FaultyLink(Link):
-    """Connections to a real tier, on a bad day."""
+    """Connections to a real tier, on a bad day; keys that contain ``spared`` have none."""
 
-    def __init__(self, link: Link, faults: Faults, *, shared: bool = False) -> None:
+    def __init__(self, link: Link, faults: Faults, *, spared: str = "no key") -> None:
         self._link = link
-        self._shared = shared
+        self._spared = spared
         self._faults = faults
         self.tagged, self.block_s = link.tagged, link.block_s
 
     def call(self, key: str, commands: Sequence[Command], *, repeat: bool) -> list[Reply]:
-        reply: list[Reply] = self._faults.around(lambda: self._link.call(key, commands, repeat=repeat))
-        return reply
+        return self._around(key, lambda: self._link.call(key, commands, repeat=repeat))
 
     def change(
         self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]
     ) -> bool:
-        return bool(self._faults.around(lambda: self._link.change(key, reads, decide)))
+        return bool(self._around(key, lambda: self._link.change(key, reads, decide)))
 
     def everywhere(self, commands: Callable[[int], Sequence[Command]]) -> list[list[Reply]]:
-        reply: list[list[Reply]] = self._faults.around(lambda: self._link.everywhere(commands))
-        return reply
+        return self._around("", lambda: self._link.everywhere(commands))
+
+    def _around(self, key: str, call: Callable[[], Any]) -> Any:
+        return call() if self._spared in key else self._faults.around(call)
 
     def close(self) -> None:
-        if not self._shared:
-            self._link.close()
-
-
-def faulty_local(faults: Faults) -> Callable[[LocalStoreConfig, str], Store]:
-    return lambda settings, prefix: Store(FaultyLink(LocalLink(settings), faults), prefix)
-
-
-def faulty_global(faults: Faults, link: Link | None = None) -> Callable[[GlobalStoreConfig, str], Store]:
-    """Return what opens a store with faults, over ``link`` if there is one: to connect takes 20 ms."""
-
-    def open_store(settings: GlobalStoreConfig, prefix: str) -> Store:
-        return Store(FaultyLink(link or ClusterLink(settings), faults, shared=link is not None), prefix)
-
-    return open_store
+        """The tests have one link for all their stages, and close it themselves."""
 
 
 class Soon(Stopping):
@@ -189,6 +176,22 @@ class Soon(Stopping):
 
     def wait(self, timeout: float | None = None) -> bool:
         return self.is_set()
+
+
+SHORT = Waits(ring_s=0.002, store_s=0.0, push_s=0.005, look_s=0.0, schema_s=0.05)
+
+
+def setup(
+    config: Config,
+    *,
+    local: Link | None = None,
+    cluster: Link | None = None,
+    number: int = 0,
+    waits: Waits = SHORT,
+) -> Setup:
+    """Return what a stage is made from, whose stores are behind these links."""
+    stores = Stores(config, local=local, cluster=cluster)
+    return Setup(config=config, stores=stores, number=number, stopping=Soon(), waits=waits)
 
 
 def steps(stage: Any, until: Callable[[], object], *, most: int = 2000) -> None:
@@ -207,4 +210,3 @@ def die(stage: Any) -> None:
     if getattr(stage, "_ring", None) is not None:
         stage._ring.close()
     stage._graphs.close()
-    stage._store.close()

@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping
 from ami.client.client import Client
 from ami.client.meter import Meter
 from ami.client.updates import Updates
-from ami.config import Config
-from ami.daemons.process.stage import Stopping
+from ami.daemons.process.stage import Setup
 from ami.errors import ConfigError, ExportError, StoreError
 from ami.exports.base import Export, SeesCluster
 from ami.exports.opening import open_export
@@ -31,10 +30,10 @@ AGAIN_S = 5.0  # until an export that failed is begun again
 class ExportStage:
     """The export number ``number`` of ``export.uris``; without one, there is nothing to be done."""
 
-    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
-        self._config = config
-        self._number = number
-        self._stopping = stopping
+    def __init__(self, setup: Setup) -> None:
+        self._config = setup.config
+        self._number = setup.number
+        self._stopping = setup.stopping
         self._export: Export | None = None
         self._client: Client | None = None
         self._updates: Updates | None = None
@@ -43,7 +42,6 @@ class ExportStage:
         self._failed = ""
         self._again_at = self._look_at = 0.0
         self._exported = self._failures = 0
-        self.start()
 
     @property
     def state(self) -> str:
@@ -70,14 +68,13 @@ class ExportStage:
         self._client = Client(self._config)
         self._meter = self._client.meter()
 
-    def step(self) -> bool:
+    def step(self) -> None:
         if time.monotonic() < self._again_at:
             self._stopping.wait(WAIT_S)
         elif self._export is None:
             self._try(self._open)
         else:
             self._try(self._hand_on)
-        return True
 
     def _open(self) -> None:
         assert self._client is not None

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ami.config import Config, GlobalStoreConfig, MonitorConfig
+from ami.config import GlobalStoreConfig
 from ami.daemons.process.heartbeat import Heart
 from ami.stores import Store, keys, open_global
-from tests.daemons_rig import config
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -29,18 +27,14 @@ class Counting:
     def counters(self) -> Mapping[str, float]:
         return {"events": self.events}
 
-    def step(self) -> bool:
+    def start(self) -> None:
+        pass
+
+    def step(self) -> None:
         self.events += 1
-        return True
 
     def close(self) -> None:
         pass
-
-
-@pytest.fixture
-def settings(cluster: GlobalStoreConfig) -> Config:
-    made = config("/ami-not-there", cluster=cluster)
-    return replace(made, monitor=MonitorConfig(heartbeat_s=0.05))
 
 
 @pytest.fixture
@@ -55,10 +49,8 @@ def beat(store: Store) -> dict[str, Any]:
     return {} if found is None else dict(found)  # type: ignore[call-overload]
 
 
-def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(
-    settings: Config, store: Store
-) -> None:
-    heart, stage = Heart(settings, "worker", 3), Counting()
+def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(store: Store) -> None:
+    heart, stage = Heart(store, 0.05), Counting()
     heart.start()
     heart.waiting("for the ring")
     wait_until(lambda: beat(store).get("state") == "waiting: for the ring", within_s=5, what="a first beat")
@@ -80,10 +72,8 @@ def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(
     assert beat(store) == {}
 
 
-def test_a_main_loop_that_stands_still_shows_although_the_heart_beats_on(
-    settings: Config, store: Store
-) -> None:
-    heart = Heart(settings, "worker", 3)
+def test_a_main_loop_that_stands_still_shows_although_the_heart_beats_on(store: Store) -> None:
+    heart = Heart(store, 0.05)
     heart.watch(Counting())
     heart.stepped()
     heart.start()
@@ -96,7 +86,7 @@ def test_a_main_loop_that_stands_still_shows_although_the_heart_beats_on(
 
 
 def test_a_stage_whose_counters_fail_once_does_not_stop_the_heart(
-    settings: Config, store: Store, caplog: pytest.LogCaptureFixture
+    store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The heart's thread reads what the main loop changes meanwhile: a ring that is just let go, say."""
 
@@ -110,7 +100,7 @@ def test_a_stage_whose_counters_fail_once_does_not_stop_the_heart(
                 raise ValueError("the ring was closed")
             return {"looks": self.looks}
 
-    heart = Heart(settings, "worker", 3)
+    heart = Heart(store, 0.05)
     heart.watch(LettingGo())
     heart.start()
     wait_until(

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, ReducerConfig
-from ami.daemons.process import control
 from ami.daemons.reduction import local_reducer
 from ami.daemons.reduction.local_reducer import LocalReducerStage
 from ami.daemons.worker.flush import Flush, Held
@@ -19,18 +18,18 @@ from ami.graph.execution.makers import reductions
 from ami.graph.execution.partial import Partial
 from ami.graph.execution.plan import WorkerPlan
 from ami.ring import RingReader
-from ami.stores import Record, Store, keys, open_global, open_local
-from ami.stores.client import ClusterLink
+from ami.stores import Record, keys
+from ami.stores.client import ClusterLink, LocalLink
+from ami.stores.opened import Stores
 from tests.daemons_rig import (
     GRAPH,
     SCHEMA,
     Faults,
+    FaultyLink,
     Shift,
-    Soon,
     config,
-    faulty_global,
-    faulty_local,
     publish_graph,
+    setup,
     steps,
 )
 from tests.journals import last
@@ -43,20 +42,13 @@ SUM = GRAPH.fingerprint("total")
 hosts = (f"host{number}" for number in itertools.count())
 
 
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "BLOCK_S", 0.005)
-    monkeypatch.setattr(local_reducer, "WAIT_S", 0.002)
-    monkeypatch.setattr(local_reducer, "LOOK_S", 0.0)
-
-
 class Hands:
     """A worker without a loop: runs what is there, in one flush an entry, and commits it."""
 
-    def __init__(self, ring: str, store: Store, number: int = 0) -> None:
+    def __init__(self, ring: str, stores: Stores, number: int = 0) -> None:
         self.reader = RingReader(ring, number)
-        self._journal = store.journal(keys.FLUSHES)
-        store.view(keys.prefix(store.prefix.split(":")[0], "local-reducer", 0)).set(keys.WORKERS).add(number)
+        self._journal = stores.local("worker", number).journal(keys.FLUSHES)
+        stores.local("local-reducer").set(keys.WORKERS).add(number)
         self._number = last(self._journal)
 
     def work(self, limit: int = 1 << 16) -> int:
@@ -77,20 +69,35 @@ class Hands:
 class Node:
     """One node's ring and stores, with a host name that no other test has."""
 
-    def __init__(self, local: LocalStoreConfig, cluster: GlobalStoreConfig, ring: str, **parts: Any) -> None:
+    def __init__(
+        self, local: LocalStoreConfig, cluster: GlobalStoreConfig, ring: str, link: ClusterLink | None = None,
+        **parts: Any,
+    ) -> None:  # fmt: skip
         self.host = next(hosts)
         self.config: Config = config(ring, local, cluster, host=self.host, **parts)
         self.shift = Shift(ring)
-        self.local = open_local(local, keys.prefix(self.host, "test", 0))
-        self.reducer = open_global(cluster, keys.prefix("ami", "global-reducer", 0))
+        self.local = LocalLink(local)
+        self.own_cluster = None if link else ClusterLink(cluster)
+        self.cluster = link or self.own_cluster
+        self.stores = Stores(self.config, local=self.local, cluster=self.cluster)
+        self.reducer = self.stores.cluster("global-reducer")
         self.inbox = self.reducer.journal(keys.inbox(self.host))
+        self.faults = Faults()
 
     def hands(self, number: int = 0) -> Hands:
-        view = self.local.view(keys.prefix(self.host, "worker", number))
-        return Hands(self.config.ring.name, view, number)
+        return Hands(self.config.ring.name, self.stores, number)
+
+    def new_stage(self) -> LocalReducerStage:
+        assert self.cluster is not None
+        cluster = FaultyLink(self.cluster, self.faults, spared="graph-manager")
+        return LocalReducerStage(
+            setup(self.config, local=FaultyLink(self.local, self.faults), cluster=cluster)
+        )
 
     def stage(self) -> LocalReducerStage:
-        return LocalReducerStage(self.config, 0, Soon())
+        stage = self.new_stage()
+        stage.start()
+        return stage
 
     def batches(self) -> list[dict[str, Any]]:
         records: list[Record] = self.inbox.read(0, 1000)
@@ -99,13 +106,14 @@ class Node:
         return [record.value for record in records]  # type: ignore[misc]
 
     def flushes_left(self) -> int:
-        workers = (self.local.view(keys.prefix(self.host, "worker", n)) for n in range(2))
+        workers = (self.stores.local("worker", number) for number in range(2))
         return sum(worker.journal(keys.FLUSHES).pending() for worker in workers)
 
     def close(self) -> None:
         self.shift.close()
         self.local.close()
-        self.reducer.close()
+        if self.own_cluster is not None:
+            self.own_cluster.close()
 
 
 @pytest.fixture
@@ -165,8 +173,8 @@ def test_each_entry_becomes_one_batch_and_its_flushes_leave_the_local_store(node
 def test_while_there_is_no_ring_it_says_that_it_waits_for_one(
     local_redis: LocalStoreConfig, cluster: GlobalStoreConfig
 ) -> None:
-    stage = LocalReducerStage(config("/ami-not-there", local_redis, cluster), 0, Soon())
-    assert not stage.step()
+    stage = LocalReducerStage(setup(config("/ami-not-there", local_redis, cluster)))
+    stage.step()
     assert stage.state.startswith("waiting: for ")
     assert "/ami-not-there" in stage.state
     stage.close()
@@ -177,7 +185,6 @@ def test_while_there_is_no_ring_it_says_that_it_waits_for_one(
 def test_whichever_call_to_a_store_fails_every_event_is_in_one_batch(
     local_redis: LocalStoreConfig,
     cluster: GlobalStoreConfig,
-    monkeypatch: pytest.MonkeyPatch,
     then: str,
     answer_lost: bool,
 ) -> None:
@@ -185,13 +192,10 @@ def test_whichever_call_to_a_store_fails_every_event_is_in_one_batch(
     link = ClusterLink(cluster)
     for fails_at in itertools.count(1):
         with ring_name() as name:
-            node = Node(local_redis, cluster, name)
+            node = Node(local_redis, cluster, name, link)
             a_run(node)
-            faults = Faults(fails_at, answer_lost=answer_lost)
-            with monkeypatch.context() as patched:
-                patched.setattr(local_reducer, "open_local", faulty_local(faults))
-                patched.setattr(local_reducer, "open_global", faulty_global(faults, link))
-                run_through(node, same_process=then == "the same process")
+            faults = node.faults = Faults(fails_at, answer_lost=answer_lost)
+            run_through(node, same_process=then == "the same process")
             check_the_run(node)
             assert node.flushes_left() == 0, f"after a fault at call {fails_at}"
             node.close()
@@ -203,19 +207,17 @@ def test_whichever_call_to_a_store_fails_every_event_is_in_one_batch(
 
 def run_through(node: Node, *, same_process: bool) -> None:
     """Step until the run is sent. A call fails: go on with the stage, or with a successor."""
-    stage: LocalReducerStage | None = None
-    for _ in range(200):
+    stage, started = node.new_stage(), False
+    while node.inbox.pending() < 6 or node.flushes_left() > 0:
         try:
-            if stage is None:
-                stage = node.stage()
-            if node.inbox.pending() == 6 and node.flushes_left() == 0:
-                break
+            if not started:
+                stage.start()
+            started = True
             stage.step()
         except StoreUnavailable:
-            if stage is not None and not same_process:
+            if not same_process:
                 stage.close()  # nothing is handed on: as good as dead
-                stage = None
-    assert stage is not None
+                stage, started = node.new_stage(), False
     stage.close()
 
 
@@ -309,18 +311,14 @@ def test_a_flush_that_cannot_be_read_is_put_away_with_a_word_and_stops_nothing(
 
 def spoil(node: Node, name: str) -> None:
     """Put bytes that are no value of ours where a worker's payload is."""
-    from ami.stores.client import LocalLink
-
-    link = LocalLink(node.config.local_store)
     key = keys.full(keys.prefix(node.host, "worker", 0), name, tagged=False)
-    link.one(key, "SET", b"\x80\x05 not ours", repeat=True)
-    link.close()
+    node.local.one(key, "SET", b"\x80\x05 not ours", repeat=True)
 
 
 def test_a_second_local_reducer_waits_while_the_first_one_lives(node: Node) -> None:
     first, second = node.stage(), node.stage()
     first.step()
-    assert not second.step()
+    second.step()
     assert "is the local reducer of ring" in second.state
     first.close()
     second.step()

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, WorkerConfig
-from ami.daemons.process import control
-from ami.daemons.worker import worker
 from ami.daemons.worker.worker import WorkerStage
 from ami.errors import StoreUnavailable
 from ami.graph.execution.makers import reductions
@@ -22,18 +20,19 @@ from ami.graph.execution.partial import Partial
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
 from ami.ring import RingObserver
-from ami.stores import keys, open_local
+from ami.stores import keys
+from ami.stores.client import ClusterLink, LocalLink
+from ami.stores.opened import Stores
 from tests import ring_rig
 from tests.daemons_rig import (
     GRAPH,
     Faults,
+    FaultyLink,
     Shift,
-    Soon,
     config,
     die,
-    faulty_global,
-    faulty_local,
     publish_graph,
+    setup,
     steps,
 )
 from tests.journals import last
@@ -44,13 +43,6 @@ pytestmark = pytest.mark.integration
 hosts = (f"host{number}" for number in itertools.count())
 
 
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "BLOCK_S", 0.005)
-    monkeypatch.setattr(worker, "WAIT_S", 0.002)
-    monkeypatch.setattr(worker, "ABANDONED_S", 0.0)
-
-
 class Node:
     """A ring, and the flushes of workers of one host that no other test has."""
 
@@ -59,13 +51,19 @@ class Node:
         self.config: Config = config(ring, local, cluster, host=self.host, **parts)
         self.shift = Shift(ring)
         self.eyes = RingObserver(ring)
-        self.store = open_local(local, keys.prefix(self.host, "test", 0))
+        self.links = LocalLink(local), ClusterLink(cluster)
+        self.stores = Stores(self.config, local=self.links[0], cluster=self.links[1])
+        self.faults = Faults()  # of the local store
 
-    def stage(self, number: int = 0) -> WorkerStage:
-        return WorkerStage(self.config, number, Soon())
+    def stage(self, number: int = 0, graph_faults: Faults | None = None) -> WorkerStage:
+        local = FaultyLink(self.links[0], self.faults)
+        cluster = FaultyLink(self.links[1], graph_faults or Faults())
+        stage = WorkerStage(setup(self.config, local=local, cluster=cluster, number=number))
+        stage.start()
+        return stage
 
     def flushes(self, number: int = 0) -> list[dict[str, Any]]:
-        records = self.store.view(keys.prefix(self.host, "worker", number)).journal(keys.FLUSHES).read(0, 999)
+        records = self.stores.local("worker", number).journal(keys.FLUSHES).read(0, 999)
         return [record.value for record in records]  # type: ignore[misc]
 
     def sums(self, numbers: tuple[int, ...] = (0,)) -> dict[int, tuple[int, int]]:
@@ -88,7 +86,7 @@ class Node:
     def close(self) -> None:
         self.eyes.close()
         self.shift.close()
-        self.store.close()
+        self.stores.close()
 
 
 @pytest.fixture
@@ -127,8 +125,7 @@ def test_each_closed_entry_is_flushed_with_what_it_says_and_its_slots_are_freed(
     assert {name: first[name] for name in told} == told
     assert stage.state == "running"
     assert (stage.counters["events"], stage.counters["flushes"]) == (100, 4)
-    workers = node.store.view(keys.prefix(node.host, "local-reducer", 0)).set(keys.WORKERS)
-    assert set(workers) == {0}
+    assert set(node.stores.local("local-reducer").set(keys.WORKERS)) == {0}
     stage.close()
 
 
@@ -174,9 +171,8 @@ def test_a_worker_asked_to_stop_stores_what_it_ran_and_leaves_the_rest_to_the_ne
     assert node.sums() == {0: (100, sum(range(100)))}
 
 
-def test_while_the_local_store_is_away_no_slot_is_freed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    faults = Faults()
-    monkeypatch.setattr(worker, "open_local", faulty_local(faults))
+def test_while_the_local_store_is_away_no_slot_is_freed(node: Node) -> None:
+    faults = node.faults
     stage = node.stage()
     stage.step()  # attached
     node.shift.interval(20)
@@ -196,9 +192,7 @@ def test_while_the_local_store_is_away_no_slot_is_freed(node: Node, monkeypatch:
     stage.close()
 
 
-def test_while_a_flush_is_being_stored_the_next_events_are_run(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_while_a_flush_is_being_stored_the_next_events_are_run(node: Node) -> None:
     answered = threading.Event()
 
     class Slow(Faults):
@@ -207,8 +201,7 @@ def test_while_a_flush_is_being_stored_the_next_events_are_run(
                 assert answered.wait(10)
             return call()
 
-    faults = Slow()
-    monkeypatch.setattr(worker, "open_local", faulty_local(faults))
+    faults = node.faults = Slow()
     stage = node.stage()
     stage.step()  # attached
     faults.down = True
@@ -228,7 +221,6 @@ def test_while_a_flush_is_being_stored_the_next_events_are_run(
 def test_whichever_call_to_the_store_fails_every_event_is_in_one_flush(
     local_redis: LocalStoreConfig,
     cluster: GlobalStoreConfig,
-    monkeypatch: pytest.MonkeyPatch,
     then: str,
     answer_lost: bool,
 ) -> None:
@@ -238,9 +230,8 @@ def test_whichever_call_to_the_store_fails_every_event_is_in_one_flush(
         with ring_rig.ring_name() as name:
             node = Node(local_redis, cluster, name)
             want = publish_all(node.shift)
-            with monkeypatch.context() as patched:
-                patched.setattr(worker, "open_local", faulty_local(faults))
-                run_through(node, same_process=then == "the same process")
+            node.faults = faults
+            run_through(node, same_process=then == "the same process")
             assert node.sums() == want, f"after a fault at call {fails_at}"
             node.close()
         if not faults.met:
@@ -321,7 +312,7 @@ def test_the_number_of_flushes_goes_on_after_a_death_also_when_the_reducer_took_
     stage = node.stage()
     steps(stage, node.free)
     die(stage)
-    journal = node.store.view(keys.prefix(node.host, "worker", 0)).journal(keys.FLUSHES)
+    journal = node.stores.local("worker").journal(keys.FLUSHES)
     before = last(journal)
     journal.remove(range(1, before + 1))
     node.shift.interval(3)
@@ -351,8 +342,8 @@ def test_a_replaced_ring_is_finished_first_and_then_left(node: Node) -> None:
 def test_without_a_ring_it_says_that_it_waits_for_one(
     local_redis: LocalStoreConfig, cluster: GlobalStoreConfig
 ) -> None:
-    stage = WorkerStage(config("/ami-not-there", local_redis, cluster), 0, Soon())
-    assert not stage.step()
+    stage = WorkerStage(setup(config("/ami-not-there", local_redis, cluster)))
+    stage.step()
     assert "/ami-not-there" in stage.state
     stage.close()
 
@@ -360,7 +351,7 @@ def test_without_a_ring_it_says_that_it_waits_for_one(
 def test_a_second_worker_of_the_same_number_waits_while_the_first_one_lives(node: Node) -> None:
     first, second = node.stage(), node.stage()
     first.step()
-    assert not second.step()
+    second.step()
     assert second.state.startswith("waiting: for ")
     die(first)
     second.step()
@@ -371,12 +362,9 @@ def test_a_second_worker_of_the_same_number_waits_while_the_first_one_lives(node
 # --- graphs
 
 
-def test_a_block_whose_graph_cannot_be_read_now_is_run_when_it_can(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_block_whose_graph_cannot_be_read_now_is_run_when_it_can(node: Node) -> None:
     faults = Faults()
-    monkeypatch.setattr(control, "open_global", faulty_global(faults))
-    stage = node.stage()
+    stage = node.stage(graph_faults=faults)
     stage.step()
     faults.down = True
     publish_graph(node.config.global_store, GRAPH.at_version(2))

@@ -10,13 +10,14 @@ import pytest
 
 from ami.client.load import Load
 from ami.config import Config, ExportConfig, GlobalStoreConfig, LocalStoreConfig, MonitorConfig, NodeConfig
-from ami.daemons.process.stage import Stopping
+from ami.daemons.process.stage import Setup, Stopping
 from ami.errors import ConfigError, ExportError
 from ami.event import Schema
 from ami.exports import stage as module
 from ami.exports.stage import ExportStage
 from ami.result import Result
 from ami.stores import Store, keys, open_global
+from ami.stores.opened import Stores
 from tests.client_rig import made, publish
 
 
@@ -77,6 +78,13 @@ def reducer(cluster: GlobalStoreConfig) -> Iterator[Store]:
     store.close()
 
 
+def export(config: Config, number: int = 0, stopping: Stopping | None = None) -> ExportStage:
+    made = Setup(config=config, stores=Stores(config), number=number, stopping=stopping or Stopping())
+    stage = ExportStage(made)
+    stage.start()
+    return stage
+
+
 @pytest.fixture
 def run(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Probe], ExportStage]]:
     """Return a function that makes the stage of a probe; it retries at once."""
@@ -85,7 +93,7 @@ def run(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[P
 
     def make(probe: Probe) -> ExportStage:
         monkeypatch.setattr(module, "open_export", lambda _uri: probe)
-        stages.append(ExportStage(config, 0, Stopping()))
+        stages.append(export(config))
         return stages[-1]
 
     yield make
@@ -163,7 +171,7 @@ def test_an_export_that_sees_the_cluster_hears_when_results_were_published(
 
 def test_an_export_for_which_there_is_no_entry_ends_as_asked(config: Config) -> None:
     stopping = Stopping()
-    stage = ExportStage(config, 1, stopping)
+    stage = export(config, 1, stopping)
     assert stopping.is_set()
     stage.close()
 
@@ -175,7 +183,7 @@ def test_a_port_that_is_taken_is_waited_for(cluster: GlobalStoreConfig, config: 
             node=config.node, global_store=cluster, monitor=config.monitor, local_store=config.local_store,
             export=ExportConfig(uris=(f"prometheus://127.0.0.1:{port}",)),
         )  # fmt: skip
-        stage = ExportStage(settings, 0, Stopping())
+        stage = export(settings)
         stage.step()
         assert stage.state.startswith(f"failed: cannot listen at 127.0.0.1:{port}")
     stage._again_at = 0.0
@@ -188,7 +196,7 @@ def test_an_option_that_does_not_exist_is_a_wrong_setting(cluster: GlobalStoreCo
     settings = Config(
         node=config.node, global_store=cluster, export=ExportConfig(uris=("prometheus://x:1?nmes=a",))
     )
-    stage = ExportStage(settings, 0, Stopping())
+    stage = export(settings)
     with pytest.raises(ConfigError, match="nmes"):
         stage.step()
     stage.close()

@@ -12,23 +12,19 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ami.config import Config
 from ami.daemons.manager import requests
 from ami.daemons.manager.requests import Request
 from ami.daemons.process.apart import call_apart
-from ami.daemons.process.stage import Stopping
+from ami.daemons.process.leadership import Leadership
+from ami.daemons.process.stage import Setup
 from ami.errors import Conflict, GraphError, SourceError, StoreUnavailable, Undecodable
 from ami.event import Schema
 from ami.graph.check import check
 from ami.graph.graph import Graph
-from ami.stores import ABSENT, Item, keys, open_global
+from ami.stores import ABSENT, Item, keys
 
 logger = logging.getLogger(__name__)
 
-TAKE_S = 0.2
-SCHEMA_WAIT_S = 5.0
-# What user code gets for one event. The monitor is patient for longer than this.
-CHECK_S = 1.5
 # Answers kept for clients that ask again, and versions told in `history`.
 ANSWERS_KEPT = 500
 HISTORY_KEPT = 1000
@@ -37,24 +33,22 @@ HISTORY_KEPT = 1000
 class GraphManagerStage:
     """The graph manager of the cluster, or its stand-by: whoever has the lease acts."""
 
-    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
-        self._config = config
-        self._stopping = stopping
-        cluster = config.node.cluster
-        self._store = open_global(config.global_store, keys.prefix(cluster, "graph-manager", 0))
-        self._source = self._store.view(keys.prefix(cluster, "source", 0))
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._config = config = setup.config
+        self._store = setup.stores.cluster("graph-manager")
+        self._source = setup.stores.cluster("source")
         self._queue = self._store.queue(keys.REQUESTS)
-        place = keys.prefix(config.node.host, "graph-manager", number)
-        self._lease = self._store.lease(keys.LEASE, config.manager.lease_s, place=place)
-        self._renew_at = 0.0
-        self._leading = False
+        place = keys.prefix(config.node.host, "graph-manager", setup.number)
+        lease = self._store.lease(keys.LEASE, config.manager.lease_s, place=place)
+        self._leadership = Leadership(lease, config.manager.lease_s, self._load)
         self._graph = Graph()
         self._state: dict[str, Any] = {"history": [], "answers": {}}
         self._taken = self._denied = 0
 
     @property
     def state(self) -> str:
-        return "running" if self._leading else "waiting: another manager has the lease"
+        return "running" if self._leadership.held else "waiting: another manager has the lease"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -65,46 +59,28 @@ class GraphManagerStage:
             "denied": self._denied,
         }
 
-    def step(self) -> bool:
-        if not self._lead():
-            self._stopping.wait(TAKE_S)
-            return False
+    def start(self) -> None:
+        """A request is read when there is one: there is nothing to do before."""
+
+    def step(self) -> None:
+        wait_s = self._setup.waits.store_s
+        if not self._leadership.hold():
+            self._setup.stopping.wait(wait_s)
+            return
         try:
-            item = self._queue.take(TAKE_S)
-            if item is None:
-                return False
-            self._answer(item)
+            item = self._queue.take(wait_s)
+            if item is not None:
+                self._answer(item)
         except StoreUnavailable:
             # A request may be in the processing list, unanswered: begin anew, and look there first.
-            self._leading = False
+            self._leadership.lose()
             raise
         except Undecodable as error:
             # It is gone from the queue already; whoever put it there gets no answer.
             logger.warning("a request is no request: %s", error)
         except Conflict as error:
             # Somebody else leads now; the request is still in the processing list, and is his.
-            logger.warning("%s", error)
-            self._leading = False
-        return True
-
-    def _lead(self) -> bool:
-        now = time.monotonic()
-        if self._leading and now < self._renew_at:
-            return True
-        try:
-            if self._leading:
-                self._lease.renew()
-            elif self._lease.acquire():
-                self._load()
-                self._leading = True
-            else:
-                return False
-        except Conflict as error:
-            logger.warning("%s", error)
-            self._leading = False
-            return False
-        self._renew_at = now + self._config.manager.lease_s / 3
-        return True
+            self._leadership.lose(error)
 
     def _load(self) -> None:
         """Continue where the last manager stopped."""
@@ -172,7 +148,7 @@ class GraphManagerStage:
         if not any(operation.kind == "function" for operation in graph.operations):
             check(graph, schema)
             return
-        reason, how = call_apart(lambda: _refusal(graph, schema), timeout_s=CHECK_S)
+        reason, how = call_apart(lambda: _refusal(graph, schema), timeout_s=self._setup.waits.check_s)
         if how:
             raise GraphError(f"to check the graph's functions on one event of ones {how}")
         if reason:
@@ -192,12 +168,12 @@ class GraphManagerStage:
         }
 
     def _schema(self) -> str | None:
-        deadline = time.monotonic() + SCHEMA_WAIT_S
+        deadline = time.monotonic() + self._setup.waits.schema_s
         while True:
             schema = self._source.get(keys.SCHEMA)
-            if schema is not None or time.monotonic() > deadline or self._stopping.wait(0.1):
+            if schema is not None or time.monotonic() > deadline or self._setup.stopping.wait(0.1):
                 return schema
-            self._lead()
+            self._leadership.hold()
 
     def _publish(self, request: Request, graph: Graph, answer: dict[str, Any]) -> None:
         entry = {
@@ -216,7 +192,7 @@ class GraphManagerStage:
         }
         now = {"version": self._graph.version, "hash": self._graph.hash}
         self._store.commit(
-            self._lease,
+            self._leadership.lease,
             {
                 keys.graph(graph.version): graph.to_plain(),
                 keys.CURRENT: {"version": graph.version, "hash": graph.hash},
@@ -231,9 +207,7 @@ class GraphManagerStage:
             self._store.delete_many([keys.graph(forgotten)])
 
     def close(self) -> None:
-        if self._leading:
-            self._lease.release()
-        self._store.close()
+        self._leadership.release()
 
 
 def _refusal(graph: Graph, schema: Schema) -> str:

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
-from ami.config import Config
 from ami.daemons.monitor.deaths import Deaths
 from ami.daemons.monitor.judgement import Judgement, Sign
-from ami.daemons.process.stage import Stopping
+from ami.daemons.process.stage import Setup
 from ami.errors import RingError, StoreError
 from ami.processes import DAEMONS
 from ami.ring.observer import RingObserver
-from ami.stores import Store, keys, open_global, open_local
+from ami.stores import Store, keys
+from ami.stores.opened import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +31,12 @@ SELF = "monitor:0"
 class MonitorStage:
     """Watches the processes of one node."""
 
-    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
-        self._config = config
-        self._stopping = stopping
-        # A short patience: a server that is slow to answer is what this process is to find out.
-        impatient = replace(config.global_store, timeout_s=LOOK_S)
-        self._global = open_global(impatient, keys.prefix(config.node.host, "monitor", number))
-        self._local = open_local(config.local_store, keys.prefix(config.node.host, "monitor", number))
+    def __init__(self, setup: Setup) -> None:
+        self._config = config = setup.config
+        # Stores of its own, of short patience: a server that is slow to answer is what it is to find out.
+        self._stores = Stores(replace(config, global_store=replace(config.global_store, timeout_s=LOOK_S)))
+        self._global = self._stores.host("monitor", setup.number)
+        self._local = self._stores.local("monitor", setup.number)
         self._supervisor = Supervisor(config.monitor.supervisor_socket)
         self._deaths = Deaths()
         self._ring: RingObserver | None = None
@@ -54,7 +53,10 @@ class MonitorStage:
     def counters(self) -> Mapping[str, float]:
         return {"restarts": self._restarts, "watched": self._judgement.watched}
 
-    def step(self) -> bool:
+    def start(self) -> None:
+        """There is nothing to wait for: it is to watch how the others come up."""
+
+    def step(self) -> None:
         # supervisord looks after dead children when it wakes: once a second, or when it is asked
         # something. Asked at the moment of the death, it starts the next one 0.03 s later.
         self._deaths.wait(LOOK_S)
@@ -62,7 +64,7 @@ class MonitorStage:
             processes = {program.name: program for program in self._supervisor.programs() if program.runs}
         except NO_ANSWER as error:
             logger.debug("supervisord does not answer: %s", error)
-            return False
+            return
         self._deaths.watch(program.pid for program in processes.values())
         processes.pop(SELF, None)
         self._looks += 1
@@ -70,7 +72,6 @@ class MonitorStage:
         for how, name, sign in self._signs(processes):
             if name in processes:
                 self._judge(how, processes[name], sign)
-        return False
 
     def _signs(self, processes: Mapping[str, Program]) -> Iterator[tuple[str, str, Sign]]:
         """Yield how each process shows that it lives: by what, which process, and the sign."""
@@ -98,13 +99,12 @@ class MonitorStage:
 
         The heartbeat's own time is no sign: its thread beats also while the main loop hangs.
         """
-        host = self._config.node.host
         signs: dict[str, Sign] = {}
         for name in processes:
             kind, _, number = name.rpartition(":")
             if kind not in DAEMONS:  # a server, or what an operator added: it has no heartbeat
                 continue
-            beat = self._global.view(keys.prefix(host, kind, int(number))).get(keys.HEARTBEAT)
+            beat = self._stores.host(kind, int(number)).get(keys.HEARTBEAT)
             # That of a predecessor is there for half a minute, and says nothing of one that is starting.
             if beat is None or beat["pid"] != processes[name].pid:
                 signs[name] = None
@@ -143,5 +143,4 @@ class MonitorStage:
         if self._ring is not None:
             self._ring.close()
         self._deaths.close()
-        self._global.close()
-        self._local.close()
+        self._stores.close()

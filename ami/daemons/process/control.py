@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 
-from ami.config import Config
+from ami.daemons.process.stage import Setup
 from ami.errors import GraphError, StoreError, StoreUnavailable
 from ami.graph.graph import Graph
-from ami.stores import Store, keys, open_global
+from ami.stores import keys
 
 logger = logging.getLogger(__name__)
 
-BLOCK_S = 0.5
 RETRY_S = 0.2
 VERSIONS_KEPT = 8
 
@@ -25,20 +24,21 @@ VERSIONS_KEPT = 8
 class GraphWatch:
     """The newest graph in Control, and any version by its number."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._manager = keys.prefix(config.node.cluster, "graph-manager", 0)
+    def __init__(self, setup: Setup) -> None:
+        self._store = setup.stores.cluster("graph-manager")
+        self._push_s = setup.waits.push_s
         self._versions: dict[int, Graph] = {0: Graph()}
         self._latest = self._versions[0]
         self._known = threading.Event()
         self._stop = threading.Event()
-        self._store: Store | None = None
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._follow, name="graph-watch", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> GraphWatch:
-        self._thread.start()
-        return self
+    def start(self) -> None:
+        """Begin to listen, if that was not begun."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._follow, name="graph-watch", daemon=True)
+            self._thread.start()
 
     @property
     def latest(self) -> Graph:
@@ -62,10 +62,8 @@ class GraphWatch:
             graph = self._versions.get(version)
             if graph is not None:
                 return graph
-            if self._store is None:
-                self._store = open_global(self._config.global_store, self._manager)
             try:
-                graph = self._read(self._store, version)
+                graph = self._read(version)
             except GraphError as error:
                 logger.error("%s; nothing is computed for its events", error)
                 graph = Graph(version=version)
@@ -74,13 +72,11 @@ class GraphWatch:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(2 * BLOCK_S)
-        if self._store is not None:
-            self._store.close()
+        if self._thread is not None:
+            self._thread.join(2 * self._push_s)
 
-    @staticmethod
-    def _read(store: Store, version: int) -> Graph:
-        plain = store.get(keys.graph(version))
+    def _read(self, version: int) -> Graph:
+        plain = self._store.get(keys.graph(version))
         if plain is None:
             raise GraphError(f"Control has no graph version {version}; `ami graph history` lists what it has")
         return Graph.from_plain(plain)
@@ -91,14 +87,11 @@ class GraphWatch:
             del self._versions[old]
 
     def _follow(self) -> None:
-        store: Store | None = None
         after = "0"
         while not self._stop.is_set():
             try:
-                if store is None:
-                    store = open_global(self._config.global_store, self._manager)
-                self._refresh(store)
-                heard = store.watch(keys.VERSIONS, after, BLOCK_S)
+                self._refresh()
+                heard = self._store.watch(keys.VERSIONS, after, self._push_s)
                 if heard:
                     after = heard[-1][0]
             except StoreUnavailable:
@@ -108,14 +101,12 @@ class GraphWatch:
                     "the graph in Control cannot be read, version %d stays: %s", self._latest.version, error
                 )
                 self._stop.wait(1.0)
-        if store is not None:
-            store.close()
 
-    def _refresh(self, store: Store) -> None:
-        current = store.get(keys.CURRENT)
+    def _refresh(self) -> None:
+        current = self._store.get(keys.CURRENT)
         version = 0 if current is None else int(current["version"])
         if version != self._latest.version:
-            graph = self._read(store, version)
+            graph = self._read(version)
             with self._lock:
                 self._remember(graph)
             self._latest = graph

@@ -13,10 +13,9 @@ import threading
 import time
 from typing import Any, Protocol, runtime_checkable
 
-from ami.config import Config
 from ami.daemons.process.stage import Stage
 from ami.errors import StoreError
-from ami.stores import Store, keys, open_global
+from ami.stores import Store, keys
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +29,11 @@ class RunsOperations(Protocol):
 
 
 class Heart:
-    """The heartbeat of one process."""
+    """The heartbeat of one process, among its values in the global store, once every ``every_s``."""
 
-    def __init__(self, config: Config, process_type: str, number: int) -> None:
-        self._config = config
-        self._prefix = keys.prefix(config.node.host, process_type, number)
+    def __init__(self, store: Store, every_s: float) -> None:
+        self._store = store
+        self._every_s = every_s
         self._stage: Stage | None = None
         self._waiting = "starting"
         self._steps = 0
@@ -66,12 +65,9 @@ class Heart:
         self._thread.join(2.0)
 
     def _beat_on(self) -> None:
-        store: Store | None = None
         while not self._stop.is_set():
             try:
-                if store is None:
-                    store = open_global(self._config.global_store, self._prefix)
-                store.put(keys.HEARTBEAT, self._beat(), expire_s=keys.HEARTBEAT_EXPIRE_S)
+                self._store.put(keys.HEARTBEAT, self._beat(), expire_s=keys.HEARTBEAT_EXPIRE_S)
             except StoreError as error:
                 # The main loop meets the same outage and says so; once is enough.
                 logger.debug("no heartbeat: %s", error)
@@ -79,19 +75,17 @@ class Heart:
                 # This thread reads what the main loop changes meanwhile, a ring that is just let go, say.
                 # Without a heart a process that is well would be restarted.
                 logger.warning("a heartbeat was left out", exc_info=True)
-            self._stop.wait(self._config.monitor.heartbeat_s)
-        if store is not None:
-            try:
-                store.delete_many([keys.HEARTBEAT])
-            except StoreError as error:
-                logger.debug("heartbeat left to expire: %s", error)
-            store.close()
+            self._stop.wait(self._every_s)
+        try:
+            self._store.delete_many([keys.HEARTBEAT])
+        except StoreError as error:
+            logger.debug("heartbeat left to expire: %s", error)
 
     def _beat(self) -> dict[str, Any]:
         stage = self._stage
         more: dict[str, Any] = stage.costs() if isinstance(stage, RunsOperations) else {}
         return {
-            "process": self._prefix,
+            "process": self._store.prefix,
             "pid": os.getpid(),
             "started_ns": self._started_ns,
             "beat_ns": time.time_ns(),

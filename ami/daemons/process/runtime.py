@@ -14,8 +14,9 @@ from types import FrameType
 
 from ami.config import Config
 from ami.daemons.process.heartbeat import Heart
-from ami.daemons.process.stage import Stage, Stopping
+from ami.daemons.process.stage import Setup, Stage, Stopping
 from ami.errors import AmiError, ConfigError, RingError, StoreFull, StoreUnavailable
+from ami.stores.opened import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ SAY_AGAIN_S = 10.0
 LIVE_S = 1.0  # the least that a process lives that ends by a bug
 
 
-MakeStage = Callable[[Config, int, Stopping], Stage]
+MakeStage = Callable[[Setup], Stage]
 
 
 class _Patience:
@@ -68,12 +69,13 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
         signal.signal(signum, ask_to_stop)
 
     started = time.monotonic()
-    heart = Heart(config, process_type, number)
+    stores = Stores(config)
+    heart = Heart(stores.host(process_type, number), config.monitor.heartbeat_s)
     stage: Stage | None = None
     try:
         heart.start()
-        stage = _made(make, config, number, stopping, heart)
-        if stage is not None:
+        stage = make(Setup(config=config, stores=stores, number=number, stopping=stopping))
+        if _started(stage, stopping, heart):
             logger.info("started")
             heart.watch(stage)
             _loop(stage, stopping, heart)
@@ -86,25 +88,25 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
         stopping.wait(started + LIVE_S - time.monotonic())
         return EXIT_BUG
     finally:
-        try:
-            if stage is not None:
-                stage.close()
-        except AmiError as error:
-            logger.error("not everything could be handed on: %s", error)
+        _close(stage)
         heart.stop()
+        stores.close()
     logger.info("stopped as asked")
     return EXIT_OK
 
 
-def _made(make: MakeStage, config: Config, number: int, stopping: Stopping, heart: Heart) -> Stage | None:
+def _started(stage: Stage, stopping: Stopping, heart: Heart) -> bool:
+    """Start the stage as soon as that is possible; return whether it was, before it was to stop."""
     patience = _Patience()
     while not stopping.is_set():
         try:
-            return make(config, number, stopping)
+            stage.start()
         except (StoreUnavailable, RingError) as error:
             heart.waiting(str(error))
             stopping.wait(patience.next_s(error))
-    return None
+        else:
+            return True
+    return False
 
 
 def _loop(stage: Stage, stopping: Stopping, heart: Heart) -> None:
@@ -117,3 +119,11 @@ def _loop(stage: Stage, stopping: Stopping, heart: Heart) -> None:
         else:
             patience.over()
         heart.stepped()
+
+
+def _close(stage: Stage | None) -> None:
+    try:
+        if stage is not None:
+            stage.close()
+    except AmiError as error:
+        logger.error("not everything could be handed on: %s", error)

@@ -4,11 +4,46 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from ami.config import Config
+from ami.stores.opened import Stores
+
+
+class Stopping(threading.Event):
+    """Set when the process was asked to stop. Stages wait on it instead of sleeping."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """How long the daemons wait for what, in seconds. Nobody sets these but tests, which wait for nothing."""
+
+    ring_s: float = 0.1  # for events, or for an entry
+    store_s: float = 0.2  # for a batch, a request or a lease
+    push_s: float = 0.5  # for another graph; the watch looks by itself after it
+    look_s: float = 0.5  # between looks for what is rare: workers that stay away, nodes, rings left behind
+    schema_s: float = 5.0  # for a source, before a graph is checked without its fields
+    # What user code gets for one event. The monitor is patient for longer than this.
+    check_s: float = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a stage is made from; the process opens it and lets go of it."""
+
+    config: Config
+    stores: Stores
+    number: int = 0
+    stopping: Stopping = field(default_factory=Stopping)
+    waits: Waits = Waits()
 
 
 class Stage(Protocol):
-    """One daemon's work, without its process: what tests drive step by step."""
+    """One daemon's work, without its process: what tests drive step by step.
+
+    It is made from a :class:`Setup`. Its constructor asks nobody for anything.
+    """
 
     @property
     def state(self) -> str:
@@ -18,12 +53,15 @@ class Stage(Protocol):
     def counters(self) -> Mapping[str, float]:
         """Numbers for the heartbeat, by the names of the glossary."""
 
-    def step(self) -> bool:
-        """Do one short piece of work, or wait for some for at most 0.2 s; say whether there was any."""
+    def start(self) -> None:
+        """Do what comes before the first step.
+
+        Raises:
+            StoreUnavailable, RingError: it could not be done now; nothing is left behind, call again.
+        """
+
+    def step(self) -> None:
+        """Do one short piece of work, or wait for some for at most 0.2 s."""
 
     def close(self) -> None:
-        """Hand on what was accepted and let go of everything. Called exactly once."""
-
-
-class Stopping(threading.Event):
-    """Set when the process was asked to stop. Stages wait on it instead of sleeping."""
+        """Hand on what was accepted and let go of everything. Called exactly once, started or not."""

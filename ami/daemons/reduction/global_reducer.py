@@ -12,19 +12,17 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ami.config import Config
 from ami.daemons.process.control import GraphWatch
+from ami.daemons.process.leadership import Leadership
 from ami.daemons.process.rate import Rate
-from ami.daemons.process.stage import Stopping
+from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.publisher import Publisher
 from ami.errors import Conflict
-from ami.stores import BadRecord, Journal, keys, open_global
+from ami.stores import BadRecord, Journal, keys
 
 logger = logging.getLogger(__name__)
 
-WAIT_S = 0.2
-NODES_S = 1.0
 LEASE_S = 3.0
 # Batches that wait at once before some intervals' results are passed over, and counted as conflated.
 BEHIND = 10
@@ -33,19 +31,18 @@ BEHIND = 10
 class GlobalReducerStage:
     """The global reducer of the cluster, or its stand-by: whoever has the lease acts."""
 
-    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
-        self._config = config
-        self._stopping = stopping
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
         # One state for the cluster, whatever number the process has: a stand-by goes on with it.
-        self._store = open_global(config.global_store, keys.prefix(config.node.cluster, "global-reducer", 0))
-        self._graphs = GraphWatch(config).start()
-        place = keys.prefix(config.node.host, "global-reducer", number)
-        self._lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
-        self._publisher = Publisher(self._store, self._lease)
+        self._store = setup.stores.cluster("global-reducer")
+        self._graphs = GraphWatch(setup)
+        place = keys.prefix(setup.config.node.host, "global-reducer", setup.number)
+        lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
+        self._leadership = Leadership(lease, LEASE_S, self._load)
+        self._publisher = Publisher(self._store, lease)
         self._assembly = Assembly(self._graphs.get)
         self._inboxes: dict[str, Journal] = {}
-        self._leading = False
-        self._renew_at = self._nodes_at = self._checkpoint_at = 0.0
+        self._nodes_at = self._checkpoint_at = 0.0
         self._dirty = False
         self._unpublished = False
         # Names to remove and the catalogue to write; None when both are done.
@@ -55,7 +52,7 @@ class GlobalReducerStage:
 
     @property
     def state(self) -> str:
-        return "running" if self._leading else "waiting: another global reducer has the lease"
+        return "running" if self._leadership.held else "waiting: another global reducer has the lease"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -73,30 +70,17 @@ class GlobalReducerStage:
             "rate_hz": self._rate.per_s(totals.reduced),
         }
 
-    def step(self) -> bool:
-        try:
-            if not self._lead():
-                self._stopping.wait(WAIT_S)
-                return False
-            return self._work()
-        except Conflict as error:
-            logger.warning("%s", error)
-            self._leading = False
-            return False
+    def start(self) -> None:
+        self._graphs.start()
 
-    def _lead(self) -> bool:
-        now = time.monotonic()
-        if self._leading and now < self._renew_at:
-            return True
-        if self._leading:
-            self._lease.renew()
-        elif self._lease.acquire():
-            self._load()
-            self._leading = True
-        else:
-            return False
-        self._renew_at = now + LEASE_S / 3
-        return True
+    def step(self) -> None:
+        if not self._leadership.hold():
+            self._setup.stopping.wait(self._setup.waits.store_s)
+            return
+        try:
+            self._work()
+        except Conflict as error:
+            self._leadership.lose(error)
 
     def _load(self) -> None:
         self._assembly = Assembly(self._graphs.get)
@@ -111,17 +95,18 @@ class GlobalReducerStage:
         self._dirty = True
         logger.info("leading; applied so far: %s", self._assembly.applied or "nothing")
 
-    def _work(self) -> bool:
+    def _work(self) -> None:
+        waits = self._setup.waits
         self._find_nodes()
         if not self._inboxes:
-            self._stopping.wait(WAIT_S)
-            return False
-        wait_s = 0.05 if self._publisher.overdue() else WAIT_S
+            self._setup.stopping.wait(waits.store_s)
+            return
+        wait_s = min(0.05, waits.store_s) if self._publisher.overdue() else waits.store_s
         try:
             records = self._store.read_journals(self._inboxes, self._assembly.applied, timeout_s=wait_s)
         except BadRecord as error:
             self._pass_over(error)
-            return True
+            return
         for place, (node, record) in enumerate(records, start=1):
             self._assembly.apply(node, record.number, record.value)
             self._batches += 1
@@ -136,7 +121,6 @@ class GlobalReducerStage:
         if self._publisher.overdue():
             self._publisher.publish(())
         self._checkpoint()
-        return bool(records)
 
     def _pass_over(self, error: BadRecord) -> None:
         """Count a batch that cannot be read as applied: nobody ever can, and all others would wait."""
@@ -163,30 +147,29 @@ class GlobalReducerStage:
         if now >= self._nodes_at:
             for node in self._store.set(keys.NODES):
                 self._inboxes.setdefault(str(node), self._store.journal(keys.inbox(str(node))))
-            self._nodes_at = now + NODES_S
+            self._nodes_at = now + self._setup.waits.look_s
 
     def _checkpoint(self, *, final: bool = False) -> None:
         """Write the state, then let go of the batches that are in it."""
         now = time.monotonic()
         if not self._dirty or (now < self._checkpoint_at and not final):
             return
-        self._store.commit(self._lease, {keys.CHECKPOINT: self._assembly.to_plain()})
+        self._store.commit(self._leadership.lease, {keys.CHECKPOINT: self._assembly.to_plain()})
         for node, number in self._assembly.applied.items():
             if node in self._inboxes:
                 self._inboxes[node].trim(number)
         self._dirty = False
         # A large state is written less often, so that checkpoints take a tenth of the time at the most.
         self._checkpoint_at = time.monotonic() + max(
-            self._config.reducer.checkpoint_s, 10 * (time.monotonic() - now)
+            self._setup.config.reducer.checkpoint_s, 10 * (time.monotonic() - now)
         )
 
     def close(self) -> None:
         try:
-            if self._leading:
+            if self._leadership.held:
                 self._checkpoint(final=True)
-                self._lease.release()
+                self._leadership.release()
         except Conflict as error:
             logger.warning("%s", error)
         finally:
             self._graphs.close()
-            self._store.close()

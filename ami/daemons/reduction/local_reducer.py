@@ -11,19 +11,16 @@ import logging
 import time
 from collections.abc import Mapping
 
-from ami.config import Config
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
-from ami.daemons.process.stage import Stopping
+from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.entries import Batch, EntryQueue
 from ami.errors import RingBusy, RingGone
 from ami.ring.observer import RingObserver
-from ami.stores import BadRecord, Journal, keys, open_global, open_local
+from ami.stores import BadRecord, Journal, keys
 
 logger = logging.getLogger(__name__)
 
-WAIT_S = 0.1
-LOOK_S = 1.0
 # Batches that the global reducer has not checkpointed yet. Beyond, the node waits: then the local
 # store fills up, the workers hold their slots, the ring fills, and the policy of the source decides.
 BATCHES_AHEAD = 2000
@@ -32,15 +29,14 @@ BATCHES_AHEAD = 2000
 class LocalReducerStage:
     """The local reducer of one node."""
 
-    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
-        self._config = config
-        self._stopping = stopping
-        host, cluster = config.node.host, config.node.cluster
-        self._local = open_local(config.local_store, keys.prefix(host, "local-reducer", number))
-        self._global = open_global(config.global_store, keys.prefix(cluster, "global-reducer", 0))
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._host = host = setup.config.node.host
+        self._local = setup.stores.local("local-reducer", setup.number)
+        self._global = setup.stores.cluster("global-reducer")
         self._inbox = self._global.journal(keys.inbox(host))
-        self._graphs = GraphWatch(config).start()
-        self._queue = EntryQueue(config.reducer, host, self._graphs.get)
+        self._graphs = GraphWatch(setup)
+        self._queue = EntryQueue(setup.config.reducer, host, self._graphs.get)
         self._ring: RingObserver | None = None
         self._waiting_for = "the ring"
         self._journals: dict[str, Journal] = {}
@@ -50,11 +46,6 @@ class LocalReducerStage:
         self._unsent: list[Batch] = []  # made, but not acknowledged yet; the same ones are sent again
         self._rate = Rate()
         self._batches = self._incomplete = self._events = 0
-        try:
-            self._recover()
-        except BaseException:
-            self.close()  # it will be made again and again until the stores answer: leave no thread behind
-            raise
 
     @property
     def state(self) -> str:
@@ -73,47 +64,47 @@ class LocalReducerStage:
             "rate_hz": self._rate.per_s(self._events),
         }
 
-    def step(self) -> bool:
+    def start(self) -> None:
+        """Go on where the mark in the global store says."""
+        # Those of earlier rings too: what they stored last may still be here.
+        for number in self._local.set(keys.WORKERS):
+            self._journal(keys.prefix(self._host, "worker", int(number)))
+        self._global.set(keys.NODES).add(self._host)
+        # Fenced before the mark is read: what a dead predecessor sent last is in it now, or never will be.
+        last = self._inbox.fence()
+        mark = self._global.get(keys.mark(self._host))
+        self._queue.resume(mark, last)
+        if mark is not None:
+            self._remove(mark["flushes"])
+        self._graphs.start()
+
+    def step(self) -> None:
+        waits, stopping = self._setup.waits, self._setup.stopping
         ring = self._ring or self._attach()
         if ring is None:
-            self._stopping.wait(2 * WAIT_S)
-            return False
+            stopping.wait(2 * waits.ring_s)
+            return
         self._send_all(ring)
         self._look_around(ring)
         if not self._room:
-            self._stopping.wait(WAIT_S)
-            return False
+            stopping.wait(waits.ring_s)
+            return
         # What is complete first, what is in the store after: so all flushes of a complete entry are seen.
         ready = self._queue.look(ring, time.time_ns())
         if ready:
             self._gather(ring)
             self._unsent += [self._queue.batch(ring, entry) for entry in ready]
             self._send_all(ring)
-            return True
-        if ring.replaced and self._queue.next_entry >= ring.cursor.entries_opened:
+        elif ring.replaced and self._queue.next_entry >= ring.cursor.entries_opened:
             logger.info("the ring was replaced")
             self._ring = None
             ring.close()
-            return True
-        ring.wait(WAIT_S)
-        return False
-
-    def _recover(self) -> None:
-        """Go on where the mark in the global store says."""
-        # Those of earlier rings too: what they stored last may still be here.
-        for number in self._local.set(keys.WORKERS):
-            self._journal(keys.prefix(self._config.node.host, "worker", int(number)))
-        self._global.set(keys.NODES).add(self._config.node.host)
-        # Fenced before the mark is read: what a dead predecessor sent last is in it now, or never will be.
-        last = self._inbox.fence()
-        mark = self._global.get(keys.mark(self._config.node.host))
-        self._queue.resume(mark, last)
-        if mark is not None:
-            self._remove(mark["flushes"])
+        else:
+            ring.wait(waits.ring_s)
 
     def _attach(self) -> RingObserver | None:
         try:
-            ring = RingObserver(self._config.ring.name, reducer=True)
+            ring = RingObserver(self._setup.config.ring.name, reducer=True)
         except (RingGone, RingBusy) as error:
             if self._waiting_for != str(error):
                 logger.info("waiting for the ring: %s", error)
@@ -133,10 +124,10 @@ class LocalReducerStage:
     # the local store
 
     def _look_around(self, ring: RingObserver) -> None:
-        """Once a second, see whether the global reducer keeps up, and whether more came of earlier rings."""
+        """Now and then see whether the global reducer keeps up, and whether more came of earlier rings."""
         now = time.monotonic()
         if now >= self._look_at:
-            self._look_at = now + LOOK_S
+            self._look_at = now + self._setup.waits.look_s
             self._room = self._inbox.pending() < BATCHES_AHEAD
             self._gather(ring)
             self._unsent += self._queue.orphans(ring)
@@ -149,7 +140,7 @@ class LocalReducerStage:
     def _gather(self, ring: RingObserver) -> None:
         """Take in every flush that is in the local store now."""
         for number in ring.worker_numbers():
-            self._journal(keys.prefix(self._config.node.host, "worker", number))
+            self._journal(keys.prefix(self._host, "worker", number))
         while self._journals:
             try:
                 found = self._local.read_journals(self._journals, self._after, timeout_s=0)
@@ -179,9 +170,7 @@ class LocalReducerStage:
     def _send_all(self, ring: RingObserver) -> None:
         while self._unsent:
             batch = self._unsent[0]
-            self._inbox.append(
-                batch.number, batch.value, also={keys.mark(self._config.node.host): batch.mark}
-            )
+            self._inbox.append(batch.number, batch.value, also={keys.mark(self._host): batch.mark})
             self._remove(batch.flushes)
             self._unsent.pop(0)
             self._batches += 1
@@ -194,5 +183,3 @@ class LocalReducerStage:
         if self._ring is not None:
             self._ring.close()
         self._graphs.close()
-        self._local.close()
-        self._global.close()

@@ -6,17 +6,16 @@ import logging
 import time
 from collections.abc import Mapping
 
-from ami.config import Config
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
-from ami.daemons.process.stage import Stopping
+from ami.daemons.process.stage import Setup
 from ami.daemons.source.feeder import Feeder
 from ami.errors import SourceError, StoreUnavailable
 from ami.event import Schema
 from ami.ring.writer import RingWriter
 from ami.sources import intervals, open_source
 from ami.sources.base import Source
-from ami.stores import keys, open_global
+from ami.stores import keys
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +26,9 @@ REOPEN_S = 5.0
 class SourceStage:
     """The source of one node. An input that cannot be read is reported, and the node stays up."""
 
-    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
-        self._config = config
-        self._stopping = stopping
+    def __init__(self, setup: Setup) -> None:
+        self._config = setup.config
+        self._stopping = setup.stopping
         self._rate = Rate()
         self._failure = ""
         self._waiting_for = "the control store and the ring"
@@ -37,8 +36,8 @@ class SourceStage:
         self._source: Source | None = None
         self._ring: RingWriter | None = None
         self._feeder: Feeder | None = None
-        self._store = open_global(config.global_store, keys.prefix(config.node.cluster, "source", 0))
-        self._graphs = GraphWatch(config).start()
+        self._store = setup.stores.cluster("source")
+        self._graphs = GraphWatch(setup)
 
     @property
     def state(self) -> str:
@@ -62,20 +61,22 @@ class SourceStage:
             "lag_s": self._feeder.lag_s,
         }
 
-    def step(self) -> bool:
-        if self._feeder is None and not self._start():
+    def start(self) -> None:
+        self._graphs.start()
+
+    def step(self) -> None:
+        if self._feeder is None and not self._begin():
             self._stopping.wait(0.2)
-            return False
+            return
         assert self._feeder is not None
         try:
-            return self._feeder.step()
+            self._feeder.step()
         except SourceError as error:
             self._fail(error)
             self._feeder.close_entry()
             self._feeder.finished = True
-            return False
 
-    def _start(self) -> bool:
+    def _begin(self) -> bool:
         if self._source is None and (time.monotonic() < self._reopen_at or not self._open()):
             return False
         assert self._source is not None
@@ -176,4 +177,3 @@ class SourceStage:
         if self._source is not None:
             self._source.close()
         self._graphs.close()
-        self._store.close()

@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ami.config import Config
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
-from ami.daemons.process.stage import Stopping
+from ami.daemons.process.stage import Setup
 from ami.daemons.worker.blocksize import BlockSize
 from ami.daemons.worker.costs import Costs
 from ami.daemons.worker.flush import Flush, Held
@@ -27,24 +26,19 @@ from ami.daemons.worker.trial import tried
 from ami.errors import RingBusy, RingGone
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
-from ami.stores import keys, open_local
+from ami.stores import keys
 
 logger = logging.getLogger(__name__)
-
-WAIT_S = 0.1
-ABANDONED_S = 0.5
 
 
 class WorkerStage:
     """One worker of the node. Attaches to the ring when there is one, and again when it was replaced."""
 
-    def __init__(self, config: Config, number: int, stopping: Stopping) -> None:
-        self._config = config
-        self._number = number
-        self._stopping = stopping
-        self._store = open_local(config.local_store, keys.prefix(config.node.host, "worker", number))
-        self._storing = Storing(self._store.journal(keys.FLUSHES))
-        self._graphs = GraphWatch(config).start()
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._config = config = setup.config
+        self._storing = Storing(setup.stores.local("worker", setup.number).journal(keys.FLUSHES))
+        self._graphs = GraphWatch(setup)
         self._ring: RingReader | None = None
         self._waiting_for = "the ring"
         self._plans: Plans | None = None
@@ -82,15 +76,19 @@ class WorkerStage:
 
     # the loop's turns
 
-    def step(self) -> bool:
+    def start(self) -> None:
+        self._graphs.start()
+
+    def step(self) -> None:
         ring = self._ring or self._attach()
         if ring is None:
-            self._stopping.wait(2 * WAIT_S)
-            return False
+            self._setup.stopping.wait(2 * self._setup.waits.ring_s)
+            return
         self._storing.look()
         block = self._next(ring)
         if block is None:
-            return self._rest(ring)
+            self._rest(ring)
+            return
         assert self._plans is not None
         try:
             if self._held is not None and not self._held.takes(block):
@@ -107,7 +105,6 @@ class WorkerStage:
             self._run(ring, plan, block, self._held)
         if self._held_too_much(ring):
             self._hand_on(ring)
-        return True
 
     def _next(self, ring: RingReader) -> Block | None:
         """Return the next block to run: of what must be run again first, in pieces of the usual size."""
@@ -119,37 +116,35 @@ class WorkerStage:
             block = block.part(0, self._block.events)
         return block
 
-    def _rest(self, ring: RingReader) -> bool:
+    def _rest(self, ring: RingReader) -> None:
         """Nothing to claim: flush what is finished or stands in the source's way, else wait."""
         # While there is something to claim, a source that waits for space waits for computing,
         # and a flush for each block would only make that slower.
         if self._held is not None and (ring.space_wanted or ring.entry(self._held.entry.index).closed):
             self._hand_on(ring)
-            return True
+            return
         if self._storing.is_idle:
             if self._held is None and ring.replaced:
                 logger.info("the ring was replaced")
                 self._detach()
-                return True
+                return
             self._adopt(ring)
         if not self._redo:
-            ring.wait(WAIT_S, holding=self._held is not None)
-        return False
+            ring.wait(self._setup.waits.ring_s, holding=self._held is not None)
 
     # the ring
 
     def _attach(self) -> RingReader | None:
         try:
-            ring = RingReader(self._config.ring.name, self._number)
+            ring = RingReader(self._config.ring.name, self._setup.number)
         except (RingGone, RingBusy) as error:
             if self._waiting_for != str(error):
                 logger.info("waiting for the ring: %s", error)
                 self._waiting_for = str(error)
             return None
         try:
-            last, runs = self._covered(ring.ring_id, self._number)
-            reducer = self._store.view(keys.prefix(self._config.node.host, "local-reducer", 0))
-            reducer.set(keys.WORKERS).add(self._number)
+            last, runs = self._covered(ring.ring_id, self._setup.number)
+            self._setup.stores.local("local-reducer").set(keys.WORKERS).add(self._setup.number)
             self._last_flush = last
             self._redo.extend(ring.recover(runs))
         except BaseException:
@@ -176,7 +171,7 @@ class WorkerStage:
         It is fenced first: a flush that it sent when it died, and that a slow store carried out after we
         looked, would otherwise count again what is run again.
         """
-        store = self._store.view(keys.prefix(self._config.node.host, "worker", worker))
+        store = self._setup.stores.local("worker", worker)
         last = store.journal(keys.FLUSHES).fence()
         covered = store.get(keys.COVERED)
         if covered is None or covered["ring"] != ring_id:
@@ -188,7 +183,7 @@ class WorkerStage:
         now = time.monotonic()
         if now < self._look_at:
             return
-        self._look_at = now + ABANDONED_S
+        self._look_at = now + self._setup.waits.look_s
         self._abandoned = {number: self._abandoned.get(number, now) for number in ring.abandoned()}
         patience_s = self._config.worker.adopt_after_s
         gone = [number for number, since in self._abandoned.items() if now - since >= patience_s]
@@ -265,4 +260,3 @@ class WorkerStage:
             if self._ring is not None:
                 self._detach()
             self._graphs.close()
-            self._store.close()

@@ -1,0 +1,60 @@
+"""Act only while holding a lease: one of several processes leads, the others stand by."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from ami.errors import Conflict
+from ami.stores import Lease
+
+logger = logging.getLogger(__name__)
+
+
+class Leadership:
+    """A lease that is taken when it is free, and renewed three times in its life.
+
+    Args:
+        ttl_s: the lease's life.
+        on_gain: called each time that it was taken, before anything is done under it: loads what the last
+            leader left. If it raises, the lease is taken again, and this called again.
+    """
+
+    def __init__(self, lease: Lease, ttl_s: float, on_gain: Callable[[], None]) -> None:
+        self.lease = lease
+        self._ttl_s = ttl_s
+        self._on_gain = on_gain
+        self._renew_at = 0.0
+        self.held = False
+
+    def hold(self) -> bool:
+        """Take or renew the lease, if it is time; return whether it is held."""
+        now = time.monotonic()
+        if self.held and now < self._renew_at:
+            return True
+        try:
+            if self.held:
+                self.lease.renew()
+            elif self.lease.acquire():
+                self._on_gain()
+                self.held = True
+            else:
+                return False
+        except Conflict as error:
+            self.lose(error)
+            return False
+        self._renew_at = now + self._ttl_s / 3
+        return True
+
+    def lose(self, error: Conflict | None = None) -> None:
+        """Begin anew with the next :meth:`hold`, as who does not know what was done under the lease."""
+        if error is not None:
+            logger.warning("%s", error)
+        self.held = False
+
+    def release(self) -> None:
+        """Leave the lease to the next one, if it is held."""
+        if self.held:
+            self.held = False
+            self.lease.release()
