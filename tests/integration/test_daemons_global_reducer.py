@@ -14,6 +14,7 @@ from ami.errors import StoreUnavailable
 from ami.event import Transition
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
+from ami.graph.operation import Operation
 from ami.result import Events, Result
 from ami.stores import keys
 from ami.stores.client import ClusterLink
@@ -115,6 +116,37 @@ def test_batches_of_all_nodes_become_results_and_leave_their_inboxes(rig: Rig) -
     notices = [value for _, value in rig.store.history(keys.RESULTS, 100)]
     assert notices[-1]["names"] == ["now", "shots", "total"]  # type: ignore[index]
     stage.close()
+
+
+def test_an_operation_that_is_not_installed_fails_its_result_and_no_other(rig: Rig) -> None:
+    wobble = Operation("strange", "wobble", ("x",), reduces=True)
+    rig.graph(Graph(2, (*GRAPH.operations, wobble), (*GRAPH.results, "strange")))
+    stage = rig.stage()
+    for number, values in enumerate(([1, 2, 3], [10]), start=1):
+        one = batch(number, values, node="a", graph_version=2)
+        one["partial"] |= {"graph_version": 2}
+        rig.send(one)
+        steps(stage, lambda n=number: rig.applied() == {"a": n})  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        stage.close()
+        stage = rig.stage()  # begins with the checkpoint of the one before
+    check_the_other_results(rig)
+    rig.graph(GRAPH.at_version(3))
+    edited = batch(3, [100], node="a", graph_version=3)
+    edited["partial"] |= {"graph_version": 3}
+    rig.send(edited)
+    steps(stage, lambda: rig.applied() == {"a": 3})
+    assert rig.results()["total"].value == 116
+    assert keys.result("strange") not in rig.store
+    stage.close()
+
+
+def check_the_other_results(rig: Rig) -> None:
+    found = rig.results()
+    assert (found["total"].value, found["total"].error, found["total"].events.used) == (16, None, 4)
+    strange = rig.store[keys.result("strange")]
+    assert isinstance(strange, Result)
+    assert (strange.value, strange.events.expected, strange.events.used) == (None, 4, 0)
+    assert "operation 'wobble' is not installed on global-reducer:0 of here; install" in str(strange.error)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ami.daemons.reduction.local_reducer import LocalReducerStage
 from ami.daemons.worker.flush import Flush, Held
 from ami.errors import StoreUnavailable
 from ami.event import Transition
-from ami.graph.execution.makers import reductions
+from ami.graph.execution.bind import reductions
 from ami.graph.execution.partial import Partial
 from ami.graph.execution.plan import WorkerPlan
 from ami.ring import RingReader

@@ -15,10 +15,11 @@ import pytest
 from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, WorkerConfig
 from ami.daemons.worker.worker import WorkerStage
 from ami.errors import StoreUnavailable
-from ami.graph.execution.makers import reductions
+from ami.graph.execution.bind import reductions
 from ami.graph.execution.partial import Partial
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
+from ami.graph.operation import Operation
 from ami.ring import RingObserver
 from ami.stores import keys
 from ami.stores.client import ClusterLink, LocalLink
@@ -405,6 +406,11 @@ def test_what_a_graph_can_do_with_the_fields_is_done_and_the_rest_counts_as_erro
                 return x[0, 0]
         """
     ).at_version(2)
+    strange = (
+        Operation("strange/1", "wobble", ("x",)),
+        Operation("strange", "sum_events", ("strange/1",), reduces=True),
+    )
+    graph = Graph(2, (*graph.operations, *strange), (*graph.results, "strange"))
     publish_graph(node.config.global_store, graph)
     node.shift.interval(12, graph_version=2)
     stage = node.stage()
@@ -413,9 +419,12 @@ def test_what_a_graph_can_do_with_the_fields_is_done_and_the_rest_counts_as_erro
     (flush,) = node.flushes()
     partial = Partial.from_plain(flush["partial"])
     assert node.total(flush, graph) == sum(range(12))
-    assert partial.errors["gone"].count == 12
-    assert "laser" in partial.errors["gone"].text
-    assert sum(record.count for name, record in partial.errors.items() if name != "gone") == 12
+    assert {name: record.count for name, record in partial.errors.items()} == {
+        "gone/1": 12, "wrong/1": 12, "strange/1": 12,
+    }  # fmt: skip
+    assert "laser" in partial.errors["gone/1"].text
+    where = f"on worker:0 of {node.config.node.host}"
+    assert f"operation 'wobble' is not installed {where}; install" in partial.errors["strange/1"].text
 
 
 # --- events that kill

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from ami.config import ReducerConfig
 from ami.daemons.reduction.entries import Batch, EntryQueue
 from ami.event import Transition
-from ami.graph.execution.makers import reductions
+from ami.graph.execution.bind import reductions
 from ami.graph.execution.partial import Partial
+from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
+from ami.graph.operation import Operation
 from ami.ring.cursor import Cursor
 from ami.ring.entries import Entry
 
@@ -337,3 +339,22 @@ def test_a_successor_at_any_batch_sends_what_was_not_sent_and_nothing_twice(  # 
         assert sum(value["events"] for value in mine) == count
         assert sum(value["expected"] for value in mine) == count
         assert sum(not value["complete"] for value in mine) == sum(value["supplement"] for value in mine)
+
+
+def test_states_that_this_reducer_cannot_merge_are_counted_as_failed_and_the_others_go_on() -> None:
+    wobble = Operation("w", "wobble", ("x",), reduces=True)
+    graph = Graph(1, (*GRAPH.operations, wobble), (*GRAPH.results, "w"))
+    table = Paper()
+    table.add(5)
+    entries = EntryQueue(CONFIG, "lab", graph.at_version)
+    entries.attach(table)
+    for worker, count in zip(WORKERS, (2, 3), strict=True):
+        sent = flush(table, 0, count, 1.0)
+        sent["partial"]["states"][graph.fingerprint("w")] = ["its state"]
+        sent["partial"]["used"][graph.fingerprint("w")] = count
+        entries.take(worker, 1, sent)
+    (batch,) = send(entries, table)
+    merged = Partial.from_plain(batch.value["partial"])
+    assert (total(batch), merged.seen, merged.used) == (2.0, 5, {KEY: 5})
+    assert merged.errors["w"].count == 5
+    assert "'wobble' is not installed on local-reducer:0 of lab" in merged.errors["w"].text

@@ -321,14 +321,34 @@ def test_the_scan_graph_gives_the_numbers_of_the_reference(size: tuple[int, int,
         ((of("a", "no_such_kind", "x"), of("m", "sum_events", "a")), "no_such_kind"),
         ((of("m", "sum_events", "x", bins=3),), "bins"),
         ((of("m", "sum_events", "x", "y"),), "m"),
-        ((of("a", "sum_events", "x"), of("m", "sum_events", "a")), "already reduced"),
-        ((of("a", "sum_events", "x"), expression("m", "_0 + _1", "a", "x")), "joins 'a'"),
         ((expression("m", "_0 + 1", "x"),), "for each event"),
     ],
 )
-def test_a_graph_that_cannot_run_is_refused_by_name(operations: tuple[Operation, ...], message: str) -> None:
-    with pytest.raises(GraphError, match=message):
-        WorkerPlan(Graph(1, operations, ("m",)), SCHEMA)
+def test_what_cannot_run_fails_by_name_for_each_event_and_nothing_else(
+    operations: tuple[Operation, ...], message: str
+) -> None:
+    other = of("other", "sum_events", "y")
+    plan = WorkerPlan(Graph(1, (*operations, other), ("m", "other")), SCHEMA, "on worker:7 of lab")
+    (broken,) = plan.broken
+    partial = run(plan, events(8), block=5, sequence=50)
+    assert partial.seen == 8
+    assert list(partial.used.values()).count(8) == len(plan.reductions)
+    assert other.name in plan.operations
+    assert (partial.errors[broken].count, partial.errors[broken].first_sequence) == (8, 50)
+    assert message in partial.errors[broken].text
+
+
+def test_what_only_a_broken_operation_needs_is_not_computed_and_its_fields_are_not_read() -> None:
+    operations = (
+        of("region", "roi", "camera", rows=(0, 5)), of("a", "wobble", "region"),
+        of("m", "sum_events", "a"), of("s", "sum_events", "x"),
+    )  # fmt: skip
+    plan = WorkerPlan(Graph(1, operations, ("m", "s")), SCHEMA, "on worker:7 of lab")
+    assert plan.broken == {
+        "a": "operation 'wobble' is not installed on worker:7 of lab; install the package that provides it"
+        " (entry point group ami.operations)"
+    }
+    assert (plan.operations, plan.fields) == (("s",), {"x"})
 
 
 def test_a_partial_of_another_version_is_refused() -> None:

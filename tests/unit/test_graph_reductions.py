@@ -86,7 +86,8 @@ def equal(one: Any, other: Any, *, exact: bool) -> None:
         np.testing.assert_array_equal(one, other)
     else:
         # Spreads come out of differences of numbers up to 1e3: 1e-12 of these, and its root.
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=2e-6)
+        a, b = np.array(one, np.float64), np.array(other, np.float64)  # None is NaN
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=2e-6)
 
 
 @pytest.mark.parametrize("reduction", FLOATS, ids=lambda r: type(r).__name__)

@@ -277,8 +277,55 @@ def test_nothing_yet_is_none_with_an_empty_account() -> None:
         assert (computed.value, computed.used, computed.expected, computed.error) == (None, 0, 0, None)
 
 
-def test_a_graph_that_cannot_be_made_leaves_the_old_one() -> None:
-    a = Accumulator(summing("run"))
-    with pytest.raises(GraphError, match="histogram"):
-        a.set_graph(Graph(2, (of("h", "histogram", "x", bins=0, low=0, high=1),), ("h",)))
-    assert a.graph.results == ("run",)
+def test_a_reduction_that_is_not_installed_here_fails_its_result_and_no_other() -> None:
+    wobble = replace(of("w", "wobble", "x"), reduces=True)
+    ratio = of("ratio", "expression", "w", "run", text="_0 / _1")
+    g = also(also(summing("run"), wobble), ratio)
+    a = Accumulator(g, "on global-reducer:0 of lab")
+    for interval in (1, 2):
+        made = partial(g, 1, 2, 3)
+        made.errors.clear()  # the worker that sends this has the package
+        made.states[g.fingerprint("w")], made.used[g.fingerprint("w")] = ["its state"], 3
+        a.apply(made, interval=interval, run=1, expected=4, dropped=1)
+        a = Accumulator.from_plain(a.to_plain(), "on global-reducer:0 of lab")
+    found = a.results()
+    assert (found["run"].value, found["run"].used, found["run"].error) == (12, 6, None)
+    for name in ("w", "ratio"):
+        told = found[name]
+        assert (told.value, told.used, told.expected, told.dropped) == (None, 0, 8, 2)
+        assert "operation 'w' failed for 6 events: " in str(told.error)
+        assert "operation 'wobble' is not installed on global-reducer:0 of lab; install" in str(told.error)
+
+
+@pytest.mark.parametrize(
+    ("misplaced", "message"),
+    [
+        (of("m", "sum_events", "run"), "already reduced"),
+        (of("m", "expression", "run", "x", text="_0 + _1"), "joins 'run'"),
+        (of("m", "expression", "x", text="_0 + 1"), "for each event"),
+    ],
+)
+def test_an_operation_that_fits_nowhere_fails_its_result_and_no_other(
+    misplaced: Operation, message: str
+) -> None:
+    a = Accumulator(also(summing("run"), misplaced))
+    a.apply(partial(a.graph, 1, 2), interval=1, run=1, expected=2, dropped=0)
+    assert message in str(a.results()["m"].error)
+    assert values(a) == {"run": 3, "m": None}
+
+
+def test_a_reducer_that_gets_the_missing_package_goes_on_with_an_honest_account() -> None:
+    """Its window remembers the events that it could not take in."""
+    g = Graph(1, (replace(of("h", "wobble", "x"), reduces=True),), ("h",))
+    a = Accumulator(g)
+    made = partial(g, 1, 2)
+    a.apply(made, interval=1, run=1, expected=2, dropped=0)
+    stored = a.to_plain()
+    known = Graph(1, (of("h", "histogram", "x", bins=2, low=0, high=4),), ("h",))
+    stored["graph"] = known.to_plain()
+    stored["windows"] = {known.fingerprint("h"): stored["windows"][g.fingerprint("h")]}
+    b = Accumulator.from_plain(stored)
+    b.apply(partial(known, 1, 3), interval=2, run=1, expected=2, dropped=0)
+    told = b.results()["h"]
+    assert told.value.counts.tolist() == [1, 1]
+    assert (told.used, told.expected) == (2, 4)

@@ -60,11 +60,13 @@ class Assembly:
 
     Args:
         graph: returns a version of the graph.
+        here: where this is, as of :func:`ami.graph.execution.bind.bind`.
     """
 
-    def __init__(self, graph: Callable[[int], Graph]) -> None:
+    def __init__(self, graph: Callable[[int], Graph], here: str = "here") -> None:
         self._graph = graph
-        self._accumulator = Accumulator(Graph())
+        self._here = here
+        self._accumulator = Accumulator(Graph(), here)
         self._interval_ns = 0
         self._run_reach = Reach()
         self._interval_reach = Reach()
@@ -223,7 +225,7 @@ class Assembly:
 
     def restore(self, plain: Mapping[str, Any]) -> None:
         """Take up what :meth:`to_plain` described."""
-        self._accumulator = Accumulator.from_plain(plain["accumulator"])
+        self._accumulator = Accumulator.from_plain(plain["accumulator"], self._here)
         self.applied = {str(node): int(number) for node, number in plain["applied"].items()}
         self._interval_ns = int(plain["interval_ns"])
         self._run_reach = Reach(**plain["run_reach"])

@@ -13,10 +13,9 @@ from typing import Any, Protocol
 
 from ami.config import ReducerConfig
 from ami.event import Transition
-from ami.graph.execution.makers import reductions
+from ami.graph.execution.bind import Reductions, reductions
 from ami.graph.execution.partial import Partial
 from ami.graph.graph import Graph
-from ami.graph.library.base import Reduction
 from ami.ring.cursor import Cursor
 from ami.ring.entries import Entry
 
@@ -83,7 +82,7 @@ class EntryQueue:
         self._config = config
         self._node = node
         self._graph = graph
-        self._reductions: dict[int, Mapping[str, Reduction]] = {}
+        self._reductions: dict[int, Reductions] = {}
         self._ring_id = 0
         self.next_entry = 0
         self._late: set[int] = set()
@@ -122,21 +121,26 @@ class EntryQueue:
     def take(self, worker: str, number: int, flush: Mapping[str, Any]) -> None:
         """Merge a flush into what arrived of its entry."""
         key = (int(flush["ring"]), int(flush["entry"]))
-        arrived = self._arrived.setdefault(key, _Arrived(facts=_facts(flush)))
         partial = Partial.from_plain(flush["partial"])
+        known = self._reductions_of(partial.graph_version)
+        partial.leave_out(known.unbound)
+        arrived = self._arrived.setdefault(key, _Arrived(facts=_facts(flush)))
         if arrived.partial is None:
             arrived.partial = partial
         else:
-            arrived.partial.merge(partial, self._reductions_of(partial.graph_version))
+            arrived.partial.merge(partial, known)
         arrived.flushes.setdefault(worker, []).append(number)
         arrived.events += int(flush["events"])
         arrived.first_ns = _least(arrived.first_ns, flush["first_ns"], min)
         arrived.last_ns = _least(arrived.last_ns, flush["last_ns"], max)
 
-    def _reductions_of(self, version: int) -> Mapping[str, Reduction]:
+    def _reductions_of(self, version: int) -> Reductions:
         if version not in self._reductions:
+            here = f"on local-reducer:0 of {self._node}"
+            self._reductions[version] = reductions(self._graph(version), here)
             # Versions only ascend, apart from supplements: one or two are in use.
-            self._reductions = {version: reductions(self._graph(version))}
+            for old in sorted(self._reductions)[:-2]:
+                del self._reductions[old]
         return self._reductions[version]
 
     def look(self, ring: Table, now_ns: int) -> list[Ready]:

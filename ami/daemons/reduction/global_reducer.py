@@ -40,7 +40,8 @@ class GlobalReducerStage:
         lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
         self._leadership = Leadership(lease, LEASE_S, self._load)
         self._publisher = Publisher(self._store, lease)
-        self._assembly = Assembly(self._graphs.get)
+        self._here = f"on global-reducer:{setup.number} of {setup.config.node.host}"
+        self._assembly = Assembly(self._graphs.get, self._here)
         self._inboxes: dict[str, Journal] = {}
         self._nodes_at = self._checkpoint_at = 0.0
         self._dirty = False
@@ -83,7 +84,7 @@ class GlobalReducerStage:
             self._leadership.lose(error)
 
     def _load(self) -> None:
-        self._assembly = Assembly(self._graphs.get)
+        self._assembly = Assembly(self._graphs.get, self._here)
         checkpoint = self._store.get(keys.CHECKPOINT)
         if checkpoint is not None:
             self._assembly.restore(checkpoint)

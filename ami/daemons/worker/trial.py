@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ami.daemons.process.apart import call_apart
-from ami.daemons.worker.plans import Plan
 from ami.graph.execution.partial import Partial
+from ami.graph.execution.plan import WorkerPlan
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
 
@@ -42,7 +42,7 @@ class Verdict:
     fatal: Fatal | None = None
 
 
-def tried(ring: RingReader, plan: Plan, block: Block, *, timeout_s: float) -> Verdict:
+def tried(ring: RingReader, plan: WorkerPlan, block: Block, *, timeout_s: float) -> Verdict:
     """Run a block in child processes and say what is known of its events.
 
     A child hangs when one operation, on the block or on one event, takes longer than ``timeout_s``.
@@ -64,7 +64,9 @@ def tried(ring: RingReader, plan: Plan, block: Block, *, timeout_s: float) -> Ve
     return Verdict(sequence - block.sequence, elapsed_s, fatal)
 
 
-def _run_apart(ring: RingReader, plan: Plan, blocks: Sequence[Block], timeout_s: float) -> tuple[int, str]:
+def _run_apart(
+    ring: RingReader, plan: WorkerPlan, blocks: Sequence[Block], timeout_s: float
+) -> tuple[int, str]:
     """Run blocks in a child until it was enough; return how many it ran, and how it failed ("": not)."""
 
     def run_on() -> str:

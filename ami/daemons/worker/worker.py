@@ -20,10 +20,11 @@ from ami.daemons.process.stage import Setup
 from ami.daemons.worker.blocksize import BlockSize
 from ami.daemons.worker.costs import Costs
 from ami.daemons.worker.flush import Flush, Held
-from ami.daemons.worker.plans import Plan, Plans
+from ami.daemons.worker.plans import Plans
 from ami.daemons.worker.storing import Storing
 from ami.daemons.worker.trial import tried
 from ami.errors import RingBusy, RingGone
+from ami.graph.execution.plan import WorkerPlan
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
 from ami.stores import keys
@@ -98,7 +99,7 @@ class WorkerStage:
             self._redo.appendleft(block)
             raise
         if self._held is None:
-            self._held = Held(block.entry, plan.plan.partial())
+            self._held = Held(block.entry, plan.partial())
         if block.attempts:
             self._try(ring, plan, block, self._held)
         else:
@@ -153,7 +154,8 @@ class WorkerStage:
             raise
         self._sharers = ring.worker_count
         self._ring, self._waiting_for = ring, "the ring"
-        self._plans = Plans(self._graphs.get, ring.schema)
+        here = f"on worker:{self._setup.number} of {self._config.node.host}"
+        self._plans = Plans(self._graphs.get, ring.schema, here)
         self._block.fit(ring.schema)
         if self._redo:
             logger.info("running %d events again", sum(block.slots.count for block in self._redo))
@@ -195,11 +197,11 @@ class WorkerStage:
 
     # computing
 
-    def _run(self, ring: RingReader, plan: Plan, block: Block, held: Held) -> None:
+    def _run(self, ring: RingReader, plan: WorkerPlan, block: Block, held: Held) -> None:
         started = time.monotonic()
         first, count = block.sequence, block.count
         ring.running(first, count, 0)
-        timing = self._costs.timing(plan.plan, count)
+        timing = self._costs.timing(plan, count)
         plan.run(block.slots, first, held.partial, lambda number: ring.running(first, count, number), timing)
         ring.running(0, 0, 0)
         held.add(block)
@@ -209,7 +211,7 @@ class WorkerStage:
         self._blocks += 1
         self._busy_s += elapsed_s
 
-    def _try(self, ring: RingReader, plan: Plan, block: Block, held: Held) -> None:
+    def _try(self, ring: RingReader, plan: WorkerPlan, block: Block, held: Held) -> None:
         """Try a block in which a worker died; its innocent events are run next, a fatal one never."""
         last = block.sequence + block.count - 1
         logger.warning("a worker died while it ran events %d to %d; trying them apart", block.sequence, last)

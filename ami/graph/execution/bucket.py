@@ -13,9 +13,9 @@ ANY: Place = (0, 0)  # the place of a bucket that is bound to no run or interval
 
 @dataclass(slots=True)
 class Bucket:
-    """A state and the account of its events."""
+    """A state, None of no events, and the account of its events."""
 
-    state: State
+    state: State = None
     used: int = 0
     expected: int = 0
     dropped: int = 0

@@ -26,18 +26,25 @@ MAX_TEXT = 4000  # characters of a traceback that are kept: its end
 
 
 class Frame:
-    """Registers of a plan, and the block that it runs on."""
+    """Registers of a plan, which it hands out while the plan is made, and the block that it runs on."""
 
-    def __init__(self, registers: int) -> None:
-        self.arrays: list[Any] = [None] * registers
-        self.indices: list[Index] = [None] * registers
-        self.whole: list[bool] = [True] * registers
+    def __init__(self) -> None:
+        self.arrays: list[Any] = []
+        self.indices: list[Index] = []
+        self.whole: list[bool] = []
         self.count = 0
         self.sequence = 0
         self.partial = Partial(0)
         self._timestamps: NDArray[np.int64] = np.empty(0, np.int64)
         self._stamps: NDArray[np.int64] | None = None
         self._common: dict[tuple[int, int], tuple[Index, Index, Index]] = {}
+
+    def register(self) -> int:
+        """Return a new register."""
+        self.arrays.append(None)
+        self.indices.append(None)
+        self.whole.append(True)
+        return len(self.arrays) - 1
 
     def begin(self, slots: Slots, sequence: int, partial: Partial) -> None:
         """Take up a block."""

@@ -14,11 +14,18 @@ FORMAT = 1  # of the plain form
 
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
-    """For how many events an operation failed, how (a traceback), and the first one's sequence."""
+    """For how many events an operation failed, how (a traceback), and the first one's sequence.
+
+    A reducer does not know which events the states that it cannot merge are of: then that is -1.
+    """
 
     count: int
     text: str
-    first_sequence: int
+    first_sequence: int = -1
+
+    def __str__(self) -> str:
+        first = f", first for {self.first_sequence}" if self.first_sequence >= 0 else ""
+        return f"failed for {self.count} events{first}: {self.text}"
 
     def merged(self, other: ErrorRecord) -> ErrorRecord:
         """Return the record of both; the text is that of the earlier event."""
@@ -45,6 +52,19 @@ class Partial:
         """Count an event that must not be run because of what ``operation`` does with it."""
         self.set_aside += 1
         merge_errors(self.errors, {operation: ErrorRecord(1, text, sequence)})
+
+    def leave_out(self, unbound: Mapping[str, Mapping[str, str]]) -> None:
+        """Let go of the states of reductions that cannot be merged here: their events count as failed.
+
+        Args:
+            unbound: by fingerprint, the reason for each operation of that fingerprint.
+        """
+        for key in unbound.keys() & self.states.keys():
+            del self.states[key]
+            used = self.used.pop(key, 0)
+            if used:
+                records = {name: ErrorRecord(used, reason) for name, reason in unbound[key].items()}
+                merge_errors(self.errors, records)
 
     def merge(self, other: Partial, reductions: Mapping[str, Reduction]) -> None:
         """Add ``other``, which must not be used afterwards: its states may live on in this one.

@@ -1,37 +1,23 @@
 """Run the worker's part of a graph on blocks of events.
 
-The graph is compiled once, to a list of steps over numbered registers; equal operations of
-different clients are one step. A run goes through the list: a few microseconds for an operation,
-however many events the block has.
+A run goes through the steps of the compiled graph: a few microseconds for an operation, however many
+events the block has.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from ami.errors import GraphError
-from ami.event import SEQUENCE, TIMESTAMP, Array, Schema, Slots
-from ami.graph.execution.frame import Frame, Index
-from ami.graph.execution.makers import made
-from ami.graph.execution.partial import Partial
-from ami.graph.execution.steps import (
-    Step,
-    event_step,
-    function_step,
-    reduction_step,
-    select_step,
-    view_step,
-    where_step,
-)
+from ami.event import TIMESTAMP, Array, Schema, Slots
+from ami.graph.execution.compiler import Compiler
+from ami.graph.execution.frame import Index
+from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
 from ami.graph.graph import Graph
-from ami.graph.kind import Kind
-from ami.graph.library.base import Function, Reduction
-from ami.graph.operation import Operation
 
-Loader = tuple[str, int, int]  # name of a field, its register, its validity bit
 # Is told the number of an operation, ns that it took by the clock, ns of a core, events of its inputs.
 Timing = Callable[[int, int, int, int], None]
 
@@ -45,17 +31,17 @@ class WorkerPlan:
         operations: names by breadcrumb number, which begin at 1.
         per_event: of these, those that call a user's function for one event after the other.
         reductions: by fingerprint, those whose states :meth:`run` adds to.
+        broken: operations that cannot run on such events, or not here, with the reason. What is behind
+            them is left out; for each event of a block they are counted as failed.
+
+    Args:
+        here: where this is, as of :func:`ami.graph.execution.bind.bind`.
     """
 
-    def __init__(self, graph: Graph, schema: Schema) -> None:
-        """Compile ``graph``.
-
-        Raises:
-            GraphError: a field is not in the schema, an operation does not suit its inputs, or
-                a result is not reduced.
-        """
-        compiler = _Compiler(graph, schema)
+    def __init__(self, graph: Graph, schema: Schema, here: str = "here") -> None:
+        compiler = Compiler(graph, schema, here)
         self.graph_version = graph.version
+        self.broken = compiler.broken
         self.fields = frozenset(name for name, _, _ in compiler.loaders)
         self.operations = tuple(names[0] for names in compiler.names)
         self.per_event = frozenset(compiler.per_event)
@@ -79,7 +65,6 @@ class WorkerPlan:
         slots: Slots,
         sequence: int,
         partial: Partial,
-        *,
         breadcrumb: Callable[[int], None] | None = None,
         timing: Timing | None = None,
     ) -> None:
@@ -103,6 +88,8 @@ class WorkerPlan:
         partial.seen += slots.count
         if not slots.count:
             return
+        for name, reason in self.broken.items():
+            merge_errors(partial.errors, {name: ErrorRecord(slots.count, reason, sequence)})
         frame = self._frame
         frame.begin(slots, sequence, partial)
         try:
@@ -152,98 +139,3 @@ class WorkerPlan:
                 index = next((other for other in holes if np.array_equal(other, index)), index)
                 holes.append(index)
             frame.set(register, slots.columns[name], index, whole=True)
-
-
-class _Compiler:
-    """Goes through the operations once, giving each new value a register."""
-
-    def __init__(self, graph: Graph, schema: Schema) -> None:
-        self.loaders: list[Loader] = []
-        self.builtin: dict[str, int] = {}
-        self.reductions: dict[str, Reduction] = {}
-        self.names: list[list[str]] = []  # of the operations that share each breadcrumb number
-        self.per_event: set[str] = set()
-        self.frame = Frame(0)
-        self.steps: list[tuple[Step, int, tuple[int, ...]]] = []  # step, breadcrumb, registers it reads
-        self._schema = schema
-        self._kinds: list[Kind] = []  # by register
-        self._registers: dict[str, int] = {}  # by name of the value
-        self._by_fingerprint: dict[str, int] = {}  # register of a function's value
-        self._numbers: dict[str, int] = {}
-        self.selections: dict[int, int] = {}  # by register of the condition
-        for name, maker in made(graph).items():
-            if graph.stage(name) == "worker":
-                self._add(graph[name], graph.fingerprint(name), maker)
-
-    def finished(self) -> tuple[tuple[Step, int, tuple[int, ...]], ...]:
-        """Return steps with breadcrumbs and the registers that are free after each."""
-        self.frame.__init__(len(self._kinds))  # type: ignore[misc]  # the steps hold this very object
-        last = {register: n for n, (_, _, read) in enumerate(self.steps) for register in read}
-        return tuple(
-            (step, number, tuple(register for register in set(read) if last[register] == n))
-            for n, (step, number, read) in enumerate(self.steps)
-        )
-
-    def _add(self, operation: Operation, fingerprint: str, maker: Function | Reduction) -> None:
-        if fingerprint in self._numbers:
-            self.names[self._numbers[fingerprint] - 1].append(operation.name)
-            if fingerprint in self._by_fingerprint:
-                self._registers[operation.name] = self._by_fingerprint[fingerprint]
-            return
-        self.names.append([operation.name])
-        number = self._numbers[fingerprint] = len(self.names)
-        if not operation.inputs:
-            raise GraphError(f"operation {operation.name!r} has no input")
-        inputs = tuple(self._input(operation.name, name) for name in operation.inputs)
-        try:
-            kind = maker.infer(*(self._kinds[register] for register in inputs))
-        except GraphError as error:
-            raise GraphError(f"operation {operation.name!r}: {error}") from error
-        except (TypeError, ValueError) as error:
-            raise GraphError(f"operation {operation.name!r} cannot have these inputs: {error}") from error
-        names = self.names[-1]
-        if isinstance(maker, Reduction):
-            self.reductions[fingerprint] = maker
-            step = reduction_step(self.frame, maker, names, inputs, fingerprint)
-            self.steps.append((step, number, inputs))
-            return
-        output = self._register(kind)
-        self._registers[operation.name] = self._by_fingerprint[fingerprint] = output
-        if maker.narrows:
-            self._where(inputs, output, number)
-        else:
-            if maker.per_event:
-                self.per_event.add(operation.name)
-            step_of = event_step if maker.per_event else view_step if maker.view else function_step
-            self.steps.append((step_of(self.frame, maker, names, inputs, output, kind), number, inputs))
-
-    def _where(self, inputs: Sequence[int], output: int, number: int) -> None:
-        value, condition = inputs
-        if condition not in self.selections:
-            self.selections[condition] = self._register(self._kinds[condition])
-            step = select_step(self.frame, condition, self.selections[condition])
-            self.steps.append((step, number, (condition,)))
-        selection = self.selections[condition]
-        self.steps.append((where_step(self.frame, value, selection, output), number, (value, selection)))
-
-    def _input(self, operation: str, name: str) -> int:
-        """Return the register of an input, loading a field when it is asked for first."""
-        if name in self._registers:
-            return self._registers[name]
-        if name in (TIMESTAMP, SEQUENCE):
-            register = self.builtin[name] = self._register(Kind(np.dtype(np.int64)))
-        elif name in self._schema:
-            field = self._schema[name]
-            register = self._register(Kind(field.dtype, field.shape))
-            self.loaders.append((name, register, self._schema.bit(name)))
-        else:
-            raise GraphError(
-                f"operation {operation!r} needs {name!r}, which no operation gives and no field is called;"
-                f" fields: {', '.join(self._schema.names)}"
-            )
-        self._registers[name] = register
-        return register
-
-    def _register(self, kind: Kind) -> int:
-        self._kinds.append(kind)
-        return len(self._kinds) - 1

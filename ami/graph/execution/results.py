@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ami.errors import GraphError
+from ami.graph.execution.bind import Reductions, Unbound, bind
 from ami.graph.execution.bucket import Bucket, Place
 from ami.graph.execution.frame import traceback_text
-from ami.graph.execution.makers import made
 from ami.graph.execution.partial import ErrorRecord
 from ami.graph.graph import Graph
-from ami.graph.library.base import Function, Reduction
+from ami.graph.library.base import Function, Reduction, check_window
+from ami.graph.operation import Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +47,41 @@ class Finished:
     bucket: Bucket
 
 
+NOTHING = Finished(None, Bucket())
+
+
 class GlobalPlan:
-    """What the global reducer computes from the states of a graph's reductions."""
+    """What the global reducer computes from the states of a graph's reductions.
 
-    def __init__(self, graph: Graph) -> None:
-        """Make the operations.
+    Attributes:
+        windows: by fingerprint, what there is a window for: all reductions, bound or not.
+    """
 
-        Raises:
-            GraphError: one of them cannot be made.
-        """
+    def __init__(self, graph: Graph, here: str = "here") -> None:
         self.graph = graph
-        self.reductions: dict[str, Reduction] = {}
-        self._functions: dict[str, Function] = {}
+        bound = bind(graph, here)
+        self.reductions = Reductions(graph, bound)
+        # Of a reduction that is not here only the window counts: that of the account of its events.
+        unknown = {
+            key: Reduction(_window(graph[next(iter(names))]))
+            for key, names in self.reductions.unbound.items()
+        }
+        self.windows = {**unknown, **self.reductions}
+        self._functions = {
+            graph.fingerprint(name): computing
+            for name, computing in bound.items()
+            if isinstance(computing, Function) and name in graph.reduced
+        }
+        self._unbound = {
+            graph.fingerprint(name): f"operation {name!r}: {computing.reason}"
+            for name, computing in bound.items()
+            if isinstance(computing, Unbound)
+        }
         steps = graph.steps_for(graph.results)
         self._steps = tuple(operation for operation in steps if operation.name in graph.reduced)
-        for name, maker in made(graph).items():
-            if isinstance(maker, Reduction):
-                self.reductions[graph.fingerprint(name)] = maker
-            elif name in graph.reduced:
-                self._functions[graph.fingerprint(name)] = maker
         self._ancestors = {name: [o.name for o in graph.steps_for(name)] for name in graph.results}
         self._sources = {
-            name: [f for o in graph.steps_for(name) if (f := graph.fingerprint(o.name)) in self.reductions]
+            name: [f for o in graph.steps_for(name) if (f := graph.fingerprint(o.name)) in self.windows]
             for name in graph.results
         }
 
@@ -76,16 +90,15 @@ class GlobalPlan:
     ) -> dict[str, Computed]:
         """Return each result from the windows of its reductions, by fingerprint."""
         values: dict[str, Any] = {}
-        failed: dict[str, str] = {}
+        failed = dict(self._unbound)
         with np.errstate(all="ignore"):
             for operation in self._steps:
                 key = self.graph.fingerprint(operation.name)
-                inputs = (
-                    [] if key in self.reductions else [self.graph.fingerprint(n) for n in operation.inputs]
-                )
-                broken = [failed[name] for name in inputs if name in failed]
                 if key in values or key in failed:
                     continue
+                names = () if key in self.reductions else operation.inputs
+                inputs = [self.graph.fingerprint(name) for name in names]
+                broken = [failed[name] for name in inputs if name in failed]
                 if broken:
                     failed[key] = broken[0]
                     continue
@@ -104,17 +117,14 @@ class GlobalPlan:
     ) -> Computed:  # fmt: skip
         key = self.graph.fingerprint(name)
         sources = [finished[source] for source in self._sources[name]]
-        least = min(sources, key=lambda source: source.bucket.used)
+        least = min(sources, key=lambda source: source.bucket.used, default=NOTHING)
         window = "run" if least.reduction is None else least.reduction.window
         bucket = least.bucket
         texts = [failed[key]] if key in failed else []
         for ancestor in self._ancestors[name]:
             record = errors.get(ancestor)
             if record is not None:
-                texts.append(
-                    f"operation {ancestor!r} failed for {record.count} events, first for"
-                    f" {record.first_sequence}: {record.text}"
-                )
+                texts.append(f"operation {ancestor!r} {record}")
         return Computed(
             value=values.get(key),
             used=bucket.used,
@@ -129,7 +139,17 @@ class GlobalPlan:
 
 
 def _reduced(source: Finished) -> Any:
-    return None if source.reduction is None else source.reduction.result(source.bucket.state)
+    reduction, state = source.reduction, source.bucket.state
+    if reduction is None:
+        return None
+    return reduction.result(reduction.zero() if state is None else state)
+
+
+def _window(operation: Operation) -> str:
+    try:
+        return check_window(str(operation.arguments.get("window", "run")))
+    except GraphError:
+        return "run"
 
 
 def _applied(function: Function, inputs: list[Any]) -> Any:

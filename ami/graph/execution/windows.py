@@ -12,6 +12,7 @@ Pure: no store, no clock. The states are those of the partials, merged in place,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ami.errors import GraphError
@@ -26,7 +27,6 @@ from ami.graph.execution.partial import (
 from ami.graph.execution.results import Computed, Finished, GlobalPlan
 from ami.graph.graph import Graph
 from ami.graph.library.base import Reduction, State
-from ami.graph.library.keep import Pick
 
 FORMAT = 1  # of the plain form
 KEPT_RUNS = 2  # this one, and the one before for what comes late at the border
@@ -48,20 +48,20 @@ class Window:
         self.batch: Bucket | None = None  # the last full one, of window "N events"
         words = reduction.window.split()
         self._of_runs = words == ["run"]
-        self._of_events = words[-1] == "events"
+        self._events = int(words[0]) if words[-1] == "events" else 0
         self._intervals = int(words[1]) if words[0] == "last" else 1
 
     def apply(self, partial: Partial, key: str, place: Place, expected: int, dropped: int) -> bool:
         """Take a partial in; return whether it came too late for that."""
         if key not in partial.states and partial.graph_version < self.since:
             return False
-        where = ANY if self._of_events else (place[0], 0) if self._of_runs else place
+        where = ANY if self._events else (place[0], 0) if self._of_runs else place
         bucket = self.buckets.get(where)
         if bucket is None:
             kept = KEPT_RUNS if self._of_runs else self._intervals + KEPT_INTERVALS
             if len(self.buckets) >= kept and where < min(self.buckets):
                 return True
-            bucket = self.buckets[where] = Bucket(self.reduction.zero())
+            bucket = self.buckets[where] = Bucket()
             while len(self.buckets) > kept:
                 del self.buckets[min(self.buckets)]
         bucket.count(partial, partial.used.get(key, 0), expected, dropped, place)
@@ -70,24 +70,15 @@ class Window:
         return False
 
     def _merge(self, bucket: Bucket, state: State) -> None:
-        if not isinstance(self.reduction, Pick):
-            bucket.state = self.reduction.merge(bucket.state, state)
-            return
-        # All that is left over begins the next batch, so that it may soon be full as well.
-        pick = self.reduction
-        rest = pick.pool(bucket.state, state)
-        bucket.state = rest
-        while rest is not None and len(rest[0]) >= pick.count:
-            full, rest = pick.split(rest)
-            self.batch = Bucket(
-                full, pick.count, bucket.expected, bucket.dropped, bucket.set_aside, bucket.first, bucket.last
-            )
-            self.buckets = {ANY: Bucket(rest)}
+        full, bucket.state = self.reduction.fill(bucket.state, state)
+        if full is not None:
+            self.batch = replace(bucket, state=full, used=self._events)
+            self.buckets = {ANY: Bucket(bucket.state)}
 
     def begin_run(self, run: int) -> None:
         """Make the run's bucket the newest, so that results begin anew without an event."""
         if self._of_runs:
-            self.buckets.setdefault((run, 0), Bucket(self.reduction.zero()))
+            self.buckets.setdefault((run, 0), Bucket())
             while len(self.buckets) > KEPT_RUNS:
                 del self.buckets[min(self.buckets)]
 
@@ -96,7 +87,7 @@ class Window:
 
         For window "last K" it is made by merging K buckets.
         """
-        if self._of_events:
+        if self._events:
             return self.batch
         if self._of_runs:
             return self.buckets.get((place[0], 0))
@@ -106,11 +97,12 @@ class Window:
         return self._together(chosen) if chosen else None
 
     def _together(self, buckets: list[Bucket]) -> Bucket:
-        both = Bucket(self.reduction.zero())
+        both = Bucket()
         for bucket in buckets:
-            # merge() may write into its first argument and keep parts of the second, so the second
+            # Merging may write into its first argument and keep parts of the second, so the second
             # is a copy: the buckets must stay as they are.
-            both.state = self.reduction.merge(both.state, copied(bucket.state))
+            if bucket.state is not None:
+                _, both.state = self.reduction.fill(both.state, copied(bucket.state))
             both.used += bucket.used
             both.expected += bucket.expected
             both.dropped += bucket.dropped
@@ -142,40 +134,30 @@ class Accumulator:
         place: run and interval of the newest partial.
         errors: by operation, of the current run and graph.
         too_late: events of partials that came when their run or interval was no longer kept.
+
+    Args:
+        here: where this is, as of :func:`ami.graph.execution.bind.bind`.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        """Begin with nothing.
-
-        Raises:
-            GraphError: an operation of the graph cannot be made.
-        """
+    def __init__(self, graph: Graph, here: str = "here") -> None:
+        self._here = here
         self.place: Place = (0, -1)
         self.errors: dict[str, ErrorRecord] = {}
         self.too_late = 0
         self._windows: dict[str, Window] = {}
-        self._plan = GlobalPlan(graph)
+        self._plan = GlobalPlan(graph, here)
         self.set_graph(graph)
 
     @property
     def graph(self) -> Graph:
         return self._plan.graph
 
-    @property
-    def reductions(self) -> dict[str, Reduction]:
-        """The graph's reductions by fingerprint, as :meth:`Partial.merge` wants them."""
-        return self._plan.reductions
-
     def set_graph(self, graph: Graph) -> None:
-        """Go over to another version; what is in both keeps its state.
-
-        Raises:
-            GraphError: an operation of the graph cannot be made; the old graph stays.
-        """
-        plan = GlobalPlan(graph)
+        """Go over to another version; what is in both keeps its state."""
+        plan = GlobalPlan(graph, self._here)
         self._windows = {
             key: self._windows.get(key) or Window(reduction, graph.version)
-            for key, reduction in plan.reductions.items()
+            for key, reduction in plan.windows.items()
         }
         self.errors = {name: record for name, record in self.errors.items() if _same(self.graph, graph, name)}
         self._plan = plan
@@ -199,6 +181,7 @@ class Accumulator:
             dropped: of these, the ones that the ring did not take.
         """
         place = (run, interval)
+        partial.leave_out(self._plan.reductions.unbound)
         if run > self.place[0]:
             self.begin_run(run)
         late = [w.apply(partial, k, place, expected, dropped) for k, w in self._windows.items()]
@@ -219,7 +202,7 @@ class Accumulator:
         for key, window in self._windows.items():
             bucket = window.at(place)
             if bucket is None:
-                finished[key] = Finished(None, Bucket(None))
+                finished[key] = Finished(None, Bucket())
             else:
                 finished[key] = Finished(window.reduction, bucket)
         return self._plan.finish(finished, self.errors)
@@ -239,7 +222,7 @@ class Accumulator:
         }
 
     @classmethod
-    def from_plain(cls, plain: Any) -> Accumulator:
+    def from_plain(cls, plain: Any, here: str = "here") -> Accumulator:
         """Return what :meth:`to_plain` described.
 
         Raises:
@@ -248,7 +231,7 @@ class Accumulator:
         if not isinstance(plain, Mapping) or plain.get("format") != FORMAT:
             raise GraphError(f"not an accumulator of format {FORMAT}: {str(plain)[:80]}")
         try:
-            made = cls(Graph.from_plain(plain["graph"]))
+            made = cls(Graph.from_plain(plain["graph"]), here)
             run, interval = plain["place"]
             made.place = (int(run), int(interval))
             made.errors = errors_from_plain(plain["errors"])

@@ -80,6 +80,7 @@ class Reduction:
         stamped: ``add`` needs the events' stamps.
         lazy: ``add`` takes whole-block arrays and the rows that count, and so copies only what
             it keeps.
+        picks: its state is whole events, so that :meth:`fill` can find N of them.
         window: text of the window, a parameter that all reductions have.
     """
 
@@ -87,6 +88,7 @@ class Reduction:
     inputs: ClassVar[tuple[str, ...] | None] = ("value",)
     stamped: ClassVar[bool] = False
     lazy: ClassVar[bool] = False
+    picks: ClassVar[bool] = False
 
     def __init__(self, window: str = "run") -> None:
         self.window = check_window(window)
@@ -121,6 +123,13 @@ class Reduction:
     def merge(self, a: State, b: State) -> State:
         """Return the state of both; may change ``a`` in place and keep parts of ``b``."""
         raise NotImplementedError
+
+    def fill(self, state: State, more: State) -> tuple[State, State]:
+        """Merge, for window "N events": return the newest full batch, and what is left to go on with.
+
+        None is a batch that is not full, and the state of no events.
+        """
+        return None, more if state is None else self.merge(state, more)
 
     def result(self, state: State) -> Any:
         """Return what a client sees, None where no event came. ``state`` stays as it is."""

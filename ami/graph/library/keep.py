@@ -72,6 +72,7 @@ class Pick(Reduction):
     inputs = None
     stamped = True
     lazy = True
+    picks = True
 
     def __init__(self, count: int) -> None:
         super().__init__(f"{integer(self.name, 'count', count, at_least=1)} events")
@@ -101,8 +102,15 @@ class Pick(Reduction):
         return self.merge(state, new)
 
     def merge(self, a: State, b: State) -> State:
-        first, _ = self.split(self.pool(a, b))
+        first, _ = self._split(self._pool(a, b))
         return first
+
+    def fill(self, state: State, more: State) -> tuple[State, State]:
+        # All that is left over begins the next batch, which may so be full as well.
+        full, rest = None, self._pool(state, more)
+        while rest is not None and len(rest[0]) >= self.count:
+            full, rest = self._split(rest)
+        return full, rest
 
     def result(self, state: State) -> Any:
         if state is None or len(state[0]) < self.count:
@@ -110,7 +118,7 @@ class Pick(Reduction):
         stamps, values = state
         return PickedEvents(stamps[:, 0].copy(), stamps[:, 1].copy(), values)
 
-    def pool(self, a: State, b: State) -> State:
+    def _pool(self, a: State, b: State) -> State:
         """Return all the events of both, oldest first."""
         if a is None or b is None:
             return b if a is None else a
@@ -119,7 +127,7 @@ class Pick(Reduction):
         values = (np.concatenate(pair)[order] for pair in zip(a[1], b[1], strict=True))
         return (stamps[order], tuple(values))
 
-    def split(self, state: State) -> tuple[State, State]:
+    def _split(self, state: State) -> tuple[State, State]:
         """Return the first ``count`` events, and the rest."""
         if state is None or len(state[0]) <= self.count:
             return state, None

@@ -1,0 +1,97 @@
+"""Bind each operation of a graph to the object of the library that computes it, in this process.
+
+Every process that has the same library binds a graph alike: the worker's reductions are those of the
+reducers. What cannot be bound, because the package that provides it is not installed here or is of
+another version, is there with the reason: it fails the results behind it, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ami.graph.graph import Graph
+from ami.graph.library import LIBRARY
+from ami.graph.library.base import Function, Reduction
+from ami.graph.library.keep import OverEvents
+from ami.graph.operation import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Unbound:
+    """Stands for what computes an operation where nothing can."""
+
+    reason: str
+
+
+class Reductions(dict[str, Reduction]):
+    """The reductions of a graph by fingerprint.
+
+    Attributes:
+        unbound: those that cannot be bound, as reasons by fingerprint and name of the operation.
+    """
+
+    def __init__(self, graph: Graph, bound: Mapping[str, Function | Reduction | Unbound]) -> None:
+        super().__init__()
+        self.unbound: dict[str, dict[str, str]] = {}
+        for name, computing in bound.items():
+            if isinstance(computing, Reduction):
+                self[graph.fingerprint(name)] = computing
+            elif isinstance(computing, Unbound) and graph[name].reduces:
+                self.unbound.setdefault(graph.fingerprint(name), {})[name] = computing.reason
+
+
+def bind(graph: Graph, here: str = "here") -> dict[str, Function | Reduction | Unbound]:
+    """Return what computes each operation that the graph's results need, by name, in running order.
+
+    Args:
+        here: where this is, for whoever reads that something is not installed: "on worker:0 of HOST".
+    """
+    return {o.name: _bound(o, graph, here) for o in graph.steps_for(graph.results)}
+
+
+def reductions(graph: Graph, here: str = "here") -> Reductions:
+    """Return the reductions that the graph's results need."""
+    return Reductions(graph, bind(graph, here))
+
+
+def _bound(operation: Operation, graph: Graph, here: str) -> Function | Reduction | Unbound:
+    kind = LIBRARY.get(operation.kind)
+    if kind is None:
+        return Unbound(
+            f"operation {operation.kind!r} is not installed {here}; install the package that provides it"
+            f" (entry point group ami.operations)"
+        )
+    if issubclass(kind, Reduction) is not operation.reduces:
+        is_one = "a function" if operation.reduces else "a reduction"
+        return Unbound(f"{operation.kind!r} is {is_one} {here}, and was none where the graph was made")
+    reason = _misplaced(operation, graph)
+    if reason is not None:
+        return Unbound(reason)
+    try:
+        computing = kind(**operation.arguments)  # type: ignore[arg-type]  # each class checks its own
+    except Exception as error:  # a plug-in may raise anything
+        return Unbound(f"{operation.kind} cannot be made of these parameters {here}: {error}")
+    if not isinstance(computing, Reduction):
+        return computing
+    return (
+        OverEvents(computing) if computing.window.endswith(" events") and not computing.picks else computing
+    )
+
+
+def _misplaced(operation: Operation, graph: Graph) -> str | None:
+    """Return why an operation can stand nowhere between events and results."""
+    reduced = [name for name in operation.inputs if name in graph.reduced]
+    if not reduced:
+        if operation.name in graph.results and not operation.reduces:
+            return f"it has a value for each event; reduce it, for example with last({operation.name})"
+        return None
+    if operation.reduces:
+        return f"{operation.kind} goes over events, but {reduced[0]!r} is already reduced over events"
+    if len(reduced) < len(operation.inputs):
+        other = next(name for name in operation.inputs if name not in graph.reduced)
+        return (
+            f"it joins {reduced[0]!r}, which is there once for a window, with {other!r}, which is there for"
+            f" each event; reduce {other!r} first"
+        )
+    return None

@@ -1,0 +1,164 @@
+"""Compile the worker's part of a graph to a list of steps over registers.
+
+Equal operations of different clients are one step. An operation that cannot run, because it is not
+installed here or does not suit the events, is told with its reason, and what is behind it is left
+out: the manager refuses such graphs, but the source, or what is installed, may have been exchanged since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ami.errors import GraphError
+from ami.event import SEQUENCE, TIMESTAMP, Schema
+from ami.graph.execution.bind import Unbound, bind
+from ami.graph.execution.frame import Frame
+from ami.graph.execution.steps import (
+    Step,
+    event_step,
+    function_step,
+    reduction_step,
+    select_step,
+    view_step,
+    where_step,
+)
+from ami.graph.graph import Graph
+from ami.graph.kind import Kind
+from ami.graph.library.base import Function, Reduction
+from ami.graph.operation import Operation
+
+Loader = tuple[str, int, int]  # name of a field, its register, its validity bit
+
+
+class Compiler:
+    """Goes through the operations twice: to see what can run, then to give each value a register.
+
+    Attributes:
+        names: of the operations that share each breadcrumb number.
+        steps: each with its breadcrumb number and the registers that it reads.
+        selections: registers of the events for which a condition is true, by register of the condition.
+        loaders, builtin: what is put into registers before the first step.
+        reductions, per_event, broken: as of the plan.
+    """
+
+    def __init__(self, graph: Graph, schema: Schema, here: str) -> None:
+        self.loaders: list[Loader] = []
+        self.builtin: dict[str, int] = {}
+        self.reductions: dict[str, Reduction] = {}
+        self.names: list[list[str]] = []
+        self.per_event: set[str] = set()
+        self.broken: dict[str, str] = {}
+        self.frame = Frame()
+        self.steps: list[tuple[Step, int, tuple[int, ...]]] = []
+        self.selections: dict[int, int] = {}
+        self._graph = graph
+        self._schema = schema
+        self._bound = bind(graph, here)
+        self._kinds = {name: Kind(np.dtype(np.int64)) for name in (TIMESTAMP, SEQUENCE)}
+        self._kinds |= {field.name: Kind(field.dtype, field.shape) for field in schema.fields}
+        self._registers: dict[str, int] = {}  # by name of the value
+        self._by_fingerprint: dict[str, int] = {}  # register of a function's value
+        self._numbers: dict[str, int] = {}  # breadcrumb, by fingerprint
+        for operation in graph.steps_for(self._reduced()):
+            self._add(operation)
+
+    def finished(self) -> tuple[tuple[Step, int, tuple[int, ...]], ...]:
+        """Return steps with breadcrumbs and the registers that are free after each."""
+        last = {register: n for n, (_, _, read) in enumerate(self.steps) for register in read}
+        return tuple(
+            (step, number, tuple(register for register in set(read) if last[register] == n))
+            for n, (step, number, read) in enumerate(self.steps)
+        )
+
+    # what can run
+
+    def _reduced(self) -> Iterable[str]:
+        """Find the kind of each value; return the reductions that can be had of these events."""
+        lost: set[str] = set()
+        kinds: dict[str, Kind] = {}  # by fingerprint: a user's function is called to find out
+        found = []
+        for name, computing in self._bound.items():
+            if self._graph.stage(name) != "worker":
+                continue
+            operation, key = self._graph[name], self._graph.fingerprint(name)
+            if not lost.isdisjoint(operation.inputs):
+                lost.add(name)
+                continue
+            try:
+                self._kinds[name] = kinds.get(key) or self._kind(operation, computing)
+            except Exception as error:  # of a plug-in it may be any
+                self.broken[name] = str(error)
+                lost.add(name)
+                continue
+            kinds[key] = self._kinds[name]
+            if isinstance(computing, Reduction):
+                found.append(name)
+        return found
+
+    def _kind(self, operation: Operation, computing: Function | Reduction | Unbound) -> Kind:
+        if isinstance(computing, Unbound):
+            raise GraphError(computing.reason)
+        if not operation.inputs:
+            raise GraphError("it has no input")
+        unknown = [name for name in operation.inputs if name not in self._kinds]
+        if unknown:
+            raise GraphError(
+                f"it needs {unknown[0]!r}, which no operation gives and no field is called;"
+                f" fields: {', '.join(self._schema.names)}"
+            )
+        try:
+            return computing.infer(*(self._kinds[name] for name in operation.inputs))
+        except (TypeError, ValueError) as error:
+            raise GraphError(f"it cannot have these inputs: {error}") from error
+
+    # steps
+
+    def _add(self, operation: Operation) -> None:
+        fingerprint = self._graph.fingerprint(operation.name)
+        if fingerprint in self._numbers:
+            self.names[self._numbers[fingerprint] - 1].append(operation.name)
+            if fingerprint in self._by_fingerprint:
+                self._registers[operation.name] = self._by_fingerprint[fingerprint]
+            return
+        self.names.append([operation.name])
+        number = self._numbers[fingerprint] = len(self.names)
+        inputs = tuple(map(self._input, operation.inputs))
+        names, computing = self.names[-1], self._bound[operation.name]
+        if isinstance(computing, Reduction):
+            self.reductions[fingerprint] = computing
+            self.steps.append(
+                (reduction_step(self.frame, computing, names, inputs, fingerprint), number, inputs)
+            )
+            return
+        assert isinstance(computing, Function)  # what is unbound was left out
+        output = self.frame.register()
+        self._registers[operation.name] = self._by_fingerprint[fingerprint] = output
+        if computing.narrows:
+            self._where(inputs, output, number)
+            return
+        if computing.per_event:
+            self.per_event.add(operation.name)
+        step_of = event_step if computing.per_event else view_step if computing.view else function_step
+        step = step_of(self.frame, computing, names, inputs, output, self._kinds[operation.name])
+        self.steps.append((step, number, inputs))
+
+    def _where(self, inputs: Sequence[int], output: int, number: int) -> None:
+        value, condition = inputs
+        if condition not in self.selections:
+            self.selections[condition] = self.frame.register()
+            step = select_step(self.frame, condition, self.selections[condition])
+            self.steps.append((step, number, (condition,)))
+        selection = self.selections[condition]
+        self.steps.append((where_step(self.frame, value, selection, output), number, (value, selection)))
+
+    def _input(self, name: str) -> int:
+        """Return the register of an input, loading a field when it is asked for first."""
+        if name not in self._registers:
+            register = self._registers[name] = self.frame.register()
+            if name in (TIMESTAMP, SEQUENCE):
+                self.builtin[name] = register
+            else:
+                self.loaders.append((name, register, self._schema.bit(name)))
+        return self._registers[name]
