@@ -1,8 +1,9 @@
-"""Speak to Redis: the only module that touches the client library.
+"""Connect to Redis: the only module that touches the client library.
 
 Commands go over held connections (``wire.py``), packed by us (``link.pack``), parsed by hiredis. redis-py's
-own ``execute_command`` costs 50 µs a call and its packers join large values; its ``Connection`` (connect,
-authenticate), its errors, and its ``RedisCluster`` (who has which slot) are what we use.
+own ``execute_command`` costs 50 µs a call and its packers join large values; its cluster client does not know
+what may be sent twice, and needs 20 ms until it knows who has what. What we use of it: its connections
+(sockets, time-outs, logging in), and its slot of a key.
 
 Errors of the library end here, as ours; what is done when a connection breaks is in ``held.py``.
 """
@@ -12,98 +13,86 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import redis
 from redis import exceptions
-from redis._parsers import BaseParser
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 from redis.retry import Retry
 
 from ami.config import GlobalStoreConfig, LocalStoreConfig
-from ami.errors import ConfigError, StoreFull
-from ami.stores.held import Address, HeldLink, NotSent
-from ami.stores.link import Refused, Reply
-from ami.stores.wire import Wire
+from ami.errors import ConfigError, StoreError
+from ami.stores.exchange import Exchange
+from ami.stores.held import Address, HeldLink, Waits
+from ami.stores.link import NotDone, Reply
+from ami.stores.wire import Broken, Wire
 
 Connection: TypeAlias = Any  # redis-py's, which is annotated in parts only
 
-LOCAL_TIMEOUT_S = 10.0  # an unix socket does not lose packets: what takes longer hangs
-# A frozen master is noticed by this. Shorter, and a disk that is slow to sync looks like one.
-CLUSTER_TIMEOUT_S = 2.0
-CONNECT_TIMEOUT_S = 0.5
-REFRESH_S = 0.2  # no two looks at the cluster's layout within this
-
-# Redis says one of these instead of carrying out a command.
-_NOT_DONE = (
-    exceptions.MovedError,
-    exceptions.AskError,
-    exceptions.TryAgainError,
-    exceptions.ClusterDownError,
-    exceptions.MasterDownError,
-    exceptions.ReadOnlyError,
-    exceptions.BusyLoadingError,
-)
+SLOTS = 16_384
+REASON = "%reason%"  # where a text says why we were not let in
+LOCAL_WAITS = Waits(answer_s=10.0)  # an unix socket does not lose packets: what takes longer hangs
 
 
-def _connected(connection: Connection) -> Wire:
-    """Connect and log in with redis-py, and talk over its socket ourselves."""
+def cluster_waits(config: GlobalStoreConfig) -> Waits:
+    """Return the waits for a cluster: of ``config.timeout_s`` in all."""
+    # A frozen master is noticed by an answer that does not come. Sooner, and a disk that is slow to sync
+    # looks like one.
+    return Waits(
+        answer_s=min(2.0, config.timeout_s),
+        connect_s=min(0.5, config.timeout_s),
+        patience_s=config.timeout_s,
+    )
+
+
+def _connected(kind: Any, waits: Waits, what: str, help_: str, **settings: Any) -> Wire:
+    """Connect and log in with redis-py, to talk over its socket ourselves.
+
+    Raises:
+        NotDone: nobody is there.
+        ConfigError: we are not let in.
+    """
+    retry = Retry(NoBackoff(), 0)
+    connection: Connection = kind(socket_timeout=waits.answer_s, retry=retry, protocol=2, **settings)
     try:
         connection.connect()
-    except (exceptions.AuthenticationError, exceptions.AuthorizationError):
-        raise
+    except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
+        raise ConfigError(f"{what} {help_.replace(REASON, str(error))}") from error
     except (exceptions.RedisError, OSError) as error:
-        raise NotSent(str(error)) from error
+        raise NotDone(str(error)) from error
 
     def close_it() -> None:
         with suppress(Exception):  # closing what is broken already
             connection.disconnect()
 
     # The one private name of redis-py that we use; setup.cfg pins its major version.
-    return Wire(connection._sock, connection.socket_timeout, BaseParser.parse_error, close_it)
+    return Wire(connection._sock, waits.answer_s, close_it)
 
 
-class _RedisLink(HeldLink):
-    """What the tiers share: how an error of Redis becomes ours."""
-
-    def _checked(self, replies: list[Reply]) -> list[Reply]:
-        for reply in replies:
-            if isinstance(reply, Exception):
-                _raise(reply)
-        last = replies[-1]
-        if isinstance(last, list):  # of a transaction
-            for reply in last:
-                if isinstance(reply, Exception):
-                    _raise(reply)
-        return replies
-
-
-class LocalLink(_RedisLink):
+class LocalLink(HeldLink):
     """The node's own Redis, behind a unix socket."""
 
-    tagged = False
-    block_s = LOCAL_TIMEOUT_S / 2
-
-    def __init__(self, config: LocalStoreConfig, stopping: threading.Event | None = None) -> None:
-        super().__init__(f"the local store at {config.socket}", 0.0, stopping)
+    def __init__(
+        self,
+        config: LocalStoreConfig,
+        stopping: threading.Event | None = None,
+        waits: Waits = LOCAL_WAITS,
+    ) -> None:
+        super().__init__(f"the local store at {config.socket}", waits, stopping)
         self._path = str(config.socket)
 
     def _connect(self, address: Address) -> Wire:
-        kind: Any = redis.UnixDomainSocketConnection
-        retry = Retry(NoBackoff(), 0)
-        connection = kind(path=self._path, socket_timeout=LOCAL_TIMEOUT_S, retry=retry, protocol=2)
-        try:
-            return _connected(connection)
-        except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-            raise ConfigError(
-                f"{self._what} asks for a password ({error}), so it is not the one that ami starts; "
-                f"set local_store.socket to a path of its own"
-            ) from error
+        return _connected(
+            redis.UnixDomainSocketConnection,
+            self._waits,
+            self._what,
+            f"asks for a password ({REASON}), so it is not the one that ami starts; set local_store.socket "
+            f"to a path of its own",
+            path=self._path,
+        )
 
     def _address(self, key: str) -> Address:
         return ("", 0)
@@ -111,35 +100,28 @@ class LocalLink(_RedisLink):
     def _addresses(self) -> list[Address]:
         return [("", 0)]
 
-    def _look_again(self) -> None:
+    def _forget(self, knows: Address | None = None) -> None:
         pass
 
 
-class ClusterLink(_RedisLink):
-    """The Redis Cluster. Each key's node is asked directly; who has what is RedisCluster's knowledge."""
+class ClusterLink(HeldLink):
+    """The Redis Cluster. Each key's node is asked directly; ``CLUSTER SLOTS`` says which that is."""
 
     tagged = True
 
-    def __init__(self, config: GlobalStoreConfig, stopping: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        config: GlobalStoreConfig,
+        stopping: threading.Event | None = None,
+        waits: Waits | None = None,
+    ) -> None:
         self._config = config
         self._nodes = [_parted(node) for node in config.start_nodes] or [(config.host, config.port)]
         listed = ", ".join(f"{host}:{port}" for host, port in self._nodes)
-        super().__init__(f"the global store at {listed}", config.timeout_s, stopping)
-        self._timeout_s = min(CLUSTER_TIMEOUT_S, config.timeout_s)
-        self.block_s = self._timeout_s / 2
-        self._cluster: Any = None  # a RedisCluster, which is annotated in parts only
-        self._layout = threading.Lock()
+        super().__init__(f"the global store at {listed}", waits or cluster_waits(config), stopping)
+        self._owners: list[Address | None] = []  # of each slot; empty when it has to be asked for
+        self._looking = threading.Lock()
         self._looked_at = 0.0
-
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "username": self._config.username,
-            "password": self._password(),
-            "socket_timeout": self._timeout_s,
-            "socket_connect_timeout": min(CONNECT_TIMEOUT_S, self._config.timeout_s),
-            "socket_keepalive": True,
-            "protocol": 2,
-        }
 
     def _password(self) -> str:
         path = Path(self._config.password_file)
@@ -147,7 +129,7 @@ class ClusterLink(_RedisLink):
             return path.read_text(encoding="utf-8").strip()
         except FileNotFoundError as error:
             # The server writes it when it starts for the first time.
-            raise NotSent(f"there is no password file {path} yet") from error
+            raise NotDone(f"there is no password file {path} yet") from error
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"global_store.password_file: cannot read {path}: {error}; it is read by the "
@@ -155,93 +137,69 @@ class ClusterLink(_RedisLink):
             ) from error
 
     def _connect(self, address: Address) -> Wire:
-        kind: Any = redis.Connection
-        connection = kind(host=address[0], port=address[1], retry=Retry(NoBackoff(), 0), **self._settings())
-        try:
-            return _connected(connection)
-        except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-            raise ConfigError(
-                f"{self._what} does not accept user {self._config.username!r} with the password in "
-                f"{self._config.password_file} ({error}); copy the file from the node where the store "
-                f"runs, or set global_store.username and global_store.password_file"
-            ) from error
+        return _connected(
+            redis.Connection,
+            self._waits,
+            self._what,
+            f"does not accept user {self._config.username!r} with the password in "
+            f"{self._config.password_file} ({REASON}); copy the file from the node where the store runs, or "
+            f"set global_store.username and global_store.password_file",
+            host=address[0],
+            port=address[1],
+            username=self._config.username,
+            password=self._password(),
+            socket_connect_timeout=self._waits.connect_s,
+            socket_keepalive=True,
+        )
 
     def _address(self, key: str) -> Address:
-        cluster = self._cluster or self._look()
-        try:
-            node = cluster.nodes_manager.get_node_from_slot(key_slot(key.encode("utf-8", "surrogateescape")))
-        except exceptions.RedisError as error:
-            raise NotSent(str(error)) from error
-        return (str(node.host), int(node.port))
+        slot = key_slot(key.encode("utf-8", "surrogateescape"))
+        owner = (self._owners or self._look())[slot]
+        if owner is None:
+            raise NotDone(f"no node of the cluster has slot {slot}")
+        return owner
 
     def _addresses(self) -> list[Address]:
-        cluster = self._cluster or self._look()
-        return sorted((str(node.host), int(node.port)) for node in cluster.get_primaries())
+        return sorted({owner for owner in self._owners or self._look() if owner is not None})
 
-    def _look(self) -> Any:
-        """Ask the cluster who has which slot."""
-        with self._layout:
-            if self._cluster is not None:
-                return self._cluster
-            settings = self._settings()
-            node_of: Any = ClusterNode
-            nodes = [node_of(host, port) for host, port in self._nodes]
-            try:
-                cluster: Any = RedisCluster(startup_nodes=nodes, retry=Retry(NoBackoff(), 1), **settings)
-            except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
-                self._explain(error)
-            finally:
-                _disconnect(nodes)
-            # Only its knowledge is needed; a connection a node and process would lie idle.
-            _disconnect(cluster.get_nodes())
-            for node in cluster.get_nodes():
-                self._remember((str(node.host), int(node.port)))
-            self._cluster = cluster
-            return cluster
+    def _look(self) -> list[Address | None]:
+        """Ask the cluster who has which slot; whoever answered is asked first the next time."""
+        with self._looking:
+            if self._owners:  # another thread asked
+                return self._owners
+            self._looked_at = time.monotonic()
+            problem: Exception = NotDone("no node of the cluster has a slot")
+            for node in self._nodes:
+                try:
+                    (reply,) = self._once(node, Exchange([("CLUSTER", "SLOTS")], repeat=True))
+                except (NotDone, Broken, StoreError) as error:
+                    problem = error
+                    continue
+                if reply:
+                    self._learn(node, reply)
+                    return self._owners
+            raise NotDone(str(problem)) from problem
 
-    def _remember(self, address: Address) -> None:
-        """Start from this node, too, the next time: the first ones may have died by then."""
-        if address not in self._nodes:
-            self._nodes.append(address)
+    def _learn(self, asked: Address, ranges: list[Reply]) -> None:
+        owners: list[Address | None] = [None] * SLOTS
+        found = [asked]
+        for first, last, *nodes in ranges:
+            # Who does not know its own address is where we have just found it.
+            places = [((host or b"").decode() or asked[0], int(port)) for host, port, *_ in nodes]
+            owners[first : last + 1] = [places[0]] * (last + 1 - first)
+            found += places
+        # Those of the settings may have died by the next time, and the others not.
+        self._nodes = list(dict.fromkeys([*found, *self._nodes]))
+        self._owners = owners
 
-    def _explain(self, error: Exception) -> NoReturn:
-        """RedisCluster hides why it cannot connect: ask the nodes ourselves."""
-        for address in self._nodes:
-            with suppress(NotSent):
-                self._connect(address).close()
-        raise NotSent(str(error)) from error
-
-    def _look_again(self) -> None:
-        with self._layout:
-            now = time.monotonic()
-            if self._cluster is not None and now - self._looked_at > REFRESH_S:
-                self._looked_at = now
-                with suppress(Exception):  # closing what is broken already
-                    self._cluster.close()
-                self._cluster = None
+    def _forget(self, knows: Address | None = None) -> None:
+        with self._looking:
+            if knows is not None:
+                self._nodes = list(dict.fromkeys([knows, *self._nodes]))
+            if knows is not None or time.monotonic() - self._looked_at > self._waits.refresh_s:
+                self._owners = []
 
 
 def _parted(node: str) -> Address:
     host, _, port = node.rpartition(":")
     return (host.strip("[]"), int(port))
-
-
-def _disconnect(nodes: Iterable[Any]) -> None:
-    """Close the connections of RedisCluster's nodes."""
-    for node in nodes:
-        if node.redis_connection is not None:
-            node.redis_connection.connection_pool.disconnect()
-
-
-def _raise(error: Exception) -> NoReturn:
-    if isinstance(error, _NOT_DONE):
-        raise NotSent(str(error)) from error
-    if isinstance(error, exceptions.OutOfMemoryError):
-        raise StoreFull(
-            f"the store has no memory left: {error}; wait until somebody takes values out, or raise "
-            f"max_memory_bytes of its tier"
-        ) from error
-    code = getattr(error, "status_code", None) or str(error).split(" ", 1)[0]
-    if "OOM" in str(error)[:200] and "maxmemory" in str(error):
-        raise StoreFull(f"the store has no memory left: {error}") from error
-    raise Refused(str(code), str(error)) from error

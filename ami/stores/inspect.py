@@ -64,8 +64,8 @@ def _facts(link: Link, pages: list[list[bytes]]) -> Iterator[KeyFacts]:
     for page, replies in zip(pages, link.everywhere(ask), strict=True):
         for place, key in enumerate(page):
             kind, ttl_ms, size = replies[3 * place : 3 * place + 3]
-            if kind == b"none":
-                continue  # it expired, or was removed, meanwhile
+            if kind in (b"none", None):
+                continue  # it expired, was removed, or moved to another node, meanwhile
             name = key.decode("utf-8", "surrogateescape")
             ttl_s = ttl_ms / 1000 if ttl_ms >= 0 else None
             yield KeyFacts(name, kind.decode(), int(size or 0), ttl_s, keys.parts(name)[0])

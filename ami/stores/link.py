@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from ami.errors import Conflict, StoreError
+from ami.errors import Conflict, StoreError, StoreFull
 from ami.stores.codec import Buffer, Chunks
 
 Part: TypeAlias = bytes | str | int | Chunks
@@ -30,6 +30,43 @@ class Refused(StoreError):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"the store refused a command: {text}")
         self.code = code
+
+
+class NotDone(Exception):
+    """Nothing was carried out: there was no connection, or Redis would not just now.
+
+    ``look``: it may be that another node has the key by now.
+    """
+
+    def __init__(self, text: str, *, look: bool = True) -> None:
+        super().__init__(text)
+        self.look = look
+
+
+class Redirect(NotDone):
+    """Another node has the key: from now on, or, with ``asking``, for this command."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        word, _, place = text.split(" ")[:3]
+        host, _, port = place.rpartition(":")
+        self.asking = word == "ASK"
+        self.address = (host, int(port))
+
+
+def error_of(text: str) -> Exception:
+    """Return what an error reply of Redis is to us."""
+    code = text.split(" ", 1)[0]
+    if code in ("MOVED", "ASK"):
+        return Redirect(text)
+    if code in ("CLUSTERDOWN", "MASTERDOWN", "READONLY", "TRYAGAIN", "LOADING"):
+        return NotDone(text, look=code not in ("TRYAGAIN", "LOADING"))
+    if "OOM" in text[:200] and "maxmemory" in text:
+        return StoreFull(
+            f"the store has no memory left: {text}; wait until somebody takes values out, or raise "
+            f"max_memory_bytes of its tier"
+        )
+    return Refused(code, text)
 
 
 class Script:
@@ -66,7 +103,10 @@ class Link(ABC):
 
     @abstractmethod
     def everywhere(self, commands: Callable[[int], Sequence[Command]]) -> list[list[Reply]]:
-        """Carry out ``commands(n)`` at each primary node n; return the replies of each, in that order."""
+        """Carry out ``commands(n)`` at each primary node n; return the replies of each, in that order.
+
+        None is the reply about a key that lies on another node by now.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -15,8 +15,8 @@ from ami.stores import keys
 from ami.stores.link import Link, Script
 
 _RECOVER = Script("""
-local count = 0
-while redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT') do count = count + 1 end
+local count = redis.call('LLEN', KEYS[1])
+for _ = 1, count do redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT') end
 return count
 """)
 

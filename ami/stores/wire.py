@@ -16,7 +16,7 @@ from typing import Any
 import hiredis
 
 from ami.stores.codec import Buffer
-from ami.stores.link import Reply
+from ami.stores.link import Reply, error_of
 
 READ_BYTES = 1 << 20  # at once; 64 KiB, the usual size, doubles the time of 8 MiB
 SEND_BYTES = 4 << 20  # that a unix socket may hold
@@ -37,19 +37,13 @@ class Broken(Exception):
 class Wire:
     """One connection, used by one thread at a time.
 
-    ``make_error`` turns the text of an error reply into an exception, which is then a reply like any
-    other; ``close_it`` closes the socket. Large replies are memoryviews, others bytes.
+    An error of Redis is an exception of ours, which is a reply like any other; ``close_it`` closes the
+    socket. Large replies are memoryviews, others bytes.
     """
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        timeout_s: float,
-        make_error: Callable[[str], Exception],
-        close_it: Callable[[], Any],
-    ) -> None:
+    def __init__(self, sock: socket.socket, timeout_s: float, close_it: Callable[[], Any]) -> None:
         self._sock = sock
-        self._reader = hiredis.Reader(replyError=make_error)
+        self._reader = hiredis.Reader(replyError=error_of)
         self._close_it = close_it
         self._used = False
         self._storage: Any = bytearray(READ_BYTES)  # hiredis takes it, its annotations do not say so

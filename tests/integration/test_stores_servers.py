@@ -379,6 +379,34 @@ def test_a_forked_child_has_connections_of_its_own(local_store: Store) -> None:
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
 
 
+def test_threads_share_connections_and_one_that_waits_keeps_nobody_waiting(local_store: Store) -> None:
+    heard: list[tuple[str, object]] = []
+    watcher = threading.Thread(target=lambda: heard.extend(local_store.watch("s", "0", 60.0)))
+    watcher.start()
+    wrong: list[object] = []
+
+    def use(number: int) -> None:
+        mine = local_store.view(f"here:thread:{number}")
+        for value in range(200):
+            mine["x"] = np.full(100 + number, value)
+            if not equal(mine["x"], np.full(100 + number, value)):
+                wrong.append((number, value))
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert watcher.is_alive()
+    local_store.commit(None, {}, notify={"s": "now"})
+    watcher.join(60)
+    assert [value for _, value in heard] == ["now"]
+    assert wrong == []
+    link = local_store._link
+    assert isinstance(link, LocalLink)
+    assert sum(map(len, link._idle.values())) <= 6  # one for each exchange that there was at once
+
+
 def test_prefixes_spread_over_the_cluster_and_each_stays_together(three_masters: GlobalStoreConfig) -> None:
     store = open_global(three_masters, PREFIX)
     prefixes = [f"host{n}:worker:{n}" for n in range(30)]
