@@ -1,7 +1,8 @@
 """Live Counters: whole numbers by key, on a Redis hash, that several processes may count up at once.
 
 ``update``, ``subtract`` and :meth:`Counter.add` are carried out by Redis, so no count of two processes is
-lost; ``counter[key] += 1`` reads and writes, as it looks. Counts are of 64 bits.
+lost, and of all who draw numbers with ``add`` nobody gets another's. ``counter[key] += 1`` is not atomic: it
+reads, adds and writes, as it looks, and of two who do it at once one is forgotten. Counts are of 64 bits.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Counter(Live, MutableMapping[Any, int]):
         self._ask("HDEL", labels.encode(key))
 
     def add(self, key: Label, count: int = 1) -> int:
-        """Add to one count and return what it is now: atomic, unlike ``counter[key] += count``."""
+        """Add to one count and return what it is now: in one step, unlike ``counter[key] += count``."""
         return int(self._do("HINCRBY", labels.encode(key), _count(count)))
 
     def setdefault(self, key: Label, default: int = 0) -> int:

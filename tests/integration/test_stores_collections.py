@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 import threading
 from collections.abc import Callable
 
@@ -37,6 +38,26 @@ def test_no_count_of_two_processes_is_lost(store: Store) -> None:
 
     at_once(count, count, count)
     assert store["c"]["events"] == 600
+
+
+def test_two_processes_that_draw_numbers_never_get_the_same(store: Store) -> None:
+    drawn: list[int] = []
+    children = []
+    for _ in range(2):
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:
+            try:
+                numbers = [store.counter("runs").add("last") for _ in range(500)]
+                os.write(writing, " ".join(map(str, numbers)).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        children.append((child, reading))
+    for child, reading in children:
+        with os.fdopen(reading) as answer:
+            drawn += map(int, answer.read().split())
+        os.waitpid(child, 0)
+    assert sorted(drawn) == list(range(1, 1001))
 
 
 def test_a_rewrite_of_a_list_loses_nothing_that_is_appended_meanwhile(store: Store) -> None:

@@ -157,9 +157,7 @@ class SourceStage:
         old.close()
 
     def _new_run(self) -> int:
-        runs = self._store.counter(keys.RUNS)
-        runs["last"] += 1
-        return int(runs["last"])
+        return self._store.counter(keys.RUNS).add("last")
 
     def close(self) -> None:
         """Close the interval, wait until every event is reduced, and remove the ring."""
