@@ -20,12 +20,13 @@ from ami.graph.execution.windows import Accumulator
 from ami.graph.graph import Graph
 from ami.result import Events, Result
 from ami.sources import intervals
-from ami.sources.base import Source, Span
+from ami.sources.base import THE_END, Source, Span
 
 NODE = "offline"  # what results name as their node and worker
 INTERVAL_S = 0.05
 BLOCK_BYTES = 16 << 20
 SPAN_EVENTS = 1 << 16
+WAIT_S = 0.2
 
 Progress = Callable[[int, int | None], object]
 
@@ -99,10 +100,12 @@ def run(
     known = [number for number in (limit, source.length) if number is not None]
     total = min(known)
     while offline.counts.events < total:
-        span = source.span(offline.counts.events, min(SPAN_EVENTS, total - offline.counts.events))
-        if span is None:
+        wanted = min(SPAN_EVENTS, total - offline.counts.events)
+        span = source.span(offline.counts.events, wanted, WAIT_S)
+        if span is THE_END:
             break
-        offline.play(span, total, progress)
+        if isinstance(span, Span):
+            offline.play(span, total, progress)
     offline.counts.results = offline.results()
     offline.counts.duration_s = time.monotonic() - begun
     return offline.counts
@@ -145,14 +148,14 @@ class _Offline:
             times = int(span.timestamps[start]), int(span.timestamps[stop - 1])
             self._interval_times.add(*times)
             self._run_times.add(*times)
-            self._entry(interval, stop - start, total, progress)
+            self._entry(interval, span.first + start, stop - start, total, progress)
 
-    def _entry(self, interval: int, count: int, total: int, progress: Progress | None) -> None:
+    def _entry(self, interval: int, position: int, count: int, total: int, progress: Progress | None) -> None:
         partial = self._plan.partial()
         done = 0
         while done < count:
             block = self._slots.part(0, min(self._slots.count, count - done))
-            self._source.read(self.counts.events, block, self._plan.fields)
+            self._source.read(position + done, block, self._plan.fields)
             self._plan.run(block, self.counts.events, partial)
             self.counts.events += block.count
             done += block.count

@@ -17,6 +17,7 @@ EXAMPLES = (
     ("sim://detectors.json", "simulated detectors, as a JSON file describes them"),
     ("static://?rate=100", "events that are all alike, for tests"),
     ("hdf5:///data/run7.h5?speed=1", "a recording, at its own pace, faster, or rate=max"),
+    ("zmq://127.0.0.1:5555", "events as somebody sends them over ZeroMQ"),
 )
 
 
@@ -47,7 +48,7 @@ def describe(source: Source) -> dict[str, Any]:
     return {
         "events": source.length,
         "event_bytes": source.schema.event_bytes,
-        "paced": source.paced,
+        "paced": source.pace.paced,
         "interval_s": source.interval_s,
         "policy": source.policy,
         "identity": source.identity,

@@ -1,86 +1,43 @@
 """Open an input of events by its URI: ``proto://body?option=value``.
 
 Start with :mod:`ami.sources.base`, which says what a source is. ``docs/sources.md`` has each
-protocol with its options. A new protocol is a function here and an
-:class:`~ami.sources.base.Input`; options that all have are done by :mod:`ami.sources.playback`.
+protocol with its options, and how to add one: a module in ``recorded``, ``simulated`` or ``live`` that ends
+with its ``PROTOCOLS``, or an installed package with an entry point in the group ``ami.sources``.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any
+import pkgutil
+from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 
 from ami.errors import SourceError
 from ami.event import Schema, Slots
-from ami.sources.base import Input, Source, Span
+from ami.sources import live, recorded, simulated
+from ami.sources.base import LiveInput, Opener, Source, Span
 from ami.sources.playback import Playback
-from ami.sources.recorded import hdf5
-from ami.sources.simulated import description, detectors, pump_probe
-from ami.sources.uri import COMMON, Option, Uri, parse
+from ami.sources.stream import Stream
+from ami.sources.uri import parse
 
 __all__ = ["PROTOCOLS", "Source", "Span", "open_source", "take"]
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_RATE_HZ = 1000.0
+GROUP = "ami.sources"  # of entry points: the name is the protocol, the object an Opener
 
 
-def _simulated(uri: Uri) -> tuple[Input, dict[str, Any]]:
-    if uri.body == "pump-probe":
-        values = _values(uri, pump_probe.OPTIONS)
-        values["rate"] = values["rate"] or DEFAULT_RATE_HZ
-        return pump_probe.PumpProbe(values, values["rate"]), values
-    if uri.body == "scalars":
-        described = description.SCALARS
-    elif uri.body.endswith(".json"):
-        described = description.load(Path(uri.body))
-    else:
-        raise SourceError(f"{uri.text!r}: sim:// has pump-probe, scalars, and FILE.json; got {uri.body!r}")
-    values = _values(uri, detectors.OPTIONS)
-    clock = detectors.clock(described, values["event_rate"], values["rate"], uri.text)
-    values["rate"] = values["rate"] or clock.rate_hz
-    return detectors.Detectors(described, clock, values, uri.text), values
+def _built_in() -> dict[str, Opener]:
+    found: dict[str, Opener] = {}
+    for room in (recorded, simulated, live):
+        for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}."):
+            found.update(getattr(importlib.import_module(module.name), "PROTOCOLS", {}))
+    return dict(sorted(found.items()))
 
 
-def _static(uri: Uri) -> tuple[Input, dict[str, Any]]:
-    values = _values(uri, detectors.STATIC_OPTIONS)
-    if uri.body and values["fields"]:
-        raise SourceError(f"{uri.text!r}: give a file or fields=, not both")
-    if uri.body:
-        described = description.load(Path(uri.body))
-    elif values["fields"]:
-        described = description.fields(values["fields"], uri.text)
-    else:
-        described = description.STATIC
-    clock = detectors.clock(described, values["event_rate"], values["rate"], uri.text)
-    values["rate"] = values["rate"] or clock.rate_hz
-    return detectors.Detectors(described, clock, None, uri.text), values
-
-
-def _recorded(uri: Uri) -> tuple[Input, dict[str, Any]]:
-    values = _values(uri, hdf5.OPTIONS)
-    paces = [name for name in ("rate", "speed", "pace") if values[name] is not None]
-    if len(paces) > 1:
-        raise SourceError(f"{uri.text!r}: {' and '.join(paces)} contradict each other; give one")
-    if values["pace"] == "recorded":
-        values["speed"] = 1.0
-    if not uri.body:
-        raise SourceError(f"{uri.text!r}: which file? hdf5:///path/file.h5")
-    return hdf5.Recording(Path(uri.body), values["fields"]), values
-
-
-def _values(uri: Uri, own: Mapping[str, Option]) -> dict[str, Any]:
-    return uri.values({**COMMON, **own})
-
-
-PROTOCOLS: Mapping[str, Callable[[Uri], tuple[Input, dict[str, Any]]]] = {
-    "hdf5": _recorded,
-    "sim": _simulated,
-    "static": _static,
-}
+PROTOCOLS: Mapping[str, Opener] = _built_in()
 
 
 def open_source(uri: str) -> Source:
@@ -91,19 +48,40 @@ def open_source(uri: str) -> Source:
             seen and what is wanted.
     """
     parts = parse(uri)
-    if parts.proto not in PROTOCOLS:
-        close = difflib.get_close_matches(parts.proto, PROTOCOLS, n=1)
-        hint = f"did you mean {close[0]}://? " if close else ""
-        raise SourceError(f"{uri!r}: unknown protocol {parts.proto!r}; {hint}known: {', '.join(PROTOCOLS)}")
-    events, values = PROTOCOLS[parts.proto](parts)
+    events, values = (PROTOCOLS.get(parts.proto) or _plugged_in(uri, parts.proto))(parts)
     try:
-        source = Playback(events, parts, values)
+        source = (
+            Stream(events, parts, values)
+            if isinstance(events, LiveInput)
+            else Playback(events, parts, values)
+        )
     except BaseException:
         events.close()
         raise
     for reason in source.skipped:
         logger.warning("%s: left out %s", uri, reason)
     return source
+
+
+def _plugged_in(uri: str, protocol: str) -> Opener:
+    """Return what an installed package has for this protocol; one may be installed between two calls."""
+    importlib.invalidate_caches()
+    found: dict[str, EntryPoint] = {point.name: point for point in entry_points(group=GROUP)}
+    if protocol not in found:
+        known = sorted({*PROTOCOLS, *found})
+        close = difflib.get_close_matches(protocol, known, n=1)
+        hint = f"did you mean {close[0]}://? " if close else ""
+        raise SourceError(
+            f"{uri!r}: unknown protocol {protocol!r}; {hint}known: {', '.join(known)}. Install the "
+            f"package that has it here (entry point {protocol!r} of the group {GROUP!r})"
+        )
+    point = found[protocol]
+    package = point.dist.name if point.dist else "an unknown package"
+    try:
+        opener: Opener = point.load()
+    except Exception as error:  # a package of others: whatever is wrong with it is told by its name
+        raise SourceError(f"{uri!r}: {protocol!r} of {package} cannot be imported: {error!r}") from error
+    return opener
 
 
 def take(source: Source, first: int, count: int, fields: Iterable[str] | None = None) -> Slots:

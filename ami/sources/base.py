@@ -1,38 +1,63 @@
-"""Say what a source is: a numbered input of events that can be read from any position on.
+"""Say what a source is: events with their times and values, from a recording or from a stream.
 
 A source knows nothing of rings, stores or clocks. It answers which events come next and when they
-happened (:meth:`Source.span`), and writes their values where it is told (:meth:`Source.read`). So
-the daemon that plays it can be killed at any instruction: its successor asks again from the
-position that the ring remembers, and gets the same events.
+happened (:meth:`Source.span`), and writes their values where it is told (:meth:`Source.read`), straight
+into slots of the ring. A protocol provides one of two kinds of input:
+
+- :class:`Input`: event i, again, at any time. The daemon that plays it can be killed at any instruction: its
+  successor asks again from the position that the ring remembers, and gets the same events.
+- :class:`LiveInput`: what comes, once. What came while nobody listened is gone; the input counts it where it
+  can tell, and it is counted as dropped.
+
+:mod:`ami.sources.playback` and :mod:`ami.sources.stream` make a source of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ami.event import Schema, Slots, Transition
+from ami.sources.pace import Pace
+from ami.sources.refusals import Refusals
+from ami.sources.uri import Uri
 
 Timestamps = NDArray[np.int64]
+Transitions = tuple[tuple[Transition, float], ...]
+
+
+class Silence(Enum):
+    """Why there are no events."""
+
+    NOTHING_YET = "nothing yet"
+    THE_END = "the end"
+
+
+NOTHING_YET: Final = Silence.NOTHING_YET
+THE_END: Final = Silence.THE_END
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Some of the events that come next, all of one step.
+    """Some of the events that come next, all of one step; of a stream perhaps none, only transitions.
 
     ``timestamps`` has an entry for each event, in ns, ascending. ``transitions`` are what the data
     acquisition said between the event before ``first`` and ``first``, in order, with their values:
     the number of the run, or the value of the step. Begin of the first run and end of the last are
-    not among them: whoever plays an input begins a run with it, and ends it.
+    not among them: whoever plays an input begins a run with it, and ends it. ``lost`` events came
+    before ``first`` and are gone.
     """
 
     first: int
     timestamps: Timestamps
-    transitions: tuple[tuple[Transition, float], ...] = ()
+    transitions: Transitions = ()
     step_value: float = 0.0
+    lost: int = 0
 
     @property
     def count(self) -> int:
@@ -42,33 +67,65 @@ class Span:
 class Source(Protocol):
     """A numbered input of events with its pace; see the module.
 
-    schema: fields of every event.
     identity: hex digest of what the input is. Equal input, equal identity; pace and policy do not
         enter, so that a replay may go on at another speed.
     length: number of events, or None where there is no end.
-    paced: events are due when their timestamps say so; False: as fast as possible.
-    start_ns: timestamp of position 0.
-    speed: event time per wall time; an event is due ``(timestamp - start_ns) / speed`` ns after the start.
+    live: what was handed on once is not there again.
+    pace: when events are due.
     interval_s: length of interval that the URI asks for or, in a replay as fast as possible, that is
         proposed; None: the node's setting. :func:`ami.sources.intervals.choose` weighs them.
     interval_fixed: the URI asks for ``interval_s``.
-    policy: "wait" or "drop" where the URI says so.
+    policy: "wait" or "drop" where the URI, or the kind of source, says so.
     skipped: what of the input is no field, each with the reason, for people.
     """
 
-    schema: Schema
     identity: str
     length: int | None
-    paced: bool
-    start_ns: int
-    speed: float
+    live: bool
     interval_s: float | None
     interval_fixed: bool
     policy: str | None
-    skipped: tuple[str, ...]
 
-    def span(self, first: int, limit: int) -> Span | None:
-        """Return up to ``limit`` events from position ``first`` on, or None at the end.
+    @property
+    def schema(self) -> Schema:
+        """Fields of every event. Of a stream they may have to be waited for: see :meth:`ready`."""
+
+    @property
+    def pace(self) -> Pace: ...
+
+    @property
+    def skipped(self) -> tuple[str, ...]: ...
+
+    @property
+    def state(self) -> str:
+        """Say in a few words what it waits for, or what is wrong; "" when events come."""
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        """What a stream counted beside its events; {} of a recording."""
+
+    def ready(self, timeout_s: float, earlier: Schema | None = None) -> bool:
+        """Wait until the schema is known; return whether it is.
+
+        Args:
+            earlier: what it was in the ring that is to be continued; a stream that knows none keeps it.
+
+        Raises:
+            SourceError: the input cannot be reached as it is asked for.
+        """
+
+    def resume(self, position: int) -> int:
+        """Go on at ``position`` (0: from the beginning) as far as that is possible; return the position.
+
+        A recording goes on where it was. A stream is where it is: what lies between is in ``lost`` of its
+        first span.
+        """
+
+    def span(self, first: int, limit: int, timeout_s: float = 0.0) -> Span | Silence:
+        """Return up to ``limit`` events from position ``first`` on, NOTHING_YET or THE_END.
+
+        A stream waits for up to ``timeout_s`` for some, and gives those that come next, whatever ``first``
+        is: a position in a stream is passed once.
 
         Raises:
             SourceError: the input has gone bad.
@@ -77,14 +134,15 @@ class Source(Protocol):
     def read(self, first: int, into: Slots, fields: frozenset[str]) -> None:
         """Write the events from position ``first`` on: the columns of ``fields``, valid bits, timestamps.
 
-        Bits of other fields are cleared. What stands in a column where its bit is clear means nothing.
+        Bits of other fields are cleared. What stands in a column where its bit is clear means nothing. A
+        stream writes events of its last span.
 
         Raises:
             SourceError: the input has gone bad, or ends before ``first + into.count``.
         """
 
     def close(self) -> None:
-        """Let go of files and memory. Called once."""
+        """Let go of files, sockets and memory. Called once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +156,8 @@ class Step:
 
 
 class Input(Protocol):
-    """What a protocol provides: events by index. Selection, repetition and pace are put around it
-    by :class:`ami.sources.playback.Playback`, once for all of them.
+    """What a protocol of recorded or simulated events provides: events by index. Selection, repetition and
+    pace are put around it by :class:`ami.sources.playback.Playback`, once for all of them.
 
     content: text that is equal for equal input, from which the identity is made.
     count: number of events, or None where there is no end.
@@ -125,3 +183,61 @@ class Input(Protocol):
 
     def close(self) -> None:
         """Let go of files and memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a stream gave at once: consecutive events, the first of which has the number ``position``.
+
+    timestamps: of each event, ns, as they were sent. No event: only transitions.
+    transitions: what was said before the first event.
+    lost: events before the first one that did not come.
+    """
+
+    position: int
+    timestamps: Timestamps
+    transitions: Transitions = ()
+    lost: int = 0
+
+
+@runtime_checkable
+class LiveInput(Protocol):
+    """What a protocol of a stream provides: what comes. Refusals of absurd times, waiting and pace are put
+    around it by :class:`ami.sources.stream.Stream`, once for all of them.
+
+    It keeps what :meth:`receive` gave until it is asked for more, and :meth:`read` writes it: so values go
+    from where they were received straight into the ring, only those that the graph of their entry asks for,
+    and nothing is decoded of events that find no room. (Rejected: ``receive`` writes into slots reserved
+    before it is known which interval, so which graph and which fields, the events belong to.)
+
+    schema: None until it is known, at the latest with the first events that ``receive`` returns. Who knows it
+        from elsewhere sets it.
+    content: text that is equal for equal input, from which the identity is made.
+    refusals: what came and was not taken.
+    """
+
+    schema: Schema | None
+    content: str
+    skipped: tuple[str, ...]
+    refusals: Refusals
+
+    def resume(self, position: int) -> int:
+        """Go on after ``position`` events (0: nothing is known); see :meth:`Source.resume`."""
+
+    def receive(self, timeout_s: float, limit: int) -> Received | Silence:
+        """Return about ``limit`` events at most, as soon as there are some; wait for up to ``timeout_s``.
+
+        Raises:
+            SourceError: nothing can be received as it is asked for.
+        """
+
+    def read(self, start: int, into: Slots, fields: frozenset[str]) -> None:
+        """Write the events from index ``start`` of the last :meth:`receive` on: columns of ``fields`` and all
+        valid bits, of those fields that the event has."""
+
+    def close(self) -> None:
+        """Let go of sockets and memory. Called once."""
+
+
+# What opens the inputs of a protocol; it returns the input and the values of its options.
+Opener = Callable[[Uri], tuple[Input | LiveInput, dict[str, Any]]]

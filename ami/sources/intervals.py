@@ -63,6 +63,6 @@ def choose(source: Source, setting_s: float) -> int:
     """
     if source.interval_s is not None and source.interval_fixed:
         return max(1, round(source.interval_s * 1e9))
-    if not source.paced:
+    if not source.pace.paced:
         return max(1, round(max(source.interval_s or 0.0, setting_s) * 1e9))
-    return max(1, round(setting_s * source.speed * 1e9))
+    return max(1, round(setting_s * source.pace.speed * 1e9))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ami.errors import SourceError
-from ami.event import Slots, Transition
+from ami.event import Schema, Slots, Transition
 from ami.sources import intervals
-from ami.sources.base import Input, Span, Step, Timestamps
+from ami.sources.base import THE_END, Input, Silence, Span, Step, Timestamps
+from ami.sources.pace import Replay
 from ami.sources.uri import FOREVER, MAX, Uri
 
 
@@ -28,6 +30,10 @@ class Playback:
             ``rate`` and ``speed`` it goes as fast as possible.
     """
 
+    live = False
+    state = ""
+    counters: Mapping[str, float] = MappingProxyType({})
+
     def __init__(self, events: Input, uri: Uri, options: Mapping[str, Any]) -> None:
         self._events = events
         self._names = frozenset(events.schema.names)
@@ -39,13 +45,12 @@ class Playback:
         chosen = f"{events.content}\nstart {self._start} stop {self._stop} repeat {options['repeat']}"
         self.identity = hashlib.sha256(chosen.encode()).hexdigest()
         rate_hz, speed = options["rate"], options.get("speed")
-        self.paced = rate_hz not in (None, MAX) or speed is not None
-        self.speed: float = 1.0
-        if self.paced:
-            self.speed = speed if speed is not None else rate_hz / events.rate_hz
+        if speed is None and rate_hz not in (None, MAX):
+            speed = rate_hz / events.rate_hz
+        self.pace = Replay(speed)
         self.interval_fixed = options["interval"] is not None
         self.interval_s: float | None = options["interval"]
-        if not self.interval_fixed and not self.paced and self._cycle_ns:
+        if not self.interval_fixed and not self.pace.paced and self._cycle_ns:
             cycles = 1 if self.length is None else self.length // self._count
             self.interval_s = intervals.proposed_ns(self._cycle_ns * cycles) / 1e9
 
@@ -83,10 +88,16 @@ class Playback:
             ) from None
         return int(one[0])
 
-    def span(self, first: int, limit: int) -> Span | None:
+    def ready(self, timeout_s: float, earlier: Schema | None = None) -> bool:
+        return True
+
+    def resume(self, position: int) -> int:
+        return position
+
+    def span(self, first: int, limit: int, timeout_s: float = 0.0) -> Span | Silence:
         """Return up to ``limit`` events from position ``first`` on; see :class:`Source`."""
         if self.length is not None and first >= self.length:
-            return None
+            return THE_END
         cycle, offset = divmod(first, self._count)
         index = self._start + offset
         count = min(limit, self._count - offset)

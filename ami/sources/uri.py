@@ -179,10 +179,14 @@ def _with_unit(text: str, units: Mapping[str, float], example: str) -> tuple[flo
     return positive(match[1]), match[2]
 
 
-# Options that every protocol has; :mod:`ami.sources.playback` does what they say.
-COMMON: Mapping[str, Option] = {
+# Options that every protocol has.
+LIVE: Mapping[str, Option] = {
     "policy": Option(one_of("wait", "drop"), None),
     "interval": Option(duration_s, None),
+}
+# Options of every protocol of recorded or simulated events; :mod:`ami.sources.playback` does what they say.
+COMMON: Mapping[str, Option] = {
+    **LIVE,
     "repeat": Option(repeat, 1),
     "start": Option(natural, 0),
     "stop": Option(counted, None),

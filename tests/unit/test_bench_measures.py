@@ -74,7 +74,7 @@ def test_the_source_of_a_load_can_be_opened_and_does_not_end() -> None:
     try:
         assert source.length is not None
         assert source.length > 10**11
-        assert not source.paced
+        assert not source.pace.paced
         assert source.interval_s == 0.05
     finally:
         source.close()

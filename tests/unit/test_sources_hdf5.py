@@ -247,7 +247,7 @@ def test_a_recording_is_played_at_its_own_pace_at_a_mean_rate_or_as_fast_as_poss
     write: Write, options: str, paced: bool, speed: float
 ) -> None:
     source = open_source(write({"timestamp": TIMES, "x": TIMES}) + "?" + options)
-    assert (source.paced, source.speed) == (paced, pytest.approx(speed))
+    assert (source.pace.paced, source.pace.speed) == (paced, pytest.approx(speed))
 
 
 def test_a_repetition_begins_a_mean_distance_after_the_end(write: Write) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ami.event import Slots
-from ami.sources import Source, open_source, take
+from ami.sources import Source, Span, open_source, take
 
 FOLDER = Path(os.environ.get("RECORDINGS", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 def played(source: Source, block: int) -> list[Slots]:
     """Return the whole input in blocks, as a daemon would read it."""
     blocks, first = [], 0
-    while (span := source.span(first, block)) is not None:
+    while isinstance(span := source.span(first, block), Span):
         blocks.append(take(source, first, span.count))
         np.testing.assert_array_equal(blocks[-1].timestamps, span.timestamps)
         first += span.count

@@ -9,6 +9,7 @@ import pytest
 
 from ami.errors import SourceError
 from ami.sources import open_source, take, uri
+from ami.sources.live import zeromq
 from ami.sources.recorded import hdf5
 from ami.sources.simulated import detectors, pump_probe
 
@@ -47,7 +48,7 @@ def test_an_option_is_read_with_its_unit(read, text: str, value: object) -> None
     [
         ("pump-probe", "proto://body"),
         ("sin://pump-probe", "did you mean sim://"),
-        ("xyz://a", "known: hdf5, sim, static"),
+        ("xyz://a", "known: hdf5, sim, static, zmq"),
         ("sim://pump-prob", "pump-probe, scalars, and FILE.json"),
         ("sim://pump-probe?rat=5", "unknown option 'rat'; did you mean 'rate'? known: camera"),
         ("sim://pump-probe?rate=5&rate=6", "given twice"),
@@ -89,12 +90,22 @@ def test_every_example_of_the_documentation_opens_or_misses_only_its_file() -> N
         if example.startswith("hdf5:"):
             with pytest.raises(SourceError, match=r"there is no file /data/run42\.h5"):
                 open_source(example)
+        elif example.startswith("zmq:"):
+            open_source(example).close()
         else:
             take(open_source(example), 0, 3)
 
 
 @pytest.mark.parametrize(
-    "table", [uri.COMMON, pump_probe.OPTIONS, detectors.OPTIONS, detectors.STATIC_OPTIONS, hdf5.OPTIONS]
+    "table",
+    [
+        uri.COMMON,
+        pump_probe.OPTIONS,
+        detectors.OPTIONS,
+        detectors.STATIC_OPTIONS,
+        hdf5.OPTIONS,
+        zeromq.OPTIONS,
+    ],
 )
 def test_every_option_is_documented(table: dict[str, uri.Option]) -> None:
     text = (Path(__file__).parents[2] / "docs/sources.md").read_text()

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ami.daemons.source.pacing import Pace
 from ami.errors import RingError
 from ami.event import Transition
 from ami.graph.graph import Graph
 from ami.ring.entries import Entry
 from ami.ring.writer import RingWriter
-from ami.sources.base import Source, Span
+from ami.sources.base import THE_END, Silence, Source, Span
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +69,13 @@ class Feeder:
         self._graph = graph
         self._nap = nap
         self._new_run = new_run
-        self._pace = Pace(paced=source.paced, speed=source.speed)
-        self._nap_s = min(max(interval_ns / source.speed / 1e10, NAP_S[0]), NAP_S[1])
+        self._pace = source.pace
+        self._nap_s = min(max(interval_ns / self._pace.speed / 1e10, NAP_S[0]), NAP_S[1])
         self._span: Span | None = None
         self._announced = 0  # how many of the transitions at this position are in the ring already
         self._block = max(1, min(BLOCK_EVENTS, BLOCK_BYTES // source.schema.event_bytes))
         self._fields: frozenset[str] = frozenset()
-        self.position = ring.cursor.position
+        self.position = source.resume(ring.cursor.position)
         self.finished = False
         self._place = self._resume()
 
@@ -92,8 +91,10 @@ class Feeder:
         if self._ring.open is not None:
             # Its graph may be gone from this process' memory; a new entry asks for the newest.
             self._ring.close_entry()
-        self._announced = self._trailing_transitions()
-        self.finished = last.transition == Transition.END_RUN and self._source.span(self.position, 1) is None
+        if not self._source.live:  # what a stream said once it does not say again
+            self._announced = self._trailing_transitions()
+            ended = last.transition == Transition.END_RUN
+            self.finished = ended and self._source.span(self.position, 1) is THE_END
         return Place(last.run, last.step, last.step_value)
 
     def _trailing_transitions(self) -> int:
@@ -121,18 +122,27 @@ class Feeder:
             return False
         if self._place.run == 0 and not self._begin_run():
             return False
-        span = self._span
-        if span is None:
-            span = self._span = self._source.span(self.position, SPAN_EVENTS)
-        if span is None:
-            return self._finish()
+        span = self._span or self._next()
+        if isinstance(span, Silence):
+            return span is THE_END and self._finish()
         if len(span.transitions) > self._announced and not self._announce(span):
             return False
+        if not span.count:
+            self._advance(span, 0)
+            return True
         due = self._pace.count_due(span.timestamps)
         if due == 0:
             self._idle(int(span.timestamps[0]))
             return False
         return self._feed(span, due)
+
+    def _next(self) -> Span | Silence:
+        """Return what comes next; a stream is waited for, but not longer than an open interval may wait."""
+        span = self._source.span(self.position, SPAN_EVENTS, self._over_s() if self._source.live else 0.0)
+        if isinstance(span, Span):
+            self._span = span
+            self.position = span.first
+        return span
 
     def _begin_run(self) -> bool:
         place = Place(self._new_run())
@@ -186,14 +196,18 @@ class Feeder:
     def _idle(self, next_ns: int) -> None:
         """Wait for the next event, but close the open interval when its time is over."""
         wait_s = max(self._pace.due_s(next_ns), self._nap_s)
+        self._nap(min(wait_s, self._over_s()))
+
+    def _over_s(self) -> float:
+        """Close the open interval if its time is over; return for how long one may wait, s."""
         entry = self._ring.open
-        if entry is not None:
-            over_s = self._pace.due_s((entry.interval + 1) * self._interval_ns)
-            if over_s <= 0:
-                self.close_entry()
-            else:
-                wait_s = min(wait_s, over_s)
-        self._nap(min(wait_s, WAIT_S))
+        if entry is None:
+            return WAIT_S
+        over_s = self._pace.due_s((entry.interval + 1) * self._interval_ns)
+        if over_s <= 0:
+            self.close_entry()
+            return WAIT_S
+        return min(over_s, WAIT_S)
 
     def _feed(self, span: Span, due: int) -> bool:
         timestamps = span.timestamps[: min(due, self._block)]
@@ -205,6 +219,9 @@ class Feeder:
             entry = None
         if entry is None and not self._open(interval=interval, place=self._place):
             return False
+        if span.lost:
+            self._ring.drop(span.lost, position=self.position)
+            span = self._span = replace(span, lost=0)
         slots = self._ring.reserve(count)
         if slots is None:
             if not self._drop:
@@ -216,10 +233,13 @@ class Feeder:
             self._source.read(self.position, slots, self._fields)
             self._ring.publish(count, position=self.position + count)
         self._advance(span, count)
-        if count == due and self._source.paced and self._span is not None:
+        if count == due and self._pace.paced:
             # Else a fast source would hand on what became due in the meantime, a few events at a time,
             # and never rest: 0.9 of a core for 3 million events/s, and as much again for the workers.
-            self._idle(int(self._span.timestamps[0]))
+            if self._span is not None:
+                self._idle(int(self._span.timestamps[0]))
+            elif self._source.live:
+                self._nap(self._nap_s)
         return True
 
     def _advance(self, span: Span, count: int) -> None:

@@ -10,8 +10,9 @@ from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.source.feeder import Feeder
-from ami.errors import SourceError, StoreUnavailable
+from ami.errors import RingError, SourceError, StoreUnavailable
 from ami.event import Schema
+from ami.ring.observer import RingObserver
 from ami.ring.writer import RingWriter
 from ami.sources import intervals, open_source
 from ami.sources.base import Source
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # How often an input that could not be opened is looked at again, s.
 REOPEN_S = 5.0
+READY_S = 0.01
 
 
 class SourceStage:
@@ -45,7 +47,9 @@ class SourceStage:
             return f"failed: {self._failure}"
         if self._feeder is None:
             return f"waiting: for {self._waiting_for}"
-        return "finished" if self._feeder.finished else "running"
+        if self._feeder.finished or self._source is None:
+            return "finished"
+        return self._source.state or "running"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -59,6 +63,7 @@ class SourceStage:
             "entries_opened": cursor.entries_opened,
             "rate_hz": self._rate.per_s(cursor.published + cursor.dropped),
             "lag_s": self._feeder.lag_s,
+            **(self._source.counters if self._source is not None else {}),
         }
 
     def start(self) -> None:
@@ -80,6 +85,8 @@ class SourceStage:
         if self._source is None and (time.monotonic() < self._reopen_at or not self._open()):
             return False
         assert self._source is not None
+        if not self._ready(self._source):
+            return False
         if not self._graphs.wait_until_known(0.2):
             raise StoreUnavailable("the source waits for the control store to say which graph is current")
         # The schema first: the manager checks graphs against it, and entries name graphs.
@@ -108,12 +115,35 @@ class SourceStage:
             self._fail(error)
             self._reopen_at = time.monotonic() + REOPEN_S
             return False
-        self._failure = ""
-        schema: Schema = self._source.schema
-        logger.info("%s: %s", self._config.source.uri, ", ".join(schema.names) or "no fields")
-        for reason in self._source.skipped:
-            logger.warning("%s", reason)
         return True
+
+    def _ready(self, source: Source) -> bool:
+        """Wait until the fields are known: at once, or when a stream's first event comes."""
+        try:
+            ready = source.ready(READY_S, self._earlier(source))
+        except SourceError as error:
+            self._fail(error)
+            source.close()
+            self._source = None
+            self._reopen_at = time.monotonic() + REOPEN_S
+            return False
+        self._failure = ""
+        if source.live:
+            first = f"the first event of {self._config.source.uri}"
+            self._waiting_for = "the control store and the ring" if ready else first
+        return ready
+
+    def _earlier(self, source: Source) -> Schema | None:
+        """Return the fields of the ring that a killed source of this input left."""
+        if not source.live:
+            return None
+        try:
+            ring = RingObserver(self._config.ring.name)
+        except RingError:
+            return None
+        schema = ring.schema if ring.source_id == source.identity and not ring.replaced else None
+        ring.close()
+        return schema
 
     def _fail(self, error: SourceError) -> None:
         if str(error) != self._failure:
@@ -122,6 +152,7 @@ class SourceStage:
 
     def _attach(self, source: Source) -> RingWriter:
         ring = self._config.ring
+        logger.info("%s: %s", self._config.source.uri, ", ".join(source.schema.names) or "no fields")
         self._drain_leftover(source)
         made = RingWriter.create(
             ring.name,
@@ -145,7 +176,7 @@ class SourceStage:
         old = RingWriter.leftover(self._config.ring.name)
         if old is None:
             return
-        if old.source_id == source.identity:
+        if (old.source_id, old.schema) == (source.identity, source.schema):
             old.close()
             return
         deadline = time.monotonic() + self._config.source.drain_s

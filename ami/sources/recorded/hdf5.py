@@ -18,8 +18,8 @@ import numpy as np
 from ami.errors import SourceError
 from ami.event import MAX_FIELDS, SEQUENCE, TIMESTAMP, Array, Field, Schema, Slots
 from ami.sources import uri
-from ami.sources.base import Step, Timestamps
-from ami.sources.uri import Option
+from ami.sources.base import Input, Opener, Step, Timestamps
+from ami.sources.uri import COMMON, Option, Uri
 
 if TYPE_CHECKING:  # h5py takes 0.1 s and 20 MB, which a simulation does not need
     import h5py
@@ -261,3 +261,18 @@ def _field(name: str, dataset: h5py.Dataset) -> Field:
     # what h5py hangs on a dtype, such as the names of an enumeration.
     dtype = np.dtype(dataset.dtype.str).newbyteorder("=")
     return Field(name, dtype, dataset.shape[1:], unit=unit if isinstance(unit, str) else "")
+
+
+def _opened(parts: Uri) -> tuple[Input, dict[str, Any]]:
+    values = parts.values({**COMMON, **OPTIONS})
+    paces = [name for name in ("rate", "speed", "pace") if values[name] is not None]
+    if len(paces) > 1:
+        raise SourceError(f"{parts.text!r}: {' and '.join(paces)} contradict each other; give one")
+    if values["pace"] == "recorded":
+        values["speed"] = 1.0
+    if not parts.body:
+        raise SourceError(f"{parts.text!r}: which file? hdf5:///path/file.h5")
+    return Recording(Path(parts.body), values["fields"]), values
+
+
+PROTOCOLS: Mapping[str, Opener] = {"hdf5": _opened}

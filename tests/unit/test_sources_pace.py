@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ami.daemons.source import pacing
-from ami.daemons.source.pacing import LAG_S, Pace
+from ami.sources import pace as pacing
+from ami.sources.pace import LAG_S, Replay
 
 SECOND = 10**9
 BEGIN = 1_700_000_000 * SECOND  # recorded long ago
@@ -29,7 +29,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_the_first_event_is_due_at_once_and_later_ones_by_their_distance_to_it(clock: Clock) -> None:
-    pace = Pace(paced=True, speed=1.0)
+    pace = Replay(1.0)
     assert pace.due_s(BEGIN) == 0
     assert pace.due_s(BEGIN + SECOND // 4) == pytest.approx(0.25)
     clock.now_s += 0.2
@@ -37,7 +37,7 @@ def test_the_first_event_is_due_at_once_and_later_ones_by_their_distance_to_it(c
 
 
 def test_twice_the_speed_halves_the_distance(clock: Clock) -> None:
-    pace = Pace(paced=True, speed=2.0)
+    pace = Replay(2.0)
     pace.due_s(BEGIN)
     assert pace.due_s(BEGIN + SECOND) == pytest.approx(0.5)
     clock.now_s += 0.1
@@ -46,7 +46,7 @@ def test_twice_the_speed_halves_the_distance(clock: Clock) -> None:
 
 
 def test_as_many_are_due_as_their_time_has_come(clock: Clock) -> None:
-    pace = Pace(paced=True, speed=1.0)
+    pace = Replay(1.0)
     timestamps = BEGIN + np.arange(100) * SECOND // 100
     assert pace.count_due(timestamps) == 1
     clock.now_s += 0.0451
@@ -55,7 +55,7 @@ def test_as_many_are_due_as_their_time_has_come(clock: Clock) -> None:
 
 
 def test_as_fast_as_possible_everything_is_due_and_nothing_is_late(clock: Clock) -> None:
-    pace = Pace(paced=False, speed=1.0)
+    pace = Replay(None)
     timestamps = BEGIN + np.arange(100) * 3600 * SECOND
     assert pace.count_due(timestamps) == 100
     clock.now_s += 1e6
@@ -64,7 +64,7 @@ def test_as_fast_as_possible_everything_is_due_and_nothing_is_late(clock: Clock)
 
 
 def test_a_short_lag_is_told_and_made_up(clock: Clock) -> None:
-    pace = Pace(paced=True, speed=1.0)
+    pace = Replay(1.0)
     timestamps = BEGIN + np.arange(200) * SECOND // 100
     pace.due_s(BEGIN)
     clock.now_s += 0.5 * LAG_S
@@ -74,7 +74,7 @@ def test_a_short_lag_is_told_and_made_up(clock: Clock) -> None:
 
 
 def test_after_a_long_lag_the_schedule_is_moved_instead_of_chased(clock: Clock) -> None:
-    pace = Pace(paced=True, speed=1.0)
+    pace = Replay(1.0)
     timestamps = BEGIN + np.arange(1000) * SECOND // 100
     pace.due_s(BEGIN)
     clock.now_s += 5 * LAG_S
@@ -85,7 +85,7 @@ def test_after_a_long_lag_the_schedule_is_moved_instead_of_chased(clock: Clock) 
 
 
 def test_the_first_one_is_due_even_if_the_clock_is_a_hair_short(clock: Clock) -> None:
-    pace = Pace(paced=True, speed=3.0)
+    pace = Replay(3.0)
     pace.due_s(BEGIN)
     clock.now_s += 0.1
     # 0.3 s of event time: whichever way the last bit falls, one that is due is played.

@@ -1,0 +1,238 @@
+"""Read one message of ``zmq://``: a header that says what follows, and one raw frame a field.
+
+``docs/sources.md`` has the bytes. A message comes from a stranger: each number is checked before it is
+believed, nothing is allocated by its word, and nothing in it is code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+import numpy as np
+
+from ami.errors import SourceError
+from ami.event import MAX_FIELDS, TIMESTAMP, Array, Field, Schema, Transition
+from ami.sources.base import Timestamps
+
+HEADER_BYTES = 1 << 16
+MAX_EVENTS = 1 << 20  # of one message
+MAX_INTEGER = 2**63 - 1
+FIELD_NAME = re.compile(r"\w[\w.:-]{0,99}")
+TRANSITIONS: Mapping[str, Transition] = {t.name.lower(): t for t in Transition}
+
+
+class Malformed(Exception):
+    """A message cannot be read; says what was seen and what is wanted."""
+
+
+class Described(NamedTuple):
+    """What the header says of one frame: ``field`` as it is in the ring, ``dtype`` as it is in the bytes."""
+
+    field: Field
+    dtype: np.dtype[Any]
+    event_bytes: int
+
+
+class Message:
+    """One message: ``count`` events, or a transition before event ``sequence``."""
+
+    __slots__ = ("count", "frames", "layout", "sequence", "session", "timestamps", "transition")
+
+    def __init__(
+        self,
+        sequence: int,
+        session: str | None,
+        *,
+        count: int = 0,
+        timestamps: int | Timestamps = 0,
+        transition: tuple[Transition, float] | None = None,
+        layout: Mapping[str, Described] | None = None,
+        frames: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.sequence = sequence
+        self.session = session
+        self.count = count
+        self.timestamps = timestamps
+        self.transition = transition
+        self.layout = layout or {}
+        self.frames = frames or {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.frames
+
+    def column(self, name: str) -> Array:
+        """Return the values of a field, one row an event, without a copy."""
+        described = self.layout[name]
+        if described.dtype.kind == "b":  # a byte of 2 would be no bool of numpy's
+            column: Array = np.frombuffer(self.frames[name], np.uint8) != 0
+        else:
+            column = np.frombuffer(self.frames[name], described.dtype)
+        shaped: Array = column.reshape(self.count, *described.field.shape)
+        return shaped
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(frame) for frame in self.frames.values())
+
+
+class Reader:
+    """Reads the messages of one stream. Headers of a stream are mostly alike: what they say of the fields
+    is looked at once, and compared afterwards."""
+
+    def __init__(self) -> None:
+        self._raw: object = None
+        self._layout: dict[str, Described] = {}
+
+    def read(self, frames: Sequence[Any]) -> Message:
+        """Return the message of these frames (of bytes, or of what has a buffer and a length).
+
+        Raises:
+            Malformed: it is none.
+        """
+        header = _header(frames)
+        sequence = _integer(header, "sequence")
+        session = header.get("session")
+        if session is not None and not isinstance(session, str | int):
+            raise Malformed(f"its session is a {type(session).__name__}; a text or an integer is wanted")
+        session = None if session is None else str(session)
+        if "transition" in header:
+            return Message(sequence, session, transition=_transition(header))
+        if header.get("fields") != self._raw or self._raw is None:
+            self._layout = describe(header.get("fields"))
+            self._raw = header["fields"]
+        layout = self._layout
+        count = _integer(header, "events", 1)
+        if not 1 <= count <= MAX_EVENTS:
+            raise Malformed(f"it has {count} events; 1 to {MAX_EVENTS} are possible")
+        if len(frames) - 1 != len(layout):
+            raise Malformed(
+                f"it has {len(frames) - 1} frames behind its header, which describes {len(layout)} fields"
+            )
+        for (name, described), frame in zip(layout.items(), frames[1:], strict=True):
+            if len(frame) != count * described.event_bytes:
+                raise Malformed(
+                    f"field {name!r} has {len(frame)} bytes; {count} events of {described.field.dtype} "
+                    f"{described.field.shape} are {count * described.event_bytes}"
+                )
+        message = Message(
+            sequence, session, count=count, layout=layout, frames=dict(zip(layout, frames[1:], strict=True))
+        )
+        message.timestamps = _timestamps(header, message)
+        return message
+
+
+def describe(raw: object) -> dict[str, Described]:
+    """Return what a list of ``{"name", "dtype", "shape", "unit"}`` says, by name.
+
+    Raises:
+        Malformed: it says no such thing.
+    """
+    if not isinstance(raw, list) or not 1 <= len(raw) <= MAX_FIELDS + 1:
+        raise Malformed(f"its fields are no list of 1 to {MAX_FIELDS + 1}")
+    found: dict[str, Described] = {}
+    for entry in raw:
+        name, described = _described(entry)
+        if name in found:
+            raise Malformed(f"field {name!r} stands twice")
+        found[name] = described
+    return found
+
+
+def schema(layout: Mapping[str, Described]) -> Schema:
+    """Return the schema of events of this layout.
+
+    Raises:
+        Malformed: it has no field, or one of a name that no field can have.
+    """
+    fields = tuple(described.field for name, described in layout.items() if name != TIMESTAMP)
+    if not fields:
+        raise Malformed("it has no field")
+    try:
+        return Schema(fields)
+    except SourceError as error:
+        raise Malformed(str(error)) from error
+
+
+def _header(frames: Sequence[Any]) -> Mapping[str, Any]:
+    if not frames:
+        raise Malformed("it has no frame")
+    if not 0 < len(frames[0]) <= HEADER_BYTES:
+        raise Malformed(f"its header has {len(frames[0])} bytes; 1 to {HEADER_BYTES} are possible")
+    first = bytes(frames[0])
+    try:
+        header = json.loads(first) if first[:1] == b"{" else msgpack.unpackb(first)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise Malformed(f"its header is not JSON or msgpack; a map is wanted: {str(error)[:80]}") from error
+    if not isinstance(header, dict):
+        raise Malformed(f"its header is a {type(header).__name__}; a map is wanted")
+    return header
+
+
+def _integer(header: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = header.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Malformed(f"its {name} is {str(value)[:40]!r}; an integer is wanted")
+    if not -MAX_INTEGER <= value <= MAX_INTEGER or (value < 0 and name != TIMESTAMP):
+        raise Malformed(f"its {name} is {str(value)[:40]}; 0 to {MAX_INTEGER} are possible")
+    return value
+
+
+def _transition(header: Mapping[str, Any]) -> tuple[Transition, float]:
+    name, value = header["transition"], header.get("value", 0)
+    if not isinstance(name, str) or name not in TRANSITIONS:
+        raise Malformed(f"its transition is {str(name)[:40]!r}; known: {', '.join(TRANSITIONS)}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Malformed(f"the value of its transition is {str(value)[:40]!r}; a finite number is wanted")
+    return TRANSITIONS[name], float(value)
+
+
+def _described(entry: object) -> tuple[str, Described]:
+    if not isinstance(entry, dict):
+        raise Malformed(f"a field is described by a {type(entry).__name__}; a map is wanted")
+    name, code, shape, unit = (entry.get(key) for key in ("name", "dtype", "shape", "unit"))
+    if not isinstance(name, str) or not FIELD_NAME.fullmatch(name):
+        raise Malformed(
+            f"a field is called {str(name)[:40]!r}; letters, digits, '_', '.', ':' and '-' are possible"
+        )
+    shape = [] if shape is None else shape
+    if (
+        not isinstance(shape, list)
+        or not all(type(n) is int and 1 <= n < 2**31 for n in shape)
+        or len(shape) > 8
+    ):
+        raise Malformed(
+            f"field {name!r} has the shape {str(shape)[:40]}; up to 8 integers above 0 are possible"
+        )
+    try:
+        dtype = np.dtype(code) if isinstance(code, str) and len(code) <= 8 else None
+    except (TypeError, ValueError, SyntaxError):
+        dtype = None
+    if dtype is None or dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype.shape:
+        raise Malformed(
+            f"field {name!r} has the dtype {str(code)[:40]!r}; as '<f8', 'uint16', '|b1' is wanted"
+        )
+    native = dtype.newbyteorder("=")
+    if name == TIMESTAMP:
+        if shape or native != np.int64:
+            raise Malformed(f"field {TIMESTAMP!r} is {dtype} {shape}; int64 of shape [] is wanted")
+        # A field cannot have this name; this one only says where the times are.
+        return name, Described(Field("time", native), dtype, 8)
+    try:
+        field = Field(name, native, tuple(shape), unit=unit if isinstance(unit, str) else "")
+    except SourceError as error:
+        raise Malformed(str(error)) from error
+    return name, Described(field, dtype, math.prod(shape) * dtype.itemsize)
+
+
+def _timestamps(header: Mapping[str, Any], message: Message) -> int | Timestamps:
+    if TIMESTAMP in message:
+        times = message.column(TIMESTAMP).astype(np.int64, copy=False)
+        return times if message.count > 1 else int(times[0])
+    if message.count > 1:
+        raise Malformed(f"it has {message.count} events and no field {TIMESTAMP!r}")
+    return _integer(header, TIMESTAMP)

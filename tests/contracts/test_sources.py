@@ -1,0 +1,311 @@
+"""What every source keeps to, be it recorded, simulated or live."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from ami.errors import SourceError
+from ami.event import Slots, Transition
+from ami.sources import Source, open_source, take
+from ami.sources.base import NOTHING_YET, THE_END, Span
+from tests.zmq_rig import Sender
+
+COUNT = 60
+TIMES = 1_700_000_000 * 10**9 + np.arange(COUNT, dtype=np.int64) // 2 * 2_000_000  # each one twice
+X = np.arange(COUNT) ** 2
+WAVE = np.arange(COUNT * 5, dtype=np.float32).reshape(COUNT, 5) / 3
+LACK_WAVE = frozenset(range(3, COUNT, 7))
+
+BEGIN_STEP, END_STEP = Transition.BEGIN_STEP, Transition.END_STEP
+
+
+class Kind:
+    """An input of COUNT events that is there as a whole. ``slots`` are its events, as they must be read."""
+
+    live = False
+
+    def __init__(self, uri: str, slots: Slots, other: str, step_events: int = 0) -> None:
+        self.uri = uri
+        self.slots = slots
+        self.other = other  # URI of another input
+        self.step_events = step_events
+
+    def open(self) -> Source:
+        return open_source(self.uri)
+
+    def send(self, start: int, stop: int) -> None:
+        """Have the events from ``start`` up to ``stop`` come."""
+
+    def cut(self, source: Source) -> None:
+        """Spoil what comes next."""
+        pytest.skip("made on the spot, so nothing can be cut")
+
+
+class Recorded(Kind):
+    def cut(self, source: Source) -> None:
+        path = Path(self.uri.removeprefix("hdf5://"))
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size // 2)
+
+
+class Live(Kind):
+    """A sender of ``zmq://`` of one event, or ``block`` of them, a message."""
+
+    live = True
+
+    def __init__(self, sender: Sender, options: str, block: int) -> None:
+        uri = f"zmq://127.0.0.1:{sender.port}?{options}"
+        super().__init__(uri, sent(frozenset() if block > 1 else LACK_WAVE), f"{uri}&topic=t", step_events=20)
+        self._sender = sender
+        self._block = block
+        self._opened = False
+
+    def open(self) -> Source:
+        if self._opened:
+            self._sender.wait_for(b"\x00")
+        self._opened = True
+        source = open_source(self.uri)
+        assert source.span(0, 1) is NOTHING_YET
+        self._sender.wait_for()
+        return source
+
+    def send(self, start: int, stop: int) -> None:
+        self._sender.sequence = start
+        while start < stop:
+            if start % self.step_events == 0:
+                if start:
+                    self._sender.say("end_step", start // self.step_events - 1)
+                self._sender.say("begin_step", start // self.step_events)
+            border = start - start % self.step_events + self.step_events
+            here = slice(start, min(start + self._block, stop, border))
+            if self._block > 1:
+                self._sender.send(TIMES[here], x=X[here], wave=WAVE[here])
+            else:
+                wave = {} if start in LACK_WAVE else {"wave": WAVE[start]}
+                self._sender.send(int(TIMES[start]), x=X[start], **wave)
+            start = here.stop
+
+    def cut(self, source: Source) -> None:
+        at = {"sequence": self._sender.sequence, "timestamp": 5, "session": "s"}
+        described = {"name": "x", "dtype": "<i8", "shape": []}
+        self._sender.raw(self._sender.header(**at, fields=[described]), b"1234567")
+        self._sender.raw(self._sender.header(**at)[:-3])
+        self._sender.sequence += 1
+
+
+def sent(without_wave: frozenset[int]) -> Slots:
+    valid = np.array([1 if n in without_wave else 3 for n in range(COUNT)])
+    return Slots(COUNT, {"x": X, "wave": WAVE}, valid, TIMES)
+
+
+@contextlib.contextmanager
+def recording(folder: Path) -> Iterator[Kind]:
+    for name in ("run.h5", "other.h5"):
+        with h5py.File(folder / name, "w") as file:
+            for key, values in (("timestamp", TIMES), ("x", X), ("wave", WAVE)):
+                file.create_dataset(key, data=values)
+            file.attrs["filled"] = np.zeros(4096)  # so that half of the file is not all of its events
+    slots = sent(frozenset())
+    # In the order of the names.
+    yield Recorded(f"hdf5://{folder}/run.h5", slots, f"hdf5://{folder}/other.h5")
+
+
+def simulation(uri: str, step_events: int = 0) -> Callable[[Path], Any]:
+    @contextlib.contextmanager
+    def make(_folder: Path) -> Iterator[Kind]:
+        with closing(open_source(uri)) as source:
+            slots = take(source, 0, COUNT)
+        yield Kind(uri, slots, uri.replace(f"stop={COUNT}", f"stop={COUNT - 1}"), step_events)
+
+    return make
+
+
+def over_zmq(options: str = "", block: int = 1, **how: Any) -> Callable[[Path], Any]:
+    @contextlib.contextmanager
+    def make(_folder: Path) -> Iterator[Kind]:
+        with Sender(**how) as sender:
+            yield Live(sender, options, block)
+
+    return make
+
+
+SCAN = (
+    "sim://pump-probe?rate=max&step_events=20&camera=16x16&samples=8&missing=0.2&missing_fields=camera,diode"
+)
+KINDS: dict[str, Callable[[Path], Any]] = {
+    "recording": recording,
+    "pump-probe": simulation(f"{SCAN}&stop={COUNT}", 20),
+    "scalars": simulation(f"sim://scalars?rate=max&stop={COUNT}"),
+    "static": simulation(f"static://?rate=max&fields=x:scalar,laser:binary&stop={COUNT}"),
+    "zmq, JSON": over_zmq(),
+    "zmq, msgpack": over_zmq(packed=True),
+    "zmq, blocks": over_zmq(block=7, packed=True),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
+    with KINDS[request.param](tmp_path) as made:
+        yield made
+
+
+def spans(source: Source, first: int, stop: int, limit: int = 1000) -> Iterator[Span]:
+    """Yield the spans up to position ``stop``."""
+    end = time.monotonic() + 20
+    while first < stop:
+        assert time.monotonic() < end, f"nothing comes after {first}"
+        span = source.span(first, limit, 0.1)
+        if isinstance(span, Span):
+            yield span
+            first = span.first + span.count
+        else:
+            assert span is NOTHING_YET
+
+
+def fields_of(kind: Kind) -> frozenset[str]:
+    return frozenset(kind.slots.columns)
+
+
+def check(kind: Kind, source: Source, span: Span, fields: frozenset[str]) -> None:
+    """Read a span in two pieces, and hold it against what was sent."""
+    slots = Slots.allocate(source.schema, span.count)
+    slots.valid[:] = -1
+    half = span.count // 2
+    for start, stop in ((0, half), (half, span.count)):
+        if stop > start:
+            source.read(span.first + start, slots.part(start, stop), fields)
+    here = slice(span.first, span.first + span.count)
+    np.testing.assert_array_equal(span.timestamps, kind.slots.timestamps[here])
+    np.testing.assert_array_equal(slots.timestamps, kind.slots.timestamps[here])
+    for name in kind.slots.columns:
+        has = (slots.valid & source.schema.bit(name)) != 0
+        bit = 1 << sorted_names(kind, source).index(name)
+        wanted = (kind.slots.valid[here] & bit) != 0
+        np.testing.assert_array_equal(has, wanted & (name in fields))
+        np.testing.assert_array_equal(slots[name][has], kind.slots[name][here][has])
+
+
+def sorted_names(kind: Kind, source: Source) -> list[str]:
+    """Return the fields in the order of the bits of ``kind.slots``."""
+    return ["x", "wave"] if set(kind.slots.columns) == {"x", "wave"} else list(source.schema.names)
+
+
+@pytest.mark.parametrize("limit", [1000, 4])
+def test_events_are_given_in_order_and_read_as_they_were_sent(kind: Kind, limit: int) -> None:
+    with closing(kind.open()) as source:
+        kind.send(0, COUNT)
+        position = 0
+        for span in spans(source, 0, COUNT, limit):
+            assert (span.first, span.lost) == (position, 0)
+            assert span.count <= limit
+            assert (np.diff(span.timestamps) >= 0).all()
+            check(kind, source, span, fields_of(kind))
+            position += span.count
+        assert position == COUNT
+
+
+def test_fields_that_nobody_asks_for_are_not_read(kind: Kind) -> None:
+    with closing(kind.open()) as source:
+        kind.send(0, COUNT)
+        for span in spans(source, 0, COUNT):
+            for wanted in fields_of(kind):
+                check(kind, source, span, frozenset({wanted}))
+            if span.count:
+                slots = Slots.allocate(source.schema, span.count)
+                source.read(span.first, slots, frozenset())
+                assert not any(column.any() for column in slots.columns.values())
+                assert not slots.valid.any()
+
+
+def test_it_is_ready_when_its_fields_are_known_and_they_stay(kind: Kind) -> None:
+    with closing(kind.open()) as source:
+        assert source.ready(0.01) is not kind.live
+        kind.send(0, 20)
+        assert source.ready(10)
+        names, schema = set(source.schema.names), source.schema
+        list(spans(source, 0, 20))
+        assert source.schema is schema
+    assert names == fields_of(kind)
+
+
+def test_equal_inputs_are_equal_and_others_are_not(kind: Kind) -> None:
+    with (
+        closing(open_source(kind.uri)) as one,
+        closing(open_source(kind.uri)) as same,
+        closing(open_source(kind.other)) as other,
+    ):
+        assert one.identity == same.identity != other.identity
+        assert one.live == kind.live
+
+
+def test_a_successor_goes_on_where_its_predecessor_was_and_counts_what_it_missed(kind: Kind) -> None:
+    with closing(kind.open()) as source:
+        kind.send(0, 25)
+        list(spans(source, 0, 25))
+        schema = source.schema
+    if kind.live:
+        kind.send(25, 32)  # nobody hears it
+    with closing(kind.open()) as source:
+        assert source.ready(0.01, schema)
+        position = source.resume(25)
+        assert position == 25
+        kind.send(32, COUNT)
+        gone = 7 if kind.live else 0
+        for span in spans(source, 25, COUNT):
+            if span.count:
+                assert span.lost == gone
+                gone = 0
+                assert span.first >= 32 or not kind.live
+            check(kind, source, span, fields_of(kind))
+
+
+def test_transitions_stand_before_the_event_after_them(kind: Kind) -> None:
+    if not kind.step_events:
+        pytest.skip("it has no steps")
+    said: list[tuple[int, Transition]] = []
+    with closing(kind.open()) as source:
+        kind.send(0, COUNT)
+        for span in spans(source, 0, COUNT):
+            said += [(span.first, transition) for transition, _ in span.transitions]
+            assert span.first // 20 == max(span.first, span.first + span.count - 1) // 20
+    assert said == [(0, BEGIN_STEP), (20, END_STEP), (20, BEGIN_STEP), (40, END_STEP), (40, BEGIN_STEP)]
+
+
+def test_after_the_last_event_comes_the_end_or_nothing_yet(kind: Kind) -> None:
+    with closing(kind.open()) as source:
+        kind.send(0, 40)
+        list(spans(source, 0, 40 if kind.live else COUNT))
+        for _ in range(2):
+            began = time.monotonic()
+            assert source.span(40 if kind.live else COUNT, 1000, 0.05) is (
+                NOTHING_YET if kind.live else THE_END
+            )
+            assert not kind.live or time.monotonic() - began >= 0.04, "it waits as long as it may"
+        if kind.live:
+            kind.send(40, COUNT)
+            assert sum(span.count for span in spans(source, 40, COUNT)) == 20
+
+
+def test_what_is_cut_is_told_and_a_stream_goes_on(kind: Kind) -> None:
+    with closing(kind.open()) as source:
+        kind.send(0, 30)
+        list(spans(source, 0, 30))
+        kind.cut(source)
+        if not kind.live:
+            with pytest.raises(SourceError, match="cut or damaged"):
+                take(source, 0, COUNT)
+            return
+        kind.send(31, COUNT)
+        counts = [(span.count, span.lost) for span in spans(source, 30, COUNT)]
+        assert sum(count for count, _ in counts) == 29
+        assert sum(lost for _, lost in counts) == 1
+        assert source.counters["refused"] == 2
