@@ -11,13 +11,11 @@ import time
 from typing import Any
 
 from ami.errors import Undecodable
-from ami.stores.counter import Counter
-from ami.stores.deque import Deque
-from ami.stores.hash import Dict
+from ami.stores.hash import Counter, Dict
 from ami.stores.link import Link, Script
 from ami.stores.live import Live
 from ami.stores.members import Set
-from ami.stores.sequence import List
+from ami.stores.sequence import Deque, List
 
 _CLASSES: dict[str, type[Live]] = {"list": List, "dict": Dict, "set": Set, "deque": Deque, "counter": Counter}
 _PLAIN: dict[type, str] = {list: "list", dict: "dict", set: "set", collections.Counter: "counter"}

@@ -5,7 +5,12 @@ one atomic step there, whoever else changes the collection at that time. Element
 and values of dicts are any values; keys and members are labels (``ami/stores/labels.py``). What an
 element is, is decided when it is stored: changing a list that was appended changes nothing.
 
-Operators that make something new (``+``, ``|``, slices, ``copy``) return Python's own types.
+What is one command of Redis is that command. All else is Python's own method (or operator): on a copy
+(:func:`asks`), or on a copy that is stored again unless somebody else came in between (:func:`edits`).
+So what is new comes in Python's own types.
+
+``x[key] += 1`` is not atomic: Python itself takes it apart, so it reads, adds and writes, and of two who do
+it at once one is forgotten. A live Counter's ``add`` is one step, and returns the new count.
 """
 
 from __future__ import annotations
@@ -19,10 +24,36 @@ from ami.stores.codec import Value
 from ami.stores.link import Command, Link, Part, Reply
 
 
+def asks(name: str) -> Any:
+    """Return a method: Python's ``name``, on a copy."""
+
+    def method(self: Live, *others: Any, **more: Any) -> Any:
+        return getattr(self.copy(), name)(*map(plain, others), **more)
+
+    return method
+
+
+def edits(name: str) -> Any:
+    """Return a method: Python's ``name``, on what is stored, read and written whole in one step."""
+
+    def method(self: Live, *others: Any, **more: Any) -> Any:
+        given = [plain(other) for other in others]
+        return self._edit(lambda contents: getattr(contents, name)(*given, **more))
+
+    return method
+
+
+def plain(value: Any) -> Any:
+    """Return a live collection's contents, and anything else as it is."""
+    return value.copy() if isinstance(value, Live) else value
+
+
 class Live(ABC):
     """A window on a collection in Redis."""
 
+    like: ClassVar[type]  # what it may equal
     redis_type: ClassVar[str]
+    __hash__ = None  # type: ignore[assignment]  # as Python's own, which can change
 
     def __init__(self, link: Link, key: str) -> None:
         self._link = link
@@ -44,11 +75,14 @@ class Live(ABC):
         """Return the contents as Python's own type."""
         return self.plain(self._link.call(self._key, [self.reading()], repeat=True)[0])
 
-    def __copy__(self) -> Any:
-        return self.copy()
+    __copy__ = copy
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._key}: {self.copy()!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        other = plain(other)
+        return codec.equal(self.copy(), other) if isinstance(other, self.like) else NotImplemented
 
     def clear(self) -> None:
         self._ask("UNLINK")
@@ -61,17 +95,24 @@ class Live(ABC):
         """Carry out a command on the key that must not be carried out twice."""
         return self._link.one(self._key, *command, repeat=False)
 
-    def _do_all(self, commands: Sequence[Command]) -> list[Reply]:
-        return self._link.atomic(self._key, commands, repeat=False)
+    def _each(self, command: str, parts: Sequence[Part], most: int = 1000) -> list[Command]:
+        """Return as many commands on the key as ``parts`` need, of ``most`` parts each."""
+        return [(command, self._key, *parts[at : at + most]) for at in range(0, len(parts), most)]
 
-    def _edit(self, change: Callable[[Any], list[Command] | None]) -> None:
-        """Read everything (raw), let ``change`` say what to write; again if somebody came in between."""
+    def _do_all(self, commands: Sequence[Command], *, repeat: bool = False) -> list[Reply]:
+        return self._link.atomic(self._key, commands, repeat=repeat) if commands else []
 
-        def decide(seen: list[Reply]) -> list[Command] | None:
-            return change(seen[0])
+    def _edit(self, change: Callable[[Any], Any]) -> Any:
+        """Let ``change`` change what is stored, again if somebody came in between; return its answer."""
+        answer: Any = None
+
+        def decide(seen: list[Reply]) -> list[Command]:
+            nonlocal answer
+            contents = self.plain(seen[0])
+            answer = change(contents)
+            if answer is contents:  # of an operator in place
+                answer = self
+            return [("DEL", self._key), *self.filling(contents)]
 
         self._link.changed(self._key, [self.reading()], decide)
-
-
-def raw(value: Value) -> bytes:
-    return bytes(codec.encode(value))
+        return answer

@@ -16,9 +16,7 @@ from typing import Any, TypeVar
 from ami.stores import codec, keys, streams
 from ami.stores.codec import Value
 from ami.stores.commit import Absent, commit
-from ami.stores.counter import Counter
-from ami.stores.deque import Deque
-from ami.stores.hash import Dict
+from ami.stores.hash import Counter, Dict
 from ami.stores.inspect import KeyFacts, look, scan
 from ami.stores.journal import Journal, Record, read_many
 from ami.stores.kinds import kind_of, open_live, window
@@ -27,7 +25,7 @@ from ami.stores.link import Command, Link, Refused, Reply
 from ami.stores.live import Live
 from ami.stores.members import Set
 from ami.stores.queue import Queue
-from ami.stores.sequence import List
+from ami.stores.sequence import Deque, List
 
 # Every so many writes of values that expire, names of expired ones are removed from the index.
 SWEEP_EVERY = 64
