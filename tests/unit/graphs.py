@@ -25,7 +25,8 @@ from ami.graph.expression.nodes import (
 )
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
-from ami.graph.library import LIBRARY, Reduction
+from ami.graph.library import LIBRARY
+from ami.graph.library.base import Reduction
 from ami.graph.operation import Operation, Plain
 
 SCHEMA = Schema.of(

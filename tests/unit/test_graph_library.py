@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ami.errors import GraphError
 from ami.graph.kind import Kind
-from ami.graph.library import LIBRARY, Function, Reduction
+from ami.graph.library import LIBRARY
 from ami.graph.library.axes import Max, Mean, Min, Projection, Roi, Std, Sum
-from ami.graph.library.base import parameter_names
+from ami.graph.library.base import Function, Reduction, parameter_names
 from ami.graph.library.histograms import Histogram2D
 from ami.graph.library.select import Part, Where
 from ami.graph.library.user import UserFunction

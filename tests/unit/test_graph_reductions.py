@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ami.errors import GraphError
-from ami.graph.library import Reduction
 from ami.graph.library.accumulate import (
     Count,
     MaxEvents,
@@ -23,7 +22,7 @@ from ami.graph.library.accumulate import (
     StdEvents,
     SumEvents,
 )
-from ami.graph.library.base import State
+from ami.graph.library.base import Reduction, State
 from ami.graph.library.histograms import Axis, Histogram, Histogram2D
 from ami.graph.library.keep import Last, OverEvents, Pick
 from ami.graph.library.scan import MeanVs

@@ -57,6 +57,8 @@ def reductions(graph: Graph, here: str = "here") -> Reductions:
 
 def _bound(operation: Operation, graph: Graph, here: str) -> Function | Reduction | Unbound:
     kind = LIBRARY.get(operation.kind)
+    if kind is None and operation.kind in LIBRARY.refused:
+        return Unbound(f"{LIBRARY.refused[operation.kind]} ({here})")
     if kind is None:
         return Unbound(
             f"operation {operation.kind!r} is not installed {here}; install the package that provides it"

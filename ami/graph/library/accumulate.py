@@ -293,3 +293,6 @@ def _added(a: Any, b: Any) -> Any:
 
 def _own(a: Array) -> Array:
     return a if a.flags.writeable else a.copy()
+
+
+OPERATIONS = (Count, SumEvents, MeanEvents, MomentsEvents, StdEvents, MinEvents, MaxEvents)

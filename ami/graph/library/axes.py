@@ -174,3 +174,6 @@ def _slice(parameter: str, value: object) -> slice:
     ):
         return slice(*value)
     raise GraphError(f"roi: {parameter} must be a range such as 100:140 or ::2, got {value!r}")
+
+
+OPERATIONS = (Roi, Projection, Sum, Mean, Std, Min, Max)

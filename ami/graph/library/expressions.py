@@ -11,3 +11,6 @@ class Expression(Text, Function):
 
     name = "expression"
     inputs = None
+
+
+OPERATIONS = (Expression,)

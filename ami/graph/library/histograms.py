@@ -178,3 +178,6 @@ def _counted(state: Array, places: NDArray[np.int64]) -> Array:
     else:
         state += np.bincount(places, minlength=len(state))
     return state
+
+
+OPERATIONS = (Histogram, Histogram2D)

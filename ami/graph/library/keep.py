@@ -159,3 +159,6 @@ class OverEvents(Pick):
 
 def _order(stamps: Array) -> Array:
     return np.lexsort((stamps[:, 1], stamps[:, 0]))
+
+
+OPERATIONS = (Last, Pick)

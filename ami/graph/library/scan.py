@@ -193,3 +193,6 @@ def _spread(table: Table, keys: Array) -> Table:
 def _along(counts: Array, values: Array) -> Array:
     """Return counts (m,) in a shape that goes with values (m, *shape)."""
     return counts.reshape(-1, *(1,) * (values.ndim - 1))
+
+
+OPERATIONS = (MeanVs,)

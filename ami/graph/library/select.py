@@ -75,3 +75,6 @@ class Part(Function):
 
     def __call__(self, *arrays: Array) -> Array:
         return np.asarray(operator.attrgetter(self._part)(arrays[0]))
+
+
+OPERATIONS = (Where, Part)

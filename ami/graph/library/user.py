@@ -112,3 +112,6 @@ def _compiled(code: str) -> Callable[..., Any]:
         )
     chosen: Callable[..., Any] = functions[-1]
     return chosen
+
+
+OPERATIONS = (UserFunction,)
