@@ -121,6 +121,7 @@ class _Offline:
         self._interval_ns = interval_ns
         self._plan = WorkerPlan(graph, source.schema)
         self._accumulator = Accumulator(graph)
+        self._accumulator.set_units({field.name: field.unit for field in source.schema.fields})
         wanted = Schema(tuple(f for f in source.schema.fields if f.name in self._plan.fields))
         count = max(1, min(block_events, BLOCK_BYTES // wanted.event_bytes))
         self._slots = Slots.allocate(wanted, count)
@@ -178,6 +179,7 @@ class _Offline:
             value=computed.value,
             error=computed.error,
             window=computed.window,
+            label=computed.label,
             run=self.counts.runs,
             interval=self._interval or 0,
             interval_ns=self._interval_ns,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ami.values import plain
+from ami.values import NO_LABEL, Axis, Label, Part, axes_of, parts_of, plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class Result:
     ``value`` is None while nothing was reduced yet, or when ``error`` says why there is none.
     ``time_ns`` is the time of the first and of the last event in the window, ns. ``complete``:
     nothing is still to come: no entry of the window was sent in part, and no node is missing.
+    ``label``: the unit of the value, and name and unit of its axes, as far as they are known.
     ``every_s``: how often it can be afforded to publish a result as large as this; 0: each interval.
     """
 
@@ -50,6 +51,15 @@ class Result:
     complete: bool
     published_ns: int
     every_s: float = 0.0
+    label: Label = NO_LABEL
+
+    def parts(self) -> tuple[Part, ...]:
+        """Return the arrays and numbers of the value, with units; none where there is no value."""
+        return () if self.value is None else parts_of(self.value, self.label)
+
+    def axes(self) -> tuple[Axis, ...]:
+        """Return the axes that the parts name, with units."""
+        return axes_of(self.value, self.label)
 
     def age_s(self, now_ns: int | None = None) -> float:
         """Seconds since this was published."""
@@ -81,4 +91,6 @@ class Result:
             "published_ns": self.published_ns,
             "every_s": self.every_s,
             "age_s": self.age_s(),
+            "unit": self.label.unit,
+            "axes": [{"name": name, "unit": unit} for name, unit in self.label.axes],
         }

@@ -1,8 +1,8 @@
 """Hold what reductions give: histograms, scans, moments, picked events.
 
-They are what clients see, so each says by the names of its parts what the numbers are, and each
-has :meth:`to_plain` for JSON. Scans and histograms of equal binning can be subtracted, divided and
-so on; errors are propagated to first order for independent inputs (R. J. Barlow, "Statistics",
+They are what clients see, so each says by :meth:`Value.parts` and :meth:`Value.axes` what the numbers are,
+and has :meth:`Value.to_plain` for JSON. Scans and histograms of equal binning can be subtracted, divided
+and so on; errors are propagated to first order for independent inputs (R. J. Barlow, "Statistics",
 Wiley 1989, section 4.3): for sums and differences s = sqrt(a**2 + b**2) of the absolute errors,
 for products and ratios the same of the relative ones.
 """
@@ -13,7 +13,7 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,9 +62,67 @@ class _Operators:
         return self._combined(operator.mul, -1, swapped=False)
 
 
-class _Parts:
-    """Equality and the plain form, part by part: ``==`` of arrays has no single truth."""
+class Part(NamedTuple):
+    """One array or number of a value. ``axes`` names its first axes; further ones are mere indices."""
 
+    name: str
+    value: Any
+    unit: str = ""
+    axes: tuple[str, ...] = ()
+
+
+class Axis(NamedTuple):
+    """What the numbers along an axis belong to: points ``(n,)``, or the ``n + 1`` edges of bins."""
+
+    name: str
+    points: Array
+    unit: str = ""
+    edges: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are along it."""
+        return len(self.points) - self.edges
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is known of a value beside its numbers: its unit, and name and unit of each of its axes.
+
+    Texts are empty where nobody knows. See :mod:`ami.graph.execution.labels` for where they come from.
+    """
+
+    unit: str = ""
+    axes: tuple[tuple[str, str], ...] = ()
+
+    def axis(self, number: int, name: str, points: Array, *, edges: bool = False) -> Axis:
+        """Return an axis with its name and unit; ``name`` is for where no better one is known."""
+        known, unit = self.axes[number] if number < len(self.axes) else ("", "")
+        return Axis(known or name, points, unit, edges)
+
+
+NO_LABEL = Label()
+
+
+class Value:
+    """What is more than one array: a frozen dataclass that says what it is made of.
+
+    Whoever shows, sums up or exports a value asks for its parts and axes, and knows no class. A class of
+    another package is an entry point of the group ``ami.values``, under its own name: so it may travel.
+    """
+
+    def parts(self, label: Label = NO_LABEL) -> tuple[Part, ...]:
+        """Return the arrays and numbers, what matters most first.
+
+        A part called ``error`` or ``errors`` is the standard error of the first.
+        """
+        raise NotImplementedError
+
+    def axes(self, label: Label = NO_LABEL) -> tuple[Axis, ...]:
+        """Return the axes that parts name."""
+        return ()
+
+    # ``==`` of arrays has no single truth, so it goes part by part.
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
@@ -77,8 +135,18 @@ class _Parts:
         return {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]  # as above
 
 
+def parts_of(value: Any, label: Label = NO_LABEL) -> tuple[Part, ...]:
+    """Return the parts of any value; a number or an array is one part, called ``value``."""
+    return value.parts(label) if isinstance(value, Value) else (Part("value", value, label.unit),)
+
+
+def axes_of(value: Any, label: Label = NO_LABEL) -> tuple[Axis, ...]:
+    """Return the axes of any value; a number or an array has none."""
+    return value.axes(label) if isinstance(value, Value) else ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Histogram(_Parts, _Operators):
+class Histogram(Value, _Operators):
     """Numbers of values in bins ``[edges[i], edges[i + 1])``.
 
     ``counts`` int64 (n,) (float64 after arithmetic), ``edges`` float64 (n + 1,); how many values
@@ -90,6 +158,14 @@ class Histogram(_Parts, _Operators):
     underflow: float = 0
     overflow: float = 0
     nan: float = 0
+
+    def parts(self, label: Label = NO_LABEL) -> tuple[Part, ...]:
+        (axis,) = self.axes(label)
+        outside = [Part(name, getattr(self, name)) for name in ("underflow", "overflow", "nan")]
+        return (Part("counts", self.counts, label.unit, (axis.name,)), *outside)
+
+    def axes(self, label: Label = NO_LABEL) -> tuple[Axis, ...]:
+        return (label.axis(0, "value", self.edges, edges=True),)
 
     def _combined(self, operation: Binary, other: Any, *, swapped: bool) -> Histogram:
         if isinstance(other, Histogram):
@@ -109,7 +185,7 @@ class Histogram(_Parts, _Operators):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Histogram2D(_Parts):
+class Histogram2D(Value):
     """Numbers of pairs in rectangles: ``counts`` int64 (nx, ny), left and lower edges included.
 
     ``outside`` pairs were beyond an edge in x or y; of ``nan`` pairs one value was NaN.
@@ -121,9 +197,19 @@ class Histogram2D(_Parts):
     outside: int = 0
     nan: int = 0
 
+    def parts(self, label: Label = NO_LABEL) -> tuple[Part, ...]:
+        names = tuple(axis.name for axis in self.axes(label))
+        outside = [Part(name, getattr(self, name)) for name in ("outside", "nan")]
+        return (Part("counts", self.counts, label.unit, names), *outside)
+
+    def axes(self, label: Label = NO_LABEL) -> tuple[Axis, ...]:
+        x, y = label.axis(0, "x", self.x_edges, edges=True), label.axis(1, "y", self.y_edges, edges=True)
+        # A value against itself: two axes of one name would be one.
+        return x, y if y.name != x.name else y._replace(name=f"{y.name} (y)")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moments(_Parts):
+class Moments(Value):
     """Mean and spread of a value over ``count`` events; parts have the shape of one event's value.
 
     ``squares`` is the sum of squared deviations from the mean, in the value's unit squared.
@@ -132,6 +218,16 @@ class Moments(_Parts):
     count: int
     mean: Array
     squares: Array
+
+    def parts(self, label: Label = NO_LABEL) -> tuple[Part, ...]:
+        unit = label.unit
+        return (
+            Part("mean", self.mean, unit),
+            Part("error", self.error, unit),
+            Part("std", self.std, unit),
+            Part("variance", self.variance, unit and f"({unit})^2"),
+            Part("count", self.count),
+        )
 
     @property
     def variance(self) -> Array:
@@ -161,7 +257,7 @@ class Moments(_Parts):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scan(_Parts, _Operators):
+class Scan(Value, _Operators):
     """Means of a value by key, for example by the delay of a stage.
 
     ``keys`` (m,) ascending, ``counts`` int64 (m,) events of each, ``means`` and ``errors``
@@ -177,6 +273,20 @@ class Scan(_Parts, _Operators):
     errors: Floats
     overflow: int = 0
     nan: int = 0
+
+    def parts(self, label: Label = NO_LABEL) -> tuple[Part, ...]:
+        (axis,) = self.axes(label)
+        return (
+            Part("means", self.means, label.unit, (axis.name,)),
+            Part("errors", self.errors, label.unit, (axis.name,)),
+            Part("counts", self.counts, "", (axis.name,)),
+            Part("events", self.counts.sum()),
+            Part("overflow", self.overflow),
+            Part("nan", self.nan),
+        )
+
+    def axes(self, label: Label = NO_LABEL) -> tuple[Axis, ...]:
+        return (label.axis(0, "key", self.keys),)
 
     def _combined(self, operation: Binary, other: Any, *, swapped: bool) -> Scan:
         if isinstance(other, Scan):
@@ -195,7 +305,7 @@ class Scan(_Parts, _Operators):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PickedEvents(_Parts):
+class PickedEvents(Value):
     """Picked events, oldest first: ``timestamps`` (ns) and ``sequences`` int64 (n,).
 
     ``values`` has one array ``(n, *shape)`` for each value that was asked for.
@@ -205,8 +315,15 @@ class PickedEvents(_Parts):
     sequences: NDArray[np.int64]
     values: tuple[Array, ...]
 
+    def parts(self, label: Label = NO_LABEL) -> tuple[Part, ...]:
+        values = [Part(f"value {n}", v, label.unit, ("event",)) for n, v in enumerate(self.values, start=1)]
+        return (*values, Part("timestamps", self.timestamps, "ns", ("event",)))
 
-VALUE_TYPES: tuple[type, ...] = (Histogram, Histogram2D, Moments, Scan, PickedEvents)
+    def axes(self, label: Label = NO_LABEL) -> tuple[Axis, ...]:
+        return (Axis("event", self.sequences),)
+
+
+VALUE_TYPES: tuple[type[Value], ...] = (Histogram, Histogram2D, Moments, Scan, PickedEvents)
 
 
 def _propagated(operation: Binary, a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Floats, Floats]:

@@ -2,7 +2,7 @@
 
 from ami.result import Events, Result
 from ami.stores import codec
-from ami.values import VALUE_TYPES
+from ami.values import VALUE_TYPES, Label
 
-for _type in (*VALUE_TYPES, Events, Result):
+for _type in (*VALUE_TYPES, Events, Label, Result):
     codec.register(_type)

@@ -27,7 +27,7 @@ def get(session: Session, name: str, wait_s: float) -> None:
 
 def card(result: Result) -> str:
     """Return a result as text: the value, then the envelope."""
-    value = [f"error: {clean(result.error)}"] if result.error else lines(result.value)
+    value = [f"error: {clean(result.error)}"] if result.error else lines(result.value, result.label)
     return "\n".join([clean(result.name), *(f"  {line}" for line in value), "", *envelope(result)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,75 +11,110 @@ import numpy as np
 from ami.cli.screen import GAP, bar_range, clean, number, plot, sparkline
 from ami.client.summary import summary
 from ami.event import Array
-from ami.values import Histogram, Histogram2D, Moments, PickedEvents, Scan, plain
+from ami.values import NO_LABEL, Axis, Label, Part, Value, plain
 
 SHADES = " .:-=+*#%@"
 SPARK_COLUMNS = 32
 IMAGE_ROWS, IMAGE_COLUMNS = 16, 48
-TABLE_KEYS = 30  # of a scan; more are a plot only
+TABLE_POINTS = 30  # more are a plot only
 
 
-def one_line(value: Any, columns: int = SPARK_COLUMNS) -> str:
+def one_line(value: Any, columns: int = SPARK_COLUMNS, label: Label = NO_LABEL) -> str:
     """Return ``value`` as one short line, with a sparkline where it has one axis."""
     if value is None:
         return "nothing yet"
-    if isinstance(value, bool | int | float | np.generic) or (np.ndim(value) == 0 and _is_array(value)):
-        return number(plain(value)) if not isinstance(plain(value), str) else clean(value)
-    if isinstance(value, Histogram):
-        inside = f"{number(plain(value.counts.sum()))} in {len(value.counts)} bins"
-        return f"{sparkline(value.counts, columns)}  {inside}"
-    if isinstance(value, Scan):
-        if np.ndim(value.means) == 1:
-            return f"{sparkline(value.means, columns)}  {len(value.keys)} keys"
-        return f"{len(value.keys)} keys, each {'×'.join(map(str, np.shape(value.means)[1:]))}"
-    if isinstance(value, Moments) and np.ndim(value.mean) == 0:
-        mean, error, std = float(value.mean), float(value.error), float(value.std)
-        return f"{number(mean)} ± {number(error, 2)}, std {number(std, 4)}"
+    if isinstance(value, Value):
+        return _value_in_a_line(value, columns, label)
+    if isinstance(value, bool | int | float | np.generic) or (_is_array(value) and value.ndim == 0):
+        return f"{_scalar(value)} {clean(label.unit)}".rstrip()
     if _is_array(value) and value.ndim == 1 and value.dtype.kind in "biuf":
         return f"{sparkline(value, columns)}  {_range(value)}"
     return _words(value)
 
 
-def lines(value: Any) -> list[str]:
+def lines(value: Any, label: Label = NO_LABEL) -> list[str]:
     """Return ``value`` as lines: a plot or a picture where there is one, its numbers below."""
-    if isinstance(value, Histogram):
-        drawn = plot(value.counts, left=float(value.edges[0]), right=float(value.edges[-1]))
-        outside = f"below {number(value.underflow)}, above {number(value.overflow)}, NaN {number(value.nan)}"
-        return [*drawn, f"{one_line(value, 0).strip()}; {outside}"]
-    if isinstance(value, Scan):
-        return _scan(value)
-    if isinstance(value, Histogram2D):
-        inside = number(plain(value.counts.sum()))
+    if isinstance(value, Value):
+        return _value(value, label)
+    if _is_array(value) and value.dtype.kind in "biuf" and value.size and value.ndim in (1, 2):
+        drawn = _image(value) if value.ndim == 2 else plot(value, left=0, right=len(value) - 1)
+        return [*drawn, _words(value) + (f", in {clean(label.unit)}" if label.unit else "")]
+    return [one_line(value, label=label)]
+
+
+def _value_in_a_line(value: Value, columns: int, label: Label) -> str:
+    (first, *others), axes = value.parts(label), value.axes(label)
+    if np.ndim(first.value) == 0:
+        errors = [f" ± {_scalar(part.value, 2)}" for part in others if part.name == "error"]
+        text = f"{_scalar(first.value)}{''.join(errors)} {clean(first.unit)}".rstrip()
+        return ", ".join([text, *_scalars(others)])
+    if not axes:
+        shape = "×".join(map(str, np.shape(first.value)))
+        return ", ".join([f"{clean(first.name)} {shape}", *_scalars(others)])
+    text = _extent(first, axes)
+    return f"{sparkline(first.value, columns)}  {text}" if np.ndim(first.value) == 1 else text
+
+
+def _value(value: Value, label: Label) -> list[str]:
+    """Return a table of few points, a plot or a picture of the first part; what is a number below."""
+    (first, *others), axes = value.parts(label), value.axes(label)
+    axes_of_first, below = len(axes), "; ".join([_extent(first, axes), *_scalars(others)])
+    if np.ndim(first.value) == 0:
+        return [_value_in_a_line(value, 0, label)]
+    if not axes:
+        return [f"{first.name}, {', '.join(_scalars(others))}", *lines(np.asarray(first.value))]
+    if axes_of_first == np.ndim(first.value) == 2:
         # x to the right and y upwards, as in any other plot.
-        return [*_image(value.counts.T[::-1]), f"{inside} pairs inside, {number(value.outside)} outside"]
-    if isinstance(value, Moments) and np.ndim(value.mean):
-        return [f"mean of {number(value.count)} events:", *lines(np.asarray(value.mean))]
-    if isinstance(value, PickedEvents):
-        picked = [f"  {clean(one_line(np.asarray(v)))}" for v in value.values]
-        return [f"{len(value.sequences)} events", *picked]
-    if _is_array(value) and value.dtype.kind in "biuf" and value.size:
-        if value.ndim == 1:
-            return [*plot(value, left=0, right=len(value) - 1), _words(value)]
-        if value.ndim == 2:
-            return [*_image(value), _words(value)]
-    return [one_line(value)]
+        return [*_image(first.value.T[::-1]), below]
+    if axes_of_first == np.ndim(first.value) == 1:
+        (axis,) = axes
+        if not axis.edges and 0 < axis.size <= TABLE_POINTS:
+            return [*_table(axis, [first, *others]), below]
+        left, right = (float(axis.points[0]), float(axis.points[-1])) if axis.size else (0.0, 0.0)
+        return [*plot(first.value, left=left, right=right), below]
+    arrays = [part for part in (first, *others) if np.ndim(part.value)]
+    return [below, *(f"  {clean(part.name)}: {one_line(np.asarray(part.value))}" for part in arrays)]
 
 
-def _scan(scan: Scan) -> list[str]:
-    if np.ndim(scan.means) != 1:
-        return [one_line(scan)]
-    first, last = (float(scan.keys[0]), float(scan.keys[-1])) if len(scan.keys) else (0.0, 0.0)
-    if len(scan.keys) > TABLE_KEYS or not len(scan.keys):
-        return [*plot(scan.means, left=first, right=last), one_line(scan, 0).strip()]
-    finite = scan.means[np.isfinite(scan.means)]
+def _table(axis: Axis, parts: Sequence[Part]) -> list[str]:
+    """Return a line for each point: the point, what each part has there, and a bar of the first part."""
+    columns = [part for part in parts if np.ndim(part.value) == 1 and part.axes == (axis.name,)]
+    finite = columns[0].value[np.isfinite(columns[0].value)]
     low, high = bar_range(finite) if finite.size else (0.0, 1.0)
-    rows = [f"{'key':>10}  {'mean':>12}  {'error':>10}  {'events':>11}"]
-    for key, mean, error, count in zip(scan.keys, scan.means, scan.errors, scan.counts, strict=True):
-        share = (mean - low) / (high - low)
+    heading = "  ".join(f"{_titled(part.name, part.unit):>12}" for part in columns)
+    rows = [f"{_titled(axis.name, axis.unit):>10}  {heading}"]
+    for place, point in enumerate(axis.points):
+        share = (columns[0].value[place] - low) / (high - low)
         bar = "▪" * round(30 * share) if np.isfinite(share) else GAP
-        values = f"{number(float(key)):>10}  {number(float(mean)):>12}  {number(float(error), 3):>10}"
-        rows.append(f"{values}  {number(plain(count)):>11}  {bar}".rstrip())
+        values = "  ".join(f"{_scalar(part.value[place]):>12}" for part in columns)
+        rows.append(f"{_scalar(point):>10}  {values}  {bar}".rstrip())
     return rows
+
+
+def _titled(name: str, unit: str) -> str:
+    return clean(f"{name} [{unit}]" if unit else name)
+
+
+def _extent(part: Part, axes: Sequence[Axis]) -> str:
+    """Return how much there is along the axes of a value's first part, in words."""
+    sizes = "×".join(str(axis.size) for axis in axes)
+    if axes and all(axis.edges for axis in axes):
+        return f"{_scalar(part.value.sum())} in {sizes} bins"
+    shape = "×".join(map(str, np.shape(part.value)[len(axes) :]))
+    return f"{sizes} points" + (f", each {shape}" if shape else "")
+
+
+def _scalars(parts: Sequence[Part]) -> list[str]:
+    return [
+        f"{clean(part.name)} {_scalar(part.value, 4)}"
+        for part in parts
+        if np.ndim(part.value) == 0 and part.name != "error"
+    ]
+
+
+def _scalar(value: Any, digits: int = 6) -> str:
+    item = value.item() if isinstance(value, np.generic | np.ndarray) else value
+    return number(item, digits) if isinstance(item, bool | int | float) else clean(item)
 
 
 def _image(image: Array) -> list[str]:

@@ -33,7 +33,7 @@ def listing(found: dict[str, Result]) -> str:
 
 def one_line_of(result: Result, columns: int = 32) -> str:
     """Return the value of a result in one line, or why there is none."""
-    return f"error: {result.error}" if result.error else one_line(result.value, columns)
+    return f"error: {result.error}" if result.error else one_line(result.value, columns, result.label)
 
 
 def flags(result: Result) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ami.event import Array
 from ami.result import Events, Result
-from ami.values import Histogram, Histogram2D, Moments, PickedEvents, Scan, plain
+from ami.values import Value, plain
 
 SHOWN_ITEMS = 20  # of a list or a dictionary
 SHOWN_CHARACTERS = 200
@@ -27,7 +27,7 @@ def summary(value: Any) -> dict[str, Any]:
         return {"type": "array", **_array(value)}
     if isinstance(value, Result):
         return {"type": "Result", **value.to_plain(), "value": summary(value.value)}
-    if isinstance(value, Histogram | Histogram2D | Moments | Scan | PickedEvents):
+    if isinstance(value, Value):
         return {"type": type(value).__name__, **_parts(value)}
     if isinstance(value, bytes | bytearray | memoryview):
         return {"type": "bytes", "bytes": len(value), "first": bytes(value[:32]).hex()}
@@ -71,20 +71,23 @@ def _array(array: Array) -> dict[str, Any]:
     return facts
 
 
-def _parts(value: Any) -> dict[str, Any]:
-    if isinstance(value, Histogram):
-        outside = {"underflow": value.underflow, "overflow": value.overflow, "nan": value.nan}
-        edges = {"first_edge": float(value.edges[0]), "last_edge": float(value.edges[-1])}
-        return {"bins": len(value.counts), "inside": plain(value.counts.sum()), **edges, **plain(outside)}
-    if isinstance(value, Histogram2D):
-        shape = list(value.counts.shape)
-        return {"bins": shape, "inside": plain(value.counts.sum()), "outside": plain(value.outside)}
-    if isinstance(value, Moments):
-        facts: dict[str, Any] = {"count": plain(value.count), "shape": list(np.shape(value.mean))}
-        if np.ndim(value.mean) == 0:
-            facts |= {"mean": plain(value.mean), "std": plain(value.std), "error": plain(value.error)}
-        return facts
-    if isinstance(value, Scan):
-        means = {"means": _array(np.asarray(value.means))}
-        return {"keys": len(value.keys), "events": plain(value.counts.sum()), **means}
-    return {"events": len(value.sequences), "values": [_array(v) for v in value.values]}
+def _parts(value: Value) -> dict[str, Any]:
+    """Return how many bins or points there are, and each part: a number itself, an array's main numbers."""
+    parts, axes = list(value.parts()), value.axes()
+    facts: dict[str, Any] = {_plural(axis.name): axis.size for axis in axes if not axis.edges}
+    bins = [axis for axis in axes if axis.edges]
+    if bins:
+        first, *parts = parts
+        facts |= {"bins": [axis.size for axis in bins], "inside": plain(first.value.sum())}
+    if len(bins) == 1:
+        first_edge, last_edge = plain(bins[0].points[[0, -1]])
+        facts |= {"bins": bins[0].size, "first_edge": first_edge, "last_edge": last_edge}
+    if not axes:
+        facts["shape"] = list(np.shape(parts[0].value))
+    for part in parts:
+        facts[part.name] = _array(part.value) if np.ndim(part.value) else plain(part.value)
+    return facts
+
+
+def _plural(name: str) -> str:
+    return f"{name[:-1]}ies" if name.endswith("y") and not name.endswith("ey") else f"{name}s"

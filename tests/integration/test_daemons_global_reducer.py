@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ami.config import Config, GlobalStoreConfig
 from ami.daemons.reduction.global_reducer import GlobalReducerStage
 from ami.errors import StoreUnavailable
-from ami.event import Transition
+from ami.event import Field, Schema, Transition
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
 from ami.graph.operation import Operation
@@ -115,6 +116,18 @@ def test_batches_of_all_nodes_become_results_and_leave_their_inboxes(rig: Rig) -
     steps(stage, lambda: rig.left() == 0)
     notices = [value for _, value in rig.store.history(keys.RESULTS, 100)]
     assert notices[-1]["names"] == ["now", "shots", "total"]  # type: ignore[index]
+    stage.close()
+
+
+def test_results_have_the_units_that_the_source_tells(rig: Rig) -> None:
+    source = rig.store.view(keys.prefix(rig.name, "source", 0))
+    source[keys.SCHEMA] = Schema.of([Field("x", np.dtype(np.int64), unit="mJ")]).to_json()
+    rig.send(*RUN)
+    stage = rig.stage()
+    steps(stage, lambda: rig.applied() == {"a": 4, "b": 3})
+    assert {name: result.label.unit for name, result in rig.results().items()} == {
+        "shots": "", "total": "mJ", "now": "mJ",
+    }  # fmt: skip
     stage.close()
 
 

@@ -1,5 +1,7 @@
 """What is drawn with characters, and that nothing from a store can command a terminal."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -8,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from ami.cli import picture, screen
 from ami.client.summary import summary
-from ami.values import Histogram, Histogram2D, Moments, PickedEvents, Scan
+from ami.values import NO_LABEL, Axis, Histogram, Histogram2D, Label, Moments, Part, PickedEvents, Scan, Value
 
 
 def test_terminal_commands_in_a_text_are_shown_and_not_sent() -> None:
@@ -136,14 +138,43 @@ def test_every_value_can_be_shown_in_a_line_in_a_picture_and_as_a_summary(value:
 
 def test_a_histogram_shows_its_bars_and_what_lay_outside() -> None:
     assert picture.one_line(HISTOGRAM) == "▁█▃  8 in 3 bins"
-    assert "below 4" in picture.lines(HISTOGRAM)[-1]
+    assert picture.lines(HISTOGRAM)[-1] == "8 in 3 bins; underflow 4; overflow 0; nan 0"
 
 
 def test_a_short_scan_is_a_table_by_key() -> None:
-    heading, first, second = picture.lines(SCAN)
-    assert heading.split() == ["key", "mean", "error", "events"]
+    heading, first, second, below = picture.lines(SCAN, Label("mJ", (("delay", "ps"),)))
+    assert heading.split() == ["delay", "[ps]", "means", "[mJ]", "errors", "[mJ]", "counts"]
+    assert below == "2 points; events 30; overflow 0; nan 0"
     assert first.split()[:4] == ["3", "1", "0.1", "10"]
     assert second.split()[:4] == ["8", "2", "nan", "20"]
+
+
+@dataclass(frozen=True)
+class Spectrum(Value):
+    """A value class that no file of ami knows."""
+
+    energies: np.ndarray
+    strength: np.ndarray
+    shots: int
+
+    def parts(self, label: Label = NO_LABEL) -> tuple[Part, ...]:
+        return Part("strength", self.strength, label.unit, ("energy",)), Part("shots", self.shots)
+
+    def axes(self, label: Label = NO_LABEL) -> tuple[Axis, ...]:
+        return (Axis("energy", self.energies, "eV"),)
+
+
+def test_a_value_of_another_package_is_shown_and_summed_up_like_ours() -> None:
+    value = Spectrum(np.array([7100.0, 7110.0]), np.array([1.0, 3.0]), 5)
+    assert picture.one_line(value).endswith("  2 points")
+    heading, *rows, below = picture.lines(value)
+    assert (heading.split(), rows[1].split()[:2], below) == (
+        ["energy", "[eV]", "strength"], ["7110", "3"], "2 points; shots 5",
+    )  # fmt: skip
+    assert summary(value) == {
+        "type": "Spectrum", "energies": 2, "shots": 5,
+        "strength": {"dtype": "float64", "shape": [2], "min": 1.0, "max": 3.0, "mean": 2.0},
+    }  # fmt: skip
 
 
 def test_an_image_is_shaded_with_its_brightest_pixel_darkest() -> None:

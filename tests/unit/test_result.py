@@ -11,7 +11,7 @@ import pytest
 import ami.wire  # noqa: F401  # so that results may travel
 from ami.result import Events, Result
 from ami.stores import codec
-from ami.values import Histogram, plain
+from ami.values import Axis, Histogram, Label, Part, plain
 
 
 def made(value: Any) -> Result:
@@ -32,6 +32,7 @@ def made(value: Any) -> Result:
         graph_hash="abc",
         complete=False,
         published_ns=5_000_000_000,
+        label=Label("mJ", (("delay", "ps"),)),
     )
 
 
@@ -85,6 +86,8 @@ def test_a_result_is_told_with_its_whole_envelope() -> None:
         "complete": False,
         "published_ns": 5_000_000_000,
         "every_s": 0.0,
+        "unit": "mJ",
+        "axes": [{"name": "delay", "unit": "ps"}],
     }
 
 
@@ -106,3 +109,14 @@ def test_a_result_comes_back_from_the_wire_as_it_was(value: Any) -> None:
     assert back.to_plain() | {"age_s": 0} == sent.to_plain() | {"age_s": 0}
     assert type(back.value) is type(value)
     assert isinstance(back.events, Events)
+
+
+def test_a_result_says_what_its_value_is_made_of_and_in_which_units() -> None:
+    value = histogram()
+    assert made(value).parts() == (
+        Part("counts", value.counts, "mJ", ("delay",)), Part("underflow", 1.0), Part("overflow", 0.0),
+        Part("nan", 2.0),
+    )  # fmt: skip
+    assert made(value).axes() == (Axis("delay", value.edges, "ps", edges=True),)
+    assert (made(2.5).parts(), made(2.5).axes()) == ((Part("value", 2.5, "mJ"),), ())
+    assert made(None).parts() == ()

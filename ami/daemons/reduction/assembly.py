@@ -94,6 +94,10 @@ class Assembly:
             self._merge(node, batch)
         self.applied[node] = number
 
+    def set_units(self, units: dict[str, str]) -> None:
+        """Take up the units of the source's fields."""
+        self._accumulator.set_units(units)
+
     def _set_graph(self, graph: Graph) -> None:
         if graph is not self._accumulator.graph:
             self._accumulator.set_graph(graph)
@@ -149,6 +153,7 @@ class Assembly:
             value=computed.value,
             error=computed.error,
             window=computed.window,
+            label=computed.label,
             run=self._place[0],
             interval=self._place[1],
             interval_ns=self._interval_ns,

@@ -18,7 +18,8 @@ from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.publisher import Publisher
-from ami.errors import Conflict
+from ami.errors import Conflict, SourceError
+from ami.event import Schema
 from ami.stores import BadRecord, Journal, keys
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class GlobalReducerStage:
         self._here = f"on global-reducer:{setup.number} of {setup.config.node.host}"
         self._assembly = Assembly(self._graphs.get, self._here)
         self._inboxes: dict[str, Journal] = {}
+        self._source = setup.stores.cluster("source")
+        self._schema = ""
         self._nodes_at = self._checkpoint_at = 0.0
         self._dirty = False
         self._unpublished = False
@@ -91,6 +94,7 @@ class GlobalReducerStage:
             # Whoever wrote it may have died, or lost the store, before the results were out.
             self._unpublished = True
         self._inboxes = {}
+        self._schema = ""
         self._nodes_at = 0.0
         # The last leader may have died before it let go of the batches that are in this state.
         self._dirty = True
@@ -148,7 +152,20 @@ class GlobalReducerStage:
         if now >= self._nodes_at:
             for node in self._store.set(keys.NODES):
                 self._inboxes.setdefault(str(node), self._store.journal(keys.inbox(str(node))))
+            self._read_units()
             self._nodes_at = now + self._setup.waits.look_s
+
+    def _read_units(self) -> None:
+        text = self._source.get(keys.SCHEMA)
+        if not isinstance(text, str) or text == self._schema:
+            return
+        self._schema = text
+        try:
+            schema = Schema.from_json(text)
+        except SourceError as error:
+            logger.warning("results have no units: %s", error)
+            return
+        self._assembly.set_units({field.name: field.unit for field in schema.fields})
 
     def _checkpoint(self, *, final: bool = False) -> None:
         """Write the state, then let go of the batches that are in it."""

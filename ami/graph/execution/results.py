@@ -12,10 +12,12 @@ from ami.errors import GraphError
 from ami.graph.execution.bind import Reductions, Unbound, bind
 from ami.graph.execution.bucket import Bucket, Place
 from ami.graph.execution.frame import traceback_text
+from ami.graph.execution.labels import labels
 from ami.graph.execution.partial import ErrorRecord
 from ami.graph.graph import Graph
 from ami.graph.library.base import Function, Reduction, check_window
 from ami.graph.operation import Operation
+from ami.values import NO_LABEL, Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Computed:
     dropped: int = 0
     set_aside: int = 0
     window: str = "run"
+    label: Label = NO_LABEL
     first: Place | None = None
     last: Place | None = None
 
@@ -59,7 +62,8 @@ class GlobalPlan:
 
     def __init__(self, graph: Graph, here: str = "here") -> None:
         self.graph = graph
-        bound = bind(graph, here)
+        self._bound = bound = bind(graph, here)
+        self._labels: dict[str, Label] = {}
         self.reductions = Reductions(graph, bound)
         # Of a reduction that is not here only the window counts: that of the account of its events.
         unknown = {
@@ -84,6 +88,10 @@ class GlobalPlan:
             name: [f for o in graph.steps_for(name) if (f := graph.fingerprint(o.name)) in self.windows]
             for name in graph.results
         }
+
+    def set_units(self, units: Mapping[str, str]) -> None:
+        """Take up the units of the source's fields."""
+        self._labels = labels(self.graph, self._bound, units)
 
     def finish(
         self, finished: Mapping[str, Finished], errors: Mapping[str, ErrorRecord]
@@ -133,6 +141,7 @@ class GlobalPlan:
             dropped=bucket.dropped,
             set_aside=bucket.set_aside,
             window=window,
+            label=self._labels.get(name, NO_LABEL),
             first=bucket.first,
             last=bucket.last,
         )

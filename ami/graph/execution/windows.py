@@ -145,6 +145,7 @@ class Accumulator:
         self.errors: dict[str, ErrorRecord] = {}
         self.too_late = 0
         self._windows: dict[str, Window] = {}
+        self._units: Mapping[str, str] = {}
         self._plan = GlobalPlan(graph, here)
         self.set_graph(graph)
 
@@ -160,7 +161,14 @@ class Accumulator:
             for key, reduction in plan.windows.items()
         }
         self.errors = {name: record for name, record in self.errors.items() if _same(self.graph, graph, name)}
+        plan.set_units(self._units)
         self._plan = plan
+
+    def set_units(self, units: Mapping[str, str]) -> None:
+        """Take up the units of the source's fields, for the labels of the results."""
+        if units != self._units:
+            self._units = units
+            self._plan.set_units(units)
 
     def begin_run(self, run: int) -> None:
         """Begin the windows of a run; interval windows and batches go on."""

@@ -34,6 +34,7 @@ CHUNK_BYTES = 1 << 20  # of float64 scratch memory
 class _Numeric(Reduction):
     """A reduction of one value of numbers, of any shape."""
 
+    keeps_unit = True
     structure: ClassVar[str] = "array"
 
     def infer(self, *inputs: Kind) -> Kind:

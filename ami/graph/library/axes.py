@@ -26,6 +26,7 @@ class Roi(Function):
 
     name = "roi"
     view = True
+    keeps_unit = True
 
     def __init__(
         self, rows: Slice | None = None, cols: Slice | None = None, samples: Slice | None = None
@@ -60,6 +61,8 @@ class Roi(Function):
 
 class _OverAxes(Function):
     """A function that takes all of a value's own axes away, or those that ``axis`` names."""
+
+    keeps_unit = True
 
     def __init__(self, axis: int | tuple[int, ...] | None = None) -> None:
         axes = (axis,) if isinstance(axis, int) and not isinstance(axis, bool) else axis

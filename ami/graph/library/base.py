@@ -44,6 +44,7 @@ class Function:
         per_event: is called for one event at a time (:meth:`one`), as arbitrary Python must be.
         narrows: the second input is a condition; only events where it is true have a value.
         view: gives a view of its input, so it may be applied to all events of a block at no cost.
+        keeps_unit: its value is in the unit of the first input.
     """
 
     name: ClassVar[str]
@@ -51,6 +52,11 @@ class Function:
     per_event: bool = False
     narrows: ClassVar[bool] = False
     view: ClassVar[bool] = False
+    keeps_unit: ClassVar[bool] = False
+
+    def unit(self, *inputs: str) -> str:
+        """Return the unit of the value from those of the inputs; "" where it is not known."""
+        return inputs[0] if self.keeps_unit else ""
 
     def infer(self, *inputs: Kind) -> Kind:
         """Return the kind of the output.
@@ -80,6 +86,8 @@ class Reduction:
         stamped: ``add`` needs the events' stamps.
         lazy: ``add`` takes whole-block arrays and the rows that count, and so copies only what
             it keeps.
+        keeps_unit: what it gives is in the unit of the first input.
+        along: which inputs its axes belong to: (1,) if the second is the key of a scan.
         picks: its state is whole events, so that :meth:`fill` can find N of them.
         window: text of the window, a parameter that all reductions have.
     """
@@ -89,9 +97,15 @@ class Reduction:
     stamped: ClassVar[bool] = False
     lazy: ClassVar[bool] = False
     picks: ClassVar[bool] = False
+    keeps_unit: ClassVar[bool] = False
+    along: tuple[int, ...] = ()
 
     def __init__(self, window: str = "run") -> None:
         self.window = check_window(window)
+
+    def unit(self, *inputs: str) -> str:
+        """Return the unit of the result, or of what counts in it, from those of the inputs; "": not known."""
+        return inputs[0] if self.keeps_unit else ""
 
     def infer(self, *inputs: Kind) -> Kind:
         """Return the kind of the result; ``reduced`` is True.

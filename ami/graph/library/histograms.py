@@ -72,6 +72,7 @@ class Histogram(Reduction):
     """
 
     name = "histogram"
+    along = (0,)
 
     def __init__(self, bins: int, low: float, high: float, window: str = "run") -> None:
         super().__init__(window)
@@ -119,6 +120,7 @@ class Histogram2D(Reduction):
 
     name = "histogram2d"
     inputs = ("x", "y")
+    along = (0, 1)
 
     def __init__(
         self, x_bins: int, x_low: float, x_high: float, y_bins: int, y_low: float, y_high: float,

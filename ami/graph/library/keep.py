@@ -27,6 +27,7 @@ class Last(Reduction):
     """
 
     name = "last"
+    keeps_unit = True
     stamped = True
     lazy = True
 
@@ -77,6 +78,9 @@ class Pick(Reduction):
     def __init__(self, count: int) -> None:
         super().__init__(f"{integer(self.name, 'count', count, at_least=1)} events")
         self.count = count
+
+    def unit(self, *inputs: str) -> str:
+        return inputs[0] if len(set(inputs)) == 1 else ""
 
     def infer(self, *inputs: Kind) -> Kind:
         require_per_event(self.name, *inputs)
@@ -145,6 +149,10 @@ class OverEvents(Pick):
     def __init__(self, inner: Reduction) -> None:
         super().__init__(int(inner.window.split()[0]))
         self._inner = inner
+        self.along = inner.along
+
+    def unit(self, *inputs: str) -> str:
+        return self._inner.unit(*inputs)
 
     def infer(self, *inputs: Kind) -> Kind:
         return self._inner.infer(*inputs)

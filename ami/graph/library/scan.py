@@ -41,6 +41,8 @@ class MeanVs(Reduction):
 
     name = "mean_vs"
     inputs = ("value", "key")
+    keeps_unit = True
+    along = (1,)
 
     def __init__(self, max_keys: int = MAX_KEYS, window: str = "run") -> None:
         super().__init__(window)

@@ -34,6 +34,7 @@ class Where(Function):
     name = "where"
     inputs = ("value", "condition")
     narrows = True
+    keeps_unit = True
 
     def infer(self, *inputs: Kind) -> Kind:
         value, condition = inputs
