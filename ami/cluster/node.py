@@ -71,8 +71,7 @@ class Node(Supervised):
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        with undisturbed():
-            self.stop()
+        self.stop()
 
 
 def run_foreground(
@@ -125,10 +124,10 @@ def run_foreground(
 def free_port() -> int:
     """Return a port that is free, and whose neighbour 10000 higher, for the cluster's bus, is free too."""
     # Below the kernel's ephemeral ports, so that no outgoing connection takes it in the meantime.
-    for port in random.sample(range(10000, 22000), 100):
+    for port in random.sample(range(10000, 20000), 100):
         if not any(_is_taken("127.0.0.1", candidate) for candidate in (port, port + 10000)):
             return port
-    raise AmiError("found no free port between 10000 and 22000")
+    raise AmiError("found no free port between 10000 and 20000")
 
 
 def _is_taken(host: str, port: int) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from ami.errors import RingBusy
 from ami.ring import Block, RingObserver, RingReader, leaked, reclaim
 from tests import ring_rig as rig
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 SLOTS = 512
 EVENTS_PER_ENTRY = 700  # more than the ring holds
@@ -109,7 +109,7 @@ def test_every_event_counts_once_while_source_and_workers_are_killed(
     pids = [rig.start(work) for work in works]
     with RingObserver(name, reducer=True) as reducer:
         done = kills = 0
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         next_kill = time.monotonic()
         while not (reducer.cursor.position == events and reducer.drained()):
             assert time.monotonic() < deadline, (reducer.cursor, reducer.workers(), reducer.writer_alive)
@@ -166,7 +166,7 @@ def test_an_entry_is_never_complete_before_its_last_event_is_committed(name: str
     try:
         with RingObserver(name, reducer=True) as reducer, rig.child(source), rig.child(worker):
             for index in range(entries):
-                deadline = time.monotonic() + 20
+                deadline = time.monotonic() + PATIENCE_S
                 while not reducer.complete(index):
                     assert time.monotonic() < deadline
                 # Worker 0 claims in order: the block in work may be the entry's last.
@@ -266,10 +266,10 @@ def test_a_waiting_worker_is_woken_by_an_event_and_by_the_end_of_an_entry(name: 
 
     rig.create(name).close(unlink=False)
     with RingReader(name, 0) as reader, rig.child(source):
-        # A wake-up that fails shows as False after 30 s; the test's deadline is there for failing.
-        assert reader.wait(30)
+        # A wake-up that fails shows as False after so long; the test's deadline is there for failing.
+        assert reader.wait(PATIENCE_S)
         assert reader.claim(1) is not None
-        assert reader.wait(30)
+        assert reader.wait(PATIENCE_S)
         assert reader.entry(0).closed
         assert not reader.wait(0.01)
 
@@ -288,8 +288,8 @@ def test_a_waiting_source_and_reducer_are_woken_by_a_commit(name: str) -> None:
         rig.publish(writer, 8)
         reducer.wait(0)
         with rig.child(worker):
-            assert writer.wait_for_space(30)
-            assert reducer.wait(30)
+            assert writer.wait_for_space(PATIENCE_S)
+            assert reducer.wait(PATIENCE_S)
             assert reducer.outstanding(0) == 0
 
 
@@ -298,7 +298,7 @@ def test_a_worker_that_sleeps_on_events_is_woken_by_a_source_that_waits_for_thei
         with rig.create(name) as writer:
             # The worker's wait began meanwhile, for certain: nothing else wakes it.
             wait_until(lambda: bool(writer._bell._sleeping[0]), within_s=10, what="the worker to sleep")
-            writer.wait_for_space(30)
+            writer.wait_for_space(PATIENCE_S)
 
     with rig.create(name) as writer:
         rig.open_entry(writer)
@@ -306,7 +306,7 @@ def test_a_worker_that_sleeps_on_events_is_woken_by_a_source_that_waits_for_thei
     with RingReader(name, 0) as reader, rig.child(source):
         assert reader.claim(8) is not None
         assert not reader.wait(0)
-        assert reader.wait(30, holding=True)
+        assert reader.wait(PATIENCE_S, holding=True)
         assert reader.space_wanted
         assert not reader.wait(0.01)
 

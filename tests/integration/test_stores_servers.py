@@ -322,13 +322,11 @@ def test_a_push_is_never_sent_twice(own_cluster: tuple[Server, Store]) -> None:
 def test_a_process_that_is_asked_to_stop_does_not_wait_for_the_cluster(folder: Path) -> None:
     stopping = threading.Event()
     (folder / "secret").write_text("0123456789abcdef0123\n")
-    config = GlobalStoreConfig(port=free_ports(1)[0], password_file=folder / "secret", timeout_s=60.0)
+    config = GlobalStoreConfig(port=free_ports(1)[0], password_file=folder / "secret", timeout_s=86400.0)
     store = open_global(config, PREFIX, stopping=stopping)
     threading.Timer(0.2, stopping.set).start()
-    started = time.monotonic()
     with pytest.raises(StoreUnavailable):
         store.get("x")
-    assert time.monotonic() - started < 30
 
 
 def test_a_full_store_says_so_and_takes_values_again_when_there_is_room(folder: Path) -> None:

@@ -19,8 +19,10 @@ from ami.cluster.supervisor import Supervisor
 from ami.result import Result
 from ami.sources import open_source
 from ami.stores import keys, open_global
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
+# On a machine that stands still for a second, no event is to blame and no process hangs.
+PATIENT = {"AMI_WORKER_TRIAL_S": "2", "AMI_WORKER_HANG_S": "3", "AMI_MONITOR_HANG_S": "10"}
 RECORDINGS = Path(os.environ.get("RECORDINGS", Path(__file__).parents[3] / "shared" / "data"))
 
 
@@ -49,24 +51,33 @@ class Experiment:
         position = (source.counters or {}).get("position")
         return status.identity.under_way == 0 and status.identity.published == position
 
+    def _input_ended(self) -> bool:
+        return any(p.type == "source" and p.state == "finished" for p in self.client.status().processes)
+
     def kill_workers(self, times: int, *, every: int) -> None:
-        """Kill a worker -9, the two in turn, each time a new process, after ``every`` more events."""
+        """Kill a worker -9, the two in turn, each time a new process, after ``every`` more events.
+
+        A busy machine may be at the end of the input before.
+        """
         killed = {0}
         for number in range(times):
-            seen = self._published()
-            wait_until(lambda at=seen: self._published() >= at + every, within_s=30, what="more events")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-            name = f"worker:{number % 2}"
-            wait_until(lambda n=name: self.node.pid(n) not in killed, within_s=30, what=f"a new {name}")  # type: ignore[misc]  # as above
+            goal, name = self._published() + every, f"worker:{number % 2}"
+
+            def is_time(goal: int = goal) -> bool:
+                return self._published() >= goal or self._input_ended()
+
+            wait_until(is_time, what="more events")
+            wait_until(lambda n=name: self.node.pid(n) not in killed, what=f"a new {name}")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             killed.add(self.node.kill(name))
 
     def _published(self) -> int:
         ring = self.client.status().ring
         return 0 if ring is None else ring.published
 
-    def run_to_the_end(self, *, within_s: float = 60.0) -> dict[str, Result]:
+    def run_to_the_end(self) -> dict[str, Result]:
         """Wait until the input has ended and everything is reduced; return the results."""
-        wait_until(self.finished, within_s=within_s, what="the end of the input")
-        wait_until(self._all_published, within_s=within_s, what="the last events in every result")
+        wait_until(self.finished, what="the end of the input")
+        wait_until(self._all_published, what="the last events in every result")
         return self.client.results()
 
     def _all_published(self) -> bool:
@@ -88,9 +99,9 @@ def start_node() -> Iterator[StartNode]:
     with ExitStack() as stack:
 
         def start(source: str, graph: str = "", *, workers: int = 2, **settings: str) -> Experiment:
-            node = Node(source=source, workers=workers, settings=settings)
+            node = Node(source=source, workers=workers, settings=PATIENT | settings)
             stack.enter_context(node)
-            client = stack.enter_context(connect(node.config, name="test", timeout_s=20.0))
+            client = stack.enter_context(connect(node.config, name="test", timeout_s=PATIENCE_S))
             if graph:
                 client.set(graph)
             return Experiment(node, client)
@@ -102,7 +113,7 @@ def start_node() -> Iterator[StartNode]:
 def _shared_node() -> Iterator[Node]:
     # A ring that is not drained in time is continued by the next source of the same input, without a new run.
     # On a machine that stands still for seconds this matters; supervisord waits for 15 s.
-    with Node(workers=2, settings={"AMI_SOURCE_DRAIN_S": "14"}) as node:
+    with Node(workers=2, settings=PATIENT | {"AMI_SOURCE_DRAIN_S": "14"}) as node:
         node.supervisor.stopProcess("source")
         yield node
 
@@ -111,7 +122,7 @@ def _shared_node() -> Iterator[Node]:
 def play(_shared_node: Node) -> Iterator[Play]:
     """Return a function that plays a source on the shared node: ``play(uri, graph)``, a run of its own."""
     node = _shared_node
-    with connect(node.config, name="test", timeout_s=20.0) as client:
+    with connect(node.config, name="test", timeout_s=PATIENCE_S) as client:
         source = open_global(node.config.global_store, keys.prefix(node.config.node.cluster, "source", 0))
 
         def play_source(uri: str, graph: str) -> Experiment:
@@ -125,7 +136,7 @@ def play(_shared_node: Node) -> Iterator[Play]:
             node.supervisor.startProcess("source")
             experiment = Experiment(node, client, run)
             try:
-                wait_until(lambda: source.counter(keys.RUNS)["last"] > run, within_s=20, what="the new run")
+                wait_until(lambda: source.counter(keys.RUNS)["last"] > run, what="the new run")
             except BaseException:
                 for process in ("source", "worker:0", "worker:1", "local-reducer", "global-reducer"):
                     print(f"--- {process}\n{node.logs(process)[-2000:]}")  # noqa: T201  # pytest shows it
@@ -134,5 +145,5 @@ def play(_shared_node: Node) -> Iterator[Play]:
 
         yield play_source
         # It lets the workers finish what is in the ring, for up to source.drain_s.
-        Supervisor(node.config.monitor.supervisor_socket, timeout_s=30.0).stopProcess("source")
+        Supervisor(node.config.monitor.supervisor_socket, timeout_s=PATIENCE_S).stopProcess("source")
         source.close()

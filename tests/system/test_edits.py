@@ -7,8 +7,9 @@ import pytest
 from ami.client import connect
 from ami.errors import GraphError
 from tests.system.conftest import Play
+from tests.waiting import PATIENCE_S
 
-RATE = 4000
+RATE = 2000  # leaves the edits 10 s, should the machine be busy
 STOP = 20000
 URI = f"sim://pump-probe?rate={RATE}&stop={STOP}&policy=wait"
 
@@ -16,10 +17,10 @@ URI = f"sim://pump-probe?rate={RATE}&stop={STOP}&policy=wait"
 def test_an_edit_loses_no_event_and_resets_no_other_result(play: Play) -> None:
     experiment = play(URI, "results: {shots: count(monitor)}")
     client = experiment.client
-    assert client.get("shots", wait_s=20).value
+    assert client.get("shots", wait_s=PATIENCE_S).value
     for number in range(5):
         client.add(f"lit_{number} = count(monitor where laser == {number % 2})")
-    added_at = client.get("shots", wait_s=5).value
+    added_at = client.get("shots", wait_s=PATIENCE_S).value
     assert added_at < STOP, "the edits came too late to show anything"
     results = experiment.run_to_the_end()
     assert results["shots"].value == STOP
@@ -32,7 +33,7 @@ def test_an_edit_loses_no_event_and_resets_no_other_result(play: Play) -> None:
 
 def test_two_clients_editing_lose_no_edit(play: Play) -> None:
     experiment = play(URI, "results: {shots: count(monitor)}")
-    with connect(experiment.node.config, name="other", timeout_s=20.0) as other:
+    with connect(experiment.node.config, name="other", timeout_s=PATIENCE_S) as other:
         for number in range(4):
             experiment.client.add(f"mine_{number} = mean_events(monitor + {number})")
             other.add(f"theirs_{number} = mean_events(monitor - {number})")

@@ -11,7 +11,7 @@ from ami.client.load import Load
 from ami.cluster.node import Node
 from ami.stores import keys, open_global
 from tests.system.conftest import Play, StartNode
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 GRAPH = """
 functions:
@@ -41,7 +41,7 @@ def test_a_per_event_function_among_scalar_operations_is_shown_as_the_most_expen
     meter = client.meter()
     try:
         # The first calls of everything are slow; they are forgotten after some seconds.
-        wait_until(lambda: _settled(meter.look()), within_s=40, what="the user's function at the top")
+        wait_until(lambda: _settled(meter.look()), what="the user's function at the top")
         load = meter.look()
     finally:
         meter.close()
@@ -72,11 +72,11 @@ def test_a_worker_that_does_not_come_back_is_missed_after_its_heartbeat_is_gone(
 ) -> None:
     experiment = start_node("sim://pump-probe?rate=100", "results: {shots: count(monitor)}")
     node, client = experiment.node, experiment.client
-    wait_until(lambda: client.status().well, within_s=20, what="a node that is well")
+    wait_until(lambda: client.status().well, what="a node that is well")
     settings = Path(node.environment["AMI_CONFIG"])
     settings.write_text("[worker]\nno_such_setting = 1\n")
     node.kill("worker:1")
-    wait_until(lambda: _refused(node, "worker:1"), within_s=20, what="a worker that refuses to start")
+    wait_until(lambda: _refused(node, "worker:1"), what="a worker that refuses to start")
     prefix = keys.prefix(node.config.node.host, "worker", 1)
     store = open_global(node.config.global_store, prefix)
     store.delete_many([keys.HEARTBEAT])  # as its expiry does, half a minute later
@@ -84,7 +84,7 @@ def test_a_worker_that_does_not_come_back_is_missed_after_its_heartbeat_is_gone(
     assert client.status().problems == (f"{prefix} does not run (supervisord: EXITED)",)
     settings.write_text("")
     node.supervisor.startProcess("worker:1")
-    wait_until(lambda: client.status().well, within_s=20, what="the worker again")
+    wait_until(lambda: client.status().well, what="the worker again")
 
 
 def _refused(node: Node, program: str) -> bool:
@@ -104,5 +104,5 @@ def _settled(load: Load) -> bool:
 def _top(environment: dict[str, str], *arguments: str) -> str:
     command = [sys.executable, "-P", "-m", "ami.cli", "top", *arguments]
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=True
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=True
     ).stdout

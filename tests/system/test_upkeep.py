@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.conftest import Experiment, StartNode
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 HERTZ = os.sysconf("SC_CLK_TCK")
 PROGRAMS = (
@@ -38,20 +38,23 @@ def resident_bytes(pid: int) -> int:
 def test_a_node_at_rest_uses_little(start_node: StartNode) -> None:
     """No events: the source waits for a graph. Under 5 % of a core and 600 MB, servers included."""
     experiment = start_node("sim://pump-probe?stop=1000")
-    wait_until(lambda: experiment.client.status().well, within_s=20, what="a node that is well")
-    time.sleep(3)  # what starting costs is not rest
+    wait_until(lambda: experiment.client.status().well, what="a node that is well")
     processes = pids(experiment)
-    before, since = sum(map(cpu_s, processes)), time.monotonic()
-    time.sleep(8)
-    share = (sum(map(cpu_s, processes)) - before) / (time.monotonic() - since)
-    assert share < 0.05
+
+    def share_of_a_core() -> float:
+        before, since = sum(map(cpu_s, processes)), time.monotonic()
+        time.sleep(6)
+        return (sum(map(cpu_s, processes)) - before) / (time.monotonic() - since)
+
+    # What starting costs is not rest, and a busy machine is longer at it.
+    wait_until(lambda: share_of_a_core() < 0.05, what="a node at rest")
     assert sum(map(resident_bytes, processes)) < 600e6
 
 
 def test_every_process_has_keys_under_its_prefix(start_node: StartNode) -> None:
     experiment = start_node("sim://pump-probe?rate=500", "results: {shots: count(monitor)}")
     client = experiment.client
-    assert client.get("shots", wait_s=20).value
+    assert client.get("shots", wait_s=PATIENCE_S).value
 
     def owners() -> set[str]:
         views = client.keys()  # not a mapping's: the keys of both stores
@@ -61,18 +64,22 @@ def test_every_process_has_keys_under_its_prefix(start_node: StartNode) -> None:
         "source:0", "worker:0", "worker:1", "local-reducer:0", "global-reducer:0", "graph-manager:0",
         "monitor:0",
     }  # fmt: skip
-    wait_until(lambda: owners() >= wanted, within_s=10, what="keys of every process")
+    wait_until(lambda: owners() >= wanted, what="keys of every process")
 
 
 def test_a_process_that_hangs_is_restarted(start_node: StartNode) -> None:
-    experiment = start_node("sim://pump-probe?rate=500&policy=wait", "results: {shots: count(monitor)}")
+    impatient = {"AMI_MONITOR_HANG_S": "3", "AMI_WORKER_HANG_S": "1.5"}
+    experiment = start_node(
+        "sim://pump-probe?rate=500&policy=wait", "results: {shots: count(monitor)}", **impatient
+    )
     client, node = experiment.client, experiment.node
-    assert client.get("shots", wait_s=20).value
+    assert client.get("shots", wait_s=PATIENCE_S).value
     for name in ("worker:0", "local-reducer", "global-reducer", "graph-manager"):
+        wait_until(lambda n=name: node.pid(n), what=f"{name} to run")  # type: ignore[misc]  # as below
         frozen = node.kill(name, signal.SIGSTOP)
-        wait_until(lambda n=name, p=frozen: node.pid(n) not in (0, p), within_s=20, what=f"a new {name}")
+        wait_until(lambda n=name, p=frozen: node.pid(n) not in (0, p), what=f"a new {name}")
     before = client.get("shots").value
-    wait_until(lambda: client.get("shots").value > before, within_s=20, what="results again")
+    wait_until(lambda: client.get("shots").value > before, what="results again")
     identity = client.status().identity
     assert identity is not None
     assert identity.dropped == identity.set_aside == 0
@@ -80,7 +87,7 @@ def test_a_process_that_hangs_is_restarted(start_node: StartNode) -> None:
 
 def test_a_node_that_is_stopped_leaves_nothing(start_node: StartNode) -> None:
     experiment = start_node("sim://pump-probe?rate=500", "results: {shots: count(monitor)}")
-    assert experiment.client.get("shots", wait_s=20).value
+    assert experiment.client.get("shots", wait_s=PATIENCE_S).value
     processes = pids(experiment)
     experiment.client.close()
     leftovers = experiment.node.stop()
@@ -100,6 +107,6 @@ def test_a_file_that_cannot_be_read_is_said_and_the_node_stays_up(
     def state() -> str:
         return next((p.state for p in experiment.client.status().processes if p.type == "source"), "")
 
-    wait_until(lambda: state().startswith("failed"), within_s=20, what="the source's complaint")
+    wait_until(lambda: state().startswith("failed"), what="the source's complaint")
     assert str(path) in state()
     assert all(experiment.node.pid(name) for name in PROGRAMS)

@@ -15,6 +15,7 @@ import pytest
 from ami.config import load
 from ami.daemons import __main__ as daemons
 from ami.processes import BY_TYPE, DAEMONS, PROCESSES, SERVERS
+from tests.waiting import PATIENCE_S
 
 PROJECT = Path(__file__).resolve().parents[2]
 # What each launcher hands to Python.
@@ -46,7 +47,7 @@ def copy(tmp_path: Path) -> Path:
 
 def said(*command: str | Path, cwd: Path = Path("/"), **environ: str) -> list[str]:
     done = subprocess.run(
-        command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=30, check=True
+        command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     return done.stdout.splitlines()
 
@@ -86,7 +87,7 @@ def test_a_launcher_without_any_fit_python_says_what_to_do(copy: Path, tmp_path:
         env={"PATH": f"{old.parent}:{os.defpath}"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2
     assert "make install" in done.stderr
@@ -202,7 +203,7 @@ def test_make_refuses_an_old_python_with_a_clear_message(tmp_path: Path) -> None
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2
     assert "ami needs Python 3.11 or later" in done.stdout
@@ -218,7 +219,9 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path) -> None:
     assert count == 1
     unit = tmp_path / "ami-node.service"
     unit.write_text(text)
-    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=PATIENCE_S
+    )
     ours = [line for line in done.stderr.splitlines() if "ami-node" in line]
     assert (done.returncode, ours) == (0, [])
 
