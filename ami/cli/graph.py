@@ -81,14 +81,15 @@ def _accepted(reply: dict[str, Any]) -> str:
 @with_session
 def show(session: Session, version: int | None, owners: bool) -> None:
     """Print the graph that runs now, or VERSION, as the YAML that `set` takes."""
-    from ami.client.definitions import content
+    from ami.graph.language.lower import lower
     from ami.graph.language.text import write
 
     with session.connect() as client:
-        seen = client.graph(version)
-    head = f"# version {seen.version}, {seen.hash}, {len(seen.operations)} operations"
-    text = write(seen) if owners else content(seen)
-    session.answer(seen.to_plain, lambda: f"{head}\n{clean_lines(text)}")
+        document = client.document(version)
+    runs = lower(document)
+    head = f"# version {runs.version}, {runs.hash}, {len(runs.operations)} operations"
+    text = write(document, whole=owners)
+    session.answer(lambda: {**document.to_plain(), **runs.to_plain()}, lambda: f"{head}\n{clean_lines(text)}")
 
 
 @graph.command()
@@ -203,8 +204,8 @@ def diff(session: Session, old: int | None, new: int | None) -> None:
     from ami.client.definitions import difference
 
     with session.connect() as client:
-        after = client.graph(new)
-        before = client.graph(max(after.version - 1, 0) if old is None else old)
+        after = client.document(new)
+        before = client.document(max(after.version - 1, 0) if old is None else old)
     changes = difference(before, after)
     session.answer(changes.to_plain, lambda: clean_lines(changes.text) or "no difference")
 

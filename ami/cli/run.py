@@ -12,8 +12,9 @@ from ami.cli.options import Session, with_session
 from ami.cli.results import one_line_of
 from ami.cli.screen import number, rate, table
 from ami.errors import GraphError
-from ami.graph.graph import Graph
-from ami.graph.language.text import graph_of
+from ami.graph.language.document import Document
+from ami.graph.language.lower import lower
+from ami.graph.language.text import parse
 from ami.offline import OfflineResults
 from ami.offline import run as run_offline
 from ami.sources import open_source
@@ -32,7 +33,7 @@ def run(session: Session, graph: str, source: str, limit: int | None) -> None:
 
     GRAPH.yaml is a file, or - for standard input. The results are those of the end of the source.
     """
-    wanted = read_graph(graph)
+    wanted = lower(read_document(graph))
     bar = Bar(shown=sys.stderr.isatty())
     opened = open_source(source)
     try:
@@ -43,17 +44,19 @@ def run(session: Session, graph: str, source: str, limit: int | None) -> None:
     session.answer(lambda: found.results, lambda: report(found))
 
 
-def read_graph(path: str) -> Graph:
-    """Return the graph of a file, or of standard input when ``path`` is ``-``.
+def read_document(path: str) -> Document:
+    """Return what stands in a graph's file, or of standard input when ``path`` is ``-``.
 
     Raises:
         GraphError: with the file's name, and why.
     """
     (text,) = read_texts((path,))
     try:
-        return graph_of(text)
+        document = parse(text)
+        lower(document)  # refuses a cycle
     except GraphError as error:
         raise GraphError(f"{path}: {error}") from error
+    return document
 
 
 def report(found: OfflineResults) -> str:

@@ -8,7 +8,7 @@ import click
 
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
-from ami.cli.run import read_graph
+from ami.cli.run import read_document
 from ami.cli.screen import number, table
 from ami.lab.verify import Comparison
 from ami.lab.verify import verify as verify_graph
@@ -30,7 +30,7 @@ def verify(context: click.Context, session: Session, graph: str, recording: str,
     """
     uri = recording if "://" in recording else f"hdf5://{Path(recording).absolute()}?rate=max"
     found = verify_graph(
-        read_graph(graph),
+        read_document(graph),
         uri,
         workers=workers,
         timeout_s=TIMEOUT_S if session.timeout_s is None else session.timeout_s,

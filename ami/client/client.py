@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ami.client.status import ClusterStatus
     from ami.event import Schema
     from ami.graph.graph import Graph
+    from ami.graph.language.document import Document
 
 DEFAULT_TIMEOUT_S = 10.0
 
@@ -182,6 +183,25 @@ class Client:
             raise GraphError(f"there is no graph version {version}; `ami graph history` lists what there is")
         return Graph.from_plain(plain)
 
+    def document(self, version: int | None = None) -> Document:
+        """Return what people wrote: of the graph that runs now, or of an earlier ``version``.
+
+        Raises:
+            GraphError: Control does not have that version (any more), or not its text.
+        """
+        from ami.graph.language.document import Document
+
+        if version is None:
+            version = self.graph_version()[0]
+        if version == 0:
+            return Document()
+        plain = self._manager.get(keys.document(version))
+        if plain is None:
+            raise GraphError(
+                f"there is no text of graph version {version}; `ami graph history` lists what there is"
+            )
+        return Document.from_plain(plain)
+
     def graph_version(self) -> tuple[int, str]:
         """Return number and hash of the graph that runs now; 0 and "" before the first."""
         current = self._manager.get(keys.CURRENT)
@@ -240,7 +260,7 @@ class Client:
     def _yaml(self, texts: tuple[str, ...]) -> str:
         from ami.client.definitions import to_yaml
 
-        return to_yaml(texts, self.graph)
+        return to_yaml(texts, self.document)
 
     def request(self, action: str, *, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
         """Ask the graph manager for ``action`` and return its answer.

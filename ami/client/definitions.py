@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ami.errors import GraphError
-from ami.graph.graph import Graph
-from ami.graph.language.document import dump
-from ami.graph.language.text import graph_of, write
+from ami.graph.language.document import Document
+from ami.graph.language.lower import lower
+from ami.graph.language.safe_yaml import dump
+from ami.graph.language.text import parse, write
 
 # NAME = EXPRESSION; a name of unusual characters in backticks, as in expressions.
 _DEFINITION = re.compile(
@@ -19,11 +20,11 @@ _DEFINITION = re.compile(
 )
 
 
-def to_yaml(texts: Sequence[str], current: Callable[[], Graph]) -> str:
+def to_yaml(texts: Sequence[str], current: Callable[[], Document]) -> str:
     """Return the YAML of a graph from one such text, or from definitions ``NAME = EXPRESSION``.
 
     A definition is published as a result when it reduces events; else it is a value for others to
-    use. ``current`` is called for the graph that runs now, on which definitions may build.
+    use. ``current`` is called for the document of now, on which definitions may build.
 
     Raises:
         GraphError: it is neither, or a definition cannot be read.
@@ -43,7 +44,7 @@ def to_yaml(texts: Sequence[str], current: Callable[[], Graph]) -> str:
             definitions[name] = expression
     if not definitions:
         raise GraphError("nothing is defined; wanted 'NAME = EXPRESSION' or a YAML text")
-    results = _reduced(graph_of(_yaml({"values": definitions})), current)
+    results = _reduced(definitions, current())
     return _yaml(
         {
             "values": {name: text for name, text in definitions.items() if name not in results},
@@ -65,30 +66,20 @@ def _definitions(text: str) -> list[tuple[str, str]] | None:
     return found
 
 
-def _reduced(new: Graph, current: Callable[[], Graph]) -> set[str]:
-    """Return the names in ``new`` that exist once for a window, not for each event."""
-    reduced = set(new.reduced)
-    if new.fields:  # perhaps values of the graph that runs
-        known = current().reduced
-        for operation in new.operations:
-            if not (known | reduced).isdisjoint(operation.inputs):
-                reduced.add(operation.name)
-    return reduced
+def _reduced(texts: Mapping[str, str], current: Document) -> set[str]:
+    """Return the names in ``texts`` that exist once for a window, not for each event."""
+    new = parse(_yaml({"values": texts}), current.functions)
+    definitions = {**current.definitions, **new.definitions}
+    return set(lower(Document(definitions=definitions)).reduced & texts.keys())
 
 
-def _yaml(parts: dict[str, dict[str, str]]) -> str:
+def _yaml(parts: Mapping[str, Mapping[str, str]]) -> str:
     return dump({name: part for name, part in parts.items() if part})
-
-
-def content(graph: Graph) -> str:
-    """Return the text of a graph without its version and who owns what."""
-    operations = tuple(operation.owned_by(()) for operation in graph.operations)
-    return write(replace(graph, version=0, operations=operations))
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What makes one graph out of another, by names of operations; ``text`` is for people."""
+    """What makes one graph out of another, by names; ``text`` is for people."""
 
     old: int
     new: int
@@ -103,15 +94,12 @@ class Difference:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def difference(old: Graph, new: Graph) -> Difference:
+def difference(old: Document, new: Document) -> Difference:
     """Return what makes ``new`` out of ``old``."""
-    before = {operation.name: operation for operation in old.operations}
-    after = {operation.name: operation for operation in new.operations}
-    both = before.keys() & after.keys()
-    resets = dict(old.resets)
+    before, after = old.definitions, new.definitions
     lines = difflib.unified_diff(
-        content(old).splitlines(),
-        content(new).splitlines(),
+        write(old, whole=False).splitlines(),
+        write(new, whole=False).splitlines(),
         f"version {old.version}",
         f"version {new.version}",
         lineterm="",
@@ -119,9 +107,9 @@ def difference(old: Graph, new: Graph) -> Difference:
     return Difference(
         old=old.version,
         new=new.version,
-        added=tuple(sorted(after.keys() - both)),
-        removed=tuple(sorted(before.keys() - both)),
-        changed=tuple(sorted(n for n in both if before[n].definition != after[n].definition)),
-        reset=tuple(sorted(name for name, count in new.resets if count != resets.get(name, 0))),
+        added=tuple(sorted(after.keys() - before.keys())),
+        removed=tuple(sorted(before.keys() - after.keys())),
+        changed=tuple(sorted(n for n in before.keys() & after.keys() if not before[n].means(after[n]))),
+        reset=tuple(sorted(n for n, count in new.resets.items() if count != old.resets.get(n, 0))),
         text="\n".join(lines),
     )

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ami.event import Schema
-from ami.graph.language.document import dump
+from ami.graph.language.safe_yaml import dump
 
 READY_FOLDER = Path(__file__).resolve().parent.parent.parent / "conf" / "graphs"
 READY = {"sim://pump-probe": "pump_probe.yaml"}  # source, without its options -> file

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ami.errors import GraphError
@@ -16,6 +16,7 @@ MAX_PARAMETERS = 100
 MAX_TEXT = 100_000  # characters of one parameter: the source of a user's function
 MAX_DEPTH = 8  # of tuples in tuples
 MAX_ITEMS = 100_000  # in one tuple
+MAX_SHOWN = 200  # characters of a definition in a message
 INTEGERS = range(-(1 << 63), 1 << 64)  # what some numpy integer can hold
 
 
@@ -25,7 +26,8 @@ class Operation:
 
     ``kind`` is its name in the library; ``parameters`` are sorted by name; ``owners`` are the clients
     who want it, and no part of what it computes. Whether it ``reduces`` over events stands here and not
-    in the library alone, so that a graph knows its stages where a plug-in is not installed.
+    in the library alone, so that a graph knows its stages where a plug-in is not installed. ``text`` is
+    how people wrote it, for messages.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Operation:
     parameters: tuple[tuple[str, Plain], ...] = ()
     owners: tuple[str, ...] = ()
     reduces: bool = False
+    text: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Put parameters and owners in order, and check everything.
@@ -69,15 +72,6 @@ class Operation:
             for name, value in sorted(self.parameters, key=lambda pair: pair[0])
         )
 
-    @classmethod
-    def of(cls, name: str, kind: str, *inputs: str, **parameters: object) -> Operation:
-        """Return an operation; lists in parameters become tuples.
-
-        Raises:
-            GraphError: as the constructor.
-        """
-        return cls(name, kind, inputs, tuple(parameters.items()))  # type: ignore[arg-type]  # checked there
-
     @property
     def arguments(self) -> dict[str, Plain]:
         """The parameters, as keyword arguments of the library's class."""
@@ -104,6 +98,7 @@ class Operation:
             "parameters": {name: listed(value) for name, value in self.parameters},
             "owners": list(self.owners),
             "reduces": self.reduces,
+            "text": self.text,
         }
 
     @classmethod
@@ -115,7 +110,7 @@ class Operation:
         """
         if not isinstance(plain, Mapping):
             raise GraphError(f"an operation must be a mapping, got {type(plain).__name__}")
-        known = {"name", "kind", "inputs", "parameters", "owners", "reduces"}
+        known = {"name", "kind", "inputs", "parameters", "owners", "reduces", "text"}
         foreign = sorted(str(key) for key in plain if key not in known)
         if foreign:
             raise GraphError(f"an operation has no {foreign[0]!r}; it has {', '.join(sorted(known))}")
@@ -129,7 +124,14 @@ class Operation:
             parameters=tuple(parameters.items()),
             owners=texts(plain.get("owners", ()), "owners"),
             reduces=plain.get("reduces") is True,
+            text=str(plain.get("text", "")),
         )
+
+
+def definition_of(name: str, names: Container[str]) -> str:
+    """Return which of ``names`` an operation belongs to: ``signal`` for signal and its part signal/2."""
+    base, _, number = name.rpartition("/")
+    return base if number.isdigit() and base in names else name
 
 
 def check_name(name: object, what: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ami.errors import GraphError
-from ami.graph.operation import Operation
+from ami.graph.operation import Operation, definition_of
 
 if TYPE_CHECKING:
     import networkx
@@ -38,7 +38,7 @@ def in_order(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
 def _cycle(edges: networkx.DiGraph[str]) -> str:
     import networkx
 
-    names = [start for start, _ in networkx.find_cycle(edges)]
+    names = list(dict.fromkeys(definition_of(start, edges) for start, _ in networkx.find_cycle(edges)))
     # The cycle is told from its last name in the alphabet, so that the message is always the same.
     turn = names.index(max(names))
     told = [*names[turn:], *names[:turn], names[turn]]

@@ -19,7 +19,8 @@ from ami import offline
 from ami.client import Client, connect
 from ami.cluster.node import Node
 from ami.errors import AmiError
-from ami.graph.graph import Graph
+from ami.graph.language.document import Document
+from ami.graph.language.lower import lower
 from ami.graph.language.text import write
 from ami.result import Result
 from ami.sources import intervals, open_source
@@ -61,9 +62,9 @@ def _used(result: Result | None) -> int | None:
 
 
 def verify(
-    graph: Graph, uri: str, *, workers: int = 2, timeout_s: float = 600.0, say: Say
+    document: Document, uri: str, *, workers: int = 2, timeout_s: float = 600.0, say: Say
 ) -> list[Comparison]:
-    """Return a comparison for each result of ``graph`` over the recording ``uri``.
+    """Return a comparison for each result of ``document`` over the recording ``uri``.
 
     Raises:
         AmiError: one of the two runs could not be done, or took longer than ``timeout_s``.
@@ -74,22 +75,22 @@ def verify(
             raise AmiError(f"{uri}: a source without end cannot be verified; give stop= in its URI")
         say(f"in one process: {source.length} events")
         interval_ns = intervals.choose(source, offline.INTERVAL_S)
-        alone = offline.run(graph, source, interval_ns=interval_ns)
+        alone = offline.run(lower(document), source, interval_ns=interval_ns)
         say(f"through a node with {workers} workers")
         settings = {"AMI_SOURCE_POLICY": "wait", "AMI_SOURCE_INTERVAL_S": repr(offline.INTERVAL_S)}
         with (
             Node(source=uri, workers=workers, settings=settings) as node,
             connect(node.config, name="verify", timeout_s=CALL_S) as client,
         ):
-            together = _through(client, graph, alone.events, timeout_s)
+            together = _through(client, document, alone.events, timeout_s)
     finally:
         source.close()
-    return [compare(name, together.get(name), alone.results.get(name)) for name in graph.results]
+    return [compare(name, together.get(name), alone.results.get(name)) for name in document.results]
 
 
-def _through(client: Client, graph: Graph, events: int, timeout_s: float) -> dict[str, Result]:
+def _through(client: Client, document: Document, events: int, timeout_s: float) -> dict[str, Result]:
     """Return the results of a node. Its source waits for the first graph, so no event passes before."""
-    client.set(write(graph))
+    client.set(write(document))
     end = time.monotonic() + timeout_s
     while not _is_reduced(client, events):
         if time.monotonic() > end:

@@ -22,7 +22,10 @@ Global tier (the cluster)
     {CLUSTER:graph-manager:0}
         requests          queue    from clients, JSON; the manager removes each when it has answered
         reply:ID          queue    one answer for the client that asked; expires (manager.reply_s)
-        graph:V           value    dict, Graph.to_plain; the manager removes old ones (manager.keep_versions)
+        graph:V           value    dict, Graph.to_plain: what runs; the manager removes old ones
+                                   (manager.keep_versions)
+        document:V        value    dict, Document.to_plain: what people wrote, of which graph:V was made;
+                                   comes and goes with it
         current           value    {"version", "hash"}
         versions          stream   numbers of published versions; bounded
         state             value    history, answers
@@ -85,6 +88,10 @@ def reply(request: str) -> str:
 
 def graph(version: int) -> str:
     return f"graph:{version}"
+
+
+def document(version: int) -> str:
+    return f"document:{version}"
 
 
 def inbox(host: str) -> str:

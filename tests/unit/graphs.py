@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ami.errors import GraphError
 from ami.event import Field, Schema
-from ami.graph.expression.elementary import FUNCTIONS
+from ami.graph.expression.elementary import FUNCTIONS as ELEMENTARY
 from ami.graph.expression.nodes import (
     COMPARISONS,
     TIGHTNESS,
@@ -24,7 +24,9 @@ from ami.graph.expression.nodes import (
     spell,
 )
 from ami.graph.graph import Graph
-from ami.graph.language.text import graph_of
+from ami.graph.language.document import Definition, Document
+from ami.graph.language.lower import defined
+from ami.graph.language.text import function, graph_of
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Reduction
 from ami.graph.operation import Operation, Plain
@@ -44,7 +46,7 @@ SCHEMA = Schema.of(
 def of(name: str, kind: str, *inputs: str, **parameters: object) -> Operation:
     """Return an operation that reduces if the library says so."""
     reduces = issubclass(LIBRARY.get(kind, object), Reduction)
-    return replace(Operation.of(name, kind, *inputs, **parameters), reduces=reduces)
+    return Operation(name, kind, inputs, tuple(parameters.items()), reduces=reduces)  # type: ignore[arg-type]  # checked there
 
 
 odd_names = st.text(
@@ -105,7 +107,7 @@ def _wider(draw: st.DrawFn, inner: st.SearchStrategy[Node]) -> Node:
             rest = draw(st.lists(inner, min_size=1, max_size=2))
             return Logic(draw(st.sampled_from(["and", "or"])), (first, *rest))
         case "call":
-            one = [name for name, (_, count) in FUNCTIONS.items() if count == 1]
+            one = [name for name, (_, count) in ELEMENTARY.items() if count == 1]
             return Call(draw(st.sampled_from(one)), (first,))
         case _:
             return Call("where", (first, draw(inner), draw(inner)))
@@ -154,6 +156,37 @@ def graphs(draw: st.DrawFn) -> Graph:
         results=tuple(draw(some)),
         resets=tuple((name, draw(st.integers(0, 9))) for name in draw(some)),
     )
+
+
+FUNCTIONS = {  # users' functions; two bodies each, as two people would write them
+    "twice": ("def twice(x):\n    return 2 * x\n", "def twice(x): return x + x  # ü\r\n\t"),
+    "ratio": ("def ratio(a, b):\n    return a / b\n", ""),
+}
+OPERANDS = ("a", "b", "camera", "`cam:stats.max`", "`a/1`", "`on`")
+TEMPLATES = (
+    "{0}", "{0}  /  {1}", " sum({0})", "roi({0}, rows=1:3)", "mean_events({0} - {1}, window=interval)",
+    "count({0} where {1} > 3)", "twice({0})", "mean_events(ratio({0},{1}))", "histogram({0}, 3, 0, 1.5)",
+    "sum(mean({0}) +\n mean({1}))", 'last({0}, window="last 3")', "{0} ** -2.50",
+)  # fmt: skip
+texts = st.builds(
+    lambda template, *operands: template.format(*operands),
+    st.sampled_from(TEMPLATES), st.sampled_from(OPERANDS), st.sampled_from(OPERANDS),
+).filter(lambda text: text not in OPERANDS)  # fmt: skip
+people = st.sampled_from(["alice", "bob", "no one"])
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> Document:
+    """Any document that can be written, whether its graph has cycles or not."""
+    functions = {name: function(name, draw(st.sampled_from(bodies))) for name, bodies in FUNCTIONS.items()}
+    made: dict[str, Definition] = {}
+    for name in draw(st.lists(st.one_of(names, st.just("a")), unique=True, max_size=6)):
+        text, owners = draw(texts), draw(st.lists(people, unique=True, max_size=2))
+        new = defined(name, text, functions, result=draw(st.booleans()))
+        made[name] = replace(new, owners=tuple(sorted(owners)))
+    reset = draw(st.lists(st.sampled_from(sorted(made)), unique=True)) if made else []
+    resets = {name: draw(st.integers(0, 9)) for name in reset}
+    return Document(draw(st.integers(0, 1 << 40)), made, functions, resets)
 
 
 def refusal(text: str) -> str:

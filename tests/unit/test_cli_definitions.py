@@ -2,16 +2,16 @@
 
 import pytest
 
-from ami.client.definitions import content, difference, to_yaml
+from ami.client.definitions import difference, to_yaml
 from ami.client.first_graph import first_look, ready_graph
 from ami.errors import GraphError
 from ami.event import Field, Schema
 from ami.graph.check import check
 from ami.graph.graph import Graph
-from ami.graph.language.text import graph_of
+from ami.graph.language.text import graph_of, parse, write
 from ami.sources import open_source
 
-RUNNING = graph_of("values: {double: x * 2}\nresults: {level: mean_events(x)}")
+RUNNING = parse("values: {double: x * 2}\nresults: {level: mean_events(x)}")
 
 
 def typed(*texts: str) -> Graph:
@@ -66,18 +66,18 @@ def test_what_is_no_definition_is_refused_with_the_reason(texts: list[str], said
 
 
 def test_a_difference_names_what_was_added_removed_changed_and_reset() -> None:
-    old = graph_of("version: 1\nresults: {a: count(x), b: count(y), c: mean_events(x)}")
-    new = graph_of("version: 2\nresults: {b: count(z), c: mean_events(x), d: count(x)}\nresets: {c: 1}")
+    old = parse("version: 1\nresults: {a: count(x), b: count(y), c: mean_events(x)}")
+    new = parse("version: 2\nresults: {b: count(z), c: mean_events(x), d: count(x)}\nresets: {c: 1}")
     found = difference(old, new)
     assert (found.added, found.removed, found.changed, found.reset) == (("d",), ("a",), ("b",), ("c",))
     assert "+  b: count(z)" in found.text.splitlines()
 
 
 def test_owners_and_versions_are_no_difference() -> None:
-    old = graph_of("version: 1\nresults: {a: count(x)}\nowners: {ann: [a]}")
-    new = graph_of("version: 2\nresults: {a: count(x)}\nowners: {bob: [a]}")
+    old = parse("version: 1\nresults: {a: count(x)}\nowners: {ann: [a]}")
+    new = parse("version: 2\nresults: {a: count(x)}\nowners: {bob: [a]}")
     assert difference(old, new).text == ""
-    assert content(old) == content(new)
+    assert write(old, whole=False) == write(new, whole=False)
 
 
 def test_the_graph_of_the_simulated_experiment_suits_it() -> None:

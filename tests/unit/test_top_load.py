@@ -12,7 +12,10 @@ from ami.client.load import NOBODY, Load, Queues, judge_load
 from ami.client.status import RingStatus, judge_cluster, judge_process
 from ami.cluster.supervisor import Program
 from ami.graph.graph import Graph
-from ami.graph.language.text import graph_of
+from ami.graph.language import edits
+from ami.graph.language.document import Document
+from ami.graph.language.lower import lower
+from ami.graph.language.text import parse
 
 NOW_NS = 1_000_000_000_000_000_000
 TEXT = """
@@ -21,14 +24,12 @@ values:
 results:
   mean: mean_events(ratio)
 """
-GRAPH = graph_of(TEXT)
 
 
 def owned() -> Graph:
     """Two owners: ratio is anna's and, as an operation of another name, ben's; mean is anna's."""
-    anna = Graph().with_operations(GRAPH.operations, GRAPH.results, "anna")
-    ben = graph_of("results: {twin: mean_events(x / y)}")
-    return anna.with_operations(ben.operations, ben.results, "ben").at_version(3)
+    anna = edits.add(Document(version=3), parse(TEXT), "anna")
+    return lower(edits.add(anna, parse("results: {twin: mean_events(x / y)}"), "ben"))
 
 
 def cost(

@@ -21,6 +21,8 @@ from ami.errors import Conflict, GraphError, SourceError, StoreUnavailable, Unde
 from ami.event import Schema
 from ami.graph.check import check
 from ami.graph.graph import Graph
+from ami.graph.language.document import Document
+from ami.graph.language.lower import lower
 from ami.stores import ABSENT, Item, keys
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,10 @@ class GraphManagerStage:
         place = keys.prefix(config.node.host, "graph-manager", setup.number)
         lease = self._store.lease(keys.LEASE, config.manager.lease_s, place=place)
         self._leadership = Leadership(lease, config.manager.lease_s, self._load)
-        self._graph = Graph()
+        self._current: dict[str, Any] | None = None
+        self._document = Document()
+        self._unreadable = ""
+        self._operations = 0
         self._state: dict[str, Any] = {"history": [], "answers": {}}
         self._taken = self._denied = 0
 
@@ -53,8 +58,8 @@ class GraphManagerStage:
     @property
     def counters(self) -> Mapping[str, float]:
         return {
-            "version": self._graph.version,
-            "operations": len(self._graph.operations),
+            "version": self._document.version,
+            "operations": self._operations,
             "requests": self._taken,
             "denied": self._denied,
         }
@@ -84,23 +89,31 @@ class GraphManagerStage:
 
     def _load(self) -> None:
         """Continue where the last manager stopped."""
-        current = self._store.get(keys.CURRENT)
-        self._graph = Graph() if current is None else self._version(int(current["version"]))
+        self._current = self._store.get(keys.CURRENT)
+        version = 0 if self._current is None else int(self._current["version"])
+        self._unreadable = ""
+        try:
+            self._document = self._version(version)
+        except GraphError as error:
+            # The number goes on, whatever stands behind it.
+            self._document = Document(version)
+            self._unreadable = f"{error}; `ami graph set FILE` puts a new graph in its place"
+            logger.error("%s", self._unreadable)
+        self._operations = len(lower(self._document).operations)
         self._state = self._store.get(keys.STATE) or {"history": [], "answers": {}}
         self._queue.recover()
-        logger.info(
-            "leading, graph version %d of %d operations", self._graph.version, len(self._graph.operations)
-        )
+        logger.info("leading, graph version %d of %d operations", version, self._operations)
 
-    def _version(self, version: int) -> Graph:
+    def _version(self, version: int) -> Document:
         if version == 0:
-            return Graph()
-        plain = self._store.get(keys.graph(version))
+            return Document()
+        plain = self._store.get(keys.document(version))
         if plain is None:
             raise GraphError(
-                f"version {version} is not kept any more; `ami graph history` lists those that are"
+                f"what people wrote as version {version} is not kept (any more); `ami graph history` lists "
+                f"the versions"
             )
-        return Graph.from_plain(plain)
+        return Document.from_plain(plain)
 
     # requests
 
@@ -126,15 +139,19 @@ class GraphManagerStage:
 
     def _decide(self, request: Request) -> dict[str, Any]:
         try:
-            graph = requests.apply(request, self._graph, self._version)
-            requests.check_code(request, requests.new_code(graph, self._graph), self._config.security)
+            if self._unreadable and request.action != "set":
+                raise GraphError(self._unreadable)
+            document = requests.apply(request, self._document, self._version)
+            code = requests.new_code(document, self._document)
+            requests.check_code(request, code, self._config.security)
+            graph = lower(document)
             self._check(graph)
         except (GraphError, SourceError) as error:
             self._denied += 1
             logger.info("denied %s of %s: %s", request.action, request.client, error)
-            return self._answered(request, accepted=False, reason=str(error))
-        answer = self._answered(request, accepted=True, graph=graph)
-        self._publish(request, graph, answer)
+            return self._answered(request, reason=str(error))
+        answer = self._answered(request, graph=graph)
+        self._publish(request, document, graph, answer)
         logger.info("version %d: %s by %s", graph.version, request.action, request.client)
         return answer
 
@@ -155,14 +172,14 @@ class GraphManagerStage:
             raise GraphError(reason)
 
     def _answered(
-        self, request: Request, *, accepted: bool, reason: str | None = None, graph: Graph | None = None
+        self, request: Request, *, reason: str | None = None, graph: Graph | None = None
     ) -> dict[str, Any]:
-        now = graph or self._graph
+        current = {"version": 0, "hash": Graph().hash} if self._current is None else self._current
         return {
             "id": request.id,
-            "accepted": accepted,
-            "version": now.version,
-            "hash": now.hash,
+            "accepted": reason is None,
+            "version": current["version"] if graph is None else graph.version,
+            "hash": current["hash"] if graph is None else graph.hash,
             "reason": reason,
             "warnings": [],
         }
@@ -175,7 +192,7 @@ class GraphManagerStage:
                 return schema
             self._leadership.hold()
 
-    def _publish(self, request: Request, graph: Graph, answer: dict[str, Any]) -> None:
+    def _publish(self, request: Request, document: Document, graph: Graph, answer: dict[str, Any]) -> None:
         entry = {
             "version": graph.version,
             "time_ns": time.time_ns(),
@@ -183,28 +200,30 @@ class GraphManagerStage:
             "action": request.action,
             "hash": graph.hash,
             "operations": len(graph.operations),
-            "summary": requests.summary(self._graph, graph),
+            "summary": requests.summary(self._document, document),
         }
         answers = dict(list(self._state["answers"].items())[-ANSWERS_KEPT + 1 :])
         state = {
             "history": [*self._state["history"][-HISTORY_KEPT + 1 :], entry],
             "answers": {**answers, request.id: answer},
         }
-        now = {"version": self._graph.version, "hash": self._graph.hash}
+        current = {"version": graph.version, "hash": graph.hash}
         self._store.commit(
             self._leadership.lease,
             {
                 keys.graph(graph.version): graph.to_plain(),
-                keys.CURRENT: {"version": graph.version, "hash": graph.hash},
+                keys.document(graph.version): document.to_plain(),
+                keys.CURRENT: current,
                 keys.STATE: state,
             },
-            expected={keys.CURRENT: now if self._graph.version else ABSENT},
+            expected={keys.CURRENT: self._current or ABSENT},
             notify={keys.VERSIONS: graph.version},
         )
-        self._graph, self._state = graph, state
+        self._document, self._current, self._state = document, current, state
+        self._operations, self._unreadable = len(graph.operations), ""
         forgotten = graph.version - self._config.manager.keep_versions
         if forgotten > 0:
-            self._store.delete_many([keys.graph(forgotten)])
+            self._store.delete_many([keys.graph(forgotten), keys.document(forgotten)])
 
     def close(self) -> None:
         self._leadership.release()

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ami.config import SecurityConfig
 from ami.errors import GraphError
 from ami.event import Schema
-from ami.graph.graph import Graph
-from ami.graph.language.text import graph_of
+from ami.graph.language import edits
+from ami.graph.language.document import Document
+from ami.graph.language.text import parse
 from ami.security import verify
 
 MAX_TEXT_BYTES = 1 << 20
@@ -97,11 +98,11 @@ def _text(fields: Mapping[str, Any], name: str, most: int = MAX_TEXT_BYTES) -> s
     return value
 
 
-Versions = Callable[[int], Graph]
+Versions = Callable[[int], Document]
 
 
-def apply(request: Request, graph: Graph, versions: Versions) -> Graph:
-    """Return the graph that ``request`` makes of ``graph``, under the next version number.
+def apply(request: Request, document: Document, versions: Versions) -> Document:
+    """Return the document that ``request`` makes of ``document``, under the next version number.
 
     Args:
         versions: returns an earlier version (for undo and rollback).
@@ -111,83 +112,58 @@ def apply(request: Request, graph: Graph, versions: Versions) -> Graph:
     """
     if time.time_ns() > request.deadline_ns:
         raise GraphError("nobody waits for the answer any more, so this was not done; ask again")
-    if request.expected_version is not None and request.expected_version != graph.version:
+    if request.expected_version is not None and request.expected_version != document.version:
         raise GraphError(
-            f"you edited version {request.expected_version}, but the graph is at version {graph.version} "
+            f"you edited version {request.expected_version}, but the graph is at version {document.version} "
             f"now; look at it again (`ami graph show`) and repeat your edit"
         )
     try:
         act = ACTIONS[request.action]
     except KeyError:
         raise GraphError(f"unknown action {request.action!r}; known: {', '.join(sorted(ACTIONS))}") from None
-    return act(request, graph, versions).at_version(graph.version + 1)
+    return replace(act(request, document, versions), version=document.version + 1)
 
 
-def _add(request: Request, graph: Graph, _versions: Versions) -> Graph:
-    new = graph_of(request.text("text"))
-    for operation in new.operations:
-        if operation.name in graph and graph[operation.name].definition != operation.definition:
-            owners = " and ".join(graph[operation.name].owners) or "nobody"
-            raise GraphError(
-                f"{operation.name!r} exists already with another definition and belongs to {owners}; "
-                f"choose another name, or replace it if it is yours"
-            )
-    return graph.with_operations(new.operations, new.results, request.client)
+def _add(request: Request, document: Document, _versions: Versions) -> Document:
+    new = parse(request.text("text"), document.functions)
+    return edits.add(document, new, request.client, replacing=request.action == "replace")
 
 
-def _replace(request: Request, graph: Graph, _versions: Versions) -> Graph:
-    new = graph_of(request.text("text"))
-    return graph.with_operations(new.operations, new.results, request.client)
+def _set(request: Request, document: Document, _versions: Versions) -> Document:
+    return edits.put(document, parse(request.text("text")), request.client)
 
 
-def _set(request: Request, graph: Graph, _versions: Versions) -> Graph:
-    new = graph_of(request.text("text"))
-    kept = {name: count for name, count in graph.resets if name in new}
-    fresh = Graph(version=graph.version, resets=tuple(kept.items()), operations=new.operations)
-    return fresh.with_operations(new.operations, new.results, request.client)
-
-
-def _remove(request: Request, graph: Graph, _versions: Versions) -> Graph:
+def _remove(request: Request, document: Document, _versions: Versions) -> Document:
     names = request.names()
     if not names:
         raise GraphError("nothing to remove: give the names")
-    others = {name: [o for o in graph[name].owners if o != request.client] for name in names}
-    for name, owners in others.items():
-        if owners:
-            raise GraphError(
-                f"{name!r} belongs to {' and '.join(owners)} too; it stays until the last owner goes"
-            )
-    # Later operations first, so that removing one and what it needs in one request works.
-    order = [operation.name for operation in graph.operations]
-    for name in sorted(names, key=order.index, reverse=True):
-        graph = graph.without(name)
-    return graph
+    return edits.remove(document, names, request.client)
 
 
-def _remove_mine(request: Request, graph: Graph, _versions: Versions) -> Graph:
-    return graph.without_owner(request.client)
+def _remove_mine(request: Request, document: Document, _versions: Versions) -> Document:
+    return edits.remove_owner(document, request.client)
 
 
-def _undo(request: Request, graph: Graph, versions: Versions) -> Graph:
-    if graph.version < 1:
+def _undo(_request: Request, document: Document, versions: Versions) -> Document:
+    if document.version < 1:
         raise GraphError("nothing to undo: the graph was never edited")
-    return versions(graph.version - 1)
+    return versions(document.version - 1)
 
 
-def _rollback(request: Request, graph: Graph, versions: Versions) -> Graph:
+def _rollback(request: Request, document: Document, versions: Versions) -> Document:
     version = request.fields.get("version")
-    if not isinstance(version, int) or not 0 <= version <= graph.version:
-        raise GraphError(f"rollback needs a version between 0 and {graph.version}, got {version!r}")
+    if not isinstance(version, int) or not 0 <= version <= document.version:
+        raise GraphError(f"rollback needs a version between 0 and {document.version}, got {version!r}")
     return versions(version)
 
 
-def _reset(request: Request, graph: Graph, _versions: Versions) -> Graph:
-    return graph.with_reset(request.names() or graph.results)
+def _reset(request: Request, document: Document, _versions: Versions) -> Document:
+    return edits.reset(document, request.names() or document.results)
 
 
-ACTIONS: dict[str, Callable[[Request, Graph, Versions], Graph]] = {
+ACTIONS: dict[str, Callable[[Request, Document, Versions], Document]] = {
     "add": _add,
-    "replace": _replace,
+    "replace": _add,
     "set": _set,
     "remove": _remove,
     "remove-mine": _remove_mine,
@@ -197,23 +173,24 @@ ACTIONS: dict[str, Callable[[Request, Graph, Versions], Graph]] = {
 }
 
 
-def summary(before: Graph, after: Graph) -> str:
+def summary(before: Document, after: Document) -> str:
     """Return in a few words what changed: names that came, went, were redefined or reset."""
-    old = {o.name: o.definition for o in before.operations if "/" not in o.name}
-    new = {o.name: o.definition for o in after.operations if "/" not in o.name}
+    old, new = before.definitions, after.definitions
     changes = [f"+{name}" for name in new if name not in old]
     changes += [f"-{name}" for name in old if name not in new]
-    changes += [f"~{name}" for name in new if name in old and new[name] != old[name]]
-    counts = dict(before.resets)
-    changes += [f"reset {name}" for name, count in after.resets if counts.get(name, 0) != count]
+    changes += [f"~{name}" for name in new if name in old and not new[name].means(old[name])]
+    changes += [f"reset {n}" for n, count in after.resets.items() if before.resets.get(n, 0) != count]
     shown = ", ".join(changes[:SUMMARY_NAMES])
     return shown + (f" and {len(changes) - SUMMARY_NAMES} more" if len(changes) > SUMMARY_NAMES else "")
 
 
-def new_code(graph: Graph, before: Graph) -> tuple[str, ...]:
-    """Return the names of the operations of ``graph`` whose user code ``before`` does not have."""
-    known = {operation.definition for operation in before.operations}
-    return tuple(o.name for o in graph.operations if o.kind == "function" and o.definition not in known)
+def new_code(document: Document, before: Document) -> tuple[str, ...]:
+    """Return the names of the definitions of ``document`` whose user code ``before`` does not have."""
+    known = {part.definition for d in before.definitions.values() for part in d.parts}
+    return tuple(
+        name for name, definition in document.definitions.items()
+        if any(part.kind == "function" and part.definition not in known for part in definition.parts)
+    )  # fmt: skip
 
 
 def check_code(request: Request, names: tuple[str, ...], security: SecurityConfig) -> None:

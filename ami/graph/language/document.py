@@ -1,125 +1,132 @@
-"""Read and write the YAML around a graph's definitions, so that a text means what it seems to say.
+"""Keep what people wrote: definitions with their owners, users' functions, and how often each was reset.
 
-YAML as PyYAML's safe loader has it reads ``on`` as true, ``1:30`` as ninety, lets the last of two
-equal keys win, and builds a gigabyte from ten lines of references. Here only true and false are
-truths, a key may stand once, and references are refused.
+A definition holds beside its text the operations that it means, its *parts*, as they were read when it
+came. So an edit needs to read new texts only, and what a plug-in gave keeps its meaning where that
+plug-in is not installed any more.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Any
-
-import yaml
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from ami.errors import GraphError
+from ami.graph.operation import Operation, Plain, listed
+from ami.graph.order import similar
 
-MAX_TEXT = 4 << 20  # characters
-MAX_DEPTH = 20
+FORMAT = 1  # of the plain form
 
-_RESOLVERS: tuple[tuple[str, str, str], ...] = (
-    ("bool", r"true|false", "tf"),
-    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
-    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|[-+]?[0-9]+[eE][-+]?[0-9]+",
-     "-+.0123456789"),
-    ("null", r"~|null|", "~n"),
-)  # fmt: skip
+# Parameters of the library's ``function``, by the names that people call their functions.
+Functions: TypeAlias = "Mapping[str, tuple[tuple[str, Plain], ...]]"
 
 
-def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-    for tag, pattern, firsts in _RESOLVERS:
-        for first in (*firsts, *([""] if tag == "null" else [])):
-            found.setdefault(first, []).append((f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{pattern})$")))
-    return found
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What stands behind a name. Of the ``parts`` the last one has that name; none has owners."""
+
+    text: str
+    owners: tuple[str, ...] = ()
+    result: bool = False
+    parts: tuple[Operation, ...] = ()
+
+    @property
+    def uses(self) -> set[str]:
+        """Names of the values and fields that it is computed from."""
+        return {name for part in self.parts for name in part.inputs} - {part.name for part in self.parts}
+
+    def means(self, other: Definition) -> bool:
+        """Whether both are the same, however they are written."""
+        return [part.definition for part in self.parts] == [part.definition for part in other.parts]
 
 
-class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers = _resolvers()
-    _depth = 0
+@dataclass(frozen=True)
+class Document:
+    """Definitions by name, in the order in which they came; functions and resets by name."""
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise yaml.MarkedYAMLError(
-                problem="references (& and *) are not possible here", problem_mark=event.start_mark
+    version: int = 0
+    definitions: Mapping[str, Definition] = field(default_factory=dict)
+    functions: Functions = field(default_factory=dict)
+    resets: Mapping[str, int] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Definition:
+        """Return the definition of ``name``.
+
+        Raises:
+            GraphError: there is none; the message has names that are similar.
+        """
+        try:
+            return self.definitions[name]
+        except KeyError:
+            raise GraphError(f"there is no definition of {name!r}{similar(name, self.definitions)}") from None
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Names of what is published."""
+        return tuple(name for name, definition in self.definitions.items() if definition.result)
+
+    def ancestry(self, names: Iterable[str]) -> set[str]:
+        """Return ``names`` and all definitions that they are computed from."""
+        found: set[str] = set()
+        ahead = list(names)
+        while ahead:
+            name = ahead.pop()
+            if name in self.definitions and name not in found:
+                found.add(name)
+                ahead.extend(self.definitions[name].uses)
+        return found
+
+    def callers(self, function: str) -> list[str]:
+        """Return the names of the definitions that call a user's function."""
+        code = self.functions[function]
+        return [
+            name for name, definition in self.definitions.items()
+            if any(part.kind == "function" and part.parameters == code for part in definition.parts)
+        ]  # fmt: skip
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as what JSON can say; :meth:`from_plain` reads it."""
+        return {
+            "format": FORMAT,
+            "version": self.version,
+            "definitions": {
+                name: {
+                    "text": definition.text,
+                    "owners": list(definition.owners),
+                    "result": definition.result,
+                    "parts": [part.to_plain() for part in definition.parts],
+                }
+                for name, definition in self.definitions.items()
+            },
+            "functions": {
+                name: {parameter: listed(value) for parameter, value in parameters}
+                for name, parameters in self.functions.items()
+            },
+            "resets": dict(self.resets),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Document:
+        """Return what :meth:`to_plain` described.
+
+        Raises:
+            GraphError: it is not a description of a document.
+        """
+        if not isinstance(plain, Mapping) or plain.get("format") != FORMAT:
+            raise GraphError(f"not a document of format {FORMAT}: {str(plain)[:80]}")
+        try:
+            return cls(
+                int(plain["version"]),
+                {str(name): _definition(**definition) for name, definition in plain["definitions"].items()},
+                {
+                    name: Operation(name, "function", parameters=tuple(parameters.items())).parameters
+                    for name, parameters in plain["functions"].items()
+                },
+                {str(name): int(count) for name, count in plain["resets"].items()},
             )
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested deeper than {MAX_DEPTH}", problem_mark=event.start_mark
-            )
-        node: yaml.Node | None = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise GraphError(f"not a document: {error!r}"[:200]) from error
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            problem = f"{key!r} must be a name; write it in quotes"
-            raise yaml.MarkedYAMLError(problem=problem[:200], problem_mark=key_node.start_mark)
-        if key in found:
-            raise yaml.MarkedYAMLError(problem=f"{key!r} stands twice", problem_mark=key_node.start_mark)
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-
-
-class _Dumper(yaml.SafeDumper):
-    yaml_implicit_resolvers = _resolvers()
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text_node(dumper: _Dumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-def _list_node(dumper: _Dumper, items: list[Any]) -> yaml.Node:
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
-
-
-_Dumper.add_representer(str, _text_node)
-_Dumper.add_representer(list, _list_node)
-
-
-def load(text: str) -> object:
-    """Return what a YAML text says.
-
-    Raises:
-        GraphError: with line and column.
-    """
-    if not isinstance(text, str):
-        raise GraphError(f"a graph's text must be text, got {type(text).__name__}")
-    if len(text) > MAX_TEXT:
-        raise GraphError(f"a text of {len(text)} characters; at most {MAX_TEXT} are possible")
-    try:
-        return yaml.load(text, _Loader)  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise GraphError(f"{place}{error.problem}{_hint(str(error.problem))}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise GraphError(f"the text is no YAML: {' '.join(str(error).split())}"[:300]) from None
-
-
-def _hint(problem: str) -> str:
-    if "'`'" in problem:
-        return "; put a definition that begins with a backtick into quotes: '`a.b` - 3'"
-    if "mapping values are not allowed" in problem:
-        return "; put a definition with a colon and a space into quotes"
-    return ""
-
-
-def dump(content: Mapping[str, object]) -> str:
-    """Return ``content`` as YAML that :func:`load` reads back to the same."""
-    return yaml.dump(
-        content, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=1 << 30
-    )
+def _definition(text: str, owners: Iterable[str], result: bool, parts: Iterable[object]) -> Definition:
+    return Definition(str(text), tuple(owners), bool(result), tuple(map(Operation.from_plain, parts)))

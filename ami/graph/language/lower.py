@@ -1,35 +1,71 @@
-"""Turn a definition into operations: calls within calls become operations of their own.
+"""Turn definitions into operations, and a document into the graph that runs.
 
 In ``signal: sum(roi(camera, rows=1:3)) / monitor`` the region is ``signal/1``, the sum ``signal/2``
-and the ratio ``signal``. What the library does not know is one expression, however long.
+and the ratio ``signal``. What the library does not know is one expression, however long. Nobody writes
+names such as ``signal/1``: where something of a part is to be said, its text is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
 
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.expression import names_in, renamed
 from ami.graph.expression.grammar import parse
 from ami.graph.expression.nodes import Call, Literal, Name, Node, Where, rebuilt, spell
+from ami.graph.graph import Graph
+from ami.graph.language.document import Definition, Document, Functions
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction, parameter_names
-from ami.graph.operation import Operation, Plain
+from ami.graph.operation import MAX_SHOWN, Operation, Plain
 from ami.graph.order import similar
 
-Functions = Mapping[str, tuple[tuple[str, Plain], ...]]  # parameters of the user's functions, by name
+Bound = tuple[list[str], tuple[tuple[str, Plain], ...]]  # inputs and parameters
 
 
-def operations_of(name: str, definition: str | Node, functions: Functions) -> list[Operation]:
-    """Return the operations that a definition asks for; the last of them gives ``name``.
+def lower(document: Document) -> Graph:
+    """Return the graph of a document: its parts, owned by those who own the definitions.
 
     Raises:
-        GraphError: with the column, what was seen and what would be right.
+        GraphError: a cycle closes, or a name is taken by a part of something else.
+    """
+    definitions = document.definitions
+    parts = {part.name: name for name, known in definitions.items() for part in known.parts[:-1]}
+    for name, known in definitions.items():
+        for used in (name, *known.uses):
+            if used in parts:
+                raise GraphError(
+                    f"{name!r}: {used!r} is a part of {parts[used]!r}, {definitions[parts[used]].text}; "
+                    f"give the part a name of its own and use that"
+                )
+    return Graph(
+        version=document.version,
+        operations=tuple(p.owned_by(known.owners) for known in definitions.values() for p in known.parts),
+        results=document.results,
+        resets=tuple(
+            (part, count) for name, count in document.resets.items() for part in _reset(definitions[name])
+        ),
+    )
+
+
+def _reset(definition: Definition) -> list[str]:
+    """Return the parts in which a definition begins anew: its reductions, or itself when it has none."""
+    return [part.name for part in definition.parts if part.reduces] or [definition.parts[-1].name]
+
+
+def defined(name: str, text: str, functions: Functions, *, result: bool = False) -> Definition:
+    """Return the definition that a text says.
+
+    Raises:
+        GraphError: with the column, what was seen and what would be right, and the text.
     """
     lowering = _Lowering(name, functions)
-    lowering.lower(parse(definition) if isinstance(definition, str) else definition, name)
-    return lowering.operations
+    try:
+        lowering.lower(parse(text), name, text)
+    except GraphError as error:
+        raise GraphError(f"{name!r}: {error}\n  {text[:MAX_SHOWN]}") from None
+    return Definition(text, result=result, parts=tuple(lowering.operations))
 
 
 def library_kinds() -> list[str]:
@@ -44,38 +80,33 @@ class _Lowering:
         self._nested = 0
         self._functions = functions
 
-    def lower(self, node: Node, name: str | None = None) -> str:
+    def lower(self, node: Node, name: str | None = None, text: str | None = None) -> str:
         """Append the operations of ``node``; return the name of its value."""
-        parameters: tuple[tuple[str, Plain], ...] = ()
-        if isinstance(node, Where):
-            kind, inputs = "where", [self._value(node.value), self._value(node.condition)]
-        elif isinstance(node, Call) and node.function in self._functions:
-            kind, inputs = "function", self._arguments(node)
-            parameters = self._functions[node.function]
-        elif self._is_library_call(node):
-            assert isinstance(node, Call)
-            kind, (inputs, parameters) = node.function, self._bound(node)
-        else:
-            kind, (inputs, parameters) = "expression", self._expression(node)
+        kind, (inputs, parameters) = self._operation(node)
         if name is None:
             self._nested += 1
             name = f"{self._base}/{self._nested}"
         reduces = issubclass(LIBRARY[kind], Reduction)
-        self.operations.append(Operation(name, kind, tuple(inputs), parameters, reduces=reduces))
+        text = (text or spell(node))[:MAX_SHOWN]
+        self.operations.append(Operation(name, kind, tuple(inputs), parameters, (), reduces, text))
         return name
+
+    def _operation(self, node: Node) -> tuple[str, Bound]:
+        if isinstance(node, Where):
+            return "where", ([self._value(node.value), self._value(node.condition)], ())
+        if isinstance(node, Call) and node.function in self._functions:
+            if node.keywords:
+                raise GraphError(f"column {node.column}: {node.function} takes values without names only")
+            values = [self._value(argument) for argument in node.arguments]
+            return "function", (values, self._functions[node.function])
+        if isinstance(node, Call) and node.function in library_kinds():
+            return node.function, self._bound(node)
+        return "expression", self._expression(node)
 
     def _value(self, node: Node) -> str:
         return node.name if isinstance(node, Name) else self.lower(node)
 
-    def _is_library_call(self, node: Node) -> bool:
-        return isinstance(node, Call) and node.function in LIBRARY and node.function not in FUNCTIONS
-
-    def _arguments(self, call: Call) -> list[str]:
-        if call.keywords:
-            raise GraphError(f"{_at(call)}{call.function} takes values without names only")
-        return [self._value(argument) for argument in call.arguments]
-
-    def _expression(self, node: Node) -> tuple[list[str], tuple[tuple[str, Plain], ...]]:
+    def _expression(self, node: Node) -> Bound:
         tree = self._flat(node)
         inputs = names_in(tree)
         if not inputs:
@@ -85,58 +116,45 @@ class _Lowering:
 
     def _flat(self, node: Node) -> Node:
         """Return an expression in which operations of the library are names of values."""
-        separate = isinstance(node, Where) or self._is_library_call(node)
-        if separate or (isinstance(node, Call) and node.function in self._functions):
+        if isinstance(node, Where):
             return Name(self.lower(node))
-        if isinstance(node, Call) and node.function not in FUNCTIONS:
+        if isinstance(node, Call) and (node.function in self._functions or node.function not in FUNCTIONS):
             known = [*library_kinds(), *self._functions, *FUNCTIONS]
-            hint = similar(node.function, known) or f"; known: {', '.join(known)}"
-            raise GraphError(f"{_at(node)}there is no operation {node.function!r}{hint}")
+            if node.function not in known:
+                hint = similar(node.function, known) or f"; known: {', '.join(known)}"
+                raise GraphError(f"column {node.column}: there is no operation {node.function!r}{hint}")
+            return Name(self.lower(node))
         return rebuilt(node, self._flat)
 
-    def _bound(self, call: Call) -> tuple[list[str], tuple[tuple[str, Plain], ...]]:
+    def _bound(self, call: Call) -> Bound:
         """Share out a call's arguments over inputs and parameters, as the library's class has them."""
-        kind = LIBRARY[call.function]
-        free = list(parameter_names(kind))
-        wanted = kind.inputs
-        values: list[Node] = []
-        parameters: dict[str, Plain] = {}
-        for node in call.arguments:
-            is_value = not isinstance(node, Literal) if wanted is None else len(values) < len(wanted)
-            if is_value and not parameters:
-                values.append(node)
-            elif free:
-                parameters[free[0]] = _parameter(call, free[0], node)
-                free.pop(0)
-            else:
-                raise GraphError(f"{_at(call)}{call.function} takes no more than {_usage(kind)}")
-        named: dict[str, Node] = {}
-        for keyword, node in call.keywords:
-            if keyword in free:
-                parameters[keyword] = _parameter(call, keyword, node)
-            elif wanted is not None and keyword in wanted[len(values) :]:
-                named[keyword] = node
-            else:
-                raise GraphError(_no_parameter(call, keyword, [*(wanted or ()), *parameter_names(kind)]))
-        inputs = values if wanted is None else [*values, *self._named(call, wanted[len(values) :], named)]
-        for node in inputs:
-            if isinstance(node, Literal):
+        kind, column = LIBRARY[call.function], f"column {call.column}: "
+        inputs = kind.inputs
+        if inputs is None:  # any number: all that stands before the first number or text
+            literals = (n for n, node in enumerate(call.arguments) if isinstance(node, Literal))
+            inputs = tuple(f"value {n + 1}" for n in range(next(literals, len(call.arguments)) or 1))
+        names = (*inputs, *parameter_names(kind))
+        if len(call.arguments) > len(names):
+            raise GraphError(f"{column}{call.function} takes no more than {_usage(kind)}")
+        given = dict(zip(names, call.arguments, strict=False))
+        for name, node in call.keywords:
+            if name in given:
+                raise GraphError(f"{column}{call.function} takes only one {name!r}")
+            if name not in names:
+                hint = similar(name, names) or f"; it reads {_usage(kind)}"
+                raise GraphError(f"{column}{call.function} has no {name!r}{hint}")
+            given[name] = node
+        for name in (*inputs, *_required(kind)):
+            if name not in given:
+                raise GraphError(f"{column}{call.function} lacks {name!r}; it reads {_usage(kind)}")
+        for name in inputs:
+            if isinstance(given[name], Literal):
+                seen = spell(given[name])
                 raise GraphError(
-                    f"{_at(node)}{call.function} works on a value, got {spell(node)}; it reads {_usage(kind)}"
+                    f"{column}{call.function} works on a value, got {seen}; it reads {_usage(kind)}"
                 )
-        return [self._value(node) for node in inputs], tuple(parameters.items())
-
-    def _named(self, call: Call, missing: Iterable[str], named: Mapping[str, Node]) -> list[Node]:
-        for name in missing:
-            if name not in named:
-                usage = _usage(LIBRARY[call.function])
-                raise GraphError(f"{_at(call)}{call.function} lacks {name!r}; it reads {usage}")
-        return [named[name] for name in missing]
-
-
-def _at(node: Call | Literal) -> str:
-    """Return the place in the text, if there is a text: a builder's nodes have no column."""
-    return f"column {node.column}: " if node.column else ""
+        parameters = [(n, _parameter(call, n, given[n])) for n in names[len(inputs) :] if n in given]
+        return [self._value(given[name]) for name in inputs], tuple(parameters)
 
 
 def _parameter(call: Call, name: str, node: Node) -> Plain:
@@ -145,15 +163,13 @@ def _parameter(call: Call, name: str, node: Node) -> Plain:
         return node.value  # type: ignore[return-value]  # the grammar's literals are plain
     if isinstance(node, Name):
         return node.name
-    raise GraphError(
-        f"{_at(call)}{name} of {call.function} must be a number, a text or a word, got {spell(node)}"
-    )
+    place = f"column {call.column}: {name} of {call.function}"
+    raise GraphError(f"{place} must be a number, a text or a word, got {spell(node)}")
 
 
-def _no_parameter(call: Call, keyword: str, known: list[str]) -> str:
-    hint = similar(keyword, known) or f"; it has {', '.join(known) or 'none'}"
-    twice = "takes only one" if keyword in known else "has no"
-    return f"{_at(call)}{call.function} {twice} {keyword!r}{hint if keyword not in known else ''}"
+def _required(kind: type[Function] | type[Reduction]) -> list[str]:
+    signature = inspect.signature(kind).parameters if parameter_names(kind) else {}
+    return [name for name, parameter in signature.items() if parameter.default is parameter.empty]
 
 
 def _usage(kind: type[Function] | type[Reduction]) -> str:

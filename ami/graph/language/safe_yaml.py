@@ -1,0 +1,125 @@
+"""Read and write the YAML around a graph's definitions, so that a text means what it seems to say.
+
+YAML as PyYAML's safe loader has it reads ``on`` as true, ``1:30`` as ninety, lets the last of two
+equal keys win, and builds a gigabyte from ten lines of references. Here only true and false are
+truths, a key may stand once, and references are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from ami.errors import GraphError
+
+MAX_TEXT = 4 << 20  # characters
+MAX_DEPTH = 20
+
+_RESOLVERS: tuple[tuple[str, str, str], ...] = (
+    ("bool", r"true|false", "tf"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|[-+]?[0-9]+[eE][-+]?[0-9]+",
+     "-+.0123456789"),
+    ("null", r"~|null|", "~n"),
+)  # fmt: skip
+
+
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    for tag, pattern, firsts in _RESOLVERS:
+        for first in (*firsts, *([""] if tag == "null" else [])):
+            found.setdefault(first, []).append((f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{pattern})$")))
+    return found
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = _resolvers()
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise yaml.MarkedYAMLError(
+                problem="references (& and *) are not possible here", problem_mark=event.start_mark
+            )
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(
+                problem=f"nested deeper than {MAX_DEPTH}", problem_mark=event.start_mark
+            )
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
+            problem = f"{key!r} must be a name; write it in quotes"
+            raise yaml.MarkedYAMLError(problem=problem[:200], problem_mark=key_node.start_mark)
+        if key in found:
+            raise yaml.MarkedYAMLError(problem=f"{key!r} stands twice", problem_mark=key_node.start_mark)
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+class _Dumper(yaml.SafeDumper):
+    yaml_implicit_resolvers = _resolvers()
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text_node(dumper: _Dumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+def _list_node(dumper: _Dumper, items: list[Any]) -> yaml.Node:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+
+
+_Dumper.add_representer(str, _text_node)
+_Dumper.add_representer(list, _list_node)
+
+
+def load(text: str) -> object:
+    """Return what a YAML text says.
+
+    Raises:
+        GraphError: with line and column.
+    """
+    if not isinstance(text, str):
+        raise GraphError(f"a graph's text must be text, got {type(text).__name__}")
+    if len(text) > MAX_TEXT:
+        raise GraphError(f"a text of {len(text)} characters; at most {MAX_TEXT} are possible")
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise GraphError(f"{place}{error.problem}{_hint(str(error.problem))}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise GraphError(f"the text is no YAML: {' '.join(str(error).split())}"[:300]) from None
+
+
+def _hint(problem: str) -> str:
+    if "'`'" in problem:
+        return "; put a definition that begins with a backtick into quotes: '`a.b` - 3'"
+    if "mapping values are not allowed" in problem:
+        return "; put a definition with a colon and a space into quotes"
+    return ""
+
+
+def dump(content: Mapping[str, object]) -> str:
+    """Return ``content`` as YAML that :func:`load` reads back to the same."""
+    return yaml.dump(
+        content, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=1 << 30
+    )
