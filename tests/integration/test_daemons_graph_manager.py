@@ -15,6 +15,8 @@ from ami.config import Config, GlobalStoreConfig, ManagerConfig, SecurityConfig
 from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
 from ami.graph.graph import Graph
+from ami.graph.language.document import Document
+from ami.graph.language.lower import lower
 from ami.graph.language.text import graph_of
 from ami.security import sign
 from ami.stores import keys
@@ -330,13 +332,36 @@ def test_undo_rollback_reset_and_remove_mine_go_through_the_store(
     assert set(rig.graph().results) == {"shots", "total"}
 
 
+def test_what_people_wrote_lies_beside_what_runs_to_the_letter(rig: Rig, manager: GraphManagerStage) -> None:
+    rig.ask(manager, "add", text="results: {level: 'mean_events( x-3 )'}")
+    rig.ask(manager, "add", "bert", text="results: {level: mean_events(x - 3), shots: count(x)}")
+    document = Document.from_plain(rig.store[keys.document(2)])
+    assert (document["level"].text, document["level"].owners) == ("mean_events( x-3 )", ("anna", "bert"))
+    assert lower(document) == rig.graph()
+
+
+def test_a_graph_without_its_text_runs_on_and_only_a_new_one_takes_its_place(rig: Rig) -> None:
+    """As an earlier version of ami left it."""
+    old = graph_of(SHOTS).at_version(7)
+    rig.store.update({keys.graph(7): old.to_plain(), keys.CURRENT: {"version": 7, "hash": old.hash}})
+    stage = rig.stage()
+    denied = rig.ask(stage, "add", text="results: {total: sum_events(x)}")
+    assert "version 7 is not kept any more, or not as people wrote it" in denied["reason"]
+    assert (denied["version"], denied["hash"]) == (7, old.hash)
+    assert rig.graph() == old
+    assert rig.ask(stage, "set", text="results: {total: sum_events(x)}")["version"] == 8
+    assert rig.ask(stage, "add", text=SHOTS)["version"] == 9
+    assert "not kept any more" in rig.ask(stage, "rollback", version=7)["reason"]
+    stage.close()
+
+
 def test_versions_that_are_too_old_are_forgotten_and_cannot_be_gone_back_to(make: Callable[..., Rig]) -> None:
     rig = make(manager=ManagerConfig(keep_versions=2))
     stage = rig.stage()
     for number in range(4):
         rig.ask(stage, "add", text=f"results: {{n{number}: count(x + {number})}}")
-    kept = [version for version in range(1, 5) if keys.graph(version) in rig.store]
-    assert kept == [3, 4]
+    for key in (keys.graph, keys.document):
+        assert [version for version in range(1, 5) if key(version) in rig.store] == [3, 4]
     answer = rig.ask(stage, "rollback", version=1)
     assert "version 1 is not kept any more" in answer["reason"]
     stage.close()

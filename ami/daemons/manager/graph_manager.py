@@ -97,7 +97,7 @@ class GraphManagerStage:
         except GraphError as error:
             # The number goes on, whatever stands behind it.
             self._document = Document(version)
-            self._unreadable = f"{error}; `ami graph set FILE` puts a new graph in its place"
+            self._unreadable = f"{error}; only `ami graph set` is possible"
             logger.error("%s", self._unreadable)
         self._operations = len(lower(self._document).operations)
         self._state = self._store.get(keys.STATE) or {"history": [], "answers": {}}
@@ -110,8 +110,8 @@ class GraphManagerStage:
         plain = self._store.get(keys.document(version))
         if plain is None:
             raise GraphError(
-                f"what people wrote as version {version} is not kept (any more); `ami graph history` lists "
-                f"the versions"
+                f"version {version} is not kept any more, or not as people wrote it (earlier versions of ami "
+                f"stored operations only)"
             )
         return Document.from_plain(plain)
 

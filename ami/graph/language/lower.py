@@ -121,7 +121,9 @@ class _Lowering:
         if isinstance(node, Call) and (node.function in self._functions or node.function not in FUNCTIONS):
             known = [*library_kinds(), *self._functions, *FUNCTIONS]
             if node.function not in known:
-                hint = similar(node.function, known) or f"; known: {', '.join(known)}"
+                hint = similar(node.function, known) or (
+                    f"; known here: {', '.join(known)}; what a plug-in has needs its package where this is read"
+                )
                 raise GraphError(f"column {node.column}: there is no operation {node.function!r}{hint}")
             return Name(self.lower(node))
         return rebuilt(node, self._flat)
