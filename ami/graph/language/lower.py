@@ -122,7 +122,7 @@ class _Lowering:
             known = [*library_kinds(), *self._functions, *FUNCTIONS]
             if node.function not in known:
                 hint = similar(node.function, known) or (
-                    f"; known here: {', '.join(known)}; what a plug-in has needs its package where this is read"
+                    f"; known here: {', '.join(known)}; a plug-in's package may be missing"
                 )
                 raise GraphError(f"column {node.column}: there is no operation {node.function!r}{hint}")
             return Name(self.lower(node))
