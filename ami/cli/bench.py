@@ -7,9 +7,9 @@ import click
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
 from ami.cli.screen import table
-from ami.lab.bench.figure import Figure
-from ami.lab.bench.run import Report
-from ami.lab.bench.run import run as run_bench
+from ami.lab.bench import Report
+from ami.lab.bench import run as run_bench
+from ami.lab.figures import Figure
 
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -56,7 +56,7 @@ def text_of(report: Report) -> str:
             "" if figure.ratio is None else f"{figure.ratio:.2f}",
             _goal(figure),
             {True: "met", False: "NOT MET", None: ""}[figure.met],
-            "" if figure.measured is None else figure.measured.limited_by,
+            figure.measured.limited_by,
         ]
         for figure in report.figures
     ]
@@ -71,9 +71,8 @@ def remarks(report: Report) -> list[str]:
     for figure in report.figures:
         measured = figure.measured
         said = [f"not measured: {figure.error}"] if figure.error else []
-        if measured is not None:
-            said += [f"does not count: {failure}" for failure in measured.failures] + list(measured.notes)
-            said += [f"limit: {measured.limit_is}"] if measured.limit_is else []
+        said += [f"does not count: {failure}" for failure in measured.failures] + list(measured.notes)
+        said += [f"limit: {measured.limit_is}"] if measured.limit_is else []
         if said:
             lines.append(f"{figure.row.name}: {'; '.join(said)}")
     return ["\n".join(lines)]
@@ -100,14 +99,14 @@ def _spread(figure: Figure) -> str:
 
 
 def _limit(figure: Figure) -> str:
-    limit = None if figure.measured is None else figure.measured.limit
+    limit = figure.measured.limit
     return "" if limit is None else shown(limit, figure.row.unit)
 
 
 def _goal(figure: Figure) -> str:
-    goal = figure.row.goal
-    if goal is None:
+    row = figure.row
+    if row.goal is None:
         return ""
-    if goal.of == "ratio":
-        return f"≥ {goal.bound:g} × limit"
-    return f"{'≤' if figure.row.less else '≥'} {shown(goal.bound, figure.row.unit)}"
+    if row.goal_of == "ratio":
+        return f"≥ {row.goal:g} × limit"
+    return f"{'≤' if row.less else '≥'} {shown(row.goal, row.unit)}"

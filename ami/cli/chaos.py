@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 import click
 
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
 from ami.cli.screen import duration, table
-from ami.lab.chaos import Outcome, Row, rows, run, schedule, targets
+from ami.cluster.signals import stoppable
+from ami.lab.chaos import run
+from ami.lab.strikes import Outcome, Row, rows, schedule, targets
 
 WORKERS = 2
 BAR_COLUMNS = 30
@@ -104,25 +103,6 @@ def complaints(outcomes: list[Outcome]) -> Iterator[str]:
                 f"kill {number}, {' and '.join(outcome.strike.victims)}: {found.lost} events lost, "
                 f"{found.twice} counted twice, wrong: {', '.join(found.wrong) or 'none'}"
             )
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this as Ctrl-C does: the node is stopped, and nothing is left."""
-
-    def interrupt(_signum: int, _frame: FrameType | None) -> None:
-        # Asking once more while it stops changes nothing: every step of it is bounded.
-        for signum in before:
-            signal.signal(signum, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signums = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {signum: signal.signal(signum, interrupt) for signum in signums}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 class Bar:

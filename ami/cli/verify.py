@@ -10,6 +10,7 @@ from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
 from ami.cli.run import read_document
 from ami.cli.screen import number, table
+from ami.cluster.signals import stoppable
 from ami.lab.verify import Comparison
 from ami.lab.verify import verify as verify_graph
 
@@ -29,13 +30,14 @@ def verify(context: click.Context, session: Session, graph: str, recording: str,
     they are not. The node has a folder, a ring and a port of its own, and is gone afterwards.
     """
     uri = recording if "://" in recording else f"hdf5://{Path(recording).absolute()}?rate=max"
-    found = verify_graph(
-        read_document(graph),
-        uri,
-        workers=workers,
-        timeout_s=TIMEOUT_S if session.timeout_s is None else session.timeout_s,
-        say=lambda text: click.echo(text, err=True),
-    )
+    with stoppable():
+        found = verify_graph(
+            read_document(graph),
+            uri,
+            workers=workers,
+            timeout_s=TIMEOUT_S if session.timeout_s is None else session.timeout_s,
+            say=lambda text: click.echo(text, err=True),
+        )
     session.answer(lambda: [one.to_plain() for one in found], lambda: report(found))
     if any(one.difference for one in found):
         context.exit(EXIT_REFUSED)

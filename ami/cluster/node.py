@@ -71,7 +71,8 @@ class Node(Supervised):
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        with undisturbed():
+            self.stop()
 
 
 def run_foreground(

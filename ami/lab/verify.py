@@ -7,28 +7,27 @@ change: integers and counts are equal to the last bit, floats to the order in wh
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
 from ami import offline
-from ami.client import Client, connect
-from ami.cluster.node import Node
 from ami.errors import AmiError
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.text import write
+from ami.lab.arena import Arena, NotYet, running
 from ami.result import Result
 from ami.sources import intervals, open_source
 
 TOLERANCE = 1e-12
 LOOK_S = 0.2
 QUIET_S = 2.0  # in which nothing was published
-CALL_S = 30.0  # for one call to a node that may just be starting
 
 Say = Callable[[str], object]
 
@@ -78,47 +77,40 @@ def verify(
         alone = offline.run(lower(document), source, interval_ns=interval_ns)
         say(f"through a node with {workers} workers")
         settings = {"AMI_SOURCE_POLICY": "wait", "AMI_SOURCE_INTERVAL_S": repr(offline.INTERVAL_S)}
-        with (
-            Node(source=uri, workers=workers, settings=settings) as node,
-            connect(node.config, name="verify", timeout_s=CALL_S) as client,
-        ):
-            together = _through(client, document, alone.events, timeout_s)
+        with running(uri, write(document), name="verify", workers=workers, settings=settings) as place:
+            together = _through(place, alone.events, timeout_s)
     finally:
         source.close()
     return [compare(name, together.get(name), alone.results.get(name)) for name in document.results]
 
 
-def _through(client: Client, document: Document, events: int, timeout_s: float) -> dict[str, Result]:
-    """Return the results of a node. Its source waits for the first graph, so no event passes before."""
-    client.set(write(document))
+def _through(place: Arena, events: int, timeout_s: float) -> dict[str, Result]:
+    """Return the results of a node whose source waited for the graph, so that no event went by before."""
     end = time.monotonic() + timeout_s
-    while not _is_reduced(client, events):
-        if time.monotonic() > end:
-            raise AmiError(
-                f"the node had not reduced all {events} events within {timeout_s:g} s: "
-                f"{'; '.join(client.status().problems) or 'nothing seems wrong, it is slow'}"
-            )
-        time.sleep(LOOK_S)
+    place.wait_for(
+        f"all {events} events to be reduced", lambda: _is_reduced(place, events), timeout_s, look_s=LOOK_S
+    )
     # The totals may be known before the last results are out.
-    updates = client.updates()
+    updates = place.client.updates()
     updates.take(0)
     while updates.take(QUIET_S) and time.monotonic() < end:
         pass
-    return client.results()
+    return place.client.results()
 
 
-def _is_reduced(client: Client, events: int) -> bool:
+def _is_reduced(place: Arena, events: int) -> bool:
     """Return whether the node is through.
 
     Raises:
         AmiError: the source failed.
     """
-    status = client.status()
-    for process in status.processes:
-        if process.type == "source" and process.state.startswith("failed"):
-            raise AmiError(f"the node's source {process.state}")
+    status = place.client.status()
+    if failed := [p.state for p in status.processes if p.type == "source" and p.state.startswith("failed")]:
+        raise AmiError(f"the node's source {failed[0]}")
     totals = status.identity
-    return totals is not None and totals.published >= events and totals.under_way == 0
+    if totals is None or totals.published < events or totals.under_way:
+        raise NotYet("; ".join(status.problems) or f"nothing seems wrong, it is slow: {totals}")
+    return True
 
 
 def compare(name: str, node: Result | None, alone: Result | None) -> Comparison:
@@ -126,57 +118,49 @@ def compare(name: str, node: Result | None, alone: Result | None) -> Comparison:
     if node is None or alone is None:
         where = "the node" if node is None else "one process"
         return Comparison(name, node, alone, math.inf, f"{where} has no such result")
-    finding = _Finding()
-    if (node.error is None) != (alone.error is None):
-        finding.differs("error", node.error, alone.error)
+    deviations, differences = [0.0], []
+    for (where, a), (place, b) in itertools.zip_longest(_parts(node), _parts(alone), fillvalue=("", None)):
+        deviation, difference = _differ(a, b) if where == place else (0.0, f"{place} in one process")
+        deviations.append(deviation)
+        if difference:
+            # The first one: after that, parts stand beside others.
+            differences.append(f"{where}: {difference}")
+            break
+    return Comparison(name, node, alone, max(deviations), "".join(differences))
+
+
+def _parts(result: Result) -> Iterator[tuple[str, Any]]:
+    yield "error", "none" if result.error is None else "an error"
     for count in ("used", "expected", "dropped", "set_aside"):
-        finding.look(f"events.{count}", getattr(node.events, count), getattr(alone.events, count))
-    finding.look("value", node.value, alone.value)
-    return Comparison(name, node, alone, finding.deviation, finding.text)
+        yield f"events.{count}", getattr(result.events, count)
+    yield from _leaves("value", result.value)
 
 
-class _Finding:
-    """The first difference of two values, and the largest deviation of their floats."""
+def _leaves(where: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the numbers, texts and arrays that a value is made of, each with its place."""
+    if is_dataclass(value):
+        yield where, type(value).__name__
+        for field in fields(value):
+            yield from _leaves(f"{where}.{field.name}", getattr(value, field.name))
+    elif isinstance(value, tuple | list):
+        yield f"{where}: length", len(value)
+        for number, part in enumerate(value):
+            yield from _leaves(f"{where}[{number}]", part)
+    else:
+        yield where, value
 
-    def __init__(self) -> None:
-        self.deviation = 0.0
-        self.text = ""
 
-    def differs(self, where: str, a: object, b: object) -> None:
-        self.text = self.text or f"{where}: {str(a)[:60]} on the node, {str(b)[:60]} in one process"
-
-    def look(self, where: str, a: Any, b: Any) -> None:
-        """Compare two values, part by part."""
-        if isinstance(a, np.ndarray | np.generic) or isinstance(b, np.ndarray | np.generic):
-            self._arrays(where, np.asarray(a), np.asarray(b))
-        elif type(a) is not type(b):
-            self.differs(where, type(a).__name__, type(b).__name__)
-        elif isinstance(a, float):
-            self._arrays(where, np.asarray(a), np.asarray(b))
-        elif is_dataclass(a):
-            for field in fields(a):
-                self.look(f"{where}.{field.name}", getattr(a, field.name), getattr(b, field.name))
-        elif isinstance(a, tuple | list):
-            if len(a) != len(b):
-                self.differs(f"{where}: length", len(a), len(b))
-            for number, (one, other) in enumerate(zip(a, b, strict=False)):
-                self.look(f"{where}[{number}]", one, other)
-        elif a != b:
-            self.differs(where, a, b)
-
-    def _arrays(self, where: str, a: Any, b: Any) -> None:
-        if a.dtype != b.dtype or a.shape != b.shape:
-            self.differs(where, f"{a.dtype} {a.shape}", f"{b.dtype} {b.shape}")
-        elif a.dtype.kind != "f":
-            if not np.array_equal(a, b):
-                self.differs(where, a, b)
-        elif not np.array_equal(a, b, equal_nan=True):
-            finite = np.isfinite(a) & np.isfinite(b)
-            if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
-                self.differs(where, a, b)
-                return
-            largest = max(float(np.abs(a[finite]).max()), float(np.abs(b[finite]).max()))
-            deviation = float(np.abs(a[finite] - b[finite]).max()) / largest
-            self.deviation = max(self.deviation, deviation)
-            if deviation > TOLERANCE:
-                self.differs(where, a, b)
+def _differ(a: Any, b: Any) -> tuple[float, str]:
+    """Return how far two leaves are apart, relative to the largest number, and in words if that matters."""
+    x, y = np.asarray(a), np.asarray(b)
+    said = f"{str(a)[:60]} on the node, {str(b)[:60]} in one process"
+    if x.dtype != y.dtype or x.shape != y.shape:
+        return 0.0, f"{said}: {x.dtype} {x.shape}, {y.dtype} {y.shape}"
+    finite = np.isfinite(x) & np.isfinite(y) if x.dtype.kind == "f" else np.zeros(x.shape, np.bool_)
+    if not np.array_equal(x[~finite], y[~finite], equal_nan=x.dtype.kind == "f"):
+        return 0.0, said
+    x, y = x[finite], y[finite]
+    if np.array_equal(x, y):
+        return 0.0, ""
+    deviation = float(np.abs(x - y).max() / max(np.abs(x).max(), np.abs(y).max()))
+    return deviation, said if deviation > TOLERANCE else ""

@@ -14,8 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ami.lab.chaos import targets
-from ami.lab.chaos.schedule import processes
+from ami.lab.strikes import processes, targets
 from tests.system.conftest import StartNode
 from tests.waiting import PATIENCE_S, wait_until
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 
 import pytest
 
 from ami.cli.bench import shown, text_of
 from ami.errors import AmiError, ConfigError
-from ami.lab.bench.busy import Busy, Usage, between, what_limits
-from ami.lab.bench.figure import Figure, Goal, Measured, Row, percentile
-from ami.lab.bench.measure import Bench
-from ami.lab.bench.measures import MEASURES
-from ami.lab.bench.rows import MAIN, ROWS
-from ami.lab.bench.run import run, wanted_rows
+from ami.lab.bench import ROWS, run, wanted_rows
+from ami.lab.figures import Bench, Figure, Measure, Measured, Row, percentile
+from ami.lab.machine import Busy
 
 ASKED_FOR = [
     "scalar_graph",
@@ -35,9 +34,21 @@ ASKED_FOR = [
 ]
 
 
-def figure(*samples: float, less: bool = False, goal: Goal | None = None, **more: object) -> Figure:
-    row = Row(name="a", what="something", unit="events/s", less=less, goal=goal)
-    return Figure(row=row, measured=Measured(samples=samples, **more))  # type: ignore[arg-type]
+def row(
+    name: str, measure: Measure, *, less: bool = False, goal: float | None = None, of: str = "value"
+) -> Row:
+    return Row(measure, name, "events/s", what="something", less=less, goal=goal, goal_of=of)
+
+
+def figure(
+    *samples: float, less: bool = False, goal: float | None = None, of: str = "value", **more: object
+) -> Figure:
+    measured = Measured(samples=samples, **more)  # type: ignore[arg-type]
+    return Figure(row=row("a", nothing, less=less, goal=goal, of=of), measured=measured)
+
+
+def nothing(_bench: Bench) -> dict[str, Measured]:
+    raise AmiError("no Redis here")
 
 
 def test_the_value_is_the_median_and_the_spread_goes_from_the_smallest_to_the_largest() -> None:
@@ -55,15 +66,15 @@ def test_the_ratio_is_1_at_the_limit_and_less_below_it_for_rates_and_for_times()
 @pytest.mark.parametrize(
     ("found", "met"),
     [
-        (figure(3e6, goal=Goal(3e6)), True),
-        (figure(2.9e6, goal=Goal(3e6)), False),
-        (figure(70.0, less=True, goal=Goal(75.0)), True),
-        (figure(76.0, less=True, goal=Goal(75.0)), False),
-        (figure(8.0, limit=10.0, goal=Goal(0.8, "ratio")), True),
-        (figure(7.9, limit=10.0, goal=Goal(0.8, "ratio")), False),
-        (figure(10.0, limit=6.0, less=True, goal=Goal(0.6, "ratio")), True),
-        (figure(10.1, limit=6.0, less=True, goal=Goal(0.6, "ratio")), False),
-        (figure(8.0, goal=Goal(0.8, "ratio")), False),
+        (figure(3e6, goal=3e6), True),
+        (figure(2.9e6, goal=3e6), False),
+        (figure(70.0, less=True, goal=75.0), True),
+        (figure(76.0, less=True, goal=75.0), False),
+        (figure(8.0, limit=10.0, goal=0.8, of="ratio"), True),
+        (figure(7.9, limit=10.0, goal=0.8, of="ratio"), False),
+        (figure(10.0, limit=6.0, less=True, goal=0.6, of="ratio"), True),
+        (figure(10.1, limit=6.0, less=True, goal=0.6, of="ratio"), False),
+        (figure(8.0, goal=0.8, of="ratio"), False),
         (figure(8.0), None),
     ],
 )
@@ -72,11 +83,11 @@ def test_a_goal_is_met_by_the_value_or_by_the_ratio_as_it_says(found: Figure, me
 
 
 def test_a_run_that_lost_events_meets_no_goal_however_fast_it_was() -> None:
-    assert figure(9e9, goal=Goal(3e6), failures=("1 event is missing",)).met is False
+    assert figure(9e9, goal=3e6, failures=("1 event is missing",)).met is False
 
 
 def test_a_figure_that_was_not_measured_has_no_value_and_says_why() -> None:
-    plain = Figure(row=ROWS["scalar_graph"], measured=None, error="no room").to_plain()
+    plain = Figure(row=ROWS["scalar_graph"], error="no room").to_plain()
     assert (plain["value"], plain["spread"], plain["repeats"], plain["met"]) == (None, None, 0, False)
     assert plain["error"] == "no room"
 
@@ -88,10 +99,8 @@ def test_a_percentile_is_one_of_the_values() -> None:
     assert percentile([7.0], 0.99) == 7.0
 
 
-def test_every_figure_is_measured_by_exactly_one_function() -> None:
-    measured = [name for names in MEASURES.values() for name in names]
-    assert sorted(measured) == sorted(ROWS)
-    assert list(MAIN) == ASKED_FOR
+def names(rows: list[Row]) -> list[str]:
+    return [row.name for row in rows]
 
 
 def test_a_figure_that_does_not_exist_is_refused_with_those_that_do() -> None:
@@ -100,26 +109,23 @@ def test_a_figure_that_does_not_exist_is_refused_with_those_that_do() -> None:
 
 
 def test_figures_are_shown_in_the_order_of_the_table_and_a_quick_look_leaves_scaling_out() -> None:
-    assert wanted_rows(["mean_image", "scalar_graph"], quick=False) == ("scalar_graph", "mean_image")
-    assert wanted_rows([], quick=True) == MAIN
-    assert wanted_rows([], quick=False) == tuple(name for name in ROWS if name != "loaded_memory")
-    assert wanted_rows(["loaded_memory"], quick=True) == ("loaded_memory",)
+    assert names(wanted_rows(["mean_image", "scalar_graph"], quick=False)) == ["scalar_graph", "mean_image"]
+    assert names(wanted_rows([], quick=True)) == ASKED_FOR
+    assert names(wanted_rows([], quick=False)) == [name for name in ROWS if name != "loaded_memory"]
+    assert names(wanted_rows(["loaded_memory"], quick=True)) == ["loaded_memory"]
 
 
 def test_a_measurement_that_fails_leaves_the_others_and_their_reasons(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fails(_bench: Bench) -> dict[str, Measured]:
-        raise AmiError("no Redis here")
-
     def works(_bench: Bench) -> dict[str, Measured]:
-        return {"ring_single": Measured(samples=(5.0,))}
+        return {"b": Measured(samples=(5.0,))}
 
-    monkeypatch.setattr("ami.lab.bench.run.MEASURES", {fails: ("ring_blocks",), works: ("ring_single",)})
-    report = run(["ring_blocks", "ring_single"], say=lambda _text: None)
+    monkeypatch.setattr("ami.lab.bench.ROWS", {"a": row("a", nothing), "b": row("b", works)})
+    report = run(["a", "b"], say=lambda _text: None)
     assert [one.error for one in report.figures] == ["no Redis here", ""]
     assert report.figures[1].value == 5.0
-    assert report.failed == ("ring_blocks",)
+    assert report.failed == ("a",)
 
 
 def test_a_measurement_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +133,8 @@ def test_a_measurement_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPa
         while True:
             pass
 
-    monkeypatch.setattr("ami.lab.bench.run.MEASURES", {hangs: ("ring_blocks",)})
-    report = run(["ring_blocks"], timeout_s=0.1, say=lambda _text: None)
+    monkeypatch.setattr("ami.lab.bench.ROWS", {"a": row("a", hangs)})
+    report = run(["a"], timeout_s=0.1, say=lambda _text: None)
     assert "0.1 s" in report.figures[0].error
 
 
@@ -136,15 +142,14 @@ def test_the_report_is_one_json_object_and_a_table(monkeypatch: pytest.MonkeyPat
     measured = Measured(
         samples=(4e6, 5e6, 6e6), limit=1e7, limit_is="by hand", limited_by="worker:0", notes=("quick",)
     )
-    monkeypatch.setattr(
-        "ami.lab.bench.run.MEASURES", {lambda _bench: {"scalar_graph": measured}: ("scalar_graph",)}
-    )
-    report = run(["scalar_graph"], quick=True, say=lambda _text: None)
+    rows = {"a": row("a", lambda _bench: {"a": measured}, goal=3e6)}
+    monkeypatch.setattr("ami.lab.bench.ROWS", rows)
+    report = run(["a"], quick=True, say=lambda _text: None)
     plain = json.loads(json.dumps(report.to_plain()))
     assert set(plain) >= {"machine", "versions", "figures"}
     (one,) = plain["figures"]
-    names = ("name", "value", "unit", "spread", "repeats", "ratio", "limit", "goal", "met")
-    assert [one[name] for name in names] == ["scalar_graph", 5e6, "events/s", 2e6, 3, 0.5, 1e7, 3e6, True]
+    fields = ("name", "value", "unit", "spread", "repeats", "ratio", "limit", "goal", "met")
+    assert [one[name] for name in fields] == ["a", 5e6, "events/s", 2e6, 3, 0.5, 1e7, 3e6, True]
     text = text_of(report)
     assert "5 M/s" in text
     assert "worker:0" in text
@@ -166,11 +171,13 @@ def test_values_are_shown_in_three_digits_with_their_unit(value: float | None, u
 
 
 def test_shares_of_a_core_are_cpu_time_by_wall_time_and_the_rest_is_others() -> None:
-    before = Usage(10.0, {"worker:0": 1.0, "source": 1.0}, 50.0)
-    after = Usage(12.0, {"worker:0": 2.9, "source": 1.5}, 53.4)
-    found = between(before, after)
-    assert found.shares == pytest.approx({"worker:0": 0.95, "source": 0.25})
-    assert found.others == pytest.approx(0.5)
+    with Busy({"this": os.getpid(), "gone": 2**22 + 1}) as busy:
+        begin = time.process_time()
+        while time.process_time() < begin + 0.3:
+            pass
+    assert 0 < busy.shares["this"] < 1.1
+    assert busy.shares["gone"] == 0.0
+    assert busy.to_plain() == {**busy.shares, "everybody else": busy.others}
 
 
 @pytest.mark.parametrize(
@@ -184,4 +191,4 @@ def test_shares_of_a_core_are_cpu_time_by_wall_time_and_the_rest_is_others() -> 
 def test_what_limits_is_the_full_process_or_the_full_machine_or_waiting(
     shares: dict[str, float], others: float, said: str
 ) -> None:
-    assert what_limits(Busy(shares, others, 1.0), 2).startswith(said)
+    assert Busy(shares=shares, others=others).what_limits(2).startswith(said)

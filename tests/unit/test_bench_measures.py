@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +10,12 @@ import pytest
 from ami import offline
 from ami.errors import AmiError
 from ami.graph.language.text import graph_of
-from ami.lab.bench import bare, graphs
-from ami.lab.bench.end_to_end import POOL_EVENTS, SCALARS, events_of, wrong_counts
-from ami.lab.bench.latency import RATE_HZ, _latencies_ms
-from ami.lab.bench.ring_speed import SMALL, ring_rate
-from ami.lab.bench.throughput import Load, _rates
+from ami.lab import bare, graphs
+from ami.lab.end_to_end import wrong_counts
+from ami.lab.graphs import POOL_EVENTS, SCALARS, first_events
+from ami.lab.latency import RATE_HZ, latencies_ms
+from ami.lab.ring import ring_rate
+from ami.lab.throughput import Load
 from ami.ring import leaked
 from ami.sources import open_source
 
@@ -33,7 +33,7 @@ def offline_results() -> offline.OfflineResults:
 
 def test_the_graph_by_hand_uses_the_same_events_as_the_graph(offline_results: offline.OfflineResults) -> None:
     hand = bare.ScalarGraph()
-    hand.add(events_of(SCALARS, EVENTS))
+    hand.add(first_events(SCALARS, EVENTS))
     found = offline_results.results
     assert hand.used_on == found["mean_on"].events.used
     assert hand.used_off == found["off_moments"].events.used
@@ -41,12 +41,12 @@ def test_the_graph_by_hand_uses_the_same_events_as_the_graph(offline_results: of
 
 
 def test_right_results_pass_the_count_of_the_input(offline_results: offline.OfflineResults) -> None:
-    pool = events_of(SCALARS, POOL_EVENTS)
+    pool = first_events(SCALARS, POOL_EVENTS)
     assert wrong_counts(pool, EVENTS, offline_results.results) == []
 
 
 def test_one_event_too_few_or_a_wrong_mean_fails_the_count(offline_results: offline.OfflineResults) -> None:
-    pool = events_of(SCALARS, POOL_EVENTS)
+    pool = first_events(SCALARS, POOL_EVENTS)
     right = offline_results.results
     scan = right["on_vs_delay"]
     fewer = {**right, "on_vs_delay": replace(scan, events=replace(scan.events, used=scan.events.used - 1))}
@@ -61,7 +61,7 @@ def test_one_event_too_few_or_a_wrong_mean_fails_the_count(offline_results: offl
 
 
 def test_every_graph_of_the_benchmark_can_be_run() -> None:
-    for text in (graphs.SCALAR, graphs.SHOTS, graphs.heavy(), graphs.means(10)):
+    for text in (graphs.SCALAR, graphs.SHOTS, graphs.HEAVY, graphs.WAITING):
         source = open_source(f"{SCALARS}?rate=max&stop=1000&interval=1ms")
         try:
             found = offline.run(graph_of(text), source)
@@ -81,20 +81,15 @@ def test_the_source_of_a_load_can_be_opened_and_does_not_end() -> None:
         source.close()
 
 
-def test_rates_of_parts_come_from_the_samples_nearest_to_their_borders() -> None:
-    seen = [(10.0, 100), (10.9, 190), (12.1, 310), (14.0, 700)]
-    assert _rates(seen, 2) == pytest.approx(((310 - 100) / 2.1, (700 - 310) / 1.9))
-
-
 def test_the_latency_of_an_event_goes_from_its_due_time_to_the_first_result_with_it() -> None:
     clock_ns, start = 5_000_000_000, 1_000_000_000
     period = 10**9 // RATE_HZ
     # The first result has event 0 only; the second, 12 ms after event 9 was due, has events 1 to 9.
     first = (clock_ns + start, start)
     second = (clock_ns + start + 9 * period + 12_000_000, start + 9 * period)
-    assert _latencies_ms([first, second], clock_ns) == pytest.approx([20.0 - n for n in range(9)])
+    assert latencies_ms([first, second], clock_ns) == pytest.approx([20.0 - n for n in range(9)])
     with pytest.raises(AmiError, match="too few"):
-        _latencies_ms([first], clock_ns)
+        latencies_ms([first], clock_ns)
 
 
 def test_two_bare_processes_hand_over_what_was_copied() -> None:
@@ -107,8 +102,7 @@ def test_two_bare_processes_hand_over_what_was_copied() -> None:
 
 
 def test_a_ring_that_was_measured_is_gone() -> None:
-    speed, shares = ring_rate(SMALL, 64, 0.1)
+    speed, busy = ring_rate(64, 0.1)
     assert speed > 0
-    assert set(shares) == {"writer", "reader"}
-    name = f"/ami-bench-{os.getpid()}"  # not that of another run of the tests
-    assert name not in leaked(name)
+    assert set(busy.shares) == {"writer", "reader"}
+    assert not [name for name in leaked("/ami-bench") if name.startswith("/ami-bench")]

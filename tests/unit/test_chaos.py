@@ -10,9 +10,9 @@ import pytest
 
 from ami.errors import ConfigError
 from ami.graph.language.text import graph_of
-from ami.lab.chaos import NODE, TWO, Outcome, Strike, rows, schedule, targets, truth
-from ami.lab.chaos.campaign import beyond, together
-from ami.lab.chaos.truth import Deviation
+from ami.lab import truth
+from ami.lab.strikes import NODE, TWO, Outcome, Strike, rows, schedule, targets
+from ami.lab.truth import Deviation
 from ami.offline import run
 from ami.result import Result
 from ami.sources import open_source
@@ -157,7 +157,7 @@ def test_a_target_that_there_is_not_is_refused_with_those_that_there_are() -> No
 
 
 def outcome(target: str, recovery_s: float, deviation: Deviation = NONE) -> Outcome:
-    return Outcome(Strike(target, (target,), 0.1), recovery_s, recovery_s, deviation)
+    return Outcome(Strike(target, (target,), 0.1), recovery_s, deviation)
 
 
 def test_a_row_has_the_median_and_the_longest_recovery_and_the_sums() -> None:
@@ -178,6 +178,6 @@ def test_a_row_has_the_median_and_the_longest_recovery_and_the_sums() -> None:
 
 def test_what_was_lost_before_is_not_counted_to_the_next_kill() -> None:
     before, now = Deviation(3, 0, ("fine",)), Deviation(5, 1, ("fine", "lit"))
-    assert beyond(now, before) == Deviation(2, 1, ("lit",))
-    assert not beyond(before, before)
-    assert together(before, Deviation(2, 1, ("lit", "fine"))) == Deviation(5, 1, ("fine", "lit"))
+    assert now.beyond(before) == Deviation(2, 1, ("lit",))
+    assert not before.beyond(before)
+    assert before.together(Deviation(2, 1, ("lit", "fine"))) == Deviation(5, 1, ("fine", "lit"))

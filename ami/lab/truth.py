@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,19 @@ class Deviation:
 
     def __bool__(self) -> bool:
         return bool(self.lost or self.twice or self.wrong)
+
+    def beyond(self, before: Self) -> Deviation:
+        """Return what has come in addition: a deviation once made stays in the results of a run."""
+        return Deviation(
+            max(0, self.lost - before.lost),
+            max(0, self.twice - before.twice),
+            tuple(name for name in self.wrong if name not in before.wrong),
+        )
+
+    def together(self, other: Self) -> Deviation:
+        """Return both deviations as one."""
+        wrong = tuple(dict.fromkeys((*self.wrong, *other.wrong)))
+        return Deviation(self.lost + other.lost, self.twice + other.twice, wrong)
 
 
 def expected(events: int) -> dict[str, Any]:

@@ -6,13 +6,14 @@ Two processes share anonymous memory, which has no name and so cannot be left be
 from __future__ import annotations
 
 import itertools
-import math
 import mmap
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Semaphore
 
 import numpy as np
@@ -26,7 +27,27 @@ WAIT_S = 10.0
 SHARED_BYTES = 256 << 20
 MAX_PIECES = 256
 
-_fork = multiprocessing.get_context("fork")  # the pool of images need not be copied into the child
+fork = multiprocessing.get_context("fork")  # the pool of images need not be copied into the child
+
+
+@contextmanager
+def forked(work: Callable[[], object]) -> Iterator[BaseProcess]:
+    """Do ``work`` in a child meanwhile; it is gone afterwards."""
+
+    def alone() -> None:
+        # Ctrl-C, which goes to the whole foreground group, ends the parent only; it ends its children.
+        for signum in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        work()
+
+    child = fork.Process(target=alone, daemon=True)
+    child.start()
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.join(WAIT_S)
 
 
 def rate(work: Callable[[], int], duration_s: float) -> float:
@@ -53,8 +74,7 @@ def copied_between_processes(
     pieces = max(2, min(MAX_PIECES, SHARED_BYTES // pool[:piece].nbytes))
     slots = np.frombuffer(mmap.mmap(-1, pieces * pool[:piece].nbytes), pool.dtype)
     slots = slots.reshape(pieces, piece, *pool.shape[1:])
-    free, filled = _fork.Semaphore(pieces), _fork.Semaphore(0)
-    child = _fork.Process(target=_copy_on, args=(pool, slots, free, filled), daemon=True)
+    free, filled = fork.Semaphore(pieces), fork.Semaphore(0)
     places = itertools.cycle(range(pieces))
 
     def receive() -> int:
@@ -64,20 +84,15 @@ def copied_between_processes(
         free.release()
         return piece
 
-    child.start()
-    try:
+    with forked(lambda: _copy_on(pool, slots, free, filled)):
         # The first round through new memory are the kernel's page faults, which a ring has once.
         for _ in range(pieces):
             receive()
         return rate(receive, duration_s)
-    finally:
-        child.kill()
-        child.join(WAIT_S)
 
 
 def _copy_on(pool: Array, slots: Array, free: Semaphore, filled: Semaphore) -> None:
     """Copy the pool round and round into slots that are free, until the other process is gone."""
-    leave_signals_to_the_parent()
     parent, (pieces, piece) = os.getppid(), slots.shape[:2]
     places = itertools.cycle(range(pieces))
     starts = itertools.cycle(range(0, len(pool) - piece + 1, piece))
@@ -93,44 +108,22 @@ def _copy_on(pool: Array, slots: Array, free: Semaphore, filled: Semaphore) -> N
 
 def scaling(processes: int, duration_s: float) -> float:
     """Return how much more so many processes do than one, each with a numpy loop that fits its cache."""
-    alone = sum(_rates_at_once(1, duration_s))
-    return sum(_rates_at_once(processes, duration_s)) / alone
+    alone = _rate_together(1, duration_s)
+    return _rate_together(processes, duration_s) / alone
 
 
-def _rates_at_once(processes: int, duration_s: float) -> list[float]:
+def _rate_together(processes: int, duration_s: float) -> float:
     values = np.linspace(0.0, 1.0, 4096)
+    rates = fork.SimpleQueue()
 
     def work() -> int:
         np.sin(values)
         return len(values)
 
-    def report() -> None:
-        leave_signals_to_the_parent()
-        rates.put(rate(work, duration_s))
-
-    rates = _fork.SimpleQueue()
-    children = [_fork.Process(target=report, daemon=True) for _ in range(processes)]
-    for child in children:
-        child.start()
-    try:
-        return [float(rates.get()) for _ in children]
-    finally:
-        for child in children:
-            child.join(WAIT_S)
-            child.kill()
-        rates.close()
-
-
-def leave_signals_to_the_parent() -> None:
-    """Let Ctrl-C, which goes to the whole foreground group, end the parent only; it ends its children."""
-    for signum in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def events_per_piece(event_bytes: int, piece_bytes: int) -> int:
-    """Return a power of two of events that have about ``piece_bytes``."""
-    return int(2 ** max(0, math.floor(math.log2(max(1, piece_bytes // event_bytes)))))
+    with ExitStack() as children:
+        for _ in range(processes):
+            children.enter_context(forked(lambda: rates.put(rate(work, duration_s))))
+        return sum(float(rates.get()) for _ in range(processes))
 
 
 class ScalarGraph:
@@ -144,8 +137,8 @@ class ScalarGraph:
         self._scan = np.zeros((3, 20))
         self._moments = np.zeros(3)
 
-    def add(self, events: Slots) -> None:
-        """Reduce one block."""
+    def add(self, events: Slots) -> int:
+        """Reduce one block; return how many events it has."""
         monitor, laser, offset, energy = (events[n] for n in ("monitor", "laser", "offset", "energy"))
         ratio = energy / (1 + np.abs(offset))
         signal = ratio / (monitor + 1)
@@ -164,6 +157,7 @@ class ScalarGraph:
         self._scan[0] += np.bincount(keys, minlength=20)
         self._scan[1] += np.bincount(keys, on, 20)
         self._scan[2] += np.bincount(keys, on * on, 20)
+        return events.count
 
 
 def _counts(values: Array, bins: int, low: float, high: float) -> NDArray[np.int64]:

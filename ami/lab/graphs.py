@@ -5,6 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ami.event import Slots
+from ami.sources import open_source, take
+
+SCALARS = "sim://scalars"
+POOL_EVENTS = 65536  # of sim://scalars: event i has the values of event i % 65536
+
 # Two filters, three expressions, a mean, moments, two histograms, a mean by key.
 SCALAR = """\
 values:
@@ -23,19 +29,10 @@ results:
 REGION = "results: {level: 'mean_events(mean(roi(camera, rows=256:768, cols=256:768)))'}\n"
 IMAGE = "results: {mean_camera: mean_events(camera)}\n"
 SHOTS = "results: {level: mean_events(monitor)}\n"
-
-HEAVY_OPERATIONS = 40
-
-
-def heavy() -> str:
-    """Return a graph that takes about a microsecond an event: sines and cosines."""
-    lines = [
-        f"  wave_{n}: mean_events(sin(energy * {n + 1}.5) * cos(offset + {n}) + monitor)"
-        for n in range(HEAVY_OPERATIONS)
-    ]
-    return "\n".join(["results:", *lines, ""])
-
-
+# Sines and cosines: about a microsecond an event.
+HEAVY = "results:\n" + "".join(
+    f"  wave_{n}: mean_events(sin(energy * {n + 1}.5) * cos(offset + {n}) + monitor)\n" for n in range(40)
+)
 # As long as a busy core would take, a microsecond an event, but no core is taken.
 WAITING = """\
 functions:
@@ -51,18 +48,18 @@ results:
 """
 
 
-def means(count: int) -> str:
-    """Return a graph of ``count`` results, each the mean of an expression of its own."""
-    lines = [
-        "  level: mean_events(monitor)\n",
-        *(f"  mean_{n}: mean_events(energy + {n}.5)\n" for n in range(1, count)),
-    ]
-    return "results:\n" + "".join(lines)
-
-
-def images(folder: Path, rows: int, columns: int) -> str:
+def images(folder: str, rows: int, columns: int) -> str:
     """Write a description of a float32 camera into ``folder``; return the source that simulates it."""
-    path = folder / f"camera-{rows}x{columns}.json"
+    path = Path(folder, f"camera-{rows}x{columns}.json")
     camera = {"dtype": "Image", "shape": [rows, columns], "pedestal": 5, "width": 1}
     path.write_text(json.dumps({"interval": 0.001, "config": {"camera": camera}}))
     return f"sim://{path}"
+
+
+def first_events(uri: str, count: int) -> Slots:
+    """Return the first events of a source, in memory of their own."""
+    source = open_source(uri)
+    try:
+        return take(source, 0, count)
+    finally:
+        source.close()

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, TypeVar
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """What a figure should reach: at least (of costs and times: at most) ``bound``.
+class Bench:
+    """What a measurement is told: whether to hurry, and where to say what it does."""
 
-    ``of`` is what is held against it: the "value" itself, or the "ratio" to the limit.
-    """
+    quick: bool
+    say: Callable[[str], object]
 
-    bound: float
-    of: str = "value"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A line of the table of figures: what is measured. ``less`` is better, or more."""
-
-    name: str
-    what: str
-    unit: str
-    less: bool = False
-    goal: Goal | None = None
+    def choose(self, usual: N, quick: N) -> N:
+        """Return how long, or how often, to measure."""
+        return quick if self.quick else usual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +38,7 @@ class Measured:
         notes: what one must know to read it.
     """
 
-    samples: Sequence[float]
+    samples: Sequence[float] = ()
     value: float | None = None
     limit: float | None = None
     limit_is: str = ""
@@ -54,6 +46,28 @@ class Measured:
     busy: Mapping[str, float] = field(default_factory=dict)
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+Measure = Callable[[Bench], Mapping[str, Measured]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table of figures. ``less`` is better, or more; ``measure`` gives it, perhaps with others.
+
+    The goal is what the value (``goal_of`` "value"), or its "ratio" to the limit, should reach: at least, or
+    of costs and times at most. It is measured in a "quick" look, too, a "full" one, or only ``when`` "named".
+    """
+
+    measure: Measure
+    name: str
+    unit: str
+    _: KW_ONLY
+    what: str
+    less: bool = False
+    goal: float | None = None
+    goal_of: str = "value"
+    when: str = "quick"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,25 +79,23 @@ class Figure:
     """
 
     row: Row
-    measured: Measured | None
+    measured: Measured = Measured()
     error: str = ""
 
     @property
     def value(self) -> float | None:
-        if self.measured is None or not self.measured.samples:
-            return None
-        if self.measured.value is not None:
-            return self.measured.value
-        return statistics.median(self.measured.samples)
+        if self.measured.value is None and self.measured.samples:
+            return statistics.median(self.measured.samples)
+        return self.measured.value
 
     @property
     def spread(self) -> float | None:
-        samples = () if self.measured is None else self.measured.samples
+        samples = self.measured.samples
         return max(samples) - min(samples) if samples else None
 
     @property
     def ratio(self) -> float | None:
-        value, limit = self.value, None if self.measured is None else self.measured.limit
+        value, limit = self.value, self.measured.limit
         if not value or not limit:
             return None
         return limit / value if self.row.less else value / limit
@@ -91,17 +103,17 @@ class Figure:
     @property
     def met(self) -> bool | None:
         """Whether the goal is reached; None where there is no goal. What did not count reaches none."""
-        goal = self.row.goal
-        if goal is None:
+        row = self.row
+        if row.goal is None:
             return None
-        found = self.ratio if goal.of == "ratio" else self.value
-        if found is None or self.measured is None or self.measured.failures:
+        found = self.ratio if row.goal_of == "ratio" else self.value
+        if found is None or self.measured.failures:
             return False
-        return found <= goal.bound if self.row.less and goal.of == "value" else found >= goal.bound
+        return found <= row.goal if row.less and row.goal_of == "value" else found >= row.goal
 
     def to_plain(self) -> dict[str, Any]:
         """Return what JSON can say of it."""
-        row, measured = self.row, self.measured or Measured(samples=())
+        row, measured = self.row, self.measured
         return {
             "name": row.name,
             "value": _rounded(self.value),
@@ -110,8 +122,8 @@ class Figure:
             "repeats": len(measured.samples),
             "ratio": _rounded(self.ratio),
             "limit": _rounded(measured.limit),
-            "goal": None if row.goal is None else row.goal.bound,
-            "goal_of": None if row.goal is None else row.goal.of,
+            "goal": row.goal,
+            "goal_of": None if row.goal is None else row.goal_of,
             "met": self.met,
             "less_is_better": row.less,
             "what": row.what,

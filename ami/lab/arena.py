@@ -1,0 +1,123 @@
+"""Keep a private node under load and look at it: what bench, chaos and verify have in common.
+
+Nothing of the node is left behind, also when a signal or a time-out ends it early.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ami.client import Client, connect
+from ami.cluster.node import Node
+from ami.cluster.supervisor import NO_ANSWER
+from ami.errors import AmiError, StoreError
+from ami.ring.observer import RingObserver
+
+T = TypeVar("T")
+
+CALL_S = 30.0  # for one call to a node that may just be starting
+READY_S = 30.0
+LOOK_S = 0.02
+
+
+class NotYet(AmiError):
+    """What is waited for is not there yet; the text says what is there instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """A private node and a client of it."""
+
+    node: Node
+    client: Client
+
+    def wait_for(
+        self, what: str, look: Callable[[], T], within_s: float = READY_S, *, look_s: float = LOOK_S
+    ) -> T:
+        """Look until there is something, and return it. supervisord, which each question wakes, is not asked.
+
+        Raises:
+            AmiError: there was nothing within ``within_s``; says what was seen instead.
+        """
+        end = time.monotonic() + within_s
+        while True:
+            seen = ""
+            try:
+                if found := look():
+                    return found
+            except (StoreError, NotYet) as error:
+                seen = f": {error}"
+            if time.monotonic() > end:
+                raise AmiError(f"waited {within_s:g} s in vain for {what}{seen}; {self._states()}")
+            time.sleep(look_s)
+
+    def set_graph(self, text: str) -> None:
+        """Put ``text`` in place of the graph, once the source said what its events are and everybody lives.
+
+        Raises:
+            AmiError: the source failed, or the graph is refused.
+        """
+        self.wait_for("a node that is well", self._is_well)
+        self.client.set(text)
+
+    def _is_well(self) -> bool:
+        problems = self.client.status().problems
+        for problem in problems:
+            if ":source:" in problem and " failed" in problem:
+                raise AmiError(f"the node's source does not begin: {problem}")
+        if problems:
+            raise NotYet("; ".join(problems))
+        return self.client.schema() is not None
+
+    def ring(self) -> RingObserver:
+        """Return a view of the ring, which is there once there are results. Close it."""
+        return RingObserver(self.node.config.ring.name)
+
+    def stop_source(self, within_s: float = READY_S) -> None:
+        """Let the source end as an operator would: it waits until what is in the ring is reduced."""
+        self.node.supervisor.stopProcess("source", False)
+        self.wait_for("the end of the source", lambda: self.node.pid("source") == 0, within_s)
+
+    def pids(self) -> dict[str, int]:
+        """Return the numbers of all processes by name, supervisord's included."""
+        running = {program.address: program.pid for program in self.node.supervisor.programs() if program.pid}
+        return {"supervisord": self.node.supervisor_pid, **running}
+
+    def _states(self) -> str:
+        try:
+            programs = self.node.supervisor.programs()
+        except NO_ANSWER as error:
+            return f"supervisord does not answer: {error}"
+        return ", ".join(f"{p.address} {p.state}" for p in programs if not p.runs) or "all programs run"
+
+
+@contextmanager
+def running(
+    source: str,
+    graph: str,
+    *,
+    name: str = "bench",
+    first: str = "",
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Arena]:
+    """Start a node with a source and a graph; stop it in the end.
+
+    Args:
+        name: of the client.
+        first: the result to wait for before anything is done; "": none.
+        settings: more ``AMI_*`` variables.
+    """
+    with (
+        Node(source=source, workers=workers, settings=settings) as node,
+        connect(node.config, name=name, timeout_s=CALL_S) as client,
+    ):
+        arena = Arena(node, client)
+        arena.set_graph(graph)
+        if first:
+            arena.wait_for("the first result", lambda: first in client.results())
+        yield arena

@@ -1,0 +1,168 @@
+"""Measure how fast ami is on this machine, each figure beside a limit that is measured in the same run.
+
+The table says which figures there are, their goals, and who measures them. A figure that could not be
+measured has no value and says why; nothing is ever filled in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from ami.cluster.signals import handled, stoppable
+from ami.errors import AmiError, ConfigError
+from ami.lab.end_to_end import loaded_memory, mean_image, region_mean, scalar_graph, waiting_workers, workers
+from ami.lab.figures import Bench, Figure, Row
+from ami.lab.idle import idle
+from ami.lab.latency import INTERVAL_MS, edit_latency, result_latency
+from ami.lab.machine import machine, versions
+from ami.lab.operations import BLOCKS, block_sizes, operation_cost
+from ami.lab.ring import ring_blocks, ring_single
+from ami.lab.stores import store_speed
+
+# By Row.when. The longest one takes a minute and a half on two cores, of those that need not be named.
+TIMEOUT_S = {"quick": 240.0, "full": 240.0, "named": 900.0}
+
+# fmt: off
+ROWS: Mapping[str, Row] = {row.name: row for row in (
+    Row(scalar_graph, "scalar_graph", "events/s", goal=3e6,
+        what="2 filters, 3 expressions, mean, moments, 2 histograms, mean by key: end to end, 1 worker"),
+    Row(region_mean, "region_mean", "events/s", goal=0.8, goal_of="ratio",
+        what="mean of a 512×512 region of 1024×1024 float32 images: end to end, 1 worker"),
+    Row(mean_image, "mean_image", "events/s", goal=0.7, goal_of="ratio",
+        what="running mean of 512×512 float32 images: end to end, 1 worker"),
+    Row(ring_blocks, "ring_blocks", "events/s", goal=1e7,
+        what="ring only, events of 32 bytes, blocks of 1024"),
+    Row(ring_single, "ring_single", "events/s", what="ring only, events of 32 bytes, one at a time"),
+    Row(operation_cost, "operation_cost", "µs/event", less=True, goal=0.1,
+        what="one more trivial operation on the worker, blocks of 256"),
+    Row(result_latency, "result_latency_p99", "ms", less=True, goal=INTERVAL_MS + 25,
+        what="event is due → result with it is in a subscribed client's hands, 1000 events/s"),
+    Row(edit_latency, "edit_latency_p99", "ms", less=True, goal=2 * INTERVAL_MS + 50,
+        what="client adds an operation → its first result is in the client's hands, 1000 events/s"),
+    *(Row(store_speed, f"store_{verb}_{size}", "µs", less=True, goal=0.6, goal_of="ratio",
+          what=f"{'store[k] = array' if verb == 'set' else 'store[k]'} of {said}, local store, unix socket")
+      for size, said in (("8k", "8 KiB"), ("8m", "8 MiB")) for verb in ("set", "get")),
+    Row(workers, "worker_scaling", "×", goal=1.8,
+        what="events/s of two workers / of one, CPU-bound graph, end to end"),
+    *(Row(workers, f"workers_{n}", "events/s", when="full", what=f"CPU-bound graph, {n} workers, end to end")
+      for n in (1, 2)),
+    Row(waiting_workers, "worker_scaling_spare", "×", goal=1.8,
+        what="the same of a graph that waits instead of computing, as if there were cores to spare"),
+    Row(idle, "idle_cpu", "% of a core", less=True, goal=5.0,
+        what="CPU of a whole node without events: all processes, both servers, supervisord"),
+    Row(idle, "resident_memory", "MB", less=True, goal=600.0, what="memory (PSS) of the same node"),
+    *(Row(block_sizes, f"block_{n}", "events/s", when="full",
+          what=f"the scalar graph, worker's part only, blocks of {n}")
+      for n in BLOCKS),
+    Row(loaded_memory, "loaded_memory", "MB", less=True, goal=1000.0, when="named",
+        what="memory (PSS) of a node at 3,000,000 events/s with the default ring: the most in 10 minutes"),
+)}
+# fmt: on
+
+
+class TookTooLong(AmiError):
+    """A measurement did not end in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that was measured, and on what."""
+
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    quick: bool
+    duration_s: float
+    figures: tuple[Figure, ...]
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the figures that could not be measured."""
+        return tuple(figure.row.name for figure in self.figures if figure.error)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what JSON can say of it."""
+        return {
+            "machine": self.machine,
+            "versions": self.versions,
+            "quick": self.quick,
+            "duration_s": round(self.duration_s, 1),
+            "figures": [figure.to_plain() for figure in self.figures],
+        }
+
+
+def wanted_rows(only: Collection[str], quick: bool) -> list[Row]:
+    """Return the rows to measure, in the order of the table.
+
+    A quick look leaves scaling out; what takes long is measured only when it is named.
+
+    Raises:
+        ConfigError: there is no such figure.
+    """
+    if unknown := sorted(set(only) - set(ROWS)):
+        raise ConfigError(f"no figure {', '.join(map(repr, unknown))}; known: {', '.join(ROWS)}")
+    if only:
+        return [row for row in ROWS.values() if row.name in only]
+    return [row for row in ROWS.values() if row.when in (("quick",) if quick else ("quick", "full"))]
+
+
+def run(
+    only: Collection[str] = (),
+    *,
+    quick: bool = False,
+    timeout_s: float | None = None,
+    say: Callable[[str], object],
+) -> Report:
+    """Measure the figures ``only`` (none: all).
+
+    Args:
+        timeout_s: for each measurement; None: 240, or 900 for one that takes long. One that fails or
+            takes longer leaves its figures without a value, with the reason.
+        say: is told what is done now.
+
+    Raises:
+        ConfigError: there is no such figure.
+    """
+    rows = wanted_rows(only, quick)
+    started, about, of = time.monotonic(), machine(), versions()
+    bench = Bench(quick, lambda text: say(f"  {text}"))
+    figures: list[Figure] = []
+    with stoppable():
+        for _, together in itertools.groupby(rows, key=lambda row: row.measure):
+            mine = list(together)
+            say(", ".join(row.name for row in mine))
+            figures += _figures(mine, bench, timeout_s or TIMEOUT_S[mine[0].when])
+    return Report(about, of, quick, time.monotonic() - started, tuple(figures))
+
+
+def _figures(rows: list[Row], bench: Bench, timeout_s: float) -> list[Figure]:
+    started = time.monotonic()
+    try:
+        with _within(timeout_s):
+            measured = rows[0].measure(bench)
+    except (AmiError, OSError) as error:
+        bench.say(f"failed: {error}")
+        return [Figure(row=row, error=str(error)) for row in rows]
+    bench.say(f"took {time.monotonic() - started:.1f} s")
+    return [Figure(row=row, measured=measured[row.name]) for row in rows]
+
+
+@contextmanager
+def _within(timeout_s: float) -> Iterator[None]:
+    """End what is done here by TookTooLong when it takes longer."""
+
+    def late(_signum: int, _frame: FrameType | None) -> None:
+        raise TookTooLong(f"not done after {timeout_s:g} s; --timeout gives it more")
+
+    with handled([signal.SIGALRM], late):
+        signal.setitimer(signal.ITIMER_REAL, timeout_s)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,0 +1,208 @@
+"""Measure whole nodes at full speed: scalars, images, more workers; and memory over a long time."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from ami.cluster import proc
+from ami.event import Array, Slots
+from ami.lab import bare, graphs
+from ami.lab.arena import Arena
+from ami.lab.figures import Bench, Measured
+from ami.lab.graphs import POOL_EVENTS, SCALARS, first_events
+from ami.lab.machine import cores
+from ami.lab.throughput import Load, Through, through
+from ami.result import Result
+
+# The rule asks for so long; a quick look is shorter and says so.
+LASTING_S = 20.0
+QUICK_S = 4.0
+BLOCK_EVENTS = 8192
+FLOAT_TOLERANCE = 1e-9
+IMAGE_RING_BYTES = 256 << 20
+
+MEMORY_RATE_HZ = 3e6
+MEMORY_LOOKS = 20
+GROWTH = 1.1  # of the last quarter's memory against the first one's
+
+
+def scalar_graph(bench: Bench) -> Mapping[str, Measured]:
+    """Measure the headline, beside the same graph by hand in numpy in one process that moves no event."""
+    events = first_events(SCALARS, POOL_EVENTS)
+    hand = bare.ScalarGraph()
+    blocks = [events.part(at, at + BLOCK_EVENTS) for at in range(0, events.count, BLOCK_EVENTS)]
+    return _beside(
+        "scalar_graph",
+        Load(SCALARS, graphs.SCALAR, "mean_on", 1e7, check=partial(wrong_counts, events)),
+        lambda: bare.rate(lambda: sum(map(hand.add, blocks)), bench.choose(2.0, 0.5)),
+        "the same graph by hand with numpy in one process, blocks of 8192, no hand-over",
+        bench,
+    )
+
+
+def region_mean(bench: Bench) -> Mapping[str, Measured]:
+    """Measure the mean of a region, beside two bare processes that copy the images and sum the region."""
+    with tempfile.TemporaryDirectory(prefix="ami-bench-") as folder:
+        uri = graphs.images(folder, 1024, 1024)
+        images = first_events(f"{uri}?rate=1000", 8)["camera"]
+
+        def copied() -> float:
+            return bare.copied_between_processes(
+                images, 1, lambda some: some[:, 256:768, 256:768].sum(), bench.choose(2.0, 1.0)
+            )
+
+        return _beside(
+            "region_mean",
+            Load(uri, graphs.REGION, "level", 1000, ring_bytes=IMAGE_RING_BYTES),
+            copied,
+            "two bare processes that copy the same images through shared memory and sum the region",
+            bench,
+        )
+
+
+def mean_image(bench: Bench) -> Mapping[str, Measured]:
+    """Measure the running mean of images, beside a bare loop that adds the same images up."""
+    with tempfile.TemporaryDirectory(prefix="ami-bench-") as folder:
+        uri = graphs.images(folder, 512, 512)
+        images = first_events(f"{uri}?rate=1000", 32)["camera"]
+        total = np.zeros(images.shape[1:], np.float64)
+
+        def add(some: Array) -> int:
+            for image in some:
+                np.add(total, image, out=total)
+            return len(some)
+
+        lasting_s = bench.choose(2.0, 0.5)
+        found = _beside(
+            "mean_image",
+            Load(uri, graphs.IMAGE, "mean_camera", 4500, ring_bytes=IMAGE_RING_BYTES),
+            lambda: bare.rate(lambda: add(images), lasting_s),
+            "a bare numpy loop that adds the same images to one float64 sum in one process",
+            bench,
+        )["mean_image"]
+        handed_over = bare.copied_between_processes(images, 1, add, lasting_s)
+    # What is between the loop and this is the price of a second process, whoever writes it.
+    note = (
+        f"two bare processes, one copies the images into shared memory, one adds: {handed_over:.0f} events/s"
+    )
+    return {"mean_image": replace(found, notes=(*found.notes, note))}
+
+
+def workers(bench: Bench) -> Mapping[str, Measured]:
+    """Measure a CPU-bound graph with one and two workers, and a bare loop in one and two processes."""
+    one, two = _with_workers(Load(SCALARS, graphs.HEAVY, "wave_0", 1e6), bench)
+    limit = bare.scaling(2, bench.choose(2.0, 1.0))
+    return {
+        "worker_scaling": _scaled(one, two, limit, "a bare numpy loop in two processes / in one", bench),
+        "workers_1": _measured(one, bench),
+        "workers_2": _measured(two, bench),
+    }
+
+
+def waiting_workers(bench: Bench) -> Mapping[str, Measured]:
+    """Measure a graph that waits, with one and two workers: what ami alone lets two workers gain."""
+    one, two = _with_workers(Load(SCALARS, graphs.WAITING, "level", 2e6), bench, lasting_s=6.0)
+    return {"worker_scaling_spare": _scaled(one, two, 2.0, "twice as many do twice as much", bench)}
+
+
+def loaded_memory(bench: Bench) -> Mapping[str, Measured]:
+    """Measure the memory of all processes while 3,000,000 events/s go through, each of them accounted for."""
+    check = partial(wrong_counts, first_events(SCALARS, POOL_EVENTS))
+    load = Load(SCALARS, graphs.SCALAR, "mean_on", MEMORY_RATE_HZ, workers=2, paced=True, check=check)
+    sizes: list[float] = []
+
+    def look(place: Arena) -> None:
+        sizes.append(sum(map(proc.proportional_bytes, place.pids().values())) / 1e6)
+
+    lasting_s = bench.choose(600.0, 30.0)
+    bench.say(f"a node with 2 workers for {lasting_s:g} s")
+    found = through(load, warm_s=10.0, lasting_s=lasting_s, parts=MEMORY_LOOKS, look=look)
+    quarter = MEMORY_LOOKS // 4
+    first, last = statistics.median(sizes[:quarter]), statistics.median(sizes[-quarter:])
+    quarters = f"{first:.0f} MB in the first quarter of the time, {last:.0f} MB in the last"
+    grew = (f"it grew: {quarters}",) if last > GROWTH * first else ()
+    measured = Measured(
+        samples=sizes,
+        value=max(sizes),
+        limited_by=quarters,
+        busy=found.busy.to_plain(),
+        failures=(*found.failures, *grew),
+        notes=(f"{found.rate / 1e6:.2f} M events/s for {lasting_s:g} s, 2 workers",),
+    )
+    return {"loaded_memory": measured}
+
+
+def wrong_counts(pool: Slots, events: int, found: Mapping[str, Result]) -> Sequence[str]:
+    """Hold the results of the scalar graph over ``events`` events against the input itself.
+
+    The input is the pool again and again, so how many events each filter passes is known exactly.
+    """
+    rounds, rest = divmod(events, pool.count)
+    whole, part = bare.ScalarGraph(), bare.ScalarGraph()
+    whole.add(pool)
+    part.add(pool.part(0, rest))
+    on, off = rounds * whole.used_on + part.used_on, rounds * whole.used_off + part.used_off
+    wanted = {"mean_on": on, "on_vs_delay": on, "off_moments": off, "signals": events, "balances": events}
+    failures = []
+    for name, used in wanted.items():
+        seen = found[name].events.used if name in found else "no such result"
+        if seen != used:
+            failures.append(f"{name}: {used} events are to be used, used: {seen}")
+    mean = (rounds * whole.sum_on + part.sum_on) / max(1, on)
+    if not failures and abs(float(found["mean_on"].value) - mean) > FLOAT_TOLERANCE * mean:
+        failures.append(f"mean_on is {found['mean_on'].value}, the input's is {mean}")
+    return failures
+
+
+def _beside(
+    name: str, load: Load, limit: Callable[[], float], limit_is: str, bench: Bench
+) -> dict[str, Measured]:
+    """Measure a node at full speed, and the limit just before and just after."""
+    before = limit()
+    measured = _measured(_through(load, bench), bench)
+    return {name: replace(measured, limit=statistics.median((before, limit())), limit_is=limit_is)}
+
+
+def _with_workers(load: Load, bench: Bench, *, lasting_s: float = LASTING_S) -> list[Through]:
+    return [_through(replace(load, workers=n), bench, lasting_s=lasting_s) for n in (1, 2)]
+
+
+def _through(load: Load, bench: Bench, *, lasting_s: float = LASTING_S) -> Through:
+    seconds = bench.choose(lasting_s, QUICK_S)
+    bench.say(f"a node with {load.workers} worker{'s' * (load.workers > 1)} for {seconds:g} s")
+    return through(load, warm_s=bench.choose(2.0, 1.0), lasting_s=seconds)
+
+
+def _measured(found: Through, bench: Bench) -> Measured:
+    return Measured(
+        samples=found.rates,
+        value=found.rate,
+        limited_by=found.busy.what_limits(),
+        busy=found.busy.to_plain(),
+        failures=found.failures,
+        notes=(f"{found.events} events in {found.duration_s:.1f} s measured", *_note(bench)),
+    )
+
+
+def _scaled(one: Through, two: Through, limit: float, limit_is: str, bench: Bench) -> Measured:
+    alone = statistics.median(one.rates)
+    spare = max(0, cores() - 2) or "none"
+    return Measured(
+        samples=[rate / alone for rate in two.rates],
+        limit=limit,
+        limit_is=limit_is,
+        limited_by=two.busy.what_limits(),
+        busy=two.busy.to_plain(),
+        failures=(*one.failures, *two.failures),
+        notes=(f"{cores()} cores: {spare} to spare for source, reducers and servers", *_note(bench)),
+    )
+
+
+def _note(bench: Bench) -> tuple[str, ...]:
+    return (f"quick: {QUICK_S:g} s instead of the {LASTING_S:g} s of the rule",) if bench.quick else ()
