@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
 from ami.cli.screen import table
+from ami.cluster.supervised import PROJECT
+from ami.lab.against import Pair, compare
 from ami.lab.bench import Report
 from ami.lab.bench import run as run_bench
 from ami.lab.figures import Figure
@@ -20,11 +24,31 @@ UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 )
 @click.argument("more", nargs=-1, metavar="[NAME]...")
 @click.option("--quick", is_flag=True, help="A short look: seconds for each, and no scaling.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
+    metavar="CHECKOUT",
+    help="Measure another checkout of ami in turn with this one, and show old beside new.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="With --against: how often each of the two measures a figure.",
+)
 @with_session
 @click.pass_context
 def bench(
-    context: click.Context, session: Session, names: tuple[str, ...], more: tuple[str, ...], quick: bool
-) -> None:
+    context: click.Context,
+    session: Session,
+    names: tuple[str, ...],
+    more: tuple[str, ...],
+    quick: bool,
+    against: Path | None,
+    rounds: int,
+) -> None:  # fmt: skip
     """Measure how fast ami is on this machine.
 
     Each figure stands beside a limit that is measured in the same run, because the same machine is not
@@ -32,9 +56,18 @@ def bench(
     measurement. Without NAME all figures are measured but loaded_memory, which takes 10 minutes;
     `--only A B C` and `A B C` are the same.
     """
-    report = run_bench(
-        (*names, *more), quick=quick, timeout_s=session.timeout_s, say=lambda text: click.echo(text, err=True)
-    )
+    only, timeout_s = (*names, *more), session.timeout_s
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    if against is not None:
+        pairs = compare(against, PROJECT, only, quick=quick, rounds=rounds, timeout_s=timeout_s, say=say)
+        session.answer(lambda: {"figures": [pair.to_plain() for pair in pairs]}, lambda: text_of_pairs(pairs))
+        if any(pair.gain is None for pair in pairs):
+            context.exit(EXIT_REFUSED)
+        return
+    report = run_bench(only, quick=quick, timeout_s=timeout_s, say=say)
     session.answer(report.to_plain, lambda: text_of(report))
     if report.failed:
         context.exit(EXIT_REFUSED)
@@ -76,6 +109,28 @@ def remarks(report: Report) -> list[str]:
         if said:
             lines.append(f"{figure.row.name}: {'; '.join(said)}")
     return ["\n".join(lines)]
+
+
+def text_of_pairs(pairs: list[Pair]) -> str:
+    """Return two checkouts beside each other, for people."""
+    rows = [
+        [
+            pair.row.name,
+            shown(pair.old.value, pair.row.unit),
+            shown(pair.new.value, pair.row.unit),
+            "-" if pair.gain is None else f"{pair.gain:.2f} ×",
+            *("" if side.ratio is None else f"{side.ratio:.2f}" for side in (pair.old, pair.new)),
+        ]
+        for pair in pairs
+    ]
+    headings = ["figure", "old", "new", "better by", "old / limit", "new / limit"]
+    problems = [
+        f"{pair.row.name}, {which}: {problem}"
+        for pair in pairs
+        for which, side in (("old", pair.old), ("new", pair.new))
+        for problem in side.problems
+    ]
+    return "\n".join([table(headings, rows, right="lrrrrr"), *([""] if problems else []), *problems])
 
 
 def shown(value: float | None, unit: str) -> str:
