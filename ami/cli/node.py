@@ -76,13 +76,13 @@ def wait_for_source(client: Client, began_ns: int) -> Schema:
     """Return the schema of the source that was started with this node.
 
     Control may still hold the schema of the last one; it counts once the new source's heartbeat says
-    that it is past its start.
+    that it is past its start. A stream may begin at any time: it is waited for.
 
     Raises:
         AmiError: the source cannot open its input, or says nothing.
     """
     end = time.monotonic() + SOURCE_WAIT_S
-    said = "nothing yet"
+    said, waits = "nothing yet", False
     while time.monotonic() < end:
         for process in client.status().processes:
             fresh = process.up_s is not None and process.up_s * 1e9 < time.time_ns() - began_ns + 1e9
@@ -92,8 +92,13 @@ def wait_for_source(client: Client, began_ns: int) -> Schema:
             if said.startswith("failed"):
                 raise AmiError(f"the source {said}")
             schema = client.schema()
-            if schema is not None and (said in ("running", "finished") or said.endswith("a graph")):
+            begun = said in ("running", "finished") or said.endswith("a graph") or "no events for" in said
+            if schema is not None and begun:
                 return schema
+            if "the first event" in said:
+                if not waits:
+                    click.echo(said)
+                waits, end = True, time.monotonic() + SOURCE_WAIT_S
         time.sleep(LOOK_S)
     raise AmiError(f"the source did not begin within {SOURCE_WAIT_S:g} s; it says: {clean(said)}")
 
