@@ -10,6 +10,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.link import Link
 from tests.waiting import wait_until
 
+PLUGIN = Path(__file__).parent / "plugin"
 PREFIX = "here:test:0"
 
 # An example may take long on a busy machine.
@@ -196,3 +198,14 @@ def three_masters_store(three_masters: GlobalStoreConfig) -> Iterator[Store]:
     store = open_global(three_masters, PREFIX)
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def plugin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example plug-in, installed: who has this folder on its path finds its entry points."""
+    folder = tmp_path_factory.mktemp("plugin")
+    shutil.copytree(PLUGIN, folder / "sources")  # pip builds beside the sources, which must not change
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    alone = ["--no-index", "--no-build-isolation", "--target", str(folder / "installed")]
+    subprocess.run([*pip, *alone, str(folder / "sources")], check=True, timeout=100)
+    return folder / "installed"

@@ -232,8 +232,8 @@ class LiveInput(Protocol):
         """
 
     def read(self, start: int, into: Slots, fields: frozenset[str]) -> None:
-        """Write the events from index ``start`` of the last :meth:`receive` on: columns of ``fields`` and all
-        valid bits, of those fields that the event has."""
+        """Write the events from index ``start`` of the last :meth:`receive` on: columns of ``fields``,
+        and all valid bits, which are those of ``fields`` that the event has."""
 
     def close(self) -> None:
         """Let go of sockets and memory. Called once."""

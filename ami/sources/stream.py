@@ -56,7 +56,8 @@ class Stream:
         self.interval_s: float | None = options["interval"]
         self.interval_fixed = self.interval_s is not None
         self._spans: deque[Span] = deque()
-        self._received_first = 0
+        self._first = 0  # of what was received last
+        self._times: Timestamps = np.empty(0, np.int64)
         self._newest_ns = -1
         self._early_since: float | None = None
         self._came_at = time.monotonic()
@@ -123,7 +124,9 @@ class Stream:
 
     def read(self, first: int, into: Slots, fields: frozenset[str]) -> None:
         """Write events of the last span; see :class:`~ami.sources.base.Source`."""
-        self._input.read(first - self._received_first, into, fields)
+        start = first - self._first
+        into.timestamps[:] = self._times[start : start + into.count]
+        self._input.read(start, into, fields)
 
     def close(self) -> None:
         self._input.close()
@@ -132,7 +135,7 @@ class Stream:
         received = self._input.receive(timeout_s, limit)
         if isinstance(received, Silence):
             return received
-        self._received_first = received.position
+        self._first, self._times = received.position, received.timestamps
         self._miss(received.lost)
         if received.transitions or not len(received.timestamps):
             self._spans.append(Span(received.position, received.timestamps[:0], received.transitions))

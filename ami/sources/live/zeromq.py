@@ -240,8 +240,6 @@ class ZeroMQ:
                     into.columns[name][here] = message.column(name)[first:stop]
                     valid |= bit
             into.valid[here] = valid
-            times = message.timestamps
-            into.timestamps[here] = times if isinstance(times, int) else times[first:stop]
             done, number = done + stop - first, number + 1
 
     def close(self) -> None:

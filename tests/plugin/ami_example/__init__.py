@@ -1,0 +1,1 @@
+"""Add an operation of each sort to ami, from outside."""
