@@ -6,8 +6,6 @@ that a process which reads a recording, or decodes a value, does not need.
 
 from __future__ import annotations
 
-import threading
-
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.stores.codec import Value
 from ami.stores.commit import ABSENT
@@ -33,7 +31,7 @@ __all__ = [
 ]
 
 
-def open_local(config: LocalStoreConfig, prefix: str, *, stopping: threading.Event | None = None) -> Store:
+def open_local(config: LocalStoreConfig, prefix: str) -> Store:
     """Return the values of ``prefix`` in the node's own Redis; connects when it is first used.
 
     Raises (each method of the store, too):
@@ -41,14 +39,14 @@ def open_local(config: LocalStoreConfig, prefix: str, *, stopping: threading.Eve
     """
     from ami.stores.client import LocalLink
 
-    return Store(LocalLink(config, stopping), prefix)
+    return Store(LocalLink(config), prefix)
 
 
-def open_global(config: GlobalStoreConfig, prefix: str, *, stopping: threading.Event | None = None) -> Store:
+def open_global(config: GlobalStoreConfig, prefix: str) -> Store:
     """Return the values of ``prefix`` in the cluster; connects when it is first used.
 
-    A method waits up to ``config.timeout_s`` for a cluster that cannot answer now; ``stopping`` ends the
-    wait of a process that was asked to stop.
+    A method waits up to ``config.timeout_s`` for a cluster that cannot answer now; to close the store ends
+    the wait of other threads.
 
     Raises (each method of the store, too):
         StoreUnavailable: it cannot be reached now.
@@ -56,4 +54,4 @@ def open_global(config: GlobalStoreConfig, prefix: str, *, stopping: threading.E
     """
     from ami.stores.client import ClusterLink
 
-    return Store(ClusterLink(config, stopping), prefix)
+    return Store(ClusterLink(config), prefix)

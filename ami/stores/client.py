@@ -75,13 +75,8 @@ def _connected(kind: Any, waits: Waits, what: str, help_: str, **settings: Any) 
 class LocalLink(HeldLink):
     """The node's own Redis, behind a unix socket."""
 
-    def __init__(
-        self,
-        config: LocalStoreConfig,
-        stopping: threading.Event | None = None,
-        waits: Waits = LOCAL_WAITS,
-    ) -> None:
-        super().__init__(f"the local store at {config.socket}", waits, stopping)
+    def __init__(self, config: LocalStoreConfig, waits: Waits = LOCAL_WAITS) -> None:
+        super().__init__(f"the local store at {config.socket}", waits)
         self._path = str(config.socket)
 
     def _connect(self, address: Address) -> Wire:
@@ -109,16 +104,11 @@ class ClusterLink(HeldLink):
 
     tagged = True
 
-    def __init__(
-        self,
-        config: GlobalStoreConfig,
-        stopping: threading.Event | None = None,
-        waits: Waits | None = None,
-    ) -> None:
+    def __init__(self, config: GlobalStoreConfig, waits: Waits | None = None) -> None:
         self._config = config
         self._nodes = [_parted(node) for node in config.start_nodes] or [(config.host, config.port)]
         listed = ", ".join(f"{host}:{port}" for host, port in self._nodes)
-        super().__init__(f"the global store at {listed}", waits or cluster_waits(config), stopping)
+        super().__init__(f"the global store at {listed}", waits or cluster_waits(config))
         self._owners: list[Address | None] = []  # of each slot; empty when it has to be asked for
         self._looking = threading.Lock()
         self._looked_at = 0.0

@@ -86,14 +86,11 @@ def encode(value: Value) -> Chunks:
     """
     if type(value) is np.ndarray and value.dtype in BARE_DTYPES and value.size and value.flags.c_contiguous:
         return _encode_bare(value)
-    out_of_band: list[memoryview] = []
-
-    def keep(buffer: pickle.PickleBuffer) -> None:
-        out_of_band.append(buffer.raw())
-
+    out_of_band: list[pickle.PickleBuffer] = []
+    keep: Any = out_of_band.append  # the stubs want it to return; pickle takes None for "kept"
     stream = io.BytesIO()
     try:
-        _Pickler(stream, buffer_callback=keep).dump(value)
+        _Pickler(stream, 5, buffer_callback=keep).dump(value)
     except (RecursionError, pickle.PicklingError) as error:
         raise TypeError(f"this value cannot be stored: {error}") from error
     body = stream.getbuffer()
@@ -101,15 +98,14 @@ def encode(value: Value) -> Chunks:
         return Chunks((_HEAD.pack(MAGIC, VERSION, 0, len(body)) + body,))
     if len(out_of_band) > 0xFFFF:
         raise TypeError(f"{len(out_of_band)} arrays in one value; at most 65535 are possible")
-    lengths = b"".join([_LENGTH.pack(len(view)) for view in out_of_band])
-    start = _HEAD.pack(MAGIC, VERSION, len(out_of_band), len(body)) + lengths + body
+    views = [buffer.raw() for buffer in out_of_band]
+    lengths = b"".join([_LENGTH.pack(len(view)) for view in views])
+    pending = _HEAD.pack(MAGIC, VERSION, len(views), len(body)) + lengths + body
     chunks: list[Buffer] = []
-    place = len(start)
-    pending = start
-    for view in out_of_band:
+    place = len(pending)
+    for view in views:
         padding = -place % ALIGN
-        chunks.append(pending + bytes(padding))
-        chunks.append(view)
+        chunks += [pending + bytes(padding), view]
         place += padding + len(view)
         pending = b""
     return Chunks(chunks)
@@ -126,14 +122,12 @@ def decode(data: Buffer) -> Value:
         return _decode_bare(view)
     buffers, body = _split(view)
     try:
-        unpickler = _Unpickler(io.BytesIO(body), buffers=buffers)
-        value = unpickler.load()
+        return _Unpickler(io.BytesIO(body), buffers=buffers).load()
     except Undecodable:
         raise
     except Exception as error:
         # Broken pickles raise nearly anything: UnpicklingError, EOFError, ValueError, MemoryError …
         raise Undecodable(f"a stored value of {len(view)} bytes is broken: {error!r}") from error
-    return value
 
 
 def _encode_bare(array: np.ndarray[Any, Any]) -> Chunks:
@@ -322,10 +316,6 @@ _MAKE = _Make()
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, stream: io.BytesIO, *, buffer_callback: Callable[[pickle.PickleBuffer], None]) -> None:
-        # The stubs want the callback to return; pickle takes "None" for "kept out of band".
-        super().__init__(stream, 5, buffer_callback=buffer_callback)
-
     def reducer_override(self, value: Any) -> Any:
         # Called for whatever is not None, bool, int, float, str, bytes, tuple, list, dict or set.
         cls = type(value)
@@ -363,20 +353,13 @@ def _description(dtype: np.dtype[Any]) -> object:
 def _array_parts(array: np.ndarray[Any, Any]) -> tuple[object, ...]:
     description = _description(array.dtype)
     shape = array.shape
-    if array.flags.c_contiguous:
-        order = "C"
-        flat = array
-    elif array.flags.f_contiguous:
-        order = "F"
-        flat = array.T
-    else:
-        order = "C"
-        flat = np.ascontiguousarray(array)
+    is_turned = array.flags.f_contiguous and not array.flags.c_contiguous
+    flat = array.T if is_turned else np.ascontiguousarray(array)
     # numpy refuses a buffer of some dtypes (datetime64), never of bytes.
     raw: Any = flat.reshape(-1).view(np.uint8) if flat.size and flat.itemsize else b""
     buffer = pickle.PickleBuffer(raw)
     parts = ("array", buffer, description, shape)
-    return (*parts, order) if order == "F" else parts
+    return (*parts, "F") if is_turned else parts
 
 
 class _Unpickler(pickle.Unpickler):

@@ -26,7 +26,7 @@ from ami.stores.wire import Broken, Wire
 
 Address: TypeAlias = tuple[str, int]  # of a node; the local tier has ("", 0)
 
-FOLLOWED = 3  # redirections in a row that are followed at once: to the owner, and from there to the next
+AT_ONCE = 3  # tries without a pause: to the key's owner, from there to the next, with a fresh connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +54,13 @@ class HeldLink(Link):
 
     tagged = False
 
-    def __init__(self, what: str, waits: Waits, stopping: threading.Event | None) -> None:
+    def __init__(self, what: str, waits: Waits) -> None:
         self.block_s = waits.answer_s / 2
         self._what = what
         self._waits = waits
-        self._stopping = stopping or threading.Event()
         self._idle: dict[Address, list[Wire]] = {}
         self._process = os.getpid()
-        self._closed = False
+        self._closed = threading.Event()
 
     # what the tiers differ in
 
@@ -93,23 +92,24 @@ class HeldLink(Link):
         return bool(self._hold(Change(key, reads, decide), key))
 
     def everywhere(self, commands: Callable[[int], Sequence[Command]]) -> list[list[Reply]]:
-        tries = _Tries(self._what, self._waits, self._stopping)
-        while True:
-            try:
-                addresses = self._addresses()
-                break
-            except NotDone as error:
-                self._forget()
-                tries.pause(error, self._closed)
-        results = []
-        for number, address in enumerate(addresses):
+        results: list[list[Reply]] = []
+        for number, address in enumerate(self._primaries()):
             batch = commands(number)
             here = Exchange(batch, repeat=True, here=True)
             results.append(self._hold(here, "", address) if batch else [])
         return results
 
+    def _primaries(self) -> list[Address]:
+        tries = self._tries()
+        while True:
+            try:
+                return self._addresses()
+            except NotDone as error:
+                self._forget()
+                tries.pause(error)
+
     def close(self) -> None:
-        self._closed = True
+        self._closed.set()
         for address in list(self._idle):
             self._drop_idle(address)
 
@@ -120,26 +120,29 @@ class HeldLink(Link):
         while True:
             try:
                 return self._once(asked or at or self._address(key), exchange, asking=asked is not None)
-            except (NotDone, Broken) as error:
-                problem = error
-            tries = tries or _Tries(self._what, self._waits, self._stopping)
-            if isinstance(problem, Broken) and not exchange.repeat:
-                raise StoreUnavailable(
-                    f"{self._what}: the connection broke, so it is not known whether the last command "
-                    f"was carried out ({problem})"
-                ) from problem
-            asked = None
-            if isinstance(problem, Redirect):
-                if not problem.asking:
-                    self._forget(problem.address)
-                if tries.follow():
-                    asked = problem.address if problem.asking else None
-                    continue
-            elif isinstance(problem, Broken) or problem.look:
+            except Broken as error:
+                if not exchange.repeat:
+                    raise StoreUnavailable(
+                        f"{self._what}: the connection broke, so it is not known whether the last command "
+                        f"was carried out ({error})"
+                    ) from error
+                problem: Exception = error
+                at_once, asked = error.stale, None
                 self._forget()
-                if isinstance(problem, Broken) and problem.stale and tries.first():
-                    continue
-            tries.pause(problem, self._closed)
+            except Redirect as error:
+                problem = error
+                at_once, asked = True, error.address if error.asking else None
+                if not error.asking:
+                    self._forget(error.address)
+            except NotDone as error:
+                problem = error
+                at_once, asked = False, None
+                if error.look:
+                    self._forget()
+            tries = tries or self._tries()
+            if not (at_once and tries.at_once()):
+                tries.pause(problem)
+                asked = None
 
     def _once(self, address: Address, exchange: Exchange, *, asking: bool = False) -> Any:
         wire = self._take(address, check=not exchange.repeat)
@@ -176,7 +179,7 @@ class HeldLink(Link):
         return self._connect(address)
 
     def _give_back(self, address: Address, wire: Wire) -> None:
-        if self._closed:
+        if self._closed.is_set():
             wire.close()
         else:
             self._idle.setdefault(address, []).append(wire)
@@ -187,35 +190,31 @@ class HeldLink(Link):
             with suppress(IndexError):  # another thread took it
                 idle.pop().close()
 
+    def _tries(self) -> _Tries:
+        return _Tries(self._what, self._waits, self._closed)
+
 
 class _Tries:
-    """The tries of one exchange: which come at once, the pauses between the others, and their end."""
+    """The tries of one exchange: which come at once, the pauses before the others, and their end."""
 
-    def __init__(self, what: str, waits: Waits, stopping: threading.Event) -> None:
-        self._what, self._waits, self._stopping = what, waits, stopping
+    def __init__(self, what: str, waits: Waits, closed: threading.Event) -> None:
+        self._what, self._closed = what, closed
         self._ends = time.monotonic() + waits.patience_s
         self._pause_s, self._longest_s = waits.pauses_s
-        self._follow = FOLLOWED
-        self._is_first = True
+        self._left_at_once = AT_ONCE
 
-    def first(self) -> bool:
-        """Return whether nothing was tried again yet."""
-        is_first, self._is_first = self._is_first, False
-        return is_first
+    def at_once(self) -> bool:
+        """Return whether a try that promises more than the last one may come at once."""
+        self._left_at_once -= 1
+        return self._left_at_once >= 0
 
-    def follow(self) -> bool:
-        """Return whether a redirection is to be followed at once."""
-        self._follow -= 1
-        return self._follow >= 0
-
-    def pause(self, problem: Exception, closed: bool) -> None:
+    def pause(self, problem: Exception) -> None:
         """Wait until the next try.
 
         Raises:
             StoreUnavailable: there is none.
         """
-        if time.monotonic() + self._pause_s > self._ends or self._stopping.is_set() or closed:
+        if time.monotonic() + self._pause_s > self._ends or self._closed.wait(self._pause_s):
             raise StoreUnavailable(f"{self._what} cannot be reached: {problem}") from problem
-        self._stopping.wait(self._pause_s)
         self._pause_s = min(2 * self._pause_s, self._longest_s)
-        self._follow, self._is_first = FOLLOWED, False
+        self._left_at_once = AT_ONCE

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ami.errors import Undecodable
 from ami.stores import codec, keys, labels
 from ami.stores.codec import Buffer
-from ami.stores.link import Command, Link, Reply
+from ami.stores.link import Command, Link, Part, Reply
 
 SCAN_COUNT = 10_000
+END = b""  # the cursor of a node that has told all
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +29,21 @@ class KeyFacts:
 def scan(link: Link, pattern: str) -> Iterator[KeyFacts]:
     """Return the facts of every key that fits the glob ``pattern``, from each primary node."""
     cursors: dict[int, bytes] = {}
-    done: set[int] = set()
+    seen: set[bytes] = set()
 
     def ask(node: int) -> list[Command]:
-        if node in done:
-            return []
-        return [("SCAN", cursors.get(node, b"0"), "MATCH", pattern, "COUNT", SCAN_COUNT)]
+        cursor = cursors.get(node, b"0")
+        return [("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)] if cursor != END else []
 
-    seen: set[bytes] = set()
-    while True:
+    while not cursors or any(cursor != END for cursor in cursors.values()):
         pages: list[list[bytes]] = []
         for node, replies in enumerate(link.everywhere(ask)):
-            found: list[bytes] = []
-            if replies:
-                cursors[node], found = replies[0]
-                if cursors[node] == b"0":
-                    done.add(node)
+            cursor, found = replies[0] if replies else (END, [])
+            cursors[node] = END if cursor == b"0" else cursor
             # SCAN may name a key twice.
             pages.append([key for key in found if key not in seen])
             seen.update(found)
         yield from _facts(link, pages)
-        if len(done) == len(pages):
-            return
 
 
 def _facts(link: Link, pages: list[list[bytes]]) -> Iterator[KeyFacts]:
@@ -69,40 +63,6 @@ def _facts(link: Link, pages: list[list[bytes]]) -> Iterator[KeyFacts]:
             name = key.decode("utf-8", "surrogateescape")
             ttl_s = ttl_ms / 1000 if ttl_ms >= 0 else None
             yield KeyFacts(name, kind.decode(), int(size or 0), ttl_s, keys.parts(name)[0])
-
-
-def look(link: Link, key: str, limit: int) -> Any:
-    """Return what is under ``key``, decoded as far as possible."""
-    kind = link.one(key, "TYPE", repeat=True)
-    reads: dict[bytes, Command] = {
-        b"string": ("GET", key),
-        b"list": ("LRANGE", key, -limit, -1),
-        b"hash": ("HGETALL", key),
-        b"set": ("SRANDMEMBER", key, limit),
-        b"zset": ("ZREVRANGE", key, 0, limit - 1, "WITHSCORES"),
-        b"stream": ("XREVRANGE", key, "+", "-", "COUNT", limit),
-    }
-    if kind not in reads:
-        raise KeyError(key)
-    reply: Reply = link.call(key, [reads[kind]], repeat=True)[0]
-    if kind == b"string":
-        return _decoded(reply)
-    if kind == b"list":
-        return [_decoded(element) for element in reply]
-    if kind == b"hash":
-        if keys.parts(key)[1] == keys.KINDS:
-            return _fields(reply)
-        pairs = list(zip(reply[::2], reply[1::2], strict=True))[:limit]
-        return {_label(name): _decoded(value) for name, value in pairs}
-    if kind == b"set":
-        return [_label(member) for member in reply]
-    if kind == b"zset":
-        return {_text(member): float(score) for member, score in zip(reply[::2], reply[1::2], strict=True)}
-    return {_text(entry): _fields(fields) for entry, fields in reversed(reply)}
-
-
-def _fields(parts: list[bytes]) -> dict[Any, Any]:
-    return {_text(name): _decoded(value) for name, value in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def _decoded(raw: Buffer | None) -> Any:
@@ -128,3 +88,35 @@ def _label(raw: bytes) -> Any:
         return labels.decode(raw)
     except Undecodable:
         return _text(raw)
+
+
+def look(link: Link, key: str, limit: int) -> Any:
+    """Return what is under ``key``, decoded as far as possible."""
+    kind = link.one(key, "TYPE", repeat=True)
+    reads: dict[bytes, tuple[Part, ...]] = {
+        b"string": ("GET",),
+        b"list": ("LRANGE", -limit, -1),
+        b"hash": ("HGETALL",),
+        b"set": ("SRANDMEMBER", limit),
+        b"zset": ("ZREVRANGE", 0, limit - 1, "WITHSCORES"),
+        b"stream": ("XREVRANGE", "+", "-", "COUNT", limit),
+    }
+    if kind not in reads:
+        raise KeyError(key)
+    reply: Reply = link.one(key, *reads[kind], repeat=True)
+    if kind == b"string":
+        return _decoded(reply)
+    if kind == b"list":
+        return [_decoded(element) for element in reply]
+    if kind == b"hash":
+        # The kinds' names are names; those of a live dict are labels.
+        return _fields(reply[: 2 * limit], _text if keys.parts(key)[1] == keys.KINDS else _label)
+    if kind == b"set":
+        return [_label(member) for member in reply]
+    if kind == b"zset":
+        return {_text(member): float(score) for member, score in zip(reply[::2], reply[1::2], strict=True)}
+    return {_text(entry): _fields(fields) for entry, fields in reversed(reply)}
+
+
+def _fields(parts: list[bytes], name: Callable[[bytes], Any] = _text) -> dict[Any, Any]:
+    return {name(one): _decoded(value) for one, value in zip(parts[::2], parts[1::2], strict=True)}

@@ -37,6 +37,7 @@ Commands = list[Command]
 Entries = list[tuple[str, Value]]
 Names = list[str]
 Records = list[tuple[str, Record]]
+Replies = list[Reply]
 Values = dict[str, Value]
 
 
@@ -99,11 +100,8 @@ class Store(MutableMapping[str, Value]):
 
     def _live(self, names: Names) -> Mapping[str, Live]:
         """Return those of ``names`` that are live collections."""
-        kinds, ends = self._link.call(
-            self._kinds,
-            [("HMGET", self._kinds, *names), ("ZMSCORE", self._index, *names)],
-            repeat=True,
-        )
+        looks: Commands = [("HMGET", self._kinds, *names), ("ZMSCORE", self._index, *names)]
+        kinds, ends = self._link.call(self._kinds, looks, repeat=True)
         now = time.time()
         return {
             name: window(self._link, self._head + name, kind.decode())
@@ -124,9 +122,8 @@ class Store(MutableMapping[str, Value]):
 
     def __delitem__(self, name: str) -> None:
         key = self._key(name)
-        end, deleted, was_live, _ = self._link.atomic(
-            key, [("ZSCORE", self._index, name), *self._deletion([name])], repeat=False
-        )
+        commands = [("ZSCORE", self._index, name), *self._deletion([name])]
+        end, deleted, was_live, _ = self._link.atomic(key, commands, repeat=False)
         if not deleted and not (was_live and end is not None and float(end) > time.time()):
             raise KeyError(name)
 
@@ -141,11 +138,8 @@ class Store(MutableMapping[str, Value]):
         if not isinstance(name, str) or not name or name[0] == "%":
             return False
         key = self._key(name)
-        exists, live, end = self._link.call(
-            key,
-            [("EXISTS", key), ("HEXISTS", self._kinds, name), ("ZSCORE", self._index, name)],
-            repeat=True,
-        )
+        looks: Commands = [("EXISTS", key), ("HEXISTS", self._kinds, name), ("ZSCORE", self._index, name)]
+        exists, live, end = self._link.call(key, looks, repeat=True)
         return bool(exists or live) and end is not None and float(end) > time.time()
 
     def __iter__(self) -> Iterator[str]:
@@ -172,23 +166,18 @@ class Store(MutableMapping[str, Value]):
 
     def put(self, name: str, value: Value, *, expire_s: float | None = None) -> None:
         """Store ``value`` whole, for ``expire_s`` or for good."""
-        commands = self._writes(name, value, expire_s)
-        if expire_s is not None:
-            commands += self._sweep()
-        self._link.call(self._index, commands, repeat=True)
-
-    def _sweep(self) -> Commands:
-        self._expiring += 1
-        if self._expiring % SWEEP_EVERY != 1:
-            return []
-        return [("ZREMRANGEBYSCORE", self._index, "-inf", f"{time.time():.3f}")]
+        self.update({name: value}, expire_s=expire_s)
 
     def update(self, mapping: Any = (), /, *, expire_s: float | None = None, **more: Value) -> None:
         """Store many values whole, in one round trip."""
         values: dict[str, Value] = {**dict(mapping), **more}
         commands = [one for name, value in values.items() for one in self._writes(name, value, expire_s)]
+        if expire_s is not None:
+            self._expiring += 1
+            if self._expiring % SWEEP_EVERY == 1:
+                commands.append(("ZREMRANGEBYSCORE", self._index, "-inf", f"{time.time():.3f}"))
         if commands:
-            self._link.call(self._index, commands + (self._sweep() if expire_s else []), repeat=True)
+            self._link.call(self._index, commands, repeat=True)
 
     def get_many(self, names: Iterable[str]) -> Values:
         """Return those values of ``names`` that exist, in one round trip."""
@@ -211,16 +200,12 @@ class Store(MutableMapping[str, Value]):
         """Let ``name``, whatever it is, disappear after this time; False if there is no such name."""
         key, milliseconds = self._key(name), max(1, int(after_s * 1000))
         # XX: only a value is in the index; a stream or queue must not get into it.
-        found, *_ = self._link.call(
-            key,
-            [
-                ("PEXPIRE", key, milliseconds),
-                ("PEXPIRE", keys.taken(key), milliseconds),
-                ("ZADD", self._index, "XX", f"{time.time() + after_s:.3f}", name),
-            ],
-            repeat=True,
-        )
-        return bool(found)
+        commands: Commands = [
+            ("PEXPIRE", key, milliseconds),
+            ("PEXPIRE", keys.taken(key), milliseconds),
+            ("ZADD", self._index, "XX", f"{time.time() + after_s:.3f}", name),
+        ]
+        return bool(self._link.call(key, commands, repeat=True)[0])
 
     def take(self, name: str) -> Value:
         """Remove a value and return it; of several who try, one succeeds.
@@ -228,23 +213,21 @@ class Store(MutableMapping[str, Value]):
         Raises:
             KeyError: there is none.
         """
-        live = self._live([name]).get(name)
-        found: list[Reply] = []
+        key, live = self._key(name), self._live([name]).get(name)
+        found: Reply = None
 
-        def decide(seen: Commands) -> Commands | None:
-            found[:] = seen
-            return None if seen[0] is None else self._deletion([name])
+        def decide(seen: Replies) -> Commands | None:
+            nonlocal found
+            found = seen[0]
+            return None if found == [None] else self._deletion([name])
 
-        key = self._key(name)
-        try:
-            self._link.changed(key, [live.reading() if live is not None else ("GET", key)], decide)
-        except Refused as error:
-            if error.code != "WRONGTYPE":
-                raise
-            found = [None]
-        if found[0] is None:
+        # MGET: what is no value is None.
+        self._link.changed(key, [("MGET", key) if live is None else live.reading()], decide)
+        if live is not None:
+            return live.plain(found)
+        if found == [None]:
             raise KeyError(name)
-        return codec.decode(found[0]) if live is None else live.plain(found[0])
+        return codec.decode(found[0])
 
     def compare_and_set(self, name: str, expected: Value | Absent, new: Value) -> None:
         """Store ``new`` whole if ``name`` still has a value equal to ``expected``.

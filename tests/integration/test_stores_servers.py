@@ -319,12 +319,11 @@ def test_a_push_is_never_sent_twice(own_cluster: tuple[Server, Store]) -> None:
     assert failed <= 1
 
 
-def test_a_process_that_is_asked_to_stop_does_not_wait_for_the_cluster(folder: Path) -> None:
-    stopping = threading.Event()
+def test_who_waits_for_the_cluster_is_let_go_when_the_store_is_closed(folder: Path) -> None:
     (folder / "secret").write_text("0123456789abcdef0123\n")
     config = GlobalStoreConfig(port=free_ports(1)[0], password_file=folder / "secret", timeout_s=86400.0)
-    store = open_global(config, PREFIX, stopping=stopping)
-    threading.Timer(0.2, stopping.set).start()
+    store = open_global(config, PREFIX)
+    threading.Timer(0.2, store.close).start()
     with pytest.raises(StoreUnavailable):
         store.get("x")
 
