@@ -2,8 +2,8 @@
 
 A value is None, a bool, int, float, complex, str or bytes, a numpy array or scalar (any dtype but
 object), a tuple, list, dict, set, frozenset, deque or Counter of these, or a registered frozen
-dataclass. Anything else is refused when it is written, with a TypeError: what could not be read back
-must not get into a store.
+dataclass; those of other packages are entry points of the group ``ami.values``. Anything else is refused
+when it is written, with a TypeError: what could not be read back must not get into a store.
 
 The bytes, little-endian:
 
@@ -37,6 +37,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 import numpy as np
 
 from ami.errors import Undecodable
+from ami.stores import packaged
 
 # What a store can hold; the module's first paragraph says what that is. Python's types cannot say it
 # in a way that would help a reader: arrays, nested containers and registered types are all in it.
@@ -213,6 +214,12 @@ def register(cls: type[_T]) -> type[_T]:
     return cls
 
 
+def _look_for(name: str) -> None:
+    found = packaged.value_type(name)
+    if found is not None:
+        register(found)
+
+
 def _refuse(text: str) -> NoReturn:
     raise Undecodable(f"a stored value {text}")
 
@@ -304,6 +311,8 @@ class _Make:
         maker = _MAKERS.get(name) if isinstance(name, str) else None
         if maker is not None:
             return maker(*parts)
+        if isinstance(name, str) and name not in _TYPES:
+            _look_for(name)
         if not isinstance(name, str) or name not in _TYPES:
             _refuse(f"names {name!r:.80}, which is no value type; known: {', '.join(sorted(_TYPES))}")
         cls, names = _TYPES[name]
@@ -323,6 +332,8 @@ class _Pickler(pickle.Pickler):
             return _MAKE, _array_parts(value)
         if cls is _Make:
             return "_MAKE"
+        if cls not in _NAMES and is_dataclass(cls):
+            _look_for(cls.__name__)
         if cls in _NAMES:
             name = _NAMES[cls]
             return _MAKE, (name, *[getattr(value, field) for field in _TYPES[name][1]])

@@ -11,6 +11,7 @@ import pytest
 
 from ami.config import Config, GlobalStoreConfig
 from ami.daemons.reduction.global_reducer import GlobalReducerStage
+from ami.daemons.reduction.publisher import Publisher
 from ami.errors import StoreUnavailable
 from ami.event import Field, Schema, Transition
 from ami.graph.graph import Graph
@@ -21,6 +22,7 @@ from ami.stores import keys
 from ami.stores.client import ClusterLink
 from ami.stores.opened import Stores
 from tests.batches import batch, border
+from tests.client_rig import made
 from tests.daemons_rig import GRAPH, Faults, FaultyLink, config, die, put_graph, setup, steps
 
 pytestmark = pytest.mark.integration
@@ -305,3 +307,14 @@ def test_without_a_node_it_waits(rig: Rig) -> None:
     assert stage.state == "running"
     assert rig.results() == {}
     stage.close()
+
+
+def test_a_value_that_cannot_be_stored_costs_its_own_result_only(rig: Rig) -> None:
+    lease = rig.store.lease(keys.LEASE, 10, place="here")
+    assert lease.acquire()
+    Publisher(rig.store, lease).publish([made("odd", object()), made("fine", 3)])
+    odd, fine = rig.store[keys.result("odd")], rig.store[keys.result("fine")]
+    assert isinstance(odd, Result)
+    assert isinstance(fine, Result)
+    assert (odd.value, fine.value, odd.events) == (None, 3, fine.events)
+    assert "cannot be stored" in str(odd.error)

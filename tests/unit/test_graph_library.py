@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import metadata
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from ami.graph.library import LIBRARY
 from ami.graph.library.axes import Max, Mean, Min, Projection, Roi, Std, Sum
 from ami.graph.library.base import Function, Reduction, parameter_names
 from ami.graph.library.histograms import Histogram2D
+from ami.graph.library.registry import GROUP, Library
 from ami.graph.library.select import Part, Where
 from ami.graph.library.user import UserFunction
 from ami.values import Moments, Scan
@@ -171,3 +175,35 @@ def test_kinds_of_results_stay_reduced_through_functions() -> None:
     reduced = Kind(np.dtype("f8"), (6, 8), True)
     for function in (Sum(), Roi(rows=(0, 2)), UserFunction("def f(x): return x[0]")):
         assert function.infer(reduced).reduced
+
+
+class Elsewhere(Sum):
+    """An operation that another package could have."""
+
+    name = "elsewhere"
+
+
+def test_what_packages_offer_is_checked_and_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = f"{__name__}:Elsewhere"
+    offered = {
+        "elsewhere": here, "sum": here, "sqrt": here, "other": here, "text": f"{__name__}:__doc__",
+        "gone": "no_such_module:X",
+    }  # fmt: skip
+    points = [metadata.EntryPoint(name, value, GROUP) for name, value in offered.items()]
+    twice = [metadata.EntryPoint("twice", value, GROUP) for value in (here, f"{__name__}:Sum")]
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [*points, *twice])
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or ModuleType(__name__))
+    monkeypatch.setattr(sys.modules[__name__], "Elsewhere", Elsewhere, raising=False)
+    library = Library()
+    assert library["sum"] is Sum
+    assert library["elsewhere"] is Elsewhere
+    assert set(library) == {*LIBRARY, "elsewhere"}
+    reasons = {name: text.partition(" is refused: ")[2] for name, text in library.refused.items()}
+    assert reasons.pop("gone").startswith("it cannot be imported: ModuleNotFoundError")
+    assert reasons == {
+        "sum": "ami has one of that name",
+        "sqrt": "ami has one of that name",
+        "twice": f"another package has one of that name, {here}",
+        "other": "its class calls it 'elsewhere'",
+        "text": f"{__name__}:__doc__ is no class of a Function or Reduction",
+    }

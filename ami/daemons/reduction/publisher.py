@@ -15,7 +15,7 @@ import numpy as np
 
 import ami.wire  # noqa: F401  # registers the value types that results are made of
 from ami.result import Result
-from ami.stores import Lease, Store, keys
+from ami.stores import Lease, Store, codec, keys
 
 LARGE_BYTES = 256 << 10
 # What part of the time all large results together may take to publish.
@@ -81,7 +81,12 @@ class Publisher:
                     "used": result.events.used,
                 }
         values = {keys.result(name): result for name, result in results.items()}
-        self._store.commit(self._lease, values, notify=notify)
+        try:
+            self._store.commit(self._lease, values, notify=notify)
+        except TypeError:
+            # What an operation of another package gave cannot be stored: nobody else's result waits for it.
+            values = {key: _storable(result) for key, result in values.items()}
+            self._store.commit(self._lease, values, notify=notify)
         self.published += len(results)
 
     def forget(self, names: Iterable[str], catalogue: Mapping[str, Any]) -> None:
@@ -94,6 +99,15 @@ class Publisher:
         if catalogue != self._catalogue:
             self._store.commit(self._lease, {keys.CATALOGUE: dict(catalogue)})
             self._catalogue = dict(catalogue)
+
+
+def _storable(result: Result) -> Result:
+    """Return the result, or the reason why it cannot be stored in its place."""
+    try:
+        codec.encode(result)
+    except TypeError as error:
+        return replace(result, value=None, error=str(error))
+    return result
 
 
 def _bytes(value: object) -> int:
