@@ -9,5 +9,5 @@
     execution/                       bind, compiler, steps, frame, plan: the worker's part
                                      bucket, windows, results: the reducers'; partial: between them
 
-Nothing is imported here: a worker must not pay for YAML and networkx.
+Nothing is imported here: a worker must not pay for YAML.
 """

@@ -1,8 +1,7 @@
 """Keep a graph as a value: operations by name, results, and how often each was reset.
 
 Every Graph that exists is acyclic and has one producer per name. It is what runs; what people wrote and
-edit is a document (:mod:`ami.graph.language.document`), of which it is made. A graph that was stored is in
-order, and to read it needs no networkx.
+edit is a document (:mod:`ami.graph.language.document`), of which it is made.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from functools import cached_property
 
 from ami.errors import GraphError
 from ami.event import SEQUENCE, TIMESTAMP
-from ami.graph.operation import Operation, texts
+from ami.graph.operation import MAX_SHOWN, Operation, texts
 from ami.graph.order import in_order, similar
 
 FORMAT = 2  # of the plain form
 MAX_OPERATIONS = 10_000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Graph:
     """Operations in an order that runs, the names of the results, and resets by name.
 
-    Two graphs are equal when they have the same version, operations, results and resets.
+    The order is the same whatever the one in which they came, and in every process.
     """
 
     version: int = 0
@@ -50,32 +49,8 @@ class Graph:
         for name in (*self.results, *(name for name, _ in self.resets)):
             if name not in self._producers:
                 raise GraphError(f"{name!r} is to be a result or was reset, but no operation gives it")
-        for names in (self.results, [name for name, _ in self.resets]):
-            if len(set(names)) < len(names):
-                (twice, _), *_ = Counter(names).most_common(1)
-                raise GraphError(f"{twice!r} stands twice among the results or resets")
         object.__setattr__(self, "resets", tuple(sorted(self.resets)))
-        if not self._runs_as_it_stands():
-            object.__setattr__(self, "operations", in_order(self.operations))
-
-    def _runs_as_it_stands(self) -> bool:
-        there: set[str] = set()
-        for operation in self.operations:
-            if any(name in self._producers and name not in there for name in operation.inputs):
-                return False
-            there.add(operation.name)
-        return True
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Graph) and self._content == other._content
-
-    def __hash__(self) -> int:
-        return hash((self.version, self.results, self.resets, len(self.operations)))
-
-    @cached_property
-    def _content(self) -> tuple[object, ...]:
-        operations = {o.name: (o.definition, o.owners) for o in self.operations}
-        return (self.version, operations, self.results, self.resets)
+        object.__setattr__(self, "operations", in_order(self.operations))
 
     @cached_property
     def _producers(self) -> dict[str, Operation]:
@@ -104,10 +79,7 @@ class Graph:
         return frozenset(inputs - self._producers.keys() - {TIMESTAMP, SEQUENCE})
 
     def steps_for(self, wanted: str | Iterable[str]) -> tuple[Operation, ...]:
-        """Return the operations that the ``wanted`` values need, in an order that runs.
-
-        The order is that of ``operations``: the same in every process that has this graph.
-        """
+        """Return the operations that the ``wanted`` values need, in an order that runs."""
         needed = {wanted} if isinstance(wanted, str) else set(wanted)
         for operation in reversed(self.operations):
             if operation.name in needed:
@@ -184,7 +156,7 @@ class Graph:
 
     @classmethod
     def from_plain(cls, plain: object) -> Graph:
-        """Return what :meth:`to_plain` described, at the cost of one pass when it is in order.
+        """Return what :meth:`to_plain` described.
 
         Raises:
             GraphError: it is not a description of a graph.
@@ -192,17 +164,15 @@ class Graph:
         if not isinstance(plain, Mapping) or plain.get("format") != FORMAT:
             seen = plain.get("format") if isinstance(plain, Mapping) else type(plain).__name__
             raise GraphError(f"not a graph of format {FORMAT}: got {seen!r}")
-        operations, resets = plain.get("operations"), plain.get("resets", {})
-        if not isinstance(operations, list | tuple) or len(operations) > MAX_OPERATIONS:
-            raise GraphError(f"a graph's operations must be a list of at most {MAX_OPERATIONS}")
-        if not isinstance(resets, Mapping):
-            raise GraphError(f"a graph's resets must be a mapping, got {type(resets).__name__}")
-        return cls(
-            version=count(plain.get("version", 0), "version"),
-            operations=tuple(Operation.from_plain(operation) for operation in operations),
-            results=texts(plain.get("results", ()), "results"),
-            resets=tuple((str(name), count(number, f"reset of {name!r}")) for name, number in resets.items()),
-        )
+        try:
+            return cls(
+                version=count(plain["version"], "version"),
+                operations=tuple(map(Operation.from_plain, plain["operations"])),
+                results=texts(plain["results"], "results"),
+                resets=tuple((name, count(n, f"reset of {name!r}")) for name, n in plain["resets"].items()),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise GraphError(f"not a graph: {error!r}"[:MAX_SHOWN]) from error
 
 
 def _digest(content: object) -> str:

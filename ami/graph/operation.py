@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ami.errors import GraphError
 
 Plain: TypeAlias = "bool | int | float | str | tuple[Plain, ...] | None"
 
 MAX_NAME = 200  # characters
-MAX_INPUTS = 1000
-MAX_PARAMETERS = 100
 MAX_TEXT = 100_000  # characters of one parameter: the source of a user's function
-MAX_DEPTH = 8  # of tuples in tuples
-MAX_ITEMS = 100_000  # in one tuple
 MAX_SHOWN = 200  # characters of a definition in a message
 INTEGERS = range(-(1 << 63), 1 << 64)  # what some numpy integer can hold
 
@@ -44,33 +40,14 @@ class Operation:
         Raises:
             GraphError: a name is empty, too long or unprintable, or a parameter is not plain.
         """
-        check_name(self.name, "an operation")
-        check_name(self.kind, f"the kind of operation {self.name!r}")
-        object.__setattr__(self, "inputs", tuple(self.inputs))
-        if len(self.inputs) > MAX_INPUTS:
-            raise GraphError(
-                f"operation {self.name!r} has {len(self.inputs)} inputs; at most {MAX_INPUTS} are possible"
-            )
-        for name in self.inputs:
-            check_name(name, f"an input of operation {self.name!r}")
+        for name in (self.name, self.kind, *self.inputs, *(name for name, _ in self.parameters)):
+            check_name(name, f"operation {self.name!r}, its kind, an input or a parameter")
         for owner in self.owners:
-            check_name(owner, f"an owner of operation {self.name!r}")
-        object.__setattr__(self, "owners", tuple(sorted(set(self.owners))))
-        object.__setattr__(self, "parameters", self._checked_parameters())
-
-    def _checked_parameters(self) -> tuple[tuple[str, Plain], ...]:
-        if len(self.parameters) > MAX_PARAMETERS:
-            raise GraphError(f"operation {self.name!r} has more than {MAX_PARAMETERS} parameters")
-        names = [name for name, _ in self.parameters]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise GraphError(f"operation {self.name!r} has the parameter {twice[0]!r} twice")
-        for name in names:
-            check_name(name, f"a parameter of operation {self.name!r}")
-        return tuple(
-            (name, _plain(value, f"operation {self.name!r}: parameter {name!r}"))
-            for name, value in sorted(self.parameters, key=lambda pair: pair[0])
-        )
+            check_name(owner, "an owner")
+        object.__setattr__(self, "owners", tuple(sorted({*self.owners})))
+        parameters = sorted(self.parameters, key=lambda pair: pair[0])
+        plain = [(name, _plain(value, f"parameter {name!r} of {self.name!r}")) for name, value in parameters]
+        object.__setattr__(self, "parameters", tuple(plain))
 
     @property
     def arguments(self) -> dict[str, Plain]:
@@ -102,30 +79,17 @@ class Operation:
         }
 
     @classmethod
-    def from_plain(cls, plain: object) -> Operation:
+    def from_plain(cls, plain: Any) -> Operation:
         """Return what :meth:`to_plain` described.
 
         Raises:
             GraphError: it is not a description of an operation.
         """
-        if not isinstance(plain, Mapping):
-            raise GraphError(f"an operation must be a mapping, got {type(plain).__name__}")
-        known = {"name", "kind", "inputs", "parameters", "owners", "reduces", "text"}
-        foreign = sorted(str(key) for key in plain if key not in known)
-        if foreign:
-            raise GraphError(f"an operation has no {foreign[0]!r}; it has {', '.join(sorted(known))}")
-        parameters = plain.get("parameters", {})
-        if not isinstance(parameters, Mapping):
-            raise GraphError(f"parameters must be a mapping, got {type(parameters).__name__}")
-        return cls(
-            name=plain.get("name", ""),
-            kind=plain.get("kind", ""),
-            inputs=texts(plain.get("inputs", ()), "inputs"),
-            parameters=tuple(parameters.items()),
-            owners=texts(plain.get("owners", ()), "owners"),
-            reduces=plain.get("reduces") is True,
-            text=str(plain.get("text", "")),
-        )
+        try:
+            lists = {part: texts(plain[part], part) for part in ("inputs", "owners")}
+            return cls(**{**plain, **lists, "parameters": tuple(plain["parameters"].items())})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise GraphError(f"not an operation: {error!r}"[:MAX_SHOWN]) from error
 
 
 def definition_of(name: str, names: Container[str]) -> str:
@@ -157,7 +121,7 @@ def texts(value: object, what: str) -> tuple[str, ...]:
         GraphError: it is something else.
     """
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise GraphError(f"{what} must be a list of names, got {_short(value)}")
+        raise GraphError(f"{what} must be a list of names, got a {type(value).__name__}")
     return tuple(value)
 
 
@@ -166,36 +130,27 @@ def listed(value: Plain) -> object:
     return [listed(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _plain(value: object, what: str, depth: int = 0) -> Plain:
+def _plain(value: object, what: str) -> Plain:
     """Return ``value`` with tuples in place of lists, or refuse it."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        if int(value) not in INTEGERS:
-            raise GraphError(f"{what} is an integer of {value.bit_length()} bits; 64 are possible")
-        return int(value)
-    if isinstance(value, float):
-        if value != value:
-            raise GraphError(f"{what} is not a number (nan), which is equal to nothing, itself included")
-        return float(value)
-    if isinstance(value, str):
-        return _text(str(value), what)
     if isinstance(value, list | tuple):
-        if depth >= MAX_DEPTH or len(value) > MAX_ITEMS:
-            raise GraphError(f"{what} is nested deeper than {MAX_DEPTH} or longer than {MAX_ITEMS}")
-        return tuple(_plain(item, what, depth + 1) for item in value)
-    raise GraphError(f"{what} is {_short(value)}; numbers, texts, true, false, null and lists are possible")
+        return tuple(_plain(item, what) for item in value)
+    if isinstance(value, int) and value not in INTEGERS:
+        raise GraphError(f"{what} is an integer of {value.bit_length()} bits; 64 are possible")
+    if isinstance(value, float) and value != value:
+        raise GraphError(f"{what} is not a number (nan), which is equal to nothing, itself included")
+    if isinstance(value, str):
+        _check_text(value, what)
+    elif value is not None and not isinstance(value, bool | int | float):
+        raise GraphError(
+            f"{what} is a {type(value).__name__}; numbers, texts, true, false, null and lists are possible"
+        )
+    return value
 
 
-def _text(value: str, what: str) -> str:
+def _check_text(value: str, what: str) -> None:
     if len(value) > MAX_TEXT:
         raise GraphError(f"{what} has {len(value)} characters; at most {MAX_TEXT} are possible")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise GraphError(f"{what} is not valid text: {error.reason}") from None
-    return value
-
-
-def _short(value: object) -> str:
-    return f"a {type(value).__name__}"
