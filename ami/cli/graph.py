@@ -89,7 +89,7 @@ def show(session: Session, version: int | None, owners: bool) -> None:
     runs = lower(document)
     head = f"# version {runs.version}, {runs.hash}, {len(runs.operations)} operations"
     text = write(document, whole=owners)
-    session.answer(lambda: {**document.to_plain(), **runs.to_plain()}, lambda: f"{head}\n{clean_lines(text)}")
+    session.answer(lambda: {**runs.to_plain(), "text": text}, lambda: f"{head}\n{clean_lines(text)}")
 
 
 @graph.command()

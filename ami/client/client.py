@@ -190,17 +190,18 @@ class Client:
             GraphError: Control does not have that version (any more), or not its text.
         """
         from ami.graph.language.document import Document
+        from ami.graph.language.text import stored
 
         if version is None:
             version = self.graph_version()[0]
         if version == 0:
             return Document()
-        plain = self._manager.get(keys.document(version))
-        if plain is None:
+        text = self._manager.get(keys.document(version))
+        if text is None:
             raise GraphError(
                 f"there is no text of graph version {version}; `ami graph history` lists what there is"
             )
-        return Document.from_plain(plain)
+        return stored(text, self._manager.get(keys.graph(version)))
 
     def graph_version(self) -> tuple[int, str]:
         """Return number and hash of the graph that runs now; 0 and "" before the first."""

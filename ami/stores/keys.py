@@ -24,7 +24,7 @@ Global tier (the cluster)
         reply:ID          queue    one answer for the client that asked; expires (manager.reply_s)
         graph:V           value    dict, Graph.to_plain: what runs; the manager removes old ones
                                    (manager.keep_versions)
-        document:V        value    dict, Document.to_plain: what people wrote, of which graph:V was made;
+        document:V        value    str, YAML: what people wrote, of which graph:V was made;
                                    comes and goes with it
         current           value    {"version", "hash"}
         versions          stream   numbers of published versions; bounded

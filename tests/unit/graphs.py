@@ -182,8 +182,8 @@ def documents(draw: st.DrawFn) -> Document:
     made: dict[str, Definition] = {}
     for name in draw(st.lists(st.one_of(names, st.just("a")), unique=True, max_size=6)):
         text, owners = draw(texts), draw(st.lists(people, unique=True, max_size=2))
-        new = defined(name, text, functions, result=draw(st.booleans()))
-        made[name] = replace(new, owners=tuple(sorted(owners)))
+        new = defined(name, text, functions)
+        made[name] = replace(new, result=draw(st.booleans()), owners=tuple(sorted(owners)))
     reset = draw(st.lists(st.sampled_from(sorted(made)), unique=True)) if made else []
     resets = {name: draw(st.integers(0, 9)) for name in reset}
     return Document(draw(st.integers(0, 1 << 40)), made, functions, resets)

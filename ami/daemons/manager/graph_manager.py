@@ -23,6 +23,7 @@ from ami.graph.check import check
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
+from ami.graph.language.text import stored, write
 from ami.stores import ABSENT, Item, keys
 
 logger = logging.getLogger(__name__)
@@ -107,13 +108,13 @@ class GraphManagerStage:
     def _version(self, version: int) -> Document:
         if version == 0:
             return Document()
-        plain = self._store.get(keys.document(version))
-        if plain is None:
+        text = self._store.get(keys.document(version))
+        if text is None:
             raise GraphError(
                 f"version {version} is not kept any more, or not as people wrote it (earlier versions of ami "
                 f"stored operations only)"
             )
-        return Document.from_plain(plain)
+        return stored(text, self._store.get(keys.graph(version)))
 
     # requests
 
@@ -146,12 +147,13 @@ class GraphManagerStage:
             requests.check_code(request, code, self._config.security)
             graph = lower(document)
             self._check(graph)
+            text = write(document)
         except (GraphError, SourceError) as error:
             self._denied += 1
             logger.info("denied %s of %s: %s", request.action, request.client, error)
             return self._answered(request, reason=str(error))
         answer = self._answered(request, graph=graph)
-        self._publish(request, document, graph, answer)
+        self._publish(request, document, text, graph, answer)
         logger.info("version %d: %s by %s", graph.version, request.action, request.client)
         return answer
 
@@ -192,7 +194,9 @@ class GraphManagerStage:
                 return schema
             self._leadership.hold()
 
-    def _publish(self, request: Request, document: Document, graph: Graph, answer: dict[str, Any]) -> None:
+    def _publish(
+        self, request: Request, document: Document, text: str, graph: Graph, answer: dict[str, Any]
+    ) -> None:
         entry = {
             "version": graph.version,
             "time_ns": time.time_ns(),
@@ -212,7 +216,7 @@ class GraphManagerStage:
             self._leadership.lease,
             {
                 keys.graph(graph.version): graph.to_plain(),
-                keys.document(graph.version): document.to_plain(),
+                keys.document(graph.version): text,
                 keys.CURRENT: current,
                 keys.STATE: state,
             },

@@ -2,20 +2,18 @@
 
 A definition holds beside its text the operations that it means, its *parts*, as they were read when it
 came. So an edit needs to read new texts only, and what a plug-in gave keeps its meaning where that
-plug-in is not installed any more.
+plug-in is not installed any more. A document is stored as its text, beside the graph that has the parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ami.errors import GraphError
-from ami.graph.operation import Operation, Plain, listed
+from ami.graph.operation import Operation, Plain
 from ami.graph.order import similar
-
-FORMAT = 1  # of the plain form
 
 # Parameters of the library's ``function``, by the names that people call their functions.
 Functions: TypeAlias = "Mapping[str, tuple[tuple[str, Plain], ...]]"
@@ -23,12 +21,12 @@ Functions: TypeAlias = "Mapping[str, tuple[tuple[str, Plain], ...]]"
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What stands behind a name. Of the ``parts`` the last one has that name; none has owners."""
+    """What stands behind a name. One of the ``parts`` has that name; none has owners."""
 
     text: str
     owners: tuple[str, ...] = ()
     result: bool = False
-    parts: tuple[Operation, ...] = ()
+    parts: tuple[Operation, ...] = field(default=(), compare=False)
 
     @property
     def uses(self) -> set[str]:
@@ -37,7 +35,8 @@ class Definition:
 
     def means(self, other: Definition) -> bool:
         """Whether both are the same, however they are written."""
-        return [part.definition for part in self.parts] == [part.definition for part in other.parts]
+        mine, others = ({p.name: p.definition for p in one.parts} for one in (self, other))
+        return mine == others
 
 
 @dataclass(frozen=True)
@@ -83,50 +82,3 @@ class Document:
             name for name, definition in self.definitions.items()
             if any(part.kind == "function" and part.parameters == code for part in definition.parts)
         ]  # fmt: skip
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return it as what JSON can say; :meth:`from_plain` reads it."""
-        return {
-            "format": FORMAT,
-            "version": self.version,
-            "definitions": {
-                name: {
-                    "text": definition.text,
-                    "owners": list(definition.owners),
-                    "result": definition.result,
-                    "parts": [part.to_plain() for part in definition.parts],
-                }
-                for name, definition in self.definitions.items()
-            },
-            "functions": {
-                name: {parameter: listed(value) for parameter, value in parameters}
-                for name, parameters in self.functions.items()
-            },
-            "resets": dict(self.resets),
-        }
-
-    @classmethod
-    def from_plain(cls, plain: Any) -> Document:
-        """Return what :meth:`to_plain` described.
-
-        Raises:
-            GraphError: it is not a description of a document.
-        """
-        if not isinstance(plain, Mapping) or plain.get("format") != FORMAT:
-            raise GraphError(f"not a document of format {FORMAT}: {str(plain)[:80]}")
-        try:
-            return cls(
-                int(plain["version"]),
-                {str(name): _definition(**definition) for name, definition in plain["definitions"].items()},
-                {
-                    name: Operation(name, "function", parameters=tuple(parameters.items())).parameters
-                    for name, parameters in plain["functions"].items()
-                },
-                {str(name): int(count) for name, count in plain["resets"].items()},
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise GraphError(f"not a document: {error!r}"[:200]) from error
-
-
-def _definition(text: str, owners: Iterable[str], result: bool, parts: Iterable[object]) -> Definition:
-    return Definition(str(text), tuple(owners), bool(result), tuple(map(Operation.from_plain, parts)))

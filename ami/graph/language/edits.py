@@ -53,7 +53,7 @@ def _changed_by_functions(
         _refuse(f"the function {function!r}", owners, owner, replacing)
         for name in callers:
             old = document[name]
-            changed[name] = replace(defined(name, old.text, functions, result=old.result), owners=old.owners)
+            changed[name] = replace(old, parts=defined(name, old.text, functions).parts)
     return changed
 
 

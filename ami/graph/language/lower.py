@@ -8,6 +8,7 @@ names such as ``signal/1``: where something of a part is to be said, its text is
 from __future__ import annotations
 
 import inspect
+from collections.abc import Container
 
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
@@ -18,7 +19,7 @@ from ami.graph.graph import Graph
 from ami.graph.language.document import Definition, Document, Functions
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction, parameter_names
-from ami.graph.operation import MAX_SHOWN, Operation, Plain
+from ami.graph.operation import MAX_SHOWN, Operation, Plain, definition_of
 from ami.graph.order import similar
 
 Bound = tuple[list[str], tuple[tuple[str, Plain], ...]]  # inputs and parameters
@@ -31,7 +32,7 @@ def lower(document: Document) -> Graph:
         GraphError: a cycle closes, or a name is taken by a part of something else.
     """
     definitions = document.definitions
-    parts = {part.name: name for name, known in definitions.items() for part in known.parts[:-1]}
+    parts = {p.name: name for name, known in definitions.items() for p in known.parts if p.name != name}
     for name, known in definitions.items():
         for used in (name, *known.uses):
             if used in parts:
@@ -44,17 +45,24 @@ def lower(document: Document) -> Graph:
         operations=tuple(p.owned_by(known.owners) for known in definitions.values() for p in known.parts),
         results=document.results,
         resets=tuple(
-            (part, count) for name, count in document.resets.items() for part in _reset(definitions[name])
+            (part, count)
+            for name, count in document.resets.items()
+            # A definition begins anew in its reductions, or in itself when it has none.
+            for part in [p.name for p in definitions[name].parts if p.reduces] or [name]
         ),
     )
 
 
-def _reset(definition: Definition) -> list[str]:
-    """Return the parts in which a definition begins anew: its reductions, or itself when it has none."""
-    return [part.name for part in definition.parts if part.reduces] or [definition.parts[-1].name]
+def parts_of(graph: Graph, names: Container[str]) -> dict[str, list[Operation]]:
+    """Return the parts of each of the definitions, called ``names``, that a graph was made of."""
+    found: dict[str, list[Operation]] = {}
+    for part in graph.operations:
+        name = part.name if part.name in names else definition_of(part.name, names)
+        found.setdefault(name, []).append(part.owned_by(()))
+    return found
 
 
-def defined(name: str, text: str, functions: Functions, *, result: bool = False) -> Definition:
+def defined(name: str, text: str, functions: Functions) -> Definition:
     """Return the definition that a text says.
 
     Raises:
@@ -65,7 +73,7 @@ def defined(name: str, text: str, functions: Functions, *, result: bool = False)
         lowering.lower(parse(text), name, text)
     except GraphError as error:
         raise GraphError(f"{name!r}: {error}\n  {text[:MAX_SHOWN]}") from None
-    return Definition(text, result=result, parts=tuple(lowering.operations))
+    return Definition(text, parts=tuple(lowering.operations))
 
 
 def library_kinds() -> list[str]:

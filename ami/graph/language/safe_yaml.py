@@ -119,7 +119,14 @@ def _hint(problem: str) -> str:
 
 
 def dump(content: Mapping[str, object]) -> str:
-    """Return ``content`` as YAML that :func:`load` reads back to the same."""
-    return yaml.dump(
+    """Return ``content`` as YAML that :func:`load` reads back to the same.
+
+    Raises:
+        GraphError: the text is longer than can be read.
+    """
+    text: str = yaml.dump(
         content, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=1 << 30
     )
+    if len(text) > MAX_TEXT:
+        raise GraphError(f"a text of {len(text)} characters; at most {MAX_TEXT} are possible")
+    return text

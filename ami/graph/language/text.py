@@ -10,15 +10,16 @@ The text of each definition is kept to the letter; what was written is read back
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.nodes import RESERVED
 from ami.graph.graph import Graph, count
 from ami.graph.language.document import Definition, Document, Functions
-from ami.graph.language.lower import defined, lower
+from ami.graph.language.lower import defined, lower, parts_of
 from ami.graph.language.safe_yaml import dump, load
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import parameter_names
@@ -44,46 +45,62 @@ def parse(text: str, known: Functions = NO_FUNCTIONS) -> Document:
     Raises:
         GraphError: with the place, what was seen and what would be right.
     """
-    content = load(text)
-    if content is None:
-        content = {}
-    if not isinstance(content, Mapping):
-        raise GraphError(f"a graph's text has sections such as values and results, got {_seen(content)}")
-    for section in content:
-        if section not in SECTIONS:
-            hint = similar(section, SECTIONS) or f"; known: {', '.join(SECTIONS)}"
-            raise GraphError(f"there is no section {section!r}{hint}")
-    functions = {name: function(name, code) for name, code in _section(content, "functions").items()}
-    definitions: dict[str, Definition] = {}
-    for section in ("values", "results"):
-        for name, definition in _section(content, section).items():
-            if name in definitions:
-                raise GraphError(f"{name!r} stands under values and under results; once is enough")
-            check_name(name, "a value")
-            if not isinstance(definition, str):
-                raise GraphError(
-                    f"{name!r} must be a definition such as sum(camera), got {_seen(definition)}"
-                )
-            definitions[name] = defined(name, definition, {**known, **functions}, result=section == "results")
-    resets = {name: count(n, f"reset of {name!r}") for name, n in _section(content, "resets").items()}
-    document = Document(
-        count(content.get("version", 0), "version"),
-        _owned(definitions, _section(content, "owners")),
-        functions,
-        resets,
+    sections = _sections(text)
+    functions = {name: function(name, code) for name, code in sections["functions"].items()}
+    for name, parameters in functions.items():
+        check_function(name, parameters)
+    return _document(
+        sections, functions, lambda name, written: defined(name, written, {**known, **functions}).parts
     )
+
+
+def stored(text: str, graph: object) -> Document:
+    """Return the document that was stored as its text, beside the plain form of the graph made of it.
+
+    Nothing is lowered again: it means what it meant, whatever is installed here.
+
+    Raises:
+        GraphError: they are none.
+    """
+    sections = _sections(text)
+    functions = {name: function(name, code) for name, code in sections["functions"].items()}
+    parts = parts_of(Graph.from_plain(graph), {**sections["values"], **sections["results"]})
+    return _document(sections, functions, lambda name, _: tuple(parts.get(name, ())))
+
+
+def _document(
+    sections: Mapping[str, Any], functions: Functions, meaning: Callable[[str, str], tuple[Operation, ...]]
+) -> Document:
+    values, results = sections["values"], sections["results"]
+    for name in values.keys() & results.keys():
+        raise GraphError(f"{name!r} stands under values and under results; once is enough")
+    definitions: dict[str, Definition] = {}
+    for name, text in {**values, **results}.items():
+        check_name(name, "a value")
+        if not isinstance(text, str):
+            raise GraphError(f"{name!r} must be a definition such as sum(camera), got {_seen(text)}")
+        definitions[name] = Definition(text, result=name in results, parts=meaning(name, text))
+    resets = {name: count(number, f"reset of {name!r}") for name, number in sections["resets"].items()}
+    version = count(sections["version"], "version")
+    document = Document(version, _owned(definitions, sections["owners"]), functions, resets)
     for name in resets:
         document[name]  # a reset of nothing is a mistake
     return document
 
 
-def _section(content: Mapping[str, object], name: str) -> Mapping[str, object]:
-    section = content.get(name)
-    if section is None:
-        return {}
-    if not isinstance(section, Mapping):
-        raise GraphError(f"{name} must be a list of 'name: ...' lines, got {_seen(section)}")
-    return section
+def _sections(text: str) -> dict[str, Any]:
+    content = load(text)
+    if content is None:
+        content = {}
+    if not isinstance(content, Mapping):
+        raise GraphError(f"a graph's text has sections such as values and results, got {_seen(content)}")
+    for name, section in content.items():
+        if name not in SECTIONS:
+            hint = similar(name, SECTIONS) or f"; known: {', '.join(SECTIONS)}"
+            raise GraphError(f"there is no section {name!r}{hint}")
+        if name != "version" and not isinstance(section, Mapping | None):
+            raise GraphError(f"{name} must be a list of 'name: ...' lines, got {_seen(section)}")
+    return {**{name: content.get(name) or {} for name in SECTIONS}, "version": content.get("version", 0)}
 
 
 def _seen(value: object) -> str:
@@ -94,21 +111,29 @@ def function(name: str, content: object) -> tuple[tuple[str, Plain], ...]:
     """Return the parameters of a user's function: its source text, or that with what is declared.
 
     Raises:
-        GraphError: it is none, or cannot have that name.
+        GraphError: it is none.
     """
-    if not name.isidentifier() or name in RESERVED or name in LIBRARY or name in FUNCTIONS:
-        raise GraphError(f"a function cannot be called {name!r}: no plain name, or the library has one")
     parameters = {"code": content} if isinstance(content, str) else content
     if not isinstance(parameters, Mapping) or not isinstance(parameters.get("code"), str):
         raise GraphError(
             f"function {name!r} must be source text, or a mapping with 'code', got {_seen(content)}"
         )
+    return Operation(name, "function", parameters=tuple(parameters.items())).parameters
+
+
+def check_function(name: str, parameters: tuple[tuple[str, Plain], ...]) -> None:
+    """Refuse a function that the library's own would hide, or that declares what no function has.
+
+    Raises:
+        GraphError: says what would be right.
+    """
+    if not name.isidentifier() or name in RESERVED or name in LIBRARY or name in FUNCTIONS:
+        raise GraphError(f"a function cannot be called {name!r}: no plain name, or the library has one")
     known = parameter_names(LIBRARY["function"])
-    for parameter in parameters:
+    for parameter, _ in parameters:
         if parameter not in known:
             hint = similar(parameter, known) or f"; it has {', '.join(known)}"
             raise GraphError(f"function {name!r} has no {parameter!r}{hint}")
-    return Operation(name, "function", parameters=tuple(parameters.items())).parameters
 
 
 def _owned(definitions: Mapping[str, Definition], section: Mapping[str, object]) -> dict[str, Definition]:
