@@ -21,16 +21,6 @@ def test_every_module_says_in_its_first_sentence_what_it_is_for(path: Path) -> N
     assert re.match(r"[A-Z`].*[.:?]", text.partition("\n\n")[0].replace("\n", " "))
 
 
-def test_no_file_is_longer_than_it_may_be() -> None:
-    """About 400 lines: beyond, a file holds two nouns."""
-    long = {
-        str(path.relative_to(PROJECT)): count
-        for path in MODULES
-        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 420
-    }
-    assert not long
-
-
 def test_links_of_documents_lead_to_files() -> None:
     for document in [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):

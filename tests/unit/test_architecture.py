@@ -1,0 +1,101 @@
+"""The house: no imports in a circle, no long files and functions. Which room knows which is in setup.cfg."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
+
+import networkx
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+FILES = sorted((PROJECT / "ami").rglob("*.py"))
+FILE_LINES = 400
+FUNCTION_LINES = 50
+
+
+def modules(files: Mapping[str, Path]) -> dict[str, set[str]]:
+    """Return what each module imports of the others, within functions as well."""
+    return {name: set(imports(name, path, files)) - {name} for name, path in files.items()}
+
+
+def imports(name: str, path: Path, files: Mapping[str, Path]) -> Iterator[str]:
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in executed(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            wanted = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            # What is imported may be a module of its own; the package is then no more than its folder.
+            wanted = [found if (found := f"{base}.{alias.name}") in files else base for alias in node.names]
+        else:
+            continue
+        yield from (module for module in wanted if module in files)
+
+
+def executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk what is run: not what stands there for the type checker only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for alternative in node.orelse:
+                yield from (alternative, *executed(alternative))
+        else:
+            yield from (node, *executed(node))
+
+
+def circles(imported: Mapping[str, Set[str]]) -> list[list[str]]:
+    graph = networkx.DiGraph((name, other) for name, others in imported.items() for other in others)
+    return [sorted(circle) for circle in networkx.strongly_connected_components(graph) if len(circle) > 1]
+
+
+def by_name(folder: Path) -> dict[str, Path]:
+    names = {
+        path: ".".join(path.relative_to(folder).with_suffix("").parts)
+        for path in (folder / "ami").rglob("*.py")
+    }
+    return {name.removesuffix(".__init__"): path for path, name in names.items()}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert not circles(modules(by_name(PROJECT)))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("from ami.b import f", True),
+        ("import ami.b", True),
+        ("from ami import b", True),
+        ("from .b import f", True),
+        ("def f():\n    from ami.b import f", True),
+        ("class C:\n    def f(self):\n        import ami.b", True),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ami.b import f", False),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    pass\nelse:\n    import ami.b", True),
+        ("import ami", False),
+    ],
+)
+def test_a_circle_is_found_wherever_it_is_hidden(tmp_path: Path, text: str, found: bool) -> None:
+    (tmp_path / "ami").mkdir()
+    for name, content in (("__init__", ""), ("a", text), ("b", "import ami.c"), ("c", "import ami.a")):
+        (tmp_path / "ami" / f"{name}.py").write_text(content)
+    assert circles(modules(by_name(tmp_path))) == ([["ami.a", "ami.b", "ami.c"]] if found else [])
+
+
+def test_no_file_holds_two_nouns() -> None:
+    counts = {
+        str(path.relative_to(PROJECT)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES
+    }
+    assert not {path: count for path, count in counts.items() if count > FILE_LINES}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                count = (node.end_lineno or node.lineno) - node.lineno + 1
+                if count > FUNCTION_LINES:
+                    long[f"{path.relative_to(PROJECT)}:{node.lineno} {node.name}"] = count
+    assert not long
