@@ -89,15 +89,6 @@ class LocalLink(HeldLink):
             path=self._path,
         )
 
-    def _address(self, key: str) -> Address:
-        return ("", 0)
-
-    def _addresses(self) -> list[Address]:
-        return [("", 0)]
-
-    def _forget(self, knows: Address | None = None) -> None:
-        pass
-
 
 class ClusterLink(HeldLink):
     """The Redis Cluster. Each key's node is asked directly; ``CLUSTER SLOTS`` says which that is."""

@@ -1,33 +1,32 @@
-"""Write values and notices together, or nothing when a lease or an expected value is not as it should be."""
+"""Make sure, in the step that writes, that a lease and expected values are what they should be."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from enum import Enum
 from typing import Final
 
 from ami.errors import Conflict
-from ami.stores import codec, keys
+from ami.stores import codec
 from ami.stores.codec import Value
-from ami.stores.lease import Lease
-from ami.stores.link import Link, Part, Script
+from ami.stores.link import Link, Script
 
 
-class Absent:
+class Absent(Enum):
     """The type of :data:`ABSENT`."""
 
-    def __repr__(self) -> str:
-        return "ABSENT"
+    ABSENT = "absent"
 
 
-ABSENT: Final = Absent()
+ABSENT: Final = Absent.ABSENT
 """What :meth:`Store.compare_and_set` and :meth:`Store.commit` expect of a name that must not exist."""
 
 # KEYS: index, lease if any, each expected, each value, each stream.
 # ARGV: what the lease must be ('' without one), counts of expected, values, streams, entries to keep;
 #       of each expected the SHA-1 of its bytes ('' if it must be absent); of each value name and bytes;
 #       of each stream its entry.
-_COMMIT = Script("""
+COMMIT = Script("""
 local key = 1
 if ARGV[1] ~= '' then
   key = 2
@@ -56,32 +55,7 @@ return ''
 """)
 
 
-def commit(
-    link: Link,
-    head: str,
-    lease: Lease | None,
-    values: Mapping[str, Value],
-    expected: Mapping[str, Value | Absent],
-    notify: Mapping[str, Value],
-    keep: int,
-) -> None:
-    """See :meth:`ami.stores.store.Store.commit`; ``head`` is what stands before each name."""
-    digests = _digests(link, head, expected)
-    names = [head + keys.INDEX, *([lease.key] if lease else [])]
-    names += [head + name for name in (*digests, *values, *notify)]
-    arguments: list[Part] = [lease.held if lease else "", len(digests), len(values), len(notify), keep]
-    arguments += digests.values()
-    for name, value in values.items():
-        arguments += [name, codec.encode(value)]
-    arguments += [codec.encode(value) for value in notify.values()]
-    answer = link.script(_COMMIT, names, arguments, repeat=False)
-    if answer == b"lease" and lease is not None:
-        raise Conflict(f"the lease {lease.key} with token {lease.token} is not ours any more")
-    if answer:
-        raise Conflict(f"{answer.decode('utf-8', 'replace')} is not what was expected any more")
-
-
-def _digests(link: Link, head: str, expected: Mapping[str, Value | Absent]) -> dict[str, str]:
+def digests(link: Link, head: str, expected: Mapping[str, Value | Absent]) -> dict[str, str]:
     """Return the SHA-1 of what is there now ("" for nothing), where it equals what is expected.
 
     Equal values can have different bytes, so they are compared here; the script then makes sure that
@@ -90,7 +64,7 @@ def _digests(link: Link, head: str, expected: Mapping[str, Value | Absent]) -> d
     if not expected:
         return {}
     names = [head + name for name in expected]
-    digests = {}
+    found = {}
     raws = link.call(names[0], [("MGET", *names)], repeat=True)[0]
     for (name, wanted), raw in zip(expected.items(), raws, strict=True):
         if raw is None or wanted is ABSENT:
@@ -99,5 +73,5 @@ def _digests(link: Link, head: str, expected: Mapping[str, Value | Absent]) -> d
             stands = codec.equal(codec.decode(raw), wanted)
         if not stands:
             raise Conflict(f"{head}{name} is not what was expected")
-        digests[name] = "" if raw is None else hashlib.sha1(raw, usedforsecurity=False).hexdigest()
-    return digests
+        found[name] = "" if raw is None else hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+    return found

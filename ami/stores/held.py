@@ -24,8 +24,9 @@ from ami.stores.exchange import Change, Exchange
 from ami.stores.link import Command, Link, NotDone, Redirect, Reply
 from ami.stores.wire import Broken, Wire
 
-Address: TypeAlias = tuple[str, int]  # of a node; the local tier has ("", 0)
+Address: TypeAlias = tuple[str, int]  # of a node
 
+ONLY: Address = ("", 0)  # the one server of a tier that is no cluster
 AT_ONCE = 3  # tries without a pause: to the key's owner, from there to the next, with a fresh connection
 
 
@@ -62,21 +63,20 @@ class HeldLink(Link):
         self._process = os.getpid()
         self._closed = threading.Event()
 
-    # what the tiers differ in
+    # what the tiers differ in; a single server needs no more than to be connected to
 
     @abstractmethod
     def _connect(self, address: Address) -> Wire:
         """Return a new connection. NotDone: there is none now; ConfigError: there will be none."""
 
-    @abstractmethod
     def _address(self, key: str) -> Address:
         """Return the node that has ``key``; NotDone when that is not known now."""
+        return ONLY
 
-    @abstractmethod
     def _addresses(self) -> list[Address]:
         """Return the primary nodes; NotDone when they are not known now."""
+        return [ONLY]
 
-    @abstractmethod
     def _forget(self, knows: Address | None = None) -> None:
         """Ask again who has what before the next try; ``knows`` does, if it is given."""
 

@@ -110,8 +110,7 @@ class Journal:
         arriving = keys.arriving(self.key, number)
         names = [self.key, arriving, keys.payload(self.key, number), self._head + keys.INDEX]
         names += [self._head + name for name in also]
-        expire_ms = 0 if expire_s is None else max(1, int(expire_s * 1000))
-        arguments: list[Part] = [f"{number}-0", expire_ms]
+        arguments: list[Part] = [f"{number}-0", 0 if expire_s is None else max(1, int(expire_s * 1000))]
         for name, one in also.items():
             arguments += [name, codec.encode(one)]
         first = ("SET", arriving, codec.encode(value), "PX", ARRIVING_MS)

@@ -13,15 +13,16 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
+from ami.errors import Conflict
 from ami.stores import codec, keys, streams
 from ami.stores.codec import Value
-from ami.stores.commit import Absent, commit
+from ami.stores.commit import COMMIT, Absent, digests
 from ami.stores.hash import Counter, Dict
 from ami.stores.inspect import KeyFacts, look, scan
 from ami.stores.journal import Journal, Record, read_many
 from ami.stores.kinds import kind_of, open_live, window
 from ami.stores.lease import Lease
-from ami.stores.link import Command, Link, Refused, Reply
+from ami.stores.link import Command, Link, Part, Refused, Reply
 from ami.stores.live import Live
 from ami.stores.members import Set
 from ami.stores.queue import Queue
@@ -36,6 +37,7 @@ _L = TypeVar("_L", bound=Live)
 Commands = list[Command]
 Entries = list[tuple[str, Value]]
 Names = list[str]
+Parts = list[Part]
 Records = list[tuple[str, Record]]
 Replies = list[Reply]
 Values = dict[str, Value]
@@ -253,9 +255,20 @@ class Store(MutableMapping[str, Value]):
         Raises:
             Conflict: ``lease`` is not ours any more, or an ``expected`` value is another now.
         """
-        for name in (*values, *(notify or ())):
-            self._key(name)
-        commit(self._link, self._head, lease, values, expected or {}, notify or {}, keep)
+        notices = notify or {}
+        stand = digests(self._link, self._head, expected or {})
+        names = [self._index, *([lease.key] if lease else [])]
+        names += map(self._key, (*stand, *values, *notices))
+        arguments: Parts = [lease.held if lease else "", len(stand), len(values), len(notices), keep]
+        arguments += stand.values()
+        for name, value in values.items():
+            arguments += [name, codec.encode(value)]
+        arguments += map(codec.encode, notices.values())
+        answer = self._link.script(COMMIT, names, arguments, repeat=False)
+        if answer == b"lease" and lease is not None:
+            raise Conflict(f"the lease {lease.key} with token {lease.token} is not ours any more")
+        if answer:
+            raise Conflict(f"{answer.decode('utf-8', 'replace')} is not what was expected any more")
 
     # streams
 

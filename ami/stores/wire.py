@@ -124,5 +124,4 @@ class Wire:
         """Close the connection, whatever state it is in."""
         self._close_it()
 
-    def __del__(self) -> None:
-        self._close_it()
+    __del__ = close
