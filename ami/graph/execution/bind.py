@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ami.graph.execution.guard import guarded
 from ami.graph.graph import Graph
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction
@@ -70,8 +71,11 @@ def _bound(operation: Operation, graph: Graph, here: str) -> Function | Reductio
     reason = _misplaced(operation, graph)
     if reason is not None:
         return Unbound(reason)
+    ours = LIBRARY.is_ours(operation.kind)
     try:
-        computing = kind(**operation.arguments)  # type: ignore[arg-type]  # each class checks its own
+        computing = (kind if ours else guarded(kind))(**operation.arguments)  # type: ignore[arg-type]  # each class checks its own
+        if not ours and isinstance(computing, Reduction):
+            computing.zero()
     except Exception as error:  # a plug-in may raise anything
         return Unbound(f"{operation.kind} cannot be made of these parameters {here}: {error}")
     if not isinstance(computing, Reduction):

@@ -53,6 +53,10 @@ class Library(Mapping[str, Computing]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def is_ours(self, name: str) -> bool:
+        """Whether an operation is one of ami, and not of another package."""
+        return name in self._own
+
     @cached_property
     def _own(self) -> dict[str, Computing]:
         room = pkgutil.iter_modules([str(Path(__file__).parent)])
