@@ -10,7 +10,7 @@ from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
 from ami.cli.screen import table
 from ami.cluster.supervised import PROJECT
-from ami.lab.against import Pair, compare
+from ami.lab.against import Pair, compare, median, problems
 from ami.lab.bench import Report
 from ami.lab.bench import run as run_bench
 from ami.lab.figures import Figure
@@ -113,24 +113,17 @@ def remarks(report: Report) -> list[str]:
 
 def text_of_pairs(pairs: list[Pair]) -> str:
     """Return two checkouts beside each other, for people."""
-    rows = [
-        [
-            pair.row.name,
-            shown(pair.old.value, pair.row.unit),
-            shown(pair.new.value, pair.row.unit),
-            "-" if pair.gain is None else f"{pair.gain:.2f} ×",
-            *("" if side.ratio is None else f"{side.ratio:.2f}" for side in (pair.old, pair.new)),
-        ]
-        for pair in pairs
-    ]
+    rows, remarks = [], []
+    for pair in pairs:
+        row = pair.row
+        values = (shown(median(figures, "value"), row.unit) for figures in (pair.old, pair.new))
+        ratios = (median(figures, "ratio") for figures in (pair.old, pair.new))
+        gain = "-" if pair.gain is None else f"{pair.gain:.2f} ×"
+        rows.append([row.name, *values, gain, *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)])
+        remarks += [f"{row.name}, old: {problem}" for problem in problems(pair.old)]
+        remarks += [f"{row.name}, new: {problem}" for problem in problems(pair.new)]
     headings = ["figure", "old", "new", "better by", "old / limit", "new / limit"]
-    problems = [
-        f"{pair.row.name}, {which}: {problem}"
-        for pair in pairs
-        for which, side in (("old", pair.old), ("new", pair.new))
-        for problem in side.problems
-    ]
-    return "\n".join([table(headings, rows, right="lrrrrr"), *([""] if problems else []), *problems])
+    return "\n".join([table(headings, rows, right="lrrrrr"), *([""] if remarks else []), *remarks])
 
 
 def shown(value: float | None, unit: str) -> str:

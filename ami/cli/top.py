@@ -13,6 +13,7 @@ import click
 from ami.cli.live import Redrawn
 from ami.cli.options import Session, with_session
 from ami.cli.screen import clean, cut, duration, number, rate, size, table
+from ami.cli.status import held
 from ami.client.load import NOBODY, Load, OperationLoad, OwnerLoad, ProcessLoad
 from ami.client.meter import Meter
 from ami.errors import StoreUnavailable
@@ -105,9 +106,7 @@ def _head(load: Load) -> list[str]:
     )
     if status.ring is not None:
         ring = status.ring
-        full = 100 * ring.held / ring.slot_count if ring.slot_count else 0.0
-        held = f"{number(ring.held)} of {number(ring.slot_count)} slots held ({full:.0f} %)"
-        lines.append(f"ring    {held}, {number(ring.dropped)} dropped, policy {clean(ring.policy)}")
+        lines.append(f"ring    {held(ring)}, {number(ring.dropped)} dropped, policy {clean(ring.policy)}")
     return lines + [f"! {clean(problem)}" for problem in status.problems]
 
 

@@ -11,7 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,63 +23,42 @@ from ami.lab.figures import Row
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """What one checkout gave for a row: a figure for each round, as ``ami bench --json`` says it."""
-
-    figures: tuple[Mapping[str, Any], ...]
-
-    @property
-    def value(self) -> float | None:
-        return self._median("value")
-
-    @property
-    def ratio(self) -> float | None:
-        """How near the values come to their limits, which each round measured, too."""
-        return self._median("ratio")
-
-    @property
-    def problems(self) -> list[str]:
-        """Why it was not measured, or does not count."""
-        found = [
-            text for one in self.figures for text in (one.get("error"), *one.get("failures", ())) if text
-        ]
-        return list(dict.fromkeys(found))
-
-    def _median(self, field: str) -> float | None:
-        numbers = [one[field] for one in self.figures if one.get(field) is not None]
-        return statistics.median(numbers) if numbers else None
-
-    def to_plain(self) -> dict[str, Any]:
-        values = [one.get("value") for one in self.figures]
-        return {"value": self.value, "ratio": self.ratio, "values": values, "problems": self.problems}
-
-
-@dataclass(frozen=True, slots=True)
 class Pair:
-    """A row of both checkouts."""
+    """A row of both checkouts: for each, a figure a round, as its ``ami bench --json`` says it."""
 
     row: Row
-    old: Side
-    new: Side
+    old: Sequence[Mapping[str, Any]]
+    new: Sequence[Mapping[str, Any]]
 
     @property
     def gain(self) -> float | None:
         """How many times better the new one is: 2 is twice as fast, or half as much of a cost."""
-        old, new = self.old.value, self.new.value
+        old, new = median(self.old, "value"), median(self.new, "value")
         if not old or not new:
             return None
         return old / new if self.row.less else new / old
 
     def to_plain(self) -> dict[str, Any]:
         """Return what JSON can say of it."""
-        return {
-            "name": self.row.name,
-            "unit": self.row.unit,
-            "less_is_better": self.row.less,
-            "gain": self.gain,
-            "old": self.old.to_plain(),
-            "new": self.new.to_plain(),
-        }
+        row = self.row
+        plain: dict[str, Any] = {"name": row.name, "unit": row.unit, "less_is_better": row.less}
+        for which, figures in (("old", self.old), ("new", self.new)):
+            plain[which] = {field: median(figures, field) for field in ("value", "ratio")}
+            plain[which]["values"] = [one.get("value") for one in figures]
+            plain[which]["problems"] = problems(figures)
+        return {**plain, "gain": self.gain}
+
+
+def median(figures: Iterable[Mapping[str, Any]], field: str) -> float | None:
+    """Return the median over the rounds, without those that have none."""
+    numbers = [one[field] for one in figures if one.get(field) is not None]
+    return statistics.median(numbers) if numbers else None
+
+
+def problems(figures: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return why something was not measured, or does not count."""
+    said = (text for one in figures for text in (one.get("error"), *one.get("failures", ())) if text)
+    return list(dict.fromkeys(said))
 
 
 def compare(
@@ -113,9 +92,9 @@ def compare(
                 for which, tree in (("old", old), ("new", new))[:: -1 if number % 2 else 1]:
                     say(f"{', '.join(names)}: {which}, {tree}, round {number + 1} of {rounds}")
                     found[which].append(_figures(tree, names, options))
-            for row in mine:
-                sides = (Side(tuple(one[row.name] for one in found[which])) for which in ("old", "new"))
-                pairs.append(Pair(row, *sides))
+            pairs += (
+                Pair(row, *([one[row.name] for one in found[w]] for w in ("old", "new"))) for row in mine
+            )
     return pairs
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
+from ami.cluster import proc
 from ami.ring.observer import RingObserver
 from tests.system.conftest import Experiment, StartNode
 from tests.waiting import PATIENCE_S, wait_until
@@ -53,12 +53,9 @@ def keeps_up(ring: RingObserver) -> bool:
 
 def memory_bytes(experiment: Experiment) -> int:
     """What all processes of the node occupy, each shared page once."""
-    node, total = experiment.node, 0
-    pids = [node.supervisor_pid, *(int(info["pid"]) for info in node.supervisor.getAllProcessInfo())]
-    for pid in filter(None, pids):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
+    node = experiment.node
+    pids = [node.supervisor_pid, *(program.pid for program in node.supervisor.programs() if program.pid)]
+    total = sum(map(proc.proportional_bytes, pids))
     assert total > os.sysconf("SC_PAGE_SIZE")
     return total
 

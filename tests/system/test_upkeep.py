@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from ami.cluster import proc
 from tests.system.conftest import Experiment, StartNode
 from tests.waiting import PATIENCE_S, wait_until
 
-HERTZ = os.sysconf("SC_CLK_TCK")
 PROGRAMS = (
     "local-redis", "global-redis", "graph-manager", "global-reducer", "local-reducer",
     "worker:0", "worker:1", "source", "monitor",
@@ -23,18 +22,6 @@ def pids(experiment: Experiment) -> list[int]:
     return [experiment.node.supervisor_pid, *(experiment.node.pid(name) for name in PROGRAMS)]
 
 
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / HERTZ
-
-
-def resident_bytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no Pss")
-
-
 def test_a_node_at_rest_uses_little(start_node: StartNode) -> None:
     """No events: the source waits for a graph. Under 5 % of a core and 600 MB, servers included."""
     experiment = start_node("sim://pump-probe?stop=1000")
@@ -42,13 +29,13 @@ def test_a_node_at_rest_uses_little(start_node: StartNode) -> None:
     processes = pids(experiment)
 
     def share_of_a_core() -> float:
-        before, since = sum(map(cpu_s, processes)), time.monotonic()
+        before, since = sum(map(proc.cpu_s, processes)), time.monotonic()
         time.sleep(6)
-        return (sum(map(cpu_s, processes)) - before) / (time.monotonic() - since)
+        return (sum(map(proc.cpu_s, processes)) - before) / (time.monotonic() - since)
 
     # What starting costs is not rest, and a busy machine is longer at it.
     wait_until(lambda: share_of_a_core() < 0.05, what="a node at rest")
-    assert sum(map(resident_bytes, processes)) < 600e6
+    assert sum(map(proc.proportional_bytes, processes)) < 600e6
 
 
 def test_every_process_has_keys_under_its_prefix(start_node: StartNode) -> None:

@@ -58,7 +58,8 @@ def test_a_gain_is_more_than_1_for_a_higher_rate_and_for_a_lower_cost(tmp_path: 
     new = checkout(tmp_path / "new", figure("scalar_graph", 3e6, 0.7), figure("idle_cpu", 2.0))
     found = pairs(old, new, "scalar_graph", "idle_cpu")
     assert {name: pair.gain for name, pair in found.items()} == {"scalar_graph": 1.5, "idle_cpu": 2.0}
-    assert (found["scalar_graph"].old.ratio, found["scalar_graph"].new.ratio) == (0.5, 0.7)
+    plain = found["scalar_graph"].to_plain()
+    assert (plain["old"]["ratio"], plain["new"]["ratio"]) == (0.5, 0.7)
     text = text_of_pairs(list(found.values()))
     assert "1.50 ×" in text
     assert "3 M/s" in text
