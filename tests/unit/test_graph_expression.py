@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
-from ami.graph.expression.expression import Expression, spelled
+from ami.graph.expression.expression import Expression
 from ami.graph.kind import Kind
 from ami.values import Scan
 from tests.unit.graphs import expression_texts
@@ -193,9 +193,3 @@ def test_a_block_gives_what_its_events_give_one_by_one(text: str, count: int) ->
     for event in range(count):
         alone = expression(*(a[event : event + 1] for a in arrays))
         np.testing.assert_allclose(whole[event], alone[0], rtol=1e-12, equal_nan=True)
-
-
-def test_an_expression_is_spelled_with_the_names_of_its_inputs() -> None:
-    assert spelled("_0 / (_1 + _0)", ("a", "b.c")) == "a / (`b.c` + a)"
-    with pytest.raises(GraphError, match="more inputs than 1"):
-        spelled("_0 + _1", ("a",))

@@ -5,7 +5,6 @@ Nothing else can be called: neither Python's functions nor numpy's many others.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -13,7 +12,21 @@ from typing import Any
 import numpy as np
 
 from ami.errors import GraphError
-from ami.graph.expression.nodes import Call, Compare, Literal, Logic, Node, Pair, Sign, spell
+from ami.graph.expression.nodes import (
+    COMPARISONS,
+    TIGHTNESS,
+    Call,
+    Compare,
+    Literal,
+    Logic,
+    Name,
+    Node,
+    Pair,
+    Sign,
+    Where,
+    parts_of,
+    spell,
+)
 from ami.graph.operation import INTEGERS
 
 # Name: function of arrays, number of arguments.
@@ -29,13 +42,13 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
     "clip": (np.clip, 3),
 }  # fmt: skip
 
+# Our operators are Python's.
+_UNARY: dict[str, Callable[[Any], Any]] = {
+    sign: eval(f"lambda a: {sign} a") for sign in ("-", "+", "~", "not")
+}
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
-    "//": operator.floordiv, "%": operator.mod, "<<": operator.lshift, ">>": operator.rshift,
-    "&": operator.and_, "|": operator.or_, "^": operator.xor,
-    "==": operator.eq, "!=": operator.ne,
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
+    sign: eval(f"lambda a, b: a {sign} b") for sign in (*TIGHTNESS, *COMPARISONS, "**")
+}
 
 
 def check_call(node: Call) -> None:
@@ -54,7 +67,7 @@ def check_call(node: Call) -> None:
         )
 
 
-def constant_of(node: Node) -> int | float | bool | None:  # one case for each kind of node
+def constant_of(node: Node) -> int | float | bool | None:
     """Return the number that a tree without values amounts to, None for any other tree.
 
     Constants are computed once and here, with bounds. In the code they would be computed by
@@ -63,26 +76,15 @@ def constant_of(node: Node) -> int | float | bool | None:  # one case for each k
     Raises:
         GraphError: it is no number of 64 bits.
     """
-    value: object = None
-    match node:
-        case Literal(bool() | int() | float() as number):
-            value = number
-        case Sign(sign, operand) if sign in ("-", "+", "~"):
-            inner = constant_of(operand)
-            value = None if inner is None else _signed(sign, inner)
-        case Pair(sign, left, right):
-            a, b = constant_of(left), constant_of(right)
-            value = None if a is None or b is None else _computed(sign, a, b)
-        case Sign("not", operand):
-            inner = constant_of(operand)
-            value = None if inner is None else not inner
-        case Compare(operands, _) | Logic(_, operands):
-            numbers = [constant_of(part) for part in operands]
-            value = None if None in numbers else _truth(node, numbers)
-        case Call(_, arguments):
+    if isinstance(node, Literal):
+        value: Any = node.value if isinstance(node.value, bool | int | float) else None
+    elif isinstance(node, Name | Where):
+        return None
+    else:
+        if isinstance(node, Call):
             check_call(node)
-            numbers = [constant_of(part) for part in arguments]
-            value = None if None in numbers else _called(node.function, numbers)
+        numbers = [constant_of(part) for part in parts_of(node)]
+        value = None if None in numbers else _computed(node, numbers)
     if value is None:
         return None
     if (isinstance(value, int) and value not in INTEGERS) or not isinstance(value, bool | int | float):
@@ -90,35 +92,32 @@ def constant_of(node: Node) -> int | float | bool | None:  # one case for each k
     return value
 
 
-def _signed(sign: str, number: int | float) -> int | float:
-    if sign == "~":
-        if not isinstance(number, int):
-            raise GraphError(f"~ turns the bits of an integer, got {number!r}")
-        return ~int(number)
-    return -number if sign == "-" else +number
+def _computed(node: Node, numbers: Sequence[Any]) -> object:
+    match node:
+        case Sign(sign):
+            if sign == "~" and not isinstance(numbers[0], int):
+                raise GraphError(f"~ turns the bits of an integer, got {numbers[0]!r}")
+            return _UNARY[sign](int(numbers[0]) if sign == "~" else numbers[0])
+        case Pair(sign):
+            return _paired(sign, *numbers)
+        case Compare(_, signs):
+            return all(_BINARY[sign](a, b) for sign, (a, b) in zip(signs, pairwise(numbers), strict=True))
+        case Logic(word):
+            return all(numbers) if word == "and" else any(numbers)
+        case Call(function):
+            with np.errstate(all="ignore"):
+                return FUNCTIONS[function][0](*numbers).item()
+        case _:
+            return None
 
 
-def _computed(sign: str, a: int | float, b: int | float) -> object:
+def _paired(sign: str, a: int | float, b: int | float) -> object:
     try:
-        if sign == "**":
-            # The float is cheap at any size and says whether the integer would be.
-            if abs(float(a) ** float(b)) > 2.0**64:
-                raise OverflowError("the result is too large")
-            return a**b
+        # The float is cheap at any size and says whether the integer would be.
+        if sign == "**" and abs(float(a) ** float(b)) > 2.0**64:
+            raise OverflowError("the result is too large")
         if sign in ("<<", ">>") and not 0 <= b < 64:
             raise OverflowError("shifts go over 0 to 63 bits")
         return _BINARY[sign](a, b)
     except (ArithmeticError, TypeError, ValueError) as error:
         raise GraphError(f"{a} {sign} {b} cannot be computed: {error}") from None
-
-
-def _truth(node: Compare | Logic, numbers: Sequence[Any]) -> bool:
-    if isinstance(node, Logic):
-        return all(numbers) if node.operator == "and" else any(numbers)
-    pairs = zip(node.operators, pairwise(numbers), strict=True)
-    return all(_BINARY[sign](a, b) for sign, (a, b) in pairs)
-
-
-def _called(function: str, numbers: Sequence[Any]) -> object:
-    with np.errstate(all="ignore"):
-        return FUNCTIONS[function][0](*numbers).item()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from ami.event import Array
 from ami.graph.expression.elementary import FUNCTIONS, check_call, constant_of
 from ami.graph.expression.grammar import parse
 from ami.graph.expression.nodes import (
+    COMPARISONS,
+    TIGHTNESS,
     Call,
     Compare,
     Literal,
@@ -29,24 +31,24 @@ from ami.graph.expression.nodes import (
     Pair,
     Sign,
     Where,
-    parts_of,
-    rebuilt,
-    spell,
+    names_in,
+    nodes_in,
 )
 from ami.graph.kind import Kind
 
 # Results that can be added, subtracted, multiplied and divided; see ami/values.py.
 COMBINABLE = frozenset({"scan", "histogram"})
 
+# Our operators are Python's, so Python says what stands for them in its trees.
 _BINARY: dict[str, ast.operator] = {
-    "+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "//": ast.FloorDiv(), "%": ast.Mod(),
-    "**": ast.Pow(), "<<": ast.LShift(), ">>": ast.RShift(),
-    "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(),
-}  # fmt: skip
+    sign: ast.parse(f"a {sign} b", mode="eval").body.op  # type: ignore[attr-defined]  # a BinOp
+    for sign in (*TIGHTNESS, "**")
+}
 _UNARY: dict[str, ast.unaryop] = {"-": ast.USub(), "+": ast.UAdd(), "~": ast.Invert()}
 _COMPARISON: dict[str, ast.cmpop] = {
-    "==": ast.Eq(), "!=": ast.NotEq(), "<": ast.Lt(), "<=": ast.LtE(), ">": ast.Gt(), ">=": ast.GtE(),
-}  # fmt: skip
+    sign: ast.parse(f"a {sign} b", mode="eval").body.ops[0]  # type: ignore[attr-defined]  # a Compare
+    for sign in COMPARISONS
+}
 _PLACEHOLDER = re.compile(r"_(0|[1-9]\d{0,3})")
 
 
@@ -149,38 +151,6 @@ def placeholder(name: str) -> int:
     return int(match[1])
 
 
-def nodes_in(tree: Node) -> Iterator[Node]:
-    """Return a tree's nodes, each before its parts, from left to right."""
-    yield tree
-    for part in parts_of(tree):
-        yield from nodes_in(part)
-
-
-def names_in(tree: Node) -> list[str]:
-    """Return the names in a tree, each once, in the order of appearance."""
-    return list(dict.fromkeys(node.name for node in nodes_in(tree) if isinstance(node, Name)))
-
-
-def renamed(tree: Node, names: Mapping[str, str]) -> Node:
-    """Return a tree with other names in it."""
-    if isinstance(tree, Name):
-        return Name(names[tree.name], tree.column)
-    return rebuilt(tree, lambda part: renamed(part, names))
-
-
-def spelled(text: str, inputs: tuple[str, ...]) -> str:
-    """Return an expression with the names of its inputs, as people write it.
-
-    Raises:
-        GraphError: the text is no expression of so many inputs.
-    """
-    tree = parse(text)
-    used = {name: placeholder(name) for name in names_in(tree)}
-    if any(index >= len(inputs) for index in used.values()):
-        raise GraphError(f"{text!r} has more inputs than {len(inputs)}")
-    return spell(renamed(tree, {name: inputs[index] for name, index in used.items()}))
-
-
 def _aligned(arrays: list[Array]) -> list[Array]:
     """Return the arrays with axes of length 1 behind the event axis, so that all have as many."""
     axes = max(array.ndim for array in arrays)
@@ -226,10 +196,8 @@ def _code(node: Node) -> ast.expr:  # noqa: C901  # one case for each kind of no
             return ast.Name(name, ast.Load())
         case Sign("not", operand):
             return _call("logical_not", _code(operand))
-        case Sign("~", operand):
-            return ast.UnaryOp(ast.Invert(), _code(operand))
         case Sign(sign, operand):
-            return ast.UnaryOp(_UNARY[sign], _widened(operand))
+            return ast.UnaryOp(_UNARY[sign], _code(operand) if sign == "~" else _widened(operand))
         case Pair(sign, left, right):
             widen = _code if sign in "&|^" else _widened
             return ast.BinOp(widen(left), _BINARY[sign], _exponent(right) if sign == "**" else widen(right))

@@ -153,16 +153,17 @@ class _Parser:
         return operands[0] if len(operands) == 1 else Logic(operator, tuple(operands))
 
     def _not(self) -> Node:
-        if self._takes("not"):
-            self._deeper()
-            node = Sign("not", self._not())
-            self._depth -= 1
-            return node
+        turns = 0
+        while self._takes("not"):
+            turns += 1
         operands, operators = [self._pair(0)], []
         while operator := self._takes(*COMPARISONS):
             operators.append(operator)
             operands.append(self._pair(0))
-        return Compare(tuple(operands), tuple(operators)) if operators else operands[0]
+        node = Compare(tuple(operands), tuple(operators)) if operators else operands[0]
+        for _ in range(turns):
+            node = Sign("not", node)
+        return node
 
     def _pair(self, level: int) -> Node:
         """Read operators that bind at least as tightly as ``level`` says."""
@@ -174,15 +175,16 @@ class _Parser:
         return node
 
     def _sign(self) -> Node:
-        operator = self._takes("-", "+", "~")
-        if operator is None:
-            return self._power()
-        self._deeper()
-        operand = self._sign()
-        self._depth -= 1
-        if operator == "-" and isinstance(operand, Literal) and is_number(operand.value):
-            return Literal(-operand.value, operand.column)  # type: ignore[operator]  # it is a number
-        return Sign(operator, operand)
+        operators = []
+        while operator := self._takes("-", "+", "~"):
+            operators.append(operator)
+        node = self._power()
+        for operator in reversed(operators):
+            if operator == "-" and isinstance(node, Literal) and is_number(node.value):
+                node = Literal(-node.value, node.column)  # type: ignore[operator]  # it is a number
+            else:
+                node = Sign(operator, node)
+        return node
 
     def _power(self) -> Node:
         node = self._atom()
@@ -227,7 +229,6 @@ class _Parser:
         return Name(token.text, token.column)
 
     def _call(self, function: Token) -> Node:
-        self._deeper()
         self._demand("(")
         arguments: list[Node] = []
         keywords: dict[str, Node] = {}
@@ -246,7 +247,6 @@ class _Parser:
             if not self._takes(","):
                 break
         self._demand(")", "',' or ")
-        self._depth -= 1
         return Call(function.text, tuple(arguments), tuple(keywords.items()), function.column)
 
     def _argument(self) -> Node:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeAlias
 
 WORDS = {"true": True, "false": False, "none": None, "inf": math.inf, "pi": math.pi}
@@ -95,37 +95,45 @@ Node: TypeAlias = Literal | Name | Call | Sign | Pair | Compare | Logic | Where
 
 def parts_of(node: Node) -> tuple[Node, ...]:
     """Return what a node is made of, from left to right."""
-    match node:
-        case Call(_, arguments, keywords):
-            return (*arguments, *(argument for _, argument in keywords))
-        case Sign(_, operand):
-            return (operand,)
-        case Pair(_, left, right):
-            return (left, right)
-        case Compare(operands, _) | Logic(_, operands):
-            return operands
-        case Where(value, condition):
-            return (value, condition)
-        case _:
-            return ()
+    return tuple(_nodes(tuple(getattr(node, part.name) for part in fields(node))))
+
+
+def _nodes(value: object) -> Iterator[Node]:
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _nodes(item)
+    elif isinstance(value, Node):
+        yield value
 
 
 def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
     """Return ``node`` with each of its parts changed."""
-    match node:
-        case Call():
-            keywords = tuple((name, change(argument)) for name, argument in node.keywords)
-            return replace(node, arguments=tuple(map(change, node.arguments)), keywords=keywords)
-        case Sign():
-            return replace(node, operand=change(node.operand))
-        case Pair():
-            return replace(node, left=change(node.left), right=change(node.right))
-        case Compare() | Logic():
-            return replace(node, operands=tuple(map(change, node.operands)))
-        case Where():
-            return Where(change(node.value), change(node.condition))
-        case _:
-            return node
+
+    def changed(value: object) -> object:
+        if isinstance(value, tuple):
+            return tuple(map(changed, value))
+        return change(value) if isinstance(value, Node) else value
+
+    return replace(node, **{part.name: changed(getattr(node, part.name)) for part in fields(node)})  # type: ignore[arg-type]  # each keeps its type
+
+
+def nodes_in(tree: Node) -> Iterator[Node]:
+    """Return a tree's nodes, each before its parts, from left to right."""
+    yield tree
+    for part in parts_of(tree):
+        yield from nodes_in(part)
+
+
+def names_in(tree: Node) -> list[str]:
+    """Return the names in a tree, each once, in the order of appearance."""
+    return list(dict.fromkeys(node.name for node in nodes_in(tree) if isinstance(node, Name)))
+
+
+def renamed(tree: Node, names: Mapping[str, str]) -> Node:
+    """Return a tree with other names in it."""
+    if isinstance(tree, Name):
+        return Name(names[tree.name], tree.column)
+    return rebuilt(tree, lambda part: renamed(part, names))
 
 
 def height(tree: Node) -> int:

@@ -12,9 +12,8 @@ from collections.abc import Container
 
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
-from ami.graph.expression.expression import names_in, renamed
 from ami.graph.expression.grammar import parse
-from ami.graph.expression.nodes import Call, Literal, Name, Node, Where, rebuilt, spell
+from ami.graph.expression.nodes import Call, Literal, Name, Node, Where, names_in, rebuilt, renamed, spell
 from ami.graph.graph import Graph
 from ami.graph.language.document import Definition, Document, Functions
 from ami.graph.library import LIBRARY

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ami.graph.expression.expression import Expression as Text
-from ami.graph.expression.expression import nodes_in
-from ami.graph.expression.nodes import Literal, Name
+from ami.graph.expression.nodes import Literal, Name, nodes_in
 from ami.graph.library.base import Function
 
 
