@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ami.cli.screen import GAP, bar_range, clean, number, plot, sparkline
-from ami.client.summary import summary
+from ami.client.summary import plural, summary
 from ami.event import Array
 from ami.values import NO_LABEL, Axis, Label, Part, Value, plain
 
@@ -51,14 +51,14 @@ def _value_in_a_line(value: Value, columns: int, label: Label) -> str:
     if not axes:
         shape = "×".join(map(str, np.shape(first.value)))
         return ", ".join([f"{clean(first.name)} {shape}", *_scalars(others)])
-    text = _extent(first, axes)
+    text = _extent(first, value.axes())
     return f"{sparkline(first.value, columns)}  {text}" if np.ndim(first.value) == 1 else text
 
 
 def _value(value: Value, label: Label) -> list[str]:
     """Return a table of few points, a plot or a picture of the first part; what is a number below."""
     (first, *others), axes = value.parts(label), value.axes(label)
-    axes_of_first, below = len(axes), "; ".join([_extent(first, axes), *_scalars(others)])
+    axes_of_first, below = len(axes), "; ".join([_extent(first, value.axes()), *_scalars(others)])
     if np.ndim(first.value) == 0:
         return [_value_in_a_line(value, 0, label)]
     if not axes:
@@ -96,12 +96,12 @@ def _titled(name: str, unit: str) -> str:
 
 
 def _extent(part: Part, axes: Sequence[Axis]) -> str:
-    """Return how much there is along the axes of a value's first part, in words."""
-    sizes = "×".join(str(axis.size) for axis in axes)
+    """Return how much there is along the axes of a value's first part, by the words of its class."""
     if axes and all(axis.edges for axis in axes):
-        return f"{_scalar(part.value.sum())} in {sizes} bins"
+        return f"{_scalar(part.value.sum())} in {'×'.join(str(axis.size) for axis in axes)} bins"
+    points = " × ".join(f"{axis.size} {plural(axis.name)}" for axis in axes)
     shape = "×".join(map(str, np.shape(part.value)[len(axes) :]))
-    return f"{sizes} points" + (f", each {shape}" if shape else "")
+    return f"{points}, each {shape}" if shape else points
 
 
 def _scalars(parts: Sequence[Part]) -> list[str]:

@@ -74,7 +74,7 @@ def _array(array: Array) -> dict[str, Any]:
 def _parts(value: Value) -> dict[str, Any]:
     """Return how many bins or points there are, and each part: a number itself, an array's main numbers."""
     parts, axes = list(value.parts()), value.axes()
-    facts: dict[str, Any] = {_plural(axis.name): axis.size for axis in axes if not axis.edges}
+    facts: dict[str, Any] = {plural(axis.name): axis.size for axis in axes if not axis.edges}
     bins = [axis for axis in axes if axis.edges]
     if bins:
         first, *parts = parts
@@ -89,5 +89,6 @@ def _parts(value: Value) -> dict[str, Any]:
     return facts
 
 
-def _plural(name: str) -> str:
+def plural(name: str) -> str:
+    """Return the word for several of what an axis counts: keys, energies."""
     return f"{name[:-1]}ies" if name.endswith("y") and not name.endswith("ey") else f"{name}s"

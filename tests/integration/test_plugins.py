@@ -85,7 +85,7 @@ def test_operations_of_an_installed_package_are_used_like_ours(with_example: Env
     assert found["seen"]["value"]["energies"] == [7000.0 + 2 * n for n in range(256)]
     assert "refused: ami has one of that name" in done.stderr  # its operation 'sum'
     shown = with_example.ami("run", graph, SOURCE).stdout
-    assert "256 points" in next(line for line in shown.splitlines() if line.startswith("seen"))
+    assert "256 energies" in next(line for line in shown.splitlines() if line.startswith("seen"))
 
 
 def test_a_package_that_cannot_be_imported_costs_its_own_operation_only(with_example: Environment) -> None:

@@ -144,7 +144,7 @@ def test_a_histogram_shows_its_bars_and_what_lay_outside() -> None:
 def test_a_short_scan_is_a_table_by_key() -> None:
     heading, first, second, below = picture.lines(SCAN, Label("mJ", (("delay", "ps"),)))
     assert heading.split() == ["delay", "[ps]", "means", "[mJ]", "errors", "[mJ]", "counts"]
-    assert below == "2 points; events 30; overflow 0; nan 0"
+    assert below == "2 keys; events 30; overflow 0; nan 0"
     assert first.split()[:4] == ["3", "1", "0.1", "10"]
     assert second.split()[:4] == ["8", "2", "nan", "20"]
 
@@ -166,10 +166,10 @@ class Spectrum(Value):
 
 def test_a_value_of_another_package_is_shown_and_summed_up_like_ours() -> None:
     value = Spectrum(np.array([7100.0, 7110.0]), np.array([1.0, 3.0]), 5)
-    assert picture.one_line(value).endswith("  2 points")
+    assert picture.one_line(value).endswith("  2 energies")
     heading, *rows, below = picture.lines(value)
     assert (heading.split(), rows[1].split()[:2], below) == (
-        ["energy", "[eV]", "strength"], ["7110", "3"], "2 points; shots 5",
+        ["energy", "[eV]", "strength"], ["7110", "3"], "2 energies; shots 5",
     )  # fmt: skip
     assert summary(value) == {
         "type": "Spectrum", "energies": 2, "shots": 5,
