@@ -45,9 +45,11 @@ class Exchange:
         if not self._replies or self._commands[0] == MULTI:
             self._replies = _say(wire, self._commands, asking)
         else:
-            left = [place for place, reply in enumerate(self._replies) if _is_left(reply, asking)]
-            for place, reply in zip(left, _say(wire, [self._commands[n] for n in left], asking), strict=True):
-                self._replies[place] = reply
+            self._say_rest(wire, asking, lambda reply: reply.asking or not asking)
+        if self._here and any(isinstance(reply, Redirect) for reply in self._replies):
+            # What has come of a slot that is on its way is told to who asks for it, and what has gone is not.
+            self._say_rest(wire, True, lambda reply: isinstance(reply, Redirect))
+            self._replies = [None if isinstance(reply, Redirect) else reply for reply in self._replies]
         for reply in self._replies:
             if isinstance(reply, Exception):
                 self._judge()
@@ -57,10 +59,14 @@ class Exchange:
                     raise reply
         return self._replies
 
+    def _say_rest(self, wire: Wire, asking: bool, of: Callable[[NotDone], bool]) -> None:
+        """Send again what was not carried out, if it is ``of`` those that go to this node."""
+        left = [n for n, reply in enumerate(self._replies) if isinstance(reply, NotDone) and of(reply)]
+        for n, reply in zip(left, _say(wire, [self._commands[n] for n in left], asking), strict=True):
+            self._replies[n] = reply
+
     def _judge(self) -> None:
         """Say what is to be done about replies of which some are errors."""
-        if self._here:
-            self._replies = [None if isinstance(reply, NotDone) else reply for reply in self._replies]
         problems = [reply for reply in self._replies if isinstance(reply, NotDone)]
         if problems and self._commands[0] == MULTI:
             if isinstance(self._replies[-1], NotDone):
@@ -107,7 +113,3 @@ def _say(wire: Wire, commands: Sequence[Command], asking: bool = False) -> list[
         return wire.converse(pack([ASKING, *commands]), 1 + len(commands))[1:]
     marked = [one for command in commands for one in (ASKING, command)]
     return wire.converse(pack(marked), len(marked))[1::2]
-
-
-def _is_left(reply: Reply, asking: bool) -> bool:
-    return isinstance(reply, Redirect) and reply.asking if asking else isinstance(reply, NotDone)

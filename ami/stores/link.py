@@ -38,6 +38,8 @@ class NotDone(Exception):
     ``look``: it may be that another node has the key by now.
     """
 
+    asking = False
+
     def __init__(self, text: str, *, look: bool = True) -> None:
         super().__init__(text)
         self.look = look

@@ -168,7 +168,10 @@ class Store(MutableMapping[str, Value]):
 
     def put(self, name: str, value: Value, *, expire_s: float | None = None) -> None:
         """Store ``value`` whole, for ``expire_s`` or for good."""
-        self.update({name: value}, expire_s=expire_s)
+        if expire_s is None:  # without what many values need: half a microsecond
+            self._link.call(self._index, self._writes(name, value, None), repeat=True)
+        else:
+            self.update({name: value}, expire_s=expire_s)
 
     def update(self, mapping: Any = (), /, *, expire_s: float | None = None, **more: Value) -> None:
         """Store many values whole, in one round trip."""
