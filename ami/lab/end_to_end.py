@@ -17,12 +17,9 @@ from ami.lab.arena import Arena
 from ami.lab.figures import Bench, Measured
 from ami.lab.graphs import POOL_EVENTS, SCALARS, first_events
 from ami.lab.machine import cores
-from ami.lab.throughput import Load, Through, through
+from ami.lab.throughput import LASTING_S, Load, through
 from ami.result import Result
 
-# The rule asks for so long; a quick look is shorter and says so.
-LASTING_S = 20.0
-QUICK_S = 4.0
 BLOCK_EVENTS = 8192
 FLOAT_TOLERANCE = 1e-9
 IMAGE_RING_BYTES = 256 << 20
@@ -98,17 +95,14 @@ def workers(bench: Bench) -> Mapping[str, Measured]:
     """Measure a CPU-bound graph with one and two workers, and a bare loop in one and two processes."""
     one, two = _with_workers(Load(SCALARS, graphs.HEAVY, "wave_0", 1e6), bench)
     limit = bare.scaling(2, bench.choose(2.0, 1.0))
-    return {
-        "worker_scaling": _scaled(one, two, limit, "a bare numpy loop in two processes / in one", bench),
-        "workers_1": _measured(one, bench),
-        "workers_2": _measured(two, bench),
-    }
+    scaled = _scaled(one, two, limit, "a bare numpy loop in two processes / in one")
+    return {"worker_scaling": scaled, "workers_1": one, "workers_2": two}
 
 
 def waiting_workers(bench: Bench) -> Mapping[str, Measured]:
     """Measure a graph that waits, with one and two workers: what ami alone lets two workers gain."""
-    one, two = _with_workers(Load(SCALARS, graphs.WAITING, "level", 2e6), bench, lasting_s=6.0)
-    return {"worker_scaling_spare": _scaled(one, two, 2.0, "twice as many do twice as much", bench)}
+    one, two = _with_workers(Load(SCALARS, graphs.WAITING, "level", 2e6), bench, usual_s=6.0)
+    return {"worker_scaling_spare": _scaled(one, two, 2.0, "twice as many do twice as much")}
 
 
 def loaded_memory(bench: Bench) -> Mapping[str, Measured]:
@@ -120,22 +114,13 @@ def loaded_memory(bench: Bench) -> Mapping[str, Measured]:
     def look(place: Arena) -> None:
         sizes.append(sum(map(proc.proportional_bytes, place.pids().values())) / 1e6)
 
-    lasting_s = bench.choose(600.0, 30.0)
-    bench.say(f"a node with 2 workers for {lasting_s:g} s")
-    found = through(load, warm_s=10.0, lasting_s=lasting_s, parts=MEMORY_LOOKS, look=look)
+    found = through(load, bench, usual_s=600.0, quick_s=30.0, parts=MEMORY_LOOKS, look=look)
     quarter = MEMORY_LOOKS // 4
     first, last = statistics.median(sizes[:quarter]), statistics.median(sizes[-quarter:])
     quarters = f"{first:.0f} MB in the first quarter of the time, {last:.0f} MB in the last"
     grew = (f"it grew: {quarters}",) if last > GROWTH * first else ()
-    measured = Measured(
-        samples=sizes,
-        value=max(sizes),
-        limited_by=quarters,
-        busy=found.busy.to_plain(),
-        failures=(*found.failures, *grew),
-        notes=(f"{found.rate / 1e6:.2f} M events/s for {lasting_s:g} s, 2 workers",),
-    )
-    return {"loaded_memory": measured}
+    measured = replace(found, samples=sizes, value=max(sizes), limited_by=quarters)
+    return {"loaded_memory": replace(measured, failures=(*found.failures, *grew))}
 
 
 def wrong_counts(pool: Slots, events: int, found: Mapping[str, Result]) -> Sequence[str]:
@@ -165,44 +150,23 @@ def _beside(
 ) -> dict[str, Measured]:
     """Measure a node at full speed, and the limit just before and just after."""
     before = limit()
-    measured = _measured(_through(load, bench), bench)
+    measured = through(load, bench)
     return {name: replace(measured, limit=statistics.median((before, limit())), limit_is=limit_is)}
 
 
-def _with_workers(load: Load, bench: Bench, *, lasting_s: float = LASTING_S) -> list[Through]:
-    return [_through(replace(load, workers=n), bench, lasting_s=lasting_s) for n in (1, 2)]
+def _with_workers(load: Load, bench: Bench, *, usual_s: float = LASTING_S) -> list[Measured]:
+    return [through(replace(load, workers=n), bench, usual_s=usual_s) for n in (1, 2)]
 
 
-def _through(load: Load, bench: Bench, *, lasting_s: float = LASTING_S) -> Through:
-    seconds = bench.choose(lasting_s, QUICK_S)
-    bench.say(f"a node with {load.workers} worker{'s' * (load.workers > 1)} for {seconds:g} s")
-    return through(load, warm_s=bench.choose(2.0, 1.0), lasting_s=seconds)
-
-
-def _measured(found: Through, bench: Bench) -> Measured:
-    return Measured(
-        samples=found.rates,
-        value=found.rate,
-        limited_by=found.busy.what_limits(),
-        busy=found.busy.to_plain(),
-        failures=found.failures,
-        notes=(f"{found.events} events in {found.duration_s:.1f} s measured", *_note(bench)),
-    )
-
-
-def _scaled(one: Through, two: Through, limit: float, limit_is: str, bench: Bench) -> Measured:
-    alone = statistics.median(one.rates)
+def _scaled(one: Measured, two: Measured, limit: float, limit_is: str) -> Measured:
+    alone = statistics.median(one.samples)
     spare = max(0, cores() - 2) or "none"
-    return Measured(
-        samples=[rate / alone for rate in two.rates],
+    return replace(
+        two,
+        samples=[rate / alone for rate in two.samples],
+        value=None,
         limit=limit,
         limit_is=limit_is,
-        limited_by=two.busy.what_limits(),
-        busy=two.busy.to_plain(),
         failures=(*one.failures, *two.failures),
-        notes=(f"{cores()} cores: {spare} to spare for source, reducers and servers", *_note(bench)),
+        notes=(f"{cores()} cores: {spare} to spare for source, reducers and servers", *two.notes[1:]),
     )
-
-
-def _note(bench: Bench) -> tuple[str, ...]:
-    return (f"quick: {QUICK_S:g} s instead of the {LASTING_S:g} s of the rule",) if bench.quick else ()

@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from ami.errors import AmiError
 from ami.lab import arena
 from ami.lab.arena import Arena, NotYet
+from ami.lab.figures import Bench, Measured
 from ami.lab.machine import Busy
 from ami.result import Result
 from ami.ring.cursor import Cursor
 
 # The source has an end because one without does not wait for its first graph; it is never reached.
 ENDLESS = 10**12
+# The rule asks for so long; a quick look is shorter and says so.
+LASTING_S = 20.0
+QUICK_S = 4.0
 LOOK_S = 0.25
 SILENT_S = 30.0
 SETTLE_S = 30.0
@@ -50,30 +54,18 @@ class Load:
         return f"{self.uri}{mark}{rate}&interval=50ms&policy=wait&stop={ENDLESS}"
 
 
-@dataclass(frozen=True, slots=True)
-class Through:
-    """What went through: events/s in each part of the measured time; ``failures`` if it does not count."""
-
-    rates: tuple[float, ...]
-    duration_s: float
-    events: int
-    busy: Busy
-    failures: tuple[str, ...]
-
-    @property
-    def rate(self) -> float:
-        return self.events / self.duration_s
-
-
 def through(
     load: Load,
+    bench: Bench,
     *,
-    warm_s: float,
-    lasting_s: float,
+    usual_s: float = LASTING_S,
+    quick_s: float = QUICK_S,
     parts: int = 5,
     look: Callable[[Arena], object] = lambda _arena: None,
-) -> Through:
-    """Run a node for ``warm_s`` and ``lasting_s``, with a ``look`` after each part; then settle accounts."""
+) -> Measured:
+    """Return events/s of a node in each part of the time, with a ``look`` after each; settle accounts."""
+    lasting_s = bench.choose(usual_s, quick_s)
+    bench.say(f"a node with {load.workers} worker{'s' * (load.workers > 1)} for {lasting_s:g} s")
     settings = {"AMI_RING_BYTES": str(load.ring_bytes)}
     with (
         arena.running(
@@ -81,7 +73,7 @@ def through(
         ) as place,
         place.ring() as ring,
     ):
-        time.sleep(warm_s)
+        time.sleep(bench.choose(2.0, 1.0))
         processes = place.pids()
         with Busy(processes) as busy:
             seen = [_expected(place, load.watch)]
@@ -92,8 +84,18 @@ def through(
         failures = [f"{name} died meanwhile" for name, pid in processes.items() if now.get(name) != pid]
         place.stop_source()
         failures += _settle(place, load, lambda: ring.cursor)
-    rates = tuple((b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(seen))
-    return Through(rates, seen[-1][0] - seen[0][0], seen[-1][1] - seen[0][1], busy, tuple(failures))
+    duration_s, events = seen[-1][0] - seen[0][0], seen[-1][1] - seen[0][1]
+    notes = [f"{events} events in {duration_s:.1f} s measured"]
+    if bench.quick:
+        notes.append(f"quick: {quick_s:g} s instead of the {usual_s:g} s of the rule")
+    return Measured(
+        samples=[(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(seen)],
+        value=events / duration_s,
+        limited_by=busy.what_limits(),
+        busy=busy.to_plain(),
+        failures=tuple(failures),
+        notes=tuple(notes),
+    )
 
 
 def _expected(place: Arena, name: str) -> tuple[float, int]:
