@@ -32,10 +32,10 @@ SOCKET_PATH_BYTES = 107  # the kernel's limit for the path of a unix socket
 
 def _check(condition: bool, setting: str, wanted: str, got: object) -> None:
     if not condition:
-        raise ConfigError(f"{setting} must be {wanted}, got {_shown(got)}")
+        raise ConfigError(f"{setting} must be {wanted}, got {_show(got)}")
 
 
-def _shown(value: object) -> str:
+def _show(value: object) -> str:
     try:
         return textwrap.shorten(repr(value), 200)
     except ValueError:  # Python refuses to write an integer of more than 4300 digits
@@ -291,7 +291,7 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
         if part not in _PARTS:
             raise ConfigError(f"{path}: unknown section {part!r}; known: {', '.join(_PARTS)}")
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: {part!r} must be a section [{part}], got {_shown(values)}")
+            raise ConfigError(f"{path}: {part!r} must be a section [{part}], got {_show(values)}")
         settings[part] = {}
         for name, value in values.items():
             if name not in _TYPES[part]:
@@ -327,7 +327,7 @@ def _from_toml(value: object, kind: Any, where: str) -> Any:
         try:
             return float(value)  # type: ignore[arg-type]  # checked in the line before
         except OverflowError as error:
-            raise ConfigError(f"{where} must be a number, got {_shown(value)}") from error
+            raise ConfigError(f"{where} must be a number, got {_show(value)}") from error
     if kind == tuple[str, ...]:
         _check(isinstance(value, list), where, "a list of strings", value)
         assert isinstance(value, list)
@@ -342,7 +342,7 @@ def _from_text(text: str, kind: Any, where: str) -> Any:
         try:
             return kind(text)
         except ValueError as error:
-            raise ConfigError(f"{where} must be {wanted}, got {_shown(text)}") from error
+            raise ConfigError(f"{where} must be {wanted}, got {_show(text)}") from error
     _check("\0" not in text, where, "without NUL characters", text)
     if kind == tuple[str, ...]:
         return tuple(item.strip() for item in text.split(",") if item.strip())

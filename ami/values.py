@@ -26,40 +26,40 @@ Binary = Callable[[Any, Any], Any]
 
 
 class _Operators:
-    """Arithmetic by one method, :meth:`_combined`."""
+    """Arithmetic by one method, :meth:`_combine`."""
 
     # numpy must leave ``array - scan`` to us instead of going through the array element by element.
     __array_ufunc__ = None
 
-    def _combined(self, operation: Binary, other: Any, *, swapped: bool) -> Any:
+    def _combine(self, operation: Binary, other: Any, *, swapped: bool) -> Any:
         raise NotImplementedError
 
     def __add__(self, other: Any) -> Any:
-        return self._combined(operator.add, other, swapped=False)
+        return self._combine(operator.add, other, swapped=False)
 
     def __radd__(self, other: Any) -> Any:
-        return self._combined(operator.add, other, swapped=True)
+        return self._combine(operator.add, other, swapped=True)
 
     def __sub__(self, other: Any) -> Any:
-        return self._combined(operator.sub, other, swapped=False)
+        return self._combine(operator.sub, other, swapped=False)
 
     def __rsub__(self, other: Any) -> Any:
-        return self._combined(operator.sub, other, swapped=True)
+        return self._combine(operator.sub, other, swapped=True)
 
     def __mul__(self, other: Any) -> Any:
-        return self._combined(operator.mul, other, swapped=False)
+        return self._combine(operator.mul, other, swapped=False)
 
     def __rmul__(self, other: Any) -> Any:
-        return self._combined(operator.mul, other, swapped=True)
+        return self._combine(operator.mul, other, swapped=True)
 
     def __truediv__(self, other: Any) -> Any:
-        return self._combined(operator.truediv, other, swapped=False)
+        return self._combine(operator.truediv, other, swapped=False)
 
     def __rtruediv__(self, other: Any) -> Any:
-        return self._combined(operator.truediv, other, swapped=True)
+        return self._combine(operator.truediv, other, swapped=True)
 
     def __neg__(self) -> Any:
-        return self._combined(operator.mul, -1, swapped=False)
+        return self._combine(operator.mul, -1, swapped=False)
 
 
 class Part(NamedTuple):
@@ -167,7 +167,7 @@ class Histogram(Value, _Operators):
     def axes(self, label: Label = NO_LABEL) -> tuple[Axis, ...]:
         return (label.axis(0, "value", self.edges, edges=True),)
 
-    def _combined(self, operation: Binary, other: Any, *, swapped: bool) -> Histogram:
+    def _combine(self, operation: Binary, other: Any, *, swapped: bool) -> Histogram:
         if isinstance(other, Histogram):
             if not np.array_equal(self.edges, other.edges):
                 raise GraphError("histograms of different bins cannot be combined")
@@ -288,7 +288,7 @@ class Scan(Value, _Operators):
     def axes(self, label: Label = NO_LABEL) -> tuple[Axis, ...]:
         return (label.axis(0, "key", self.keys),)
 
-    def _combined(self, operation: Binary, other: Any, *, swapped: bool) -> Scan:
+    def _combine(self, operation: Binary, other: Any, *, swapped: bool) -> Scan:
         if isinstance(other, Scan):
             keys, mine, theirs = np.intersect1d(self.keys, other.keys, return_indices=True)
             counts = np.minimum(self.counts[mine], other.counts[theirs])
@@ -300,7 +300,7 @@ class Scan(Value, _Operators):
             keys, counts, a = self.keys, self.counts, (self.means, self.errors)
             b = (np.asarray(other, np.float64), np.asarray(0.0))
         with np.errstate(all="ignore"):
-            means, errors = _propagated(operation, b, a) if swapped else _propagated(operation, a, b)
+            means, errors = _propagate(operation, b, a) if swapped else _propagate(operation, a, b)
         return Scan(keys, counts, means, errors, self.overflow, self.nan)
 
 
@@ -326,7 +326,7 @@ class PickedEvents(Value):
 VALUE_TYPES: tuple[type[Value], ...] = (Histogram, Histogram2D, Moments, Scan, PickedEvents)
 
 
-def _propagated(operation: Binary, a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Floats, Floats]:
+def _propagate(operation: Binary, a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Floats, Floats]:
     """Return value and error of ``a operation b``; each is (value, error)."""
     value = np.asarray(operation(a[0], b[0]), np.float64)
     if operation in (operator.add, operator.sub):
@@ -351,7 +351,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "to_plain"):
         return value.to_plain()
     if isinstance(value, np.ndarray):
-        return _listed(value)
+        return _to_list(value)
     if isinstance(value, np.generic):
         return plain(value.item())
     if isinstance(value, float):
@@ -365,7 +365,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _listed(array: Array) -> Any:
+def _to_list(array: Array) -> Any:
     """Return an array as lists; one of numbers without a look at each of them in Python."""
     if array.dtype.kind in "biu":
         return array.tolist()

@@ -67,10 +67,10 @@ def _edit(session: Session, owner: str | None, request: Callable[[Client], dict[
     """Carry out one edit and say what came of it."""
     with connect(session.config(), name=owner, timeout_s=session.patience_s) as client:
         reply = request(client)
-    session.answer(lambda: reply, lambda: _accepted(reply))
+    session.answer(lambda: reply, lambda: _write_acceptance(reply))
 
 
-def _accepted(reply: dict[str, Any]) -> str:
+def _write_acceptance(reply: dict[str, Any]) -> str:
     warnings = [f"! {clean(warning)}" for warning in reply.get("warnings") or ()]
     return "\n".join([f"graph version {reply.get('version')}, {clean(reply.get('hash'))}", *warnings])
 

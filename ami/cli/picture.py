@@ -81,8 +81,8 @@ def _table(axis: Axis, parts: Sequence[Part]) -> list[str]:
     columns = [part for part in parts if np.ndim(part.value) == 1 and part.axes == (axis.name,)]
     finite = columns[0].value[np.isfinite(columns[0].value)]
     low, high = bar_range(finite) if finite.size else (0.0, 1.0)
-    heading = "  ".join(f"{_titled(part.name, part.unit):>12}" for part in columns)
-    rows = [f"{_titled(axis.name, axis.unit):>10}  {heading}"]
+    heading = "  ".join(f"{_write_title(part.name, part.unit):>12}" for part in columns)
+    rows = [f"{_write_title(axis.name, axis.unit):>10}  {heading}"]
     for place, point in enumerate(axis.points):
         share = (columns[0].value[place] - low) / (high - low)
         bar = "▪" * round(30 * share) if np.isfinite(share) else GAP
@@ -91,7 +91,7 @@ def _table(axis: Axis, parts: Sequence[Part]) -> list[str]:
     return rows
 
 
-def _titled(name: str, unit: str) -> str:
+def _write_title(name: str, unit: str) -> str:
     return clean(f"{name} [{unit}]" if unit else name)
 
 

@@ -108,7 +108,7 @@ def sparkline(values: Any, width: int = 40) -> str:
 
     The lowest value has the lowest bar, the highest the highest; a missing or infinite one a dot.
     """
-    points = _binned(values, width)
+    points = _thin(values, width)
     finite = points[np.isfinite(points)]
     if not finite.size:
         return GAP * len(points)
@@ -119,7 +119,7 @@ def sparkline(values: Any, width: int = 40) -> str:
 
 def plot(values: Any, *, left: float | None = None, right: float | None = None, width: int = 64) -> list[str]:
     """Return the lines of a bar plot of ``values``, with its range at the left and below it."""
-    points = _binned(values, width)
+    points = _thin(values, width)
     finite = points[np.isfinite(points)]
     if not finite.size:
         return ["(no finite values)"]
@@ -162,7 +162,7 @@ def _share(points: Floats, low: float, high: float) -> Floats:
     return np.asarray((scaled - low / scale) / max(high / scale - low / scale, 1e-300), np.float64)
 
 
-def _binned(values: Any, width: int) -> Floats:
+def _thin(values: Any, width: int) -> Floats:
     """Return at most ``width`` values: means of neighbours, without the missing ones."""
     points = np.array(values, np.float64).ravel()
     points[~np.isfinite(points)] = np.nan

@@ -44,7 +44,7 @@ def to_yaml(texts: Sequence[str], current: Callable[[], Document]) -> str:
             definitions[name] = expression
     if not definitions:
         raise GraphError("nothing is defined; wanted 'NAME = EXPRESSION' or a YAML text")
-    results = _reduced(definitions, current())
+    results = _find_reduced(definitions, current())
     return _yaml(
         {
             "values": {name: text for name, text in definitions.items() if name not in results},
@@ -66,7 +66,7 @@ def _definitions(text: str) -> list[tuple[str, str]] | None:
     return found
 
 
-def _reduced(texts: Mapping[str, str], current: Document) -> set[str]:
+def _find_reduced(texts: Mapping[str, str], current: Document) -> set[str]:
     """Return the names in ``texts`` that exist once for a window, not for each event."""
     new = parse(_yaml({"values": texts}), current.functions)
     definitions = {**current.definitions, **new.definitions}

@@ -41,7 +41,7 @@ class Meter:
         beats = heartbeats(self._store)
         status = judged(self._config, self._store, beats, here)
         servers = [self._server(program) for program in here if program.type in SERVERS and program.runs]
-        resident, shares = self._measured([*status.processes, *servers])
+        resident, shares = self._measure([*status.processes, *servers])
         return judge_load(
             status,
             beats,
@@ -66,7 +66,7 @@ class Meter:
             pid=program.pid,
         )
 
-    def _measured(self, processes: list[ProcessStatus]) -> tuple[dict[str, int], dict[str, float]]:
+    def _measure(self, processes: list[ProcessStatus]) -> tuple[dict[str, int], dict[str, float]]:
         """Return the memory of this host's processes, and their shares of a core since the last look."""
         resident: dict[str, int] = {}
         shares: dict[str, float] = {}

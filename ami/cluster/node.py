@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Self
 
-from ami.cluster.signals import stoppable, undisturbed
+from ami.cluster.signals import ignore_signals, stoppable
 from ami.cluster.supervised import STOP_S, Leftovers, Supervised
 from ami.cluster.supervisor import NO_ANSWER
 from ami.config import Config, load
@@ -71,7 +71,7 @@ class Node(Supervised):
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        with undisturbed():
+        with ignore_signals():
             self.stop()
 
 
@@ -115,7 +115,7 @@ def run_foreground(
         except KeyboardInterrupt:
             return 0
         finally:
-            with undisturbed():
+            with ignore_signals():
                 _say("stopping: source, workers, reducers, stores")
                 for process in node.stop().processes:
                     _say(f"had to kill {process}")

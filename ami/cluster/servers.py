@@ -134,7 +134,7 @@ def prepare_local(config: LocalStoreConfig, folder: Path) -> list[str]:
             f"`chmod 700` it"
         )
     settings = _COMMON.format(fsync=config.fsync, memory=config.max_memory_bytes)
-    settings += f"port 0\nunixsocket {_quoted(config.socket)}\nunixsocketperm 700\ndir {_quoted(folder)}\n"
+    settings += f"port 0\nunixsocket {_quote(config.socket)}\nunixsocketperm 700\ndir {_quote(folder)}\n"
     return _command(config.server, folder, settings)
 
 
@@ -160,7 +160,7 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
         own = ClusterPlace(secrets.token_hex(20), address, config.port, 0, SLOTS - 1)
         _write_private(nodes, cluster_file([own], 0))
     settings = _COMMON.format(fsync=config.fsync, memory=config.max_memory_bytes)
-    settings += f"port {config.port}\nbind {_bind(config.host, address)}\ndir {_quoted(folder)}\n"
+    settings += f"port {config.port}\nbind {_bind(config.host, address)}\ndir {_quote(folder)}\n"
     settings += f"cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-announce-ip {address}\n"
     settings += f"cluster-node-timeout {NODE_TIMEOUT_MS}\nrepl-diskless-sync-delay 0\n"
     settings += _access(config.username, password)
@@ -231,7 +231,7 @@ def _access(username: str, password: str) -> str:
     lines = [f"user {username} on #{digest} ~* &* +@all"]
     if username != "default":
         lines += ["user default off", f"masteruser {username}"]
-    return "\n".join([*lines, f"masterauth {_quoted(password)}", ""])
+    return "\n".join([*lines, f"masterauth {_quote(password)}", ""])
 
 
 def _address(host: str) -> str:
@@ -271,7 +271,7 @@ def _command(setting: str, folder: Path, settings: str) -> list[str]:
     return [server, str(path)]
 
 
-def _quoted(value: object) -> str:
+def _quote(value: object) -> str:
     text = str(value)
     if any(ord(character) < 32 for character in text):
         raise ConfigError(f"{text!r} has characters that a Redis configuration cannot hold")

@@ -16,7 +16,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def handled(signums: Iterable[int], handler: Handler) -> Iterator[None]:
+def handle_signals(signums: Iterable[int], handler: Handler) -> Iterator[None]:
     """Handle these signals so for a while."""
     before = {signum: signal.signal(signum, handler) for signum in signums}
     try:
@@ -28,12 +28,12 @@ def handled(signums: Iterable[int], handler: Handler) -> Iterator[None]:
 
 def stoppable() -> AbstractContextManager[None]:
     """Let SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does, once."""
-    return handled(_ENDING, _interrupt)
+    return handle_signals(_ENDING, _interrupt)
 
 
-def undisturbed() -> AbstractContextManager[None]:
+def ignore_signals() -> AbstractContextManager[None]:
     """Let no signal end what is done here: it is bounded, and a node half stopped would stay."""
-    return handled((*_ENDING, signal.SIGALRM), signal.SIG_IGN)
+    return handle_signals((*_ENDING, signal.SIGALRM), signal.SIG_IGN)
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:

@@ -24,7 +24,7 @@ from ami.cluster.servers import find_server
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.config import Config, load
 from ami.errors import AmiError, ConfigError, RingBusy
-from ami.ring import leaked, reclaim
+from ami.ring import find_leaked, reclaim
 
 PROJECT = Path(__file__).resolve().parents[2]
 START_S = 30.0
@@ -120,7 +120,7 @@ class Supervised:
             self._process.terminate()
             self._hurry(within_s)
         processes = self._kill_remaining()
-        segments = tuple(name for name in leaked(self.config.ring.name) if name == self.config.ring.name)
+        segments = tuple(name for name in find_leaked(self.config.ring.name) if name == self.config.ring.name)
         for name in segments:
             # Busy again: another node has a ring of this name, and it is that node's now.
             with contextlib.suppress(RingBusy):

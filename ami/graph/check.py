@@ -64,7 +64,7 @@ def _line(operation: Operation, graph: Graph) -> str:
     return f"\n  {text}" if text else ""
 
 
-def _shown(name: str, graph: Graph) -> str:
+def _show(name: str, graph: Graph) -> str:
     """Return a value's name, or the text of a part, which has none that people know."""
     return repr(name) if definition_of(name, graph) == name else graph[name].text
 
@@ -100,7 +100,7 @@ def _check_stage(operation: Operation, known: type[Function] | type[Reduction], 
     each = [name for name in operation.inputs if name not in graph.reduced]
     if not reduced:
         return
-    name = _shown(reduced[0], graph)
+    name = _show(reduced[0], graph)
     first = next(step for step in graph.steps_for(reduced[0]) if step.reduces)
     why = f"{name} is reduced over events" + (f" (by {first.text})" if first.text not in ("", name) else "")
     if issubclass(known, Reduction):
@@ -110,7 +110,7 @@ def _check_stage(operation: Operation, known: type[Function] | type[Reduction], 
     if known.narrows:
         raise GraphError(f"{why}, so there are no events left to choose from; filter before the reduction")
     if each:
-        other = _shown(each[0], graph)
+        other = _show(each[0], graph)
         raise GraphError(
             f"{why}, while {other} is there for each event: the two meet nowhere, because events are "
             f"gone when the result is known; reduce {other} too, or use {name} in another result"

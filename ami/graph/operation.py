@@ -62,7 +62,7 @@ class Operation:
         """
         return (self.kind, self.inputs, repr(self.parameters))
 
-    def owned_by(self, owners: tuple[str, ...]) -> Operation:
+    def with_owners(self, owners: tuple[str, ...]) -> Operation:
         """Return the same operation with other owners."""
         return replace(self, owners=owners)
 
@@ -72,7 +72,7 @@ class Operation:
             "name": self.name,
             "kind": self.kind,
             "inputs": list(self.inputs),
-            "parameters": {name: listed(value) for name, value in self.parameters},
+            "parameters": {name: to_lists(value) for name, value in self.parameters},
             "owners": list(self.owners),
             "reduces": self.reduces,
             "text": self.text,
@@ -125,9 +125,9 @@ def texts(value: object, what: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def listed(value: Plain) -> object:
+def to_lists(value: Plain) -> object:
     """Return a parameter with lists in place of its tuples, as JSON and YAML want it."""
-    return [listed(item) for item in value] if isinstance(value, tuple) else value
+    return [to_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _plain(value: object, what: str) -> Plain:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from ami.cluster.signals import handled, stoppable
+from ami.cluster.signals import handle_signals, stoppable
 from ami.errors import AmiError, ConfigError
 from ami.lab.end_to_end import loaded_memory, mean_image, region_mean, scalar_graph, waiting_workers, workers
 from ami.lab.figures import Bench, Figure, Row
@@ -160,7 +160,7 @@ def _within(timeout_s: float) -> Iterator[None]:
     def late(_signum: int, _frame: FrameType | None) -> None:
         raise TookTooLong(f"not done after {timeout_s:g} s; --timeout gives it more")
 
-    with handled([signal.SIGALRM], late):
+    with handle_signals([signal.SIGALRM], late):
         signal.setitimer(signal.ITIMER_REAL, timeout_s)
         try:
             yield

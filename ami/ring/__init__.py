@@ -7,7 +7,7 @@ is in the local store. So a worker may be killed at any instruction, and nothing
 from ami.ring.block import Block
 from ami.ring.cursor import Cursor
 from ami.ring.entries import Entry
-from ami.ring.leaked import leaked, reclaim
+from ami.ring.leaked import find_leaked, reclaim
 from ami.ring.observer import RingObserver
 from ami.ring.reader import RingReader
 from ami.ring.workers import AttachedWorker
@@ -21,6 +21,6 @@ __all__ = [
     "RingObserver",
     "RingReader",
     "RingWriter",
-    "leaked",
+    "find_leaked",
     "reclaim",
 ]

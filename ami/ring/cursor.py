@@ -48,10 +48,10 @@ class CursorRecord:
             if words[SELECTOR] == generation:
                 return tuple.__new__(Cursor, copy)  # half as long as Cursor(*copy): this is on every claim
 
-    def published(self) -> int:
+    def read_published(self) -> int:
         return self._word(0)
 
-    def entries_closed(self) -> int:
+    def read_closed(self) -> int:
         return self._word(_CLOSED)
 
     def _word(self, number: int) -> int:

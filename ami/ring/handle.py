@@ -88,11 +88,11 @@ class Handle:
             return 0
         first = row.first_sequence
         stop = first + row.count if index < cursor.entries_closed else cursor.published
-        return self._owners.count_uncommitted(first, stop, self._record.published)
+        return self._owners.count_uncommitted(first, stop, self._record.read_published)
 
     def complete(self, index: int) -> bool:
         """Return whether an entry is closed and each of its events committed."""
-        return 0 <= index < self._record.entries_closed() and self.outstanding(index) == 0
+        return 0 <= index < self._record.read_closed() and self.outstanding(index) == 0
 
     def drained(self) -> bool:
         """Return whether nobody needs this ring any more, should the source stop now: every entry is
@@ -101,9 +101,9 @@ class Handle:
         reduced = self._words[REDUCED]
         return (
             opened == closed
-            and self._owners.claimed() >= published
+            and self._owners.count_claimed() >= published
             and (reduced < 0 or reduced >= closed)
-            and self._owners.count_uncommitted(0, published, self._record.published) == 0
+            and self._owners.count_uncommitted(0, published, self._record.read_published) == 0
         )
 
     def close(self) -> None:

@@ -86,7 +86,7 @@ def slot_count(schema: Schema, bytes: int, max_slots: int) -> int:
     return max(MIN_SLOTS, min(max_slots, bytes // schema.event_bytes))
 
 
-def _aligned(offset: int, size: int) -> int:
+def _align(offset: int, size: int) -> int:
     step = PAGE if size >= PAGE else CACHE_LINE
     return -(-offset // step) * step
 
@@ -113,16 +113,16 @@ class Layout:
         }
         self.offsets: dict[str, int] = {}
         for name, size in sizes.items():
-            offset = _aligned(offset, max(size, PAGE))
+            offset = _align(offset, max(size, PAGE))
             self.offsets[name] = offset
             offset += size
         self.columns: dict[str, int] = {}
         for field in schema.fields:
             size = field.event_bytes * slot_count
-            offset = _aligned(offset, size)
+            offset = _align(offset, size)
             self.columns[field.name] = offset
             offset += size
-        self.total_bytes = _aligned(offset, PAGE)
+        self.total_bytes = _align(offset, PAGE)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Layout) and self._geometry() == other._geometry()

@@ -16,7 +16,7 @@ from ami.ring.workers import pid_word
 _SEMAPHORE_FILE: Final = "sem."  # glibc keeps semaphore NAME in the file sem.NAME
 
 
-def leaked(prefix: str = "/ami-") -> list[str]:
+def find_leaked(prefix: str = "/ami-") -> list[str]:
     """Return the names of rings under ``prefix`` to which no living source, worker or reducer is attached.
 
     A ring of a node that is down counts as leaked, although it may still hold events that its next

@@ -37,7 +37,7 @@ class RingObserver(Handle):
     @property
     def claimed(self) -> int:
         """Events handed out to workers so far."""
-        return self._owners.claimed()
+        return self._owners.count_claimed()
 
     @property
     def policy(self) -> str:
@@ -75,10 +75,10 @@ class RingObserver(Handle):
         """
         if self._reducer:
             semaphore = self._segment.semaphore(".done")
-            changed = wait(self._changed, self._bell.announce_reducer, semaphore, timeout_s)
+            changed = wait(self._has_changed, self._bell.announce_reducer, semaphore, timeout_s)
         else:
             deadline = time.monotonic() + timeout_s
-            while not (changed := self._changed()):
+            while not (changed := self._has_changed()):
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     break
@@ -87,21 +87,21 @@ class RingObserver(Handle):
         return changed
 
     def _now(self) -> tuple[int, int]:
-        return self._record.entries_closed(), self._workers.commits()
+        return self._record.read_closed(), self._workers.count_commits()
 
-    def _changed(self) -> bool:
+    def _has_changed(self) -> bool:
         return self._now() != self._seen or self._segment.retired
 
     def worker_numbers(self) -> list[int]:
         """Return the numbers of the workers that were ever attached: all who can have committed."""
-        return self._workers.attached()
+        return self._workers.list_attached()
 
     def workers(self) -> dict[int, AttachedWorker]:
         """Return every worker that was ever attached, by number."""
-        owned = self._owners.count_by_worker(self._record.published())
+        owned = self._owners.count_by_worker(self._record.read_published())
         return {
             number: self._workers.read(number)._replace(
                 alive=not self._segment.locks.is_free(at.WORKER_LOCK + number), owned=int(owned[number])
             )
-            for number in self._workers.attached()
+            for number in self._workers.list_attached()
         }

@@ -50,7 +50,7 @@ class Owners:
 
     # --- everybody ------------------------------------------------------------------------------
 
-    def claimed(self) -> int:
+    def count_claimed(self) -> int:
         """Return how many events were handed out to workers."""
         return self._words[CLAIMED]
 

@@ -41,7 +41,7 @@ class RingReader(Handle):
         self._claim_lock = segment.locks.critical(at.CLAIM_LOCK)
         self._announce = self._bell.announce_worker(worker)
         self._entry: Entry | None = None
-        self._closed_seen = self._record.entries_closed()
+        self._closed_seen = self._record.read_closed()
         self.worker = worker
 
     # --- claim and commit -----------------------------------------------------------------------
@@ -50,11 +50,11 @@ class RingReader(Handle):
         """Take the next events, at most ``limit``, of one entry; None when there are none now."""
         if limit < 1:
             raise RingError(f"a claim is for at least 1 event, got {limit}")
-        if self._owners.claimed() >= self._record.published():
+        if self._owners.count_claimed() >= self._record.read_published():
             return None  # without the lock: an idle worker does not disturb the others
         with self._claim_lock:
             published, _, opened, *_ = self._record.read()
-            first = self._owners.claimed()
+            first = self._owners.count_claimed()
             if first >= published:
                 return None
             index, end = self._entry_of(first, published, opened)
@@ -155,13 +155,13 @@ class RingReader(Handle):
         return blocks
 
     def _others_that_own(self) -> list[int]:
-        owned = self._owners.count_by_worker(self._record.published())
-        return [number for number in self._workers.attached() if number != self.worker and owned[number]]
+        owned = self._owners.count_by_worker(self._record.read_published())
+        return [number for number in self._workers.list_attached() if number != self.worker and owned[number]]
 
     def _take_up(self, worker: int, covered: Iterable[Stretch], limit: int) -> list[Block]:
         owners = self._owners
         with self._claim_lock:
-            sequences = owners.sequences_of(worker, self._record.published())
+            sequences = owners.sequences_of(worker, self._record.read_published())
             done = among(sequences, covered)
             # What is in the store is committed first: once it were this worker's, its own last
             # flush would not cover it, and another death here would run it twice.
@@ -192,17 +192,19 @@ class RingReader(Handle):
             return self._is_ready() or (holding and self.space_wanted)
 
         is_ready = wait(ready, self._announce, self._segment.semaphore(".work"), timeout_s)
-        self._closed_seen = self._record.entries_closed()
+        self._closed_seen = self._record.read_closed()
         return is_ready
 
     def _is_ready(self) -> bool:
         published, _, _, closed, *_ = self._record.read()
-        return published > self._owners.claimed() or closed != self._closed_seen or self._segment.retired
+        return (
+            published > self._owners.count_claimed() or closed != self._closed_seen or self._segment.retired
+        )
 
     @property
     def worker_count(self) -> int:
         """How many workers were ever attached, this one included."""
-        return len(self._workers.attached())
+        return len(self._workers.list_attached())
 
     @property
     def space_wanted(self) -> bool:

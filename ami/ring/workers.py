@@ -70,12 +70,12 @@ class WorkerTable:
             (MAX_WORKERS,), np.int64, buffer=self._memory, offset=WORKERS + 8 * word, strides=(WORKER_BYTES,)
         )
 
-    def attached(self) -> list[int]:
+    def list_attached(self) -> list[int]:
         """Return the numbers of the workers that were ever attached, ascending."""
         numbers: list[int] = np.flatnonzero(self._pids).tolist()
         return numbers
 
-    def commits(self) -> int:
+    def count_commits(self) -> int:
         """Return how often anybody committed: each counts its own, as two could not in one word."""
         return int(self._commits.sum())
 

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 GROUP = "ami.sources"  # of entry points: the name is the protocol, the object an Opener
 
 
-def _built_in() -> dict[str, Opener]:
+def _find_built_in() -> dict[str, Opener]:
     found: dict[str, Opener] = {}
     for room in (recorded, simulated, live):
         for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}."):
@@ -37,7 +37,7 @@ def _built_in() -> dict[str, Opener]:
     return dict(sorted(found.items()))
 
 
-PROTOCOLS: Mapping[str, Opener] = _built_in()
+PROTOCOLS: Mapping[str, Opener] = _find_built_in()
 
 
 def open_source(uri: str) -> Source:
@@ -48,7 +48,7 @@ def open_source(uri: str) -> Source:
             seen and what is wanted.
     """
     parts = parse(uri)
-    events, values = (PROTOCOLS.get(parts.proto) or _plugged_in(uri, parts.proto))(parts)
+    events, values = (PROTOCOLS.get(parts.proto) or _find_plugged_in(uri, parts.proto))(parts)
     try:
         source = (
             Stream(events, parts, values)
@@ -63,7 +63,7 @@ def open_source(uri: str) -> Source:
     return source
 
 
-def _plugged_in(uri: str, protocol: str) -> Opener:
+def _find_plugged_in(uri: str, protocol: str) -> Opener:
     """Return what an installed package has for this protocol; one may be installed between two calls."""
     importlib.invalidate_caches()
     found: dict[str, EntryPoint] = {point.name: point for point in entry_points(group=GROUP)}

@@ -40,7 +40,7 @@ def split(timestamps: Timestamps, interval_ns: int) -> list[Run]:
     return [Run(int(numbers[a]), a, b) for a, b in zip(starts, stops, strict=True)]
 
 
-def proposed_ns(span_ns: int, at_least_s: float = SHORTEST_S) -> int:
+def propose_ns(span_ns: int, at_least_s: float = SHORTEST_S) -> int:
     """Return a length for a replay as fast as possible of ``span_ns`` of event time.
 
     The span in at most 1000 intervals, rounded up to 1, 2 or 5 times a power of ten ns, and not

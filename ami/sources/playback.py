@@ -52,7 +52,7 @@ class Playback:
         self.interval_s: float | None = options["interval"]
         if not self.interval_fixed and not self.pace.paced and self._cycle_ns:
             cycles = 1 if self.length is None else self.length // self._count
-            self.interval_s = intervals.proposed_ns(self._cycle_ns * cycles) / 1e9
+            self.interval_s = intervals.propose_ns(self._cycle_ns * cycles) / 1e9
 
     def _select(self, start: int, stop: int | None, repeat: int) -> None:
         events = self._events

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ami.errors import RingBusy
-from ami.ring import Block, RingObserver, RingReader, leaked, reclaim
+from ami.ring import Block, RingObserver, RingReader, find_leaked, reclaim
 from tests import ring_rig as rig
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -206,7 +206,7 @@ def test_a_place_is_free_as_soon_as_its_holder_is_killed(name: str, place: str) 
                 handles[place]()
             with pytest.raises(RingBusy, match=f"process {pid}"):
                 reclaim(name)
-            assert name not in leaked()
+            assert name not in find_leaked()
             with RingObserver(name) as observer:
                 assert observer.writer_alive == (place == "source")
                 assert [n for n, w in observer.workers().items() if w.alive] == [7] * (place == "worker")
@@ -215,7 +215,7 @@ def test_a_place_is_free_as_soon_as_its_holder_is_killed(name: str, place: str) 
             handle.close(**({"unlink": False} if place == "source" else {}))  # type: ignore[attr-defined]
     finally:
         ready.unlink(missing_ok=True)
-    assert name in leaked()
+    assert name in find_leaked()
 
 
 def test_a_forked_child_does_not_keep_its_dead_parents_place(name: str) -> None:

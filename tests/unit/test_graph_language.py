@@ -110,7 +110,7 @@ def test_a_reset_changes_what_is_reset_and_all_that_follows_it() -> None:
 
 def test_owners_and_version_do_not_show_in_the_hash_but_all_else_does() -> None:
     graph = Graph(operations=(SPOT, SIGNAL, MEAN), results=("mean",))
-    owned = tuple(operation.owned_by(("alice",)) for operation in graph.operations)
+    owned = tuple(operation.with_owners(("alice",)) for operation in graph.operations)
     assert replace(graph, version=3, operations=owned).hash == graph.hash
     assert Graph(operations=(SPOT, SIGNAL)).hash != Graph(operations=graph.operations).hash != graph.hash
     assert replace(graph, resets=(("mean", 1),)).hash != graph.hash

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ami.sources import open_source
-from ami.sources.intervals import Run, choose, proposed_ns, split
+from ami.sources.intervals import Run, choose, propose_ns, split
 
 times = st.lists(st.integers(-(10**6), 10**6), max_size=60).map(sorted)
 
@@ -39,12 +39,12 @@ def test_a_time_before_zero_is_in_an_interval_before_zero() -> None:
 def test_a_replay_is_proposed_a_round_length_for_at_most_1000_intervals(
     span_s: float, length_s: float
 ) -> None:
-    assert proposed_ns(round(span_s * 1e9)) == round(length_s * 1e9)
+    assert propose_ns(round(span_s * 1e9)) == round(length_s * 1e9)
 
 
 @given(st.integers(0, 10**18))
 def test_a_proposal_gives_at_most_1000_intervals_and_is_1_2_or_5(span_ns: int) -> None:
-    length = proposed_ns(span_ns, at_least_s=0)
+    length = propose_ns(span_ns, at_least_s=0)
     assert -(-span_ns // length) <= 1000
     assert str(length).rstrip("0") in ("1", "2", "5")
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ami.errors import RingBusy, RingError, RingGone
 from ami.event import Field, Schema, Transition
-from ami.ring import RingObserver, RingReader, RingWriter, leaked, reclaim
+from ami.ring import RingObserver, RingReader, RingWriter, find_leaked, reclaim
 from ami.ring.owners import UNCLAIMED
 from tests import ring_rig as rig
 
@@ -394,18 +394,18 @@ def test_slots_that_nobody_touched_take_no_memory(name: str) -> None:
 
 def test_a_dead_ring_is_found_and_reclaimed_but_not_a_live_one(name: str) -> None:
     writer = rig.create(name)
-    assert name not in leaked()
+    assert name not in find_leaked()
     with pytest.raises(RingBusy, match="source"):
         reclaim(name)
     reader = RingReader(name, 3)
     writer.close(unlink=False)
-    assert name not in leaked()
+    assert name not in find_leaked()
     with pytest.raises(RingBusy, match="worker 3"):
         reclaim(name)
     reader.close()
-    assert name in leaked()
+    assert name in find_leaked()
     assert reclaim(name)
-    assert name not in leaked()
+    assert name not in find_leaked()
     assert not reclaim(name)
     assert reader.replaced
 

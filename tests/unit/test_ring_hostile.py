@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ami.errors import RingError
-from ami.ring import RingObserver, RingReader, leaked, reclaim
+from ami.ring import RingObserver, RingReader, find_leaked, reclaim
 from tests import ring_rig as rig
 
 
@@ -51,7 +51,7 @@ def test_a_longer_segment_is_refused(name: str, file: Path) -> None:
 def test_another_programs_segment_is_refused_and_not_reclaimed(name: str, file: Path) -> None:
     file.write_bytes(b"somebody's data" * 10000)
     _refused(name, "belongs to another program")
-    assert name not in leaked()
+    assert name not in find_leaked()
     with pytest.raises(RingError, match="not touched"):
         reclaim(name)
     file.unlink()

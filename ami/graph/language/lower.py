@@ -41,7 +41,7 @@ def lower(document: Document) -> Graph:
                 )
     return Graph(
         version=document.version,
-        operations=tuple(p.owned_by(known.owners) for known in definitions.values() for p in known.parts),
+        operations=tuple(p.with_owners(known.owners) for known in definitions.values() for p in known.parts),
         results=document.results,
         resets=tuple(
             (part, count)
@@ -57,7 +57,7 @@ def parts_of(graph: Graph, names: Container[str]) -> dict[str, list[Operation]]:
     found: dict[str, list[Operation]] = {}
     for part in graph.operations:
         name = part.name if part.name in names else definition_of(part.name, names)
-        found.setdefault(name, []).append(part.owned_by(()))
+        found.setdefault(name, []).append(part.with_owners(()))
     return found
 
 

@@ -23,7 +23,7 @@ from ami.graph.language.lower import defined, lower, parts_of
 from ami.graph.language.safe_yaml import dump, load
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import parameter_names
-from ami.graph.operation import Operation, Plain, check_name, listed, texts
+from ami.graph.operation import Operation, Plain, check_name, texts, to_lists
 from ami.graph.order import similar
 
 SECTIONS = ("version", "functions", "values", "results", "resets", "owners")
@@ -170,4 +170,4 @@ def write(document: Document, *, whole: bool = True) -> str:
 def _function(parameters: dict[str, Plain]) -> object:
     if list(parameters) == ["code"]:
         return parameters["code"]
-    return {name: listed(value) for name, value in parameters.items()}
+    return {name: to_lists(value) for name, value in parameters.items()}

@@ -100,7 +100,7 @@ class Recording:
         self._path = path
         self._file = _open(path)
         try:
-            with _translated(path):
+            with _translate_errors(path):
                 self._open_fields(fields)
                 self.rate_hz = self._check_timestamps(len(self._times))
         except BaseException:
@@ -170,7 +170,7 @@ class Recording:
         return (count - 1) * 1e9 / span_ns if span_ns > 0 else 1000.0
 
     def timestamps(self, index: int, into: Timestamps) -> None:
-        with _translated(self._path):
+        with _translate_errors(self._path):
             self._times.read(index, into.view(self._stamp))
 
     def step(self, index: int) -> Step | None:
@@ -180,7 +180,7 @@ class Recording:
         into.valid[:] = self.schema.mask(fields)
         for name in fields:
             column = into.columns[name]
-            with _translated(self._path):
+            with _translate_errors(self._path):
                 self._columns[name].read(index, column)
 
     def close(self) -> None:
@@ -211,7 +211,7 @@ def _open(path: Path) -> h5py.File:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translate_errors(path: Path) -> Iterator[None]:
     """Turn what h5py raises on bad bytes, which is nearly anything, into an error of ours."""
     try:
         yield
@@ -263,7 +263,7 @@ def _field(name: str, dataset: h5py.Dataset) -> Field:
     return Field(name, dtype, dataset.shape[1:], unit=unit if isinstance(unit, str) else "")
 
 
-def _opened(parts: Uri) -> tuple[Input, dict[str, Any]]:
+def _open_input(parts: Uri) -> tuple[Input, dict[str, Any]]:
     values = parts.values({**COMMON, **OPTIONS})
     paces = [name for name in ("rate", "speed", "pace") if values[name] is not None]
     if len(paces) > 1:
@@ -275,4 +275,4 @@ def _opened(parts: Uri) -> tuple[Input, dict[str, Any]]:
     return Recording(Path(parts.body), values["fields"]), values
 
 
-PROTOCOLS: Mapping[str, Opener] = {"hdf5": _opened}
+PROTOCOLS: Mapping[str, Opener] = {"hdf5": _open_input}

@@ -94,7 +94,7 @@ class Detectors:
     def _pool(self, name: str) -> Array:
         if name not in self._pools:
             detector = self._detectors[name]
-            made = self._ones(detector) if self._options is None else self._drawn(detector, self._options)
+            made = self._ones(detector) if self._options is None else self._draw(detector, self._options)
             self._pools[name] = made
         return self._pools[name]
 
@@ -106,7 +106,7 @@ class Detectors:
             ones[1::2] = 0
         return ones
 
-    def _drawn(self, detector: Detector, options: Mapping[str, Any]) -> Array:
+    def _draw(self, detector: Detector, options: Mapping[str, Any]) -> Array:
         kind = detector.field
         rng = np.random.default_rng([options["seed"], self.schema.names.index(kind.name)])
         rows = options["pool"]

@@ -14,7 +14,7 @@ from ami.sources.uri import COMMON, Uri
 DEFAULT_RATE_HZ = 1000.0
 
 
-def _simulated(uri: Uri) -> tuple[Input, dict[str, Any]]:
+def _open_simulated(uri: Uri) -> tuple[Input, dict[str, Any]]:
     if uri.body == "pump-probe":
         values = uri.values({**COMMON, **pump_probe.OPTIONS})
         values["rate"] = values["rate"] or DEFAULT_RATE_HZ
@@ -46,4 +46,4 @@ def _static(uri: Uri) -> tuple[Input, dict[str, Any]]:
     return detectors.Detectors(described, clock, None, uri.text), values
 
 
-PROTOCOLS: Mapping[str, Opener] = {"sim": _simulated, "static": _static}
+PROTOCOLS: Mapping[str, Opener] = {"sim": _open_simulated, "static": _static}
