@@ -111,7 +111,8 @@ def _figures(tree: Path, names: list[str], options: list[str]) -> dict[str, Mapp
         try:
             output, said = child.communicate()
         except BaseException:
-            child.terminate()  # and wait for it, at the end of the block: it stops its node
+            child.terminate()
+            child.wait()  # it stops its node
             raise
     try:
         found = {one["name"]: one for one in json.loads(output)["figures"]}

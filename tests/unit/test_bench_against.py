@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from ami.cli.bench import text_of_pairs
 from ami.errors import ConfigError
 from ami.lab.against import Pair, compare
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def checkout(folder: Path, *figures: dict[str, Any], says: str = "", code: int = 0) -> Path:
@@ -75,6 +79,22 @@ def test_what_one_of_them_could_not_measure_says_why(tmp_path: Path) -> None:
     assert "scalar_graph, old: no room on this machine" in text
     assert "scalar_graph, new: 1 event is missing" in text
     assert "ring_single, new: it has no such figure" in text
+
+
+def test_who_ends_it_waits_until_the_checkout_has_stopped_its_node(tmp_path: Path) -> None:
+    old = checkout(tmp_path / "old", figure("scalar_graph", 1.0))
+    (old / "bin" / "ami").write_text(
+        "#!/bin/sh\ntrap 'sleep 0.5; touch stopped; exit 1' TERM\ntouch started\n"
+        "while :; do sleep 0.05; done\n"
+    )
+    command = [
+        sys.executable, "-P", "-m", "ami.cli", "bench", "--against", str(old), "--only", "scalar_graph",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as asked:
+        wait_until((old / "started").exists, what="the other checkout's bench")
+        asked.send_signal(signal.SIGTERM)
+        asked.wait(PATIENCE_S)
+    assert (old / "stopped").exists()
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:
