@@ -228,15 +228,15 @@ class Client:
         Raises:
             GraphError: denied; a name is taken by somebody else, or the check failed.
         """
-        return self.request("add", text=self._yaml(texts), expected_version=expected_version)
+        return self._edit("add", texts, expected_version)
 
     def replace(self, *texts: str, expected_version: int | None = None) -> dict[str, Any]:
         """As :meth:`add`; operations of the same names that are mine are replaced."""
-        return self.request("replace", text=self._yaml(texts), expected_version=expected_version)
+        return self._edit("replace", texts, expected_version)
 
     def set(self, *texts: str, expected_version: int | None = None) -> dict[str, Any]:
         """Put this graph in place of the whole one, everybody's operations included."""
-        return self.request("set", text=self._yaml(texts), expected_version=expected_version)
+        return self._edit("set", texts, expected_version)
 
     def remove(self, *names: str, expected_version: int | None = None) -> dict[str, Any]:
         """Remove operations."""
@@ -258,10 +258,12 @@ class Client:
         """Let the windows of these results, or of all, begin anew."""
         return self.request("reset", names=list(names))
 
-    def _yaml(self, texts: tuple[str, ...]) -> str:
+    def _edit(self, action: str, texts: tuple[str, ...], expected_version: int | None) -> dict[str, Any]:
         from ami.client.definitions import to_yaml
+        from ami.graph.language.document import Document
 
-        return to_yaml(texts, self.document)
+        current = Document if action == "set" else self.document  # a whole graph builds on nothing
+        return self.request(action, text=to_yaml(texts, current), expected_version=expected_version)
 
     def request(self, action: str, *, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
         """Ask the graph manager for ``action`` and return its answer.

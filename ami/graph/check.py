@@ -17,33 +17,33 @@ from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction
-from ami.graph.operation import Operation, definition_of
+from ami.graph.operation import MAX_SHOWN, Operation, definition_of
 from ami.graph.order import similar
 
 
-def check(graph: Graph, schema: Schema) -> dict[str, Kind]:
+def check(graph: Graph, schema: Schema, before: Graph | None = None) -> dict[str, Kind]:
     """Return the kind of each field and of each value of the graph.
 
-    User's functions are compiled and run on a sample event: accept their code first. An operation that is
-    not installed here has no kind, nor has what follows from it: it was checked when it came, and its
-    results say what is missing. To refuse it would keep everybody from editing.
+    User's functions are compiled and run on a sample event: accept their code first.
+
+    Args:
+        before: the graph that runs. What is in this one too and cannot be computed because a package is
+            missing has no kind, nor has what follows from it: its results say so. To refuse it would keep
+            everybody from editing.
 
     Raises:
         GraphError: the graph cannot run on events of this schema.
     """
     kinds = {name: Kind(np.dtype(np.int64)) for name in (TIMESTAMP, SEQUENCE)}
     kinds |= {field.name: Kind(field.dtype, field.shape) for field in schema.fields}
-    unknown: set[str] = set()
+    running = set() if before is None else {before.fingerprint(one.name) for one in before.operations}
     for operation in graph.operations:
-        if operation.name in kinds:
-            raise GraphError(f"{operation.name!r} is a field of the source; choose another name for it")
-        if operation.kind not in LIBRARY or not unknown.isdisjoint(operation.inputs):
-            unknown.add(operation.name)
-            continue
         try:
             kinds[operation.name] = _kind_of(operation, graph, kinds)
         except GraphError as error:
-            raise GraphError(f"{_place(operation, graph)}: {error}{_line(operation, graph)}") from error
+            known = isinstance(error, _Missing) and graph.fingerprint(operation.name) in running
+            if not known:
+                raise GraphError(f"{_place(operation, graph)}: {error}{_line(operation, graph)}") from error
     for name in graph.results:
         if name not in graph.reduced:
             raise GraphError(
@@ -51,6 +51,10 @@ def check(graph: Graph, schema: Schema) -> dict[str, Kind]:
                 f"last({name}) or mean_events({name}){_line(graph[name], graph)}"
             )
     return kinds
+
+
+class _Missing(GraphError):
+    """A package that an operation needs is not here, or not as it was."""
 
 
 def _place(operation: Operation, graph: Graph) -> str:
@@ -70,12 +74,10 @@ def _show(name: str, graph: Graph) -> str:
 
 
 def _kind_of(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) -> Kind:
-    known = LIBRARY[operation.kind]
-    if not operation.inputs:
-        raise GraphError(f"{operation.kind} has no input value")
-    for name in operation.inputs:
-        if name not in kinds:
-            raise GraphError(f"there is no value or field {name!r}{_instead(name, kinds, graph)}")
+    known = LIBRARY.get(operation.kind)
+    if known is None:
+        raise _Missing(f"{operation.kind!r} is not installed here; install the package that provides it")
+    _check_names(operation, graph, kinds)
     _check_stage(operation, known, graph)
     try:
         computes = known(**operation.arguments)  # type: ignore[arg-type]  # each class checks its own
@@ -85,13 +87,26 @@ def _kind_of(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) -> K
         if place is None:
             raise
         raise GraphError(place) from error
+    except Exception as error:
+        if LIBRARY.is_ours(operation.kind):
+            raise
+        raise _Missing(f"{operation.kind} of another package fails: {error!r}"[:MAX_SHOWN]) from error
 
 
-def _instead(name: str, kinds: Mapping[str, Kind], graph: Graph) -> str:
-    known = [kind for kind in kinds if definition_of(kind, graph) == kind]
-    names = sorted({*known} - {TIMESTAMP, SEQUENCE})
-    more = " ..." if len(names) > 40 else ""
-    return similar(name, known) or f"; there are {', '.join(names[:40]) or 'none'}{more}"
+def _check_names(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) -> None:
+    if operation.name in kinds:
+        raise GraphError(f"{operation.name!r} is a field of the source; choose another name")
+    if not operation.inputs:
+        raise GraphError(f"{operation.kind} has no input value")
+    for name in operation.inputs:
+        if name not in kinds and name in graph:
+            raise _Missing(f"{_show(name, graph)} cannot be computed here: a package is missing")
+        if name not in kinds:
+            known = [kind for kind in kinds if definition_of(kind, graph) == kind]
+            names = sorted({*known} - {TIMESTAMP, SEQUENCE})
+            more = " ..." if len(names) > 40 else ""
+            hint = similar(name, known) or f"; there are {', '.join(names[:40]) or 'none'}{more}"
+            raise GraphError(f"there is no value or field {name!r}{hint}")
 
 
 def _check_stage(operation: Operation, known: type[Function] | type[Reduction], graph: Graph) -> None:

@@ -186,6 +186,19 @@ def test_what_was_done_can_be_undone_and_gone_back_to(graph: Client) -> None:
     assert graph.graph(version).results == ("a",)
 
 
+def test_a_graph_is_shown_as_it_was_written_and_set_whatever_was_there(graph: Client) -> None:
+    graph.set("level = mean_events( x-3 )", "half = level/2")
+    document = graph.document()
+    assert {name: document[name].text for name in document.results} == {
+        "level": "mean_events( x-3 )", "half": "level/2",
+    }  # fmt: skip
+    graph.set("shots = count(x)")
+    assert graph.document().results == ("shots",)
+    assert graph.document(document.version) == document
+    with pytest.raises(GraphError, match="no text of graph version 123456"):
+        graph.document(123456)
+
+
 def test_mine_goes_and_yours_stays(node: Node, graph: Client) -> None:
     graph.add("mine = count(x)", "ours = count(delay)")
     with connect(node.config, name="bob", timeout_s=10.0) as bob:

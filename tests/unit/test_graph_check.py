@@ -156,11 +156,19 @@ def test_the_guide_names_every_operation_of_the_library() -> None:
     assert {name for name in names if not re.search(rf"\b{name}\b", GUIDE)} == set()
 
 
-def test_what_is_not_installed_has_no_kind_and_keeps_nobody_from_editing() -> None:
-    """It was checked when it came; its plug-in is gone since."""
-    gone = of("focus", "sharpness", "camera")
-    after = of("mean", "mean_events", "focus")
+def test_what_runs_and_misses_something_keeps_nobody_from_editing() -> None:
+    """It was checked when it came; its package is gone since."""
+    gone, after = of("focus", "sharpness", "camera"), of("mean", "mean_events", "focus")
+    before = Graph(operations=(gone, after), results=("mean",))
     graph = Graph(operations=(gone, after, of("level", "mean_events", "monitor")), results=("mean", "level"))
-    kinds = check(graph, SCHEMA)
+    kinds = check(graph, SCHEMA, before)
     assert "level" in kinds
     assert not {"focus", "mean"} & kinds.keys()
+    with pytest.raises(GraphError, match="'focus': 'sharpness' is not installed here; install the package"):
+        check(before, SCHEMA)
+    other = Graph(operations=(of("other", "count", "no_field"),))
+    with pytest.raises(GraphError, match="'other': there is no value or field 'no_field'"):
+        check(other, SCHEMA, other)
+    more = Graph(operations=(*before.operations, of("more", "last", "focus")))
+    with pytest.raises(GraphError, match="'more': 'focus' cannot be computed here: a package is missing"):
+        check(more, SCHEMA, before)

@@ -48,7 +48,7 @@ class GraphManagerStage:
         self._current: dict[str, Any] | None = None
         self._document = Document()
         self._unreadable = ""
-        self._operations = 0
+        self._graph = Graph()
         self._state: dict[str, Any] = {"history": [], "answers": {}}
         self._taken = self._denied = 0
 
@@ -60,7 +60,7 @@ class GraphManagerStage:
     def counters(self) -> Mapping[str, float]:
         return {
             "version": self._document.version,
-            "operations": self._operations,
+            "operations": len(self._graph.operations),
             "requests": self._taken,
             "denied": self._denied,
         }
@@ -100,10 +100,10 @@ class GraphManagerStage:
             self._document = Document(version)
             self._unreadable = f"{error}; only `ami graph set` is possible"
             logger.error("%s", self._unreadable)
-        self._operations = len(lower(self._document).operations)
+        self._graph = lower(self._document)
         self._state = self._store.get(keys.STATE) or {"history": [], "answers": {}}
         self._queue.recover()
-        logger.info("leading, graph version %d of %d operations", version, self._operations)
+        logger.info("leading, graph version %d of %d operations", version, len(self._graph.operations))
 
     def _version(self, version: int) -> Document:
         if version == 0:
@@ -165,9 +165,11 @@ class GraphManagerStage:
         """
         schema = requests.schema_of(self._schema())
         if not any(operation.kind == "function" for operation in graph.operations):
-            check(graph, schema)
+            check(graph, schema, self._graph)
             return
-        reason, how = call_apart(lambda: _refusal(graph, schema), timeout_s=self._setup.waits.check_s)
+        reason, how = call_apart(
+            lambda: _refusal(graph, schema, self._graph), timeout_s=self._setup.waits.check_s
+        )
         if how:
             raise GraphError(f"to check the graph's functions on one event of ones {how}")
         if reason:
@@ -224,7 +226,7 @@ class GraphManagerStage:
             notify={keys.VERSIONS: graph.version},
         )
         self._document, self._current, self._state = document, current, state
-        self._operations, self._unreadable = len(graph.operations), ""
+        self._graph, self._unreadable = graph, ""
         forgotten = graph.version - self._config.manager.keep_versions
         if forgotten > 0:
             self._store.delete_many([keys.graph(forgotten), keys.document(forgotten)])
@@ -233,9 +235,9 @@ class GraphManagerStage:
         self._leadership.release()
 
 
-def _refusal(graph: Graph, schema: Schema) -> str:
+def _refusal(graph: Graph, schema: Schema, before: Graph) -> str:
     try:
-        check(graph, schema)
+        check(graph, schema, before)
     except GraphError as error:
         return str(error)
     return ""

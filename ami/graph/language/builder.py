@@ -37,9 +37,10 @@ from ami.graph.expression.nodes import (
 )
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
-from ami.graph.language.lower import defined, library_kinds, lower
+from ami.graph.language.lower import defined, lower
 from ami.graph.language.text import check_function, write
 from ami.graph.language.text import function as function_parameters
+from ami.graph.library import LIBRARY
 from ami.graph.operation import Plain, check_name
 from ami.graph.order import similar
 
@@ -76,9 +77,8 @@ class Value(NDArrayOperatorsMixin):
 
     def __getattr__(self, name: str) -> Callable[..., Value]:
         """Return an operation of the library or an elementary function, to be called."""
-        known = [*library_kinds(), *FUNCTIONS]
-        if name.startswith("_") or name not in known:
-            raise AttributeError(f"there is no operation {name!r}{similar(name, known)}")
+        if name.startswith("_") or (name not in FUNCTIONS and name not in LIBRARY):
+            raise AttributeError(f"there is no operation {name!r}{similar(name, [*LIBRARY, *FUNCTIONS])}")
         return lambda *arguments, **keywords: call(name, self, *arguments, **keywords)
 
     def __bool__(self) -> bool:

@@ -106,7 +106,7 @@ class _Lowering:
                 raise GraphError(f"column {node.column}: {node.function} takes values without names only")
             values = [self._value(argument) for argument in node.arguments]
             return "function", (values, self._functions[node.function])
-        if isinstance(node, Call) and node.function in library_kinds():
+        if isinstance(node, Call) and node.function not in FUNCTIONS:
             return node.function, self._bound(node)
         return "expression", self._expression(node)
 
@@ -123,21 +123,28 @@ class _Lowering:
 
     def _flat(self, node: Node) -> Node:
         """Return an expression in which operations of the library are names of values."""
-        if isinstance(node, Where):
-            return Name(self.lower(node))
-        if isinstance(node, Call) and (node.function in self._functions or node.function not in FUNCTIONS):
-            known = [*library_kinds(), *self._functions, *FUNCTIONS]
-            if node.function not in known:
-                hint = similar(node.function, known) or (
-                    f"; known here: {', '.join(known)}; a plug-in's package may be missing"
-                )
-                raise GraphError(f"column {node.column}: there is no operation {node.function!r}{hint}")
+        if isinstance(node, Where) or (
+            isinstance(node, Call) and (node.function in self._functions or node.function not in FUNCTIONS)
+        ):
             return Name(self.lower(node))
         return rebuilt(node, self._flat)
 
+    def _known(self, call: Call) -> type[Function] | type[Reduction]:
+        """Return what the library has under a name; only a package that has it is imported for that."""
+        kind = LIBRARY.get(call.function)
+        if kind is None and call.function in LIBRARY.refused:
+            raise GraphError(f"column {call.column}: {LIBRARY.refused[call.function]}")
+        if kind is None:
+            known = [*library_kinds(), *self._functions, *FUNCTIONS]
+            hint = similar(call.function, known) or (
+                f"; known here: {', '.join(known)}; if a package has it, install that package"
+            )
+            raise GraphError(f"column {call.column}: there is no operation {call.function!r}{hint}")
+        return kind
+
     def _bound(self, call: Call) -> Bound:
         """Share out a call's arguments over inputs and parameters, as the library's class has them."""
-        kind, column = LIBRARY[call.function], f"column {call.column}: "
+        kind, column = self._known(call), f"column {call.column}: "
         inputs = kind.inputs
         if inputs is None:  # any number: all that stands before the first number or text
             literals = (n for n, node in enumerate(call.arguments) if isinstance(node, Literal))
