@@ -19,6 +19,7 @@ from ami.errors import SourceError
 from ami.event import Slots, Transition
 from ami.sources import Source, open_source, take
 from ami.sources.base import NOTHING_YET, Span
+from ami.sources.live import zeromq
 from ami.sources.live.message import Malformed, Reader
 from tests.zmq_rig import Sender, documented, free_port
 
@@ -276,6 +277,38 @@ def test_large_frames_are_not_copied_on_the_way(sender: Sender) -> None:
                 for number in range(span.count):
                     np.testing.assert_array_equal(slots["image"][number], image + first + number)
                 first += span.count
+
+
+def test_a_frame_that_is_too_large_ends_the_connection_for_a_moment(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zeromq, "MESSAGE_BYTES", 4096)
+    with closing(heard(sender)) as source:
+        sender.send(NOW, x=np.zeros(8))
+        received(source, 1)
+        sender.send(NOW, x=np.zeros(8000))
+        while source.span(0, 1000, 0.01) is NOTHING_YET and not sender.socket.poll(10):
+            pass
+        sender.wait_for(b"\x00")
+        while not sender.socket.poll(10):  # it subscribes again
+            source.span(0, 1000, 0.01)
+        sender.wait_for()
+        sender.send(NOW, x=np.zeros(8))
+        assert account(received(source, 1)) == [(2, 1, 1)]
+
+
+def test_events_that_lack_fields_in_turn_are_taken_as_they_are(sender: Sender) -> None:
+    with closing(heard(sender)) as source:
+        for number in range(60):
+            optional = {name: 1.0 for at, name in enumerate("abcdefghij") if number == 0 or number % 10 == at}
+            sender.send(NOW + number, x=float(number), **optional)
+        valid: list[int] = []
+        while len(valid) < 60:
+            for span in received(source, 1):
+                slots = Slots.allocate(source.schema, span.count)
+                source.read(span.first, slots, frozenset(source.schema.names))
+                valid += slots.valid.tolist()
+    assert valid[1:] == [1 | 2 << number % 10 for number in range(1, 60)]
 
 
 def test_only_the_topic_that_was_asked_for_is_received() -> None:

@@ -22,6 +22,7 @@ from ami.sources.base import Timestamps
 HEADER_BYTES = 1 << 16
 MAX_EVENTS = 1 << 20  # of one message
 MAX_INTEGER = 2**63 - 1
+KNOWN_LAYOUTS = 8  # events that lack a field have another one
 FIELD_NAME = re.compile(r"\w[\w.:-]{0,99}")
 TRANSITIONS: Mapping[str, Transition] = {t.name.lower(): t for t in Transition}
 
@@ -38,6 +39,16 @@ class Described(NamedTuple):
     event_bytes: int
 
 
+class Layout(dict[str, Described]):
+    """The fields of a message by name. Who received it remembers here why it cannot take it ("": it can)."""
+
+    __slots__ = ("unfit",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unfit: str | None = None
+
+
 class Message:
     """One message: ``count`` events, or a transition before event ``sequence``."""
 
@@ -51,7 +62,7 @@ class Message:
         count: int = 0,
         timestamps: int | Timestamps = 0,
         transition: tuple[Transition, float] | None = None,
-        layout: Mapping[str, Described] | None = None,
+        layout: Layout | None = None,
         frames: Mapping[str, Any] | None = None,
     ) -> None:
         self.sequence = sequence
@@ -59,7 +70,7 @@ class Message:
         self.count = count
         self.timestamps = timestamps
         self.transition = transition
-        self.layout = layout or {}
+        self.layout = Layout() if layout is None else layout
         self.frames = frames or {}
 
     def __contains__(self, name: str) -> bool:
@@ -81,12 +92,11 @@ class Message:
 
 
 class Reader:
-    """Reads the messages of one stream. Headers of a stream are mostly alike: what they say of the fields
-    is looked at once, and compared afterwards."""
+    """Reads the messages of one stream. Their headers are mostly alike: what they say of the fields is looked
+    at once, and compared afterwards."""
 
     def __init__(self) -> None:
-        self._raw: object = None
-        self._layout: dict[str, Described] = {}
+        self._known: list[tuple[object, Layout]] = []  # what was said, and what it means; the last first
 
     def read(self, frames: Sequence[Any]) -> Message:
         """Return the message of these frames (of bytes, or of what has a buffer and a length).
@@ -102,10 +112,7 @@ class Reader:
         session = None if session is None else str(session)
         if "transition" in header:
             return Message(sequence, session, transition=_transition(header))
-        if header.get("fields") != self._raw or self._raw is None:
-            self._layout = describe(header.get("fields"))
-            self._raw = header["fields"]
-        layout = self._layout
+        layout = self._layout(header.get("fields"))
         count = _integer(header, "events", 1)
         if not 1 <= count <= MAX_EVENTS:
             raise Malformed(f"it has {count} events; 1 to {MAX_EVENTS} are possible")
@@ -125,8 +132,16 @@ class Reader:
         message.timestamps = _timestamps(header, message)
         return message
 
+    def _layout(self, raw: object) -> Layout:
+        for known, layout in self._known:
+            if known == raw:
+                return layout
+        layout = describe(raw)
+        self._known = [(raw, layout), *self._known[: KNOWN_LAYOUTS - 1]]
+        return layout
 
-def describe(raw: object) -> dict[str, Described]:
+
+def describe(raw: object) -> Layout:
     """Return what a list of ``{"name", "dtype", "shape", "unit"}`` says, by name.
 
     Raises:
@@ -134,7 +149,7 @@ def describe(raw: object) -> dict[str, Described]:
     """
     if not isinstance(raw, list) or not 1 <= len(raw) <= MAX_FIELDS + 1:
         raise Malformed(f"its fields are no list of 1 to {MAX_FIELDS + 1}")
-    found: dict[str, Described] = {}
+    found = Layout()
     for entry in raw:
         name, described = _described(entry)
         if name in found:

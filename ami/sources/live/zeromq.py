@@ -7,6 +7,7 @@ counted and told, and the stream goes on.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from bisect import bisect_right
@@ -17,16 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ami.errors import SourceError
-from ami.event import TIMESTAMP, Schema, Slots
+from ami.event import MAX_FIELDS, TIMESTAMP, Schema, Slots
 from ami.sources import uri
 from ami.sources.base import NOTHING_YET, LiveInput, Opener, Received, Silence
 from ami.sources.live import message as wire
-from ami.sources.live.message import Malformed, Message
+from ami.sources.live.message import Layout, Malformed, Message
 from ami.sources.refusals import Refusals
 from ami.sources.uri import LIVE, Option, Uri
 
 if TYPE_CHECKING:  # it takes 30 ms and a thread, which a simulation does not need
     import zmq
+
+logger = logging.getLogger(__name__)
 
 OPTIONS: Mapping[str, Option] = {
     "socket": Option(uri.one_of("sub", "pull"), "sub"),
@@ -36,6 +39,7 @@ OPTIONS: Mapping[str, Option] = {
 }
 
 MESSAGE_BYTES = 1 << 28  # of one frame, at most; a larger one ends the connection, which then is made anew
+GIVEN_UP_S = 0.5
 HELD_BYTES = 16 << 20  # received at once
 QUEUE_BYTES = 1 << 28  # waiting to be received
 QUEUE_MESSAGES = (64, 100_000)
@@ -57,12 +61,12 @@ class ZeroMQ:
         self.schema: Schema | None = None if options["schema"] is None else _agreed(options["schema"])
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._gone_at: float | None = None
         self._copy = True
         self._reader = wire.Reader()
-        self._fitting: tuple[object, str] = (
-            None,
-            "",
-        )  # layout that was looked at last, and why it does not fit
+        self._largest = 1  # bytes of a message
+        self._left_out: set[str] = set()
         self._expected: int | None = None
         self._session: str | None = None
         self._next: Message | None = None  # received, and not of the batch before it
@@ -142,6 +146,7 @@ class ZeroMQ:
             frames = socket.recv_multipart(zmq.NOBLOCK, copy=self._copy)
         except zmq.Again:
             if timeout_s <= 0 or not socket.poll(max(1, round(timeout_s * 1000))):
+                self._see_to_connection()
                 return None
             return self._poll(0.0)
         try:
@@ -153,41 +158,69 @@ class ZeroMQ:
             return None
         return message
 
+    def _see_to_connection(self) -> None:
+        """Connect anew where ZeroMQ has given up: after what breaks its rules, such as a frame too large."""
+        import zmq
+        from zmq.utils.monitor import recv_monitor_message
+
+        if self._monitor is None:
+            return
+        while self._monitor.poll(0):
+            gone = recv_monitor_message(self._monitor)["event"] == zmq.EVENT_DISCONNECTED
+            self._gone_at = time.monotonic() if gone else None
+        if self._gone_at is not None and time.monotonic() - self._gone_at > GIVEN_UP_S:
+            self.refusals.add(
+                f"a frame was larger than {MESSAGE_BYTES} bytes, or is not ZeroMQ's; connecting anew"
+            )
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        self._gone_at = None
+        for socket in (self._socket, self._monitor):
+            if socket is not None:
+                socket.close(0)
+        self._socket = self._monitor = None
+
     def _check(self, message: Message) -> None:
         """Raises Malformed: the message does not fit the schema, which the first one makes."""
         if self.schema is None:
             self.schema = wire.schema(message.layout)
-        layout, reason = self._fitting
-        if layout is not message.layout:
-            reason = self._unfit(message)
-            self._fitting = (message.layout, reason)
-            self._suit_queue(message)
-        if reason:
-            raise Malformed(reason)
+        layout = message.layout
+        if layout.unfit is None:
+            layout.unfit = self._unfit(layout)
+            self._suit_queue(message.bytes)
+        if layout.unfit:
+            raise Malformed(layout.unfit)
 
-    def _unfit(self, message: Message) -> str:
+    def _unfit(self, layout: Layout) -> str:
+        """Return why events of this layout cannot be taken, "" if they can; tell of fields left out."""
         assert self.schema is not None
-        self.skipped = tuple(
-            f"{name}: it is not among the agreed fields; restart the source to take it up"
-            for name in message.layout
-            if name not in self.schema and name != TIMESTAMP
-        )
-        for name, (field, _, _) in message.layout.items():
-            if name in self.schema:
-                agreed = self.schema[name]
-                if (field.dtype, field.shape) != (agreed.dtype, agreed.shape):
-                    seen, wanted = f"{field.dtype} {field.shape}", f"{agreed.dtype} {agreed.shape}"
-                    return f"field {name!r} is {seen}, {wanted} was agreed; restart the source to take it up"
+        for name, (field, _, _) in layout.items():
+            if name not in self.schema:
+                self._leave_out(name)
+                continue
+            agreed = self.schema[name]
+            if (field.dtype, field.shape) != (agreed.dtype, agreed.shape):
+                seen, wanted = f"{field.dtype} {field.shape}", f"{agreed.dtype} {agreed.shape}"
+                return f"field {name!r} is {seen}, {wanted} was agreed; restart the source to take it up"
         return ""
 
-    def _suit_queue(self, message: Message) -> None:
+    def _leave_out(self, name: str) -> None:
+        if name != TIMESTAMP and name not in self._left_out and len(self._left_out) < MAX_FIELDS:
+            self._left_out.add(name)
+            reason = f"{name}: it is not among the agreed fields; restart the source to take it up"
+            self.skipped = (*self.skipped, reason)
+            logger.warning("%s: left out %s", self._text, reason)
+
+    def _suit_queue(self, message_bytes: int) -> None:
         """Let so many messages wait as a moment's absence needs, and memory allows."""
         import zmq
 
         assert self._socket is not None
+        self._largest = max(self._largest, message_bytes)
         least, most = QUEUE_MESSAGES
-        self._socket.setsockopt(zmq.RCVHWM, min(max(QUEUE_BYTES // max(1, message.bytes), least), most))
-        self._copy = message.bytes < COPY_BYTES
+        self._socket.setsockopt(zmq.RCVHWM, min(max(QUEUE_BYTES // self._largest, least), most))
+        self._copy = self._largest < COPY_BYTES
 
     def _open(self) -> zmq.Socket[bytes]:
         import zmq
@@ -199,22 +232,22 @@ class ZeroMQ:
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES)
         socket.setsockopt(zmq.IPV6, 1)
         # A peer whose cable was pulled says nothing; the kernel finds out within 10 s.
-        for option, value in (
-            (zmq.TCP_KEEPALIVE, 1),
-            (zmq.TCP_KEEPALIVE_IDLE, 5),
-            (zmq.TCP_KEEPALIVE_INTVL, 1),
-        ):
-            socket.setsockopt(option, value)
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 5)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 1)
         if kind == zmq.SUB:
             socket.setsockopt(zmq.SUBSCRIBE, self._options["topic"].encode())
+        self._socket = socket
         bind = self._options["bind"] != "no"
+        if not bind:
+            # Who was cut off tries again and says so; who has given up says nothing more.
+            self._monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED)
         try:
             (socket.bind if bind else socket.connect)(self._endpoint)
         except zmq.ZMQError as error:
-            socket.close()
+            self._disconnect()
             does = "bind to" if bind else "connect to"
             raise SourceError(f"{self._text!r}: cannot {does} {self._endpoint}: {error}") from error
-        self._socket = socket
         return socket
 
     def _timestamps(self) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -243,8 +276,7 @@ class ZeroMQ:
             done, number = done + stop - first, number + 1
 
     def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
+        self._disconnect()
         if self._context is not None:
             self._context.term()
 
