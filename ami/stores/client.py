@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -33,7 +34,6 @@ from ami.stores.wire import Broken, Wire
 Connection: TypeAlias = Any  # redis-py's, which is annotated in parts only
 
 SLOTS = 16_384
-REASON = "%reason%"  # where a text says why we were not let in
 LOCAL_WAITS = Waits(answer_s=10.0)  # an unix socket does not lose packets: what takes longer hangs
 
 
@@ -48,7 +48,7 @@ def cluster_waits(config: GlobalStoreConfig) -> Waits:
     )
 
 
-def _connected(kind: Any, waits: Waits, what: str, help_: str, **settings: Any) -> Wire:
+def _connected(kind: Any, waits: Waits, not_let_in: Callable[[Exception], str], **settings: Any) -> Wire:
     """Connect and log in with redis-py, to talk over its socket ourselves.
 
     Raises:
@@ -60,7 +60,7 @@ def _connected(kind: Any, waits: Waits, what: str, help_: str, **settings: Any) 
     try:
         connection.connect()
     except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-        raise ConfigError(f"{what} {help_.replace(REASON, str(error))}") from error
+        raise ConfigError(not_let_in(error)) from error
     except (exceptions.RedisError, OSError) as error:
         raise NotDone(str(error)) from error
 
@@ -83,9 +83,10 @@ class LocalLink(HeldLink):
         return _connected(
             redis.UnixDomainSocketConnection,
             self._waits,
-            self._what,
-            f"asks for a password ({REASON}), so it is not the one that ami starts; set local_store.socket "
-            f"to a path of its own",
+            lambda error: (
+                f"{self._what} asks for a password ({error}), so it is not the one that ami starts; set "
+                f"local_store.socket to a path of its own"
+            ),
             path=self._path,
         )
 
@@ -121,10 +122,11 @@ class ClusterLink(HeldLink):
         return _connected(
             redis.Connection,
             self._waits,
-            self._what,
-            f"does not accept user {self._config.username!r} with the password in "
-            f"{self._config.password_file} ({REASON}); copy the file from the node where the store runs, or "
-            f"set global_store.username and global_store.password_file",
+            lambda error: (
+                f"{self._what} does not accept user {self._config.username!r} with the password in "
+                f"{self._config.password_file} ({error}); copy the file from the node where the store runs, "
+                f"or set global_store.username and global_store.password_file"
+            ),
             host=address[0],
             port=address[1],
             username=self._config.username,

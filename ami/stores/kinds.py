@@ -13,7 +13,7 @@ from typing import Any
 from ami.errors import Undecodable
 from ami.stores.hash import Counter, Dict
 from ami.stores.link import Link, Script
-from ami.stores.live import Live
+from ami.stores.live import Live, plain
 from ami.stores.members import Set
 from ami.stores.sequence import Deque, List
 
@@ -41,8 +41,7 @@ return ARGV[2]
 
 def kind_of(value: Any) -> str | None:
     """Return the kind of live collection that ``value`` becomes when it is assigned; None: it stays whole."""
-    if isinstance(value, Live):
-        return kind_of(value.copy())
+    value = plain(value)
     if type(value) is collections.deque:
         return "deque" if value.maxlen is None else f"deque {value.maxlen}"
     return _PLAIN.get(type(value))
