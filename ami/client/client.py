@@ -190,7 +190,7 @@ class Client:
             GraphError: Control does not have that version (any more), or not its text.
         """
         from ami.graph.language.document import Document
-        from ami.graph.language.text import stored
+        from ami.graph.language.text import restore
 
         if version is None:
             version = self.graph_version()[0]
@@ -201,7 +201,7 @@ class Client:
             raise GraphError(
                 f"there is no text of graph version {version}; `ami graph history` lists what there is"
             )
-        return stored(text, self._manager.get(keys.graph(version)))
+        return restore(text, self._manager.get(keys.graph(version)))
 
     def graph_version(self) -> tuple[int, str]:
         """Return number and hash of the graph that runs now; 0 and "" before the first."""

@@ -16,7 +16,7 @@ from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
 from ami.graph.graph import Graph
 from ami.graph.language.lower import lower
-from ami.graph.language.text import graph_of, stored
+from ami.graph.language.text import graph_of, restore
 from ami.security import sign
 from ami.stores import keys
 from ami.stores.client import ClusterLink
@@ -334,7 +334,7 @@ def test_undo_rollback_reset_and_remove_mine_go_through_the_store(
 def test_what_people_wrote_lies_beside_what_runs_to_the_letter(rig: Rig, manager: GraphManagerStage) -> None:
     rig.ask(manager, "add", text="results: {level: 'mean_events( x-3 )'}")
     rig.ask(manager, "add", "bert", text="results: {level: mean_events(x - 3), shots: count(x)}")
-    document = stored(str(rig.store[keys.document(2)]), rig.store[keys.graph(2)])
+    document = restore(str(rig.store[keys.document(2)]), rig.store[keys.graph(2)])
     assert (document["level"].text, document["level"].owners) == ("mean_events( x-3 )", ("anna", "bert"))
     assert lower(document) == rig.graph()
 

@@ -25,8 +25,8 @@ from ami.graph.expression.nodes import (
 )
 from ami.graph.graph import Graph
 from ami.graph.language.document import Definition, Document
-from ami.graph.language.lower import defined
-from ami.graph.language.text import function, graph_of
+from ami.graph.language.lower import define
+from ami.graph.language.text import graph_of, read_function
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Reduction
 from ami.graph.operation import Operation, Plain
@@ -178,11 +178,13 @@ people = st.sampled_from(["alice", "bob", "no one"])
 @st.composite
 def documents(draw: st.DrawFn) -> Document:
     """Any document that can be written, whether its graph has cycles or not."""
-    functions = {name: function(name, draw(st.sampled_from(bodies))) for name, bodies in FUNCTIONS.items()}
+    functions = {
+        name: read_function(name, draw(st.sampled_from(bodies))) for name, bodies in FUNCTIONS.items()
+    }
     made: dict[str, Definition] = {}
     for name in draw(st.lists(st.one_of(names, st.just("a")), unique=True, max_size=6)):
         text, owners = draw(texts), draw(st.lists(people, unique=True, max_size=2))
-        new = defined(name, text, functions)
+        new = define(name, text, functions)
         made[name] = replace(new, result=draw(st.booleans()), owners=tuple(sorted(owners)))
     reset = draw(st.lists(st.sampled_from(sorted(made)), unique=True)) if made else []
     resets = {name: draw(st.integers(0, 9)) for name in reset}

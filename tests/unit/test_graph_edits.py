@@ -15,7 +15,7 @@ from ami.graph.language import edits
 from ami.graph.language.document import Definition, Document
 from ami.graph.language.lower import lower
 from ami.graph.language.safe_yaml import dump
-from ami.graph.language.text import parse, stored, write
+from ami.graph.language.text import parse, restore, write
 from tests.unit.graphs import FUNCTIONS, documents, people, texts
 
 
@@ -110,7 +110,7 @@ def test_a_definition_of_what_is_not_installed_any_more_stays_what_it_was() -> N
         replace(known.parts[0], kind="sharpness"), known.parts[1],
     ))  # fmt: skip
     document = Document(definitions={"a": gone})
-    document = stored(write(document), lower(document).to_plain())
+    document = restore(write(document), lower(document).to_plain())
     document = edits.add(document, one("b", "count(x)"), "bob")
     graph = lower(document)
     assert (graph["a/1"].kind, graph.reduced) == ("sharpness", {"a", "b"})
@@ -123,7 +123,7 @@ def test_what_is_no_document_is_refused() -> None:
     graph = lower(Document()).to_plain()
     for text, made in ((None, graph), ("values: 3", graph), ("", None), ("", {"format": 1})):
         with pytest.raises(GraphError):
-            stored(text, made)  # type: ignore[arg-type]  # what may be in a store
+            restore(text, made)  # type: ignore[arg-type]  # what may be in a store
 
 
 class Content(NamedTuple):

@@ -17,7 +17,7 @@ from ami.graph.expression.nodes import Call, Literal, Name, Node, Where, spell
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
-from ami.graph.language.text import graph_of, parse, stored, write
+from ami.graph.language.text import graph_of, parse, restore, write
 from tests.unit.graphs import documents, names, of, refusal, trees
 
 PUMP_PROBE = """\
@@ -125,7 +125,7 @@ def test_every_document_is_lowered_to_the_same_graph_each_time(document: Documen
     except GraphError as error:  # a cycle, or a name that is taken
         assert str(error)
         return
-    back = stored(write(document), json.loads(json.dumps(graph.to_plain())))
+    back = restore(write(document), json.loads(json.dumps(graph.to_plain())))
     assert (back, lower(back)) == (document, graph)
     assert all(back[name].means(known) for name, known in document.definitions.items())
     again = lower(parse(write(back)))

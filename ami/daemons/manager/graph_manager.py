@@ -23,7 +23,7 @@ from ami.graph.check import check
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
-from ami.graph.language.text import stored, write
+from ami.graph.language.text import restore, write
 from ami.stores import ABSENT, Item, keys
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class GraphManagerStage:
                 f"version {version} is not kept any more, or not as people wrote it (earlier versions of ami "
                 f"stored operations only)"
             )
-        return stored(text, self._store.get(keys.graph(version)))
+        return restore(text, self._store.get(keys.graph(version)))
 
     # requests
 

@@ -37,9 +37,8 @@ from ami.graph.expression.nodes import (
 )
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
-from ami.graph.language.lower import defined, lower
-from ami.graph.language.text import check_function, write
-from ami.graph.language.text import function as function_parameters
+from ami.graph.language.lower import define, lower
+from ami.graph.language.text import check_function, read_function, write
 from ami.graph.library import LIBRARY
 from ami.graph.operation import Plain, check_name
 from ami.graph.order import similar
@@ -154,7 +153,7 @@ class Builder:
         check_name(name, "a value")
         if name in self._document.definitions:
             raise GraphError(f"{name!r} has a definition already; choose another name")
-        new = replace(defined(name, value._text, self._document.functions), result=result)
+        new = replace(define(name, value._text, self._document.functions), result=result)
         grown = replace(self._document, definitions={**self._document.definitions, name: new})
         lower(grown)  # refuses a cycle
         self._document = grown
@@ -176,7 +175,7 @@ class Builder:
         functions = self._document.functions
         code = function if isinstance(function, str) else _source(function)
         name = f"function_{len(functions)}" if isinstance(function, str) else function.__name__
-        new = function_parameters(name, {"code": code, **parameters})
+        new = read_function(name, {"code": code, **parameters})
         check_function(name, new)
         if functions.get(name, new) != new:
             raise GraphError(f"there is another function {name!r}; choose another name")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ami.errors import GraphError
 from ami.graph.language.document import Definition, Document
-from ami.graph.language.lower import defined
+from ami.graph.language.lower import define
 
 
 def add(document: Document, new: Document, owner: str, *, replacing: bool = False) -> Document:
@@ -53,7 +53,7 @@ def _changed_by_functions(
         _refuse(f"the function {function!r}", owners, owner, replacing)
         for name in callers:
             old = document[name]
-            changed[name] = replace(old, parts=defined(name, old.text, functions).parts)
+            changed[name] = replace(old, parts=define(name, old.text, functions).parts)
     return changed
 
 

@@ -61,7 +61,7 @@ def parts_of(graph: Graph, names: Container[str]) -> dict[str, list[Operation]]:
     return found
 
 
-def defined(name: str, text: str, functions: Functions) -> Definition:
+def define(name: str, text: str, functions: Functions) -> Definition:
     """Return the definition that a text says.
 
     Raises:

@@ -19,7 +19,7 @@ from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.nodes import RESERVED
 from ami.graph.graph import Graph, count
 from ami.graph.language.document import Definition, Document, Functions
-from ami.graph.language.lower import defined, lower, parts_of
+from ami.graph.language.lower import define, lower, parts_of
 from ami.graph.language.safe_yaml import dump, load
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import parameter_names
@@ -46,15 +46,15 @@ def parse(text: str, known: Functions = NO_FUNCTIONS) -> Document:
         GraphError: with the place, what was seen and what would be right.
     """
     sections = _sections(text)
-    functions = {name: function(name, code) for name, code in sections["functions"].items()}
+    functions = {name: read_function(name, code) for name, code in sections["functions"].items()}
     for name, parameters in functions.items():
         check_function(name, parameters)
     return _document(
-        sections, functions, lambda name, written: defined(name, written, {**known, **functions}).parts
+        sections, functions, lambda name, written: define(name, written, {**known, **functions}).parts
     )
 
 
-def stored(text: str, graph: object) -> Document:
+def restore(text: str, graph: object) -> Document:
     """Return the document that was stored as its text, beside the plain form of the graph made of it.
 
     Nothing is lowered again: it means what it meant, whatever is installed here.
@@ -63,7 +63,7 @@ def stored(text: str, graph: object) -> Document:
         GraphError: they are none.
     """
     sections = _sections(text)
-    functions = {name: function(name, code) for name, code in sections["functions"].items()}
+    functions = {name: read_function(name, code) for name, code in sections["functions"].items()}
     parts = parts_of(Graph.from_plain(graph), {**sections["values"], **sections["results"]})
     return _document(sections, functions, lambda name, _: tuple(parts.get(name, ())))
 
@@ -107,7 +107,7 @@ def _seen(value: object) -> str:
     return f"{type(value).__name__} {str(value)[:60]!r}"
 
 
-def function(name: str, content: object) -> tuple[tuple[str, Plain], ...]:
+def read_function(name: str, content: object) -> tuple[tuple[str, Plain], ...]:
     """Return the parameters of a user's function: its source text, or that with what is declared.
 
     Raises:
@@ -158,7 +158,7 @@ def write(document: Document, *, whole: bool = True) -> str:
             owners.setdefault(owner, []).append(name)
     content: dict[str, object] = {
         "version": document.version if whole else 0,
-        "functions": {name: _function(dict(code)) for name, code in document.functions.items()},
+        "functions": {name: _write_function(dict(code)) for name, code in document.functions.items()},
         "values": {name: d.text for name, d in document.definitions.items() if not d.result},
         "results": {name: d.text for name, d in document.definitions.items() if d.result},
         "resets": dict(document.resets),
@@ -167,7 +167,7 @@ def write(document: Document, *, whole: bool = True) -> str:
     return dump({section: part for section, part in content.items() if part})
 
 
-def _function(parameters: dict[str, Plain]) -> object:
+def _write_function(parameters: dict[str, Plain]) -> object:
     if list(parameters) == ["code"]:
         return parameters["code"]
     return {name: to_lists(value) for name, value in parameters.items()}
