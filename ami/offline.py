@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ami.errors import SourceError
 from ami.event import Schema, Slots, Transition
 from ami.graph.check import check
+from ami.graph.execution.partial import Partial
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.execution.results import Computed
 from ami.graph.execution.windows import Accumulator
@@ -36,7 +37,7 @@ class OfflineResults:
     """What a run over a source gave.
 
     results: by name, as of the last interval, each with its envelope.
-    events: how many were run; all that the source has, up to the limit. None is ever dropped.
+    events: how many were run; all that the source has, up to the limit. Only a stream's can be missing.
     intervals, runs, steps: how many there were.
     duration_s: wall time that it took.
     """
@@ -142,6 +143,7 @@ class _Offline:
             if transition == Transition.BEGIN_RUN:
                 self._begin_run()
             self.counts.steps += transition == Transition.BEGIN_STEP
+        lost = span.lost
         for interval, start, stop in intervals.split(span.timestamps, self._interval_ns):
             if interval != self._interval:
                 self._interval, self._interval_times = interval, _Times()
@@ -149,9 +151,14 @@ class _Offline:
             times = int(span.timestamps[start]), int(span.timestamps[stop - 1])
             self._interval_times.add(*times)
             self._run_times.add(*times)
-            self._entry(interval, span.first + start, stop - start, total, progress)
+            partial = self._run(span.first + start, stop - start, total, progress)
+            self._accumulator.apply(
+                partial, interval=interval, run=self.counts.runs, expected=stop - start + lost, dropped=lost
+            )
+            lost = 0
 
-    def _entry(self, interval: int, position: int, count: int, total: int, progress: Progress | None) -> None:
+    def _run(self, position: int, count: int, total: int, progress: Progress | None) -> Partial:
+        """Return what the plan makes of ``count`` events of one entry."""
         partial = self._plan.partial()
         done = 0
         while done < count:
@@ -162,7 +169,7 @@ class _Offline:
             done += block.count
             if progress is not None:
                 progress(self.counts.events, total)
-        self._accumulator.apply(partial, interval=interval, run=self.counts.runs, expected=count, dropped=0)
+        return partial
 
     def results(self) -> dict[str, Result]:
         """Return the results as of the last interval."""

@@ -21,7 +21,8 @@ from ami.sources.base import Timestamps
 
 HEADER_BYTES = 1 << 16
 MAX_EVENTS = 1 << 20  # of one message
-MAX_INTEGER = 2**63 - 1
+MAX_SEQUENCE = 2**53  # what JSON's numbers hold everywhere
+MAX_TIME_NS = 2**63 - 1  # whether a time is plausible is not asked here
 KNOWN_LAYOUTS = 8  # events that lack a field have another one
 FIELD_NAME = re.compile(r"\w[\w.:-]{0,99}")
 TRANSITIONS: Mapping[str, Transition] = {t.name.lower(): t for t in Transition}
@@ -105,7 +106,7 @@ class Reader:
             Malformed: it is none.
         """
         header = _header(frames)
-        sequence = _integer(header, "sequence")
+        sequence = _integer(header, "sequence", most=MAX_SEQUENCE)
         session = header.get("session")
         if session is not None and not isinstance(session, str | int):
             raise Malformed(f"its session is a {type(session).__name__}; a text or an integer is wanted")
@@ -113,9 +114,7 @@ class Reader:
         if "transition" in header:
             return Message(sequence, session, transition=_transition(header))
         layout = self._layout(header.get("fields"))
-        count = _integer(header, "events", 1)
-        if not 1 <= count <= MAX_EVENTS:
-            raise Malformed(f"it has {count} events; 1 to {MAX_EVENTS} are possible")
+        count = _integer(header, "events", 1, least=1, most=MAX_EVENTS)
         if len(frames) - 1 != len(layout):
             raise Malformed(
                 f"it has {len(frames) - 1} frames behind its header, which describes {len(layout)} fields"
@@ -188,12 +187,14 @@ def _header(frames: Sequence[Any]) -> Mapping[str, Any]:
     return header
 
 
-def _integer(header: Mapping[str, Any], name: str, default: int | None = None) -> int:
+def _integer(
+    header: Mapping[str, Any], name: str, default: int | None = None, *, least: int = 0, most: int
+) -> int:
     value = header.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool):
         raise Malformed(f"its {name} is {str(value)[:40]!r}; an integer is wanted")
-    if not -MAX_INTEGER <= value <= MAX_INTEGER or (value < 0 and name != TIMESTAMP):
-        raise Malformed(f"its {name} is {str(value)[:40]}; 0 to {MAX_INTEGER} are possible")
+    if not least <= value <= most:
+        raise Malformed(f"its {name} is {str(value)[:40]}; {least} to {most} are possible")
     return value
 
 
@@ -250,4 +251,4 @@ def _timestamps(header: Mapping[str, Any], message: Message) -> int | Timestamps
         return times if message.count > 1 else int(times[0])
     if message.count > 1:
         raise Malformed(f"it has {message.count} events and no field {TIMESTAMP!r}")
-    return _integer(header, TIMESTAMP)
+    return _integer(header, TIMESTAMP, least=-MAX_TIME_NS, most=MAX_TIME_NS)
