@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import click
 
+from ami.cli.bar import Bar
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
 from ami.cli.screen import duration, table
 from ami.cluster.signals import stoppable
 from ami.lab.chaos import run
-from ami.lab.strikes import Outcome, Row, rows, schedule, targets
+from ami.lab.strikes import Outcome, Toll, rows, schedule, targets
 
 WORKERS = 2
-BAR_COLUMNS = 30
 
 
 @click.command()
@@ -60,10 +60,16 @@ def chaos(
     `two`: two processes at once. Exit code 1 when an event is lost or counted twice, or a result is wrong.
     """
     plan = schedule(rounds, wanted, workers=WORKERS, seed=seed)
-    bar = Bar(shown=sys.stderr.isatty())
+    bar, began = Bar(shown=sys.stderr.isatty()), time.monotonic()
+
+    def show(done: int, total: int, what: str) -> None:
+        left_s = (time.monotonic() - began) / done * (total - done) if done else 0.0
+        left = f", {duration(left_s)} left" if done else ""
+        bar.draw(done, total, f"{done} of {total} kills{left}: {what}")
+
     try:
         with stoppable():
-            outcomes = run(plan, rate_hz=rate_hz, workers=WORKERS, progress=bar.show)
+            outcomes = run(plan, rate_hz=rate_hz, workers=WORKERS, progress=show)
     finally:
         bar.clear()
     found = sorted(rows(outcomes), key=lambda row: targets(WORKERS).index(row.target))
@@ -74,7 +80,7 @@ def chaos(
         context.exit(EXIT_REFUSED)
 
 
-def report(found: list[Row], outcomes: list[Outcome]) -> str:
+def report(found: list[Toll], outcomes: list[Outcome]) -> str:
     """Return the rows as text."""
     cells = [
         [
@@ -103,26 +109,3 @@ def complaints(outcomes: list[Outcome]) -> Iterator[str]:
                 f"kill {number}, {' and '.join(outcome.strike.victims)}: {found.lost} events lost, "
                 f"{found.twice} counted twice, wrong: {', '.join(found.wrong) or 'none'}"
             )
-
-
-class Bar:
-    """A progress bar on stderr, for a person; nothing when ``shown`` is False."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._began = time.monotonic()
-
-    def show(self, done: int, total: int, what: str) -> None:
-        """Say what is being done, after ``done`` of ``total`` kills."""
-        if not self._shown:
-            return
-        filled = round(done / total * BAR_COLUMNS) if total else 0
-        spent_s = time.monotonic() - self._began
-        left = f", {duration(spent_s / done * (total - done))} left" if done else ""
-        line = f"{'━' * filled}{'╌' * (BAR_COLUMNS - filled)} {done} of {total} kills{left}: {what}"
-        click.echo(f"\r{line}\x1b[K", nl=False, err=True)
-
-    def clear(self) -> None:
-        """Leave no trace."""
-        if self._shown:
-            click.echo("\r\x1b[K", nl=False, err=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import click
 
+from ami.cli.bar import Bar
 from ami.cli.graph import read_texts
 from ami.cli.options import Session, with_session
 from ami.cli.results import one_line_of
@@ -18,9 +18,6 @@ from ami.graph.language.text import parse
 from ami.offline import OfflineResults
 from ami.offline import run as run_offline
 from ami.sources import open_source
-
-BAR_COLUMNS = 30
-REDRAW_S = 0.2
 
 
 @click.command()
@@ -35,9 +32,14 @@ def run(session: Session, graph: str, source: str, limit: int | None) -> None:
     """
     wanted = lower(read_document(graph))
     bar = Bar(shown=sys.stderr.isatty())
+
+    def show(done: int, total: int | None) -> None:
+        share, whole = (done / total, f" of {number(total)}") if total else (0.0, "")
+        bar.draw(done, total, f"{100 * share:3.0f} %  {number(done)}{whole} events")
+
     opened = open_source(source)
     try:
-        found = run_offline(wanted, opened, limit=limit, progress=bar.show)
+        found = run_offline(wanted, opened, limit=limit, progress=show)
     finally:
         opened.close()
         bar.clear()
@@ -69,28 +71,3 @@ def report(found: OfflineResults) -> str:
     text = table(["result", "window", "used", "of", "value"], rows, right="llrrl")
     counts = f"{number(found.events)} events, {number(found.intervals)} intervals, {number(found.runs)} runs"
     return f"{text}\n\n{counts} in {found.duration_s:.2f} s, {speed}"
-
-
-class Bar:
-    """A progress bar on stderr, for a person; nothing when ``shown`` is False."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._drawn_at = 0.0
-
-    def show(self, done: int, total: int | None) -> None:
-        """Say that ``done`` of ``total`` events are done, a few times a second."""
-        now = time.monotonic()
-        if not self._shown or now - self._drawn_at < REDRAW_S:
-            return
-        self._drawn_at = now
-        share = done / total if total else 0.0
-        filled = round(share * BAR_COLUMNS)
-        whole = f" of {number(total)}" if total else ""
-        bar = "━" * filled + "╌" * (BAR_COLUMNS - filled)
-        click.echo(f"\r{bar} {100 * share:3.0f} %  {number(done)}{whole} events\x1b[K", nl=False, err=True)
-
-    def clear(self) -> None:
-        """Leave no trace."""
-        if self._shown:
-            click.echo("\r\x1b[K", nl=False, err=True)

@@ -17,7 +17,7 @@ from ami.lab.arena import Arena
 from ami.lab.figures import Bench, Measured
 from ami.lab.graphs import POOL_EVENTS, SCALARS, first_events
 from ami.lab.machine import cores
-from ami.lab.throughput import LASTING_S, Load, through
+from ami.lab.throughput import LASTING_S, Workload, through
 from ami.result import Result
 
 BLOCK_EVENTS = 8192
@@ -36,7 +36,7 @@ def scalar_graph(bench: Bench) -> Mapping[str, Measured]:
     blocks = [events.part(at, at + BLOCK_EVENTS) for at in range(0, events.count, BLOCK_EVENTS)]
     return _beside(
         "scalar_graph",
-        Load(SCALARS, graphs.SCALAR, "mean_on", 1e7, check=partial(wrong_counts, events)),
+        Workload(SCALARS, graphs.SCALAR, "mean_on", 1e7, check=partial(wrong_counts, events)),
         lambda: bare.rate(lambda: sum(map(hand.add, blocks)), bench.choose(2.0, 0.5)),
         "the same graph by hand with numpy in one process, blocks of 8192, no hand-over",
         bench,
@@ -56,7 +56,7 @@ def region_mean(bench: Bench) -> Mapping[str, Measured]:
 
         return _beside(
             "region_mean",
-            Load(uri, graphs.REGION, "level", 1000, ring_bytes=IMAGE_RING_BYTES),
+            Workload(uri, graphs.REGION, "level", 1000, ring_bytes=IMAGE_RING_BYTES),
             copied,
             "two bare processes that copy the same images through shared memory and sum the region",
             bench,
@@ -78,7 +78,7 @@ def mean_image(bench: Bench) -> Mapping[str, Measured]:
         lasting_s = bench.choose(2.0, 0.5)
         found = _beside(
             "mean_image",
-            Load(uri, graphs.IMAGE, "mean_camera", 4500, ring_bytes=IMAGE_RING_BYTES),
+            Workload(uri, graphs.IMAGE, "mean_camera", 4500, ring_bytes=IMAGE_RING_BYTES),
             lambda: bare.rate(lambda: add(images), lasting_s),
             "a bare numpy loop that adds the same images to one float64 sum in one process",
             bench,
@@ -93,7 +93,7 @@ def mean_image(bench: Bench) -> Mapping[str, Measured]:
 
 def workers(bench: Bench) -> Mapping[str, Measured]:
     """Measure a CPU-bound graph with one and two workers, and a bare loop in one and two processes."""
-    one, two = _with_workers(Load(SCALARS, graphs.HEAVY, "wave_0", 1e6), bench)
+    one, two = _with_workers(Workload(SCALARS, graphs.HEAVY, "wave_0", 1e6), bench)
     limit = bare.scaling(2, bench.choose(2.0, 1.0))
     scaled = _scaled(one, two, limit, "a bare numpy loop in two processes / in one")
     return {"worker_scaling": scaled, "workers_1": one, "workers_2": two}
@@ -101,14 +101,14 @@ def workers(bench: Bench) -> Mapping[str, Measured]:
 
 def waiting_workers(bench: Bench) -> Mapping[str, Measured]:
     """Measure a graph that waits, with one and two workers: what ami alone lets two workers gain."""
-    one, two = _with_workers(Load(SCALARS, graphs.WAITING, "level", 2e6), bench, usual_s=6.0)
+    one, two = _with_workers(Workload(SCALARS, graphs.WAITING, "level", 2e6), bench, usual_s=6.0)
     return {"worker_scaling_spare": _scaled(one, two, 2.0, "twice as many do twice as much")}
 
 
 def loaded_memory(bench: Bench) -> Mapping[str, Measured]:
     """Measure the memory of all processes while 3,000,000 events/s go through, each of them accounted for."""
     check = partial(wrong_counts, first_events(SCALARS, POOL_EVENTS))
-    load = Load(SCALARS, graphs.SCALAR, "mean_on", MEMORY_RATE_HZ, workers=2, paced=True, check=check)
+    load = Workload(SCALARS, graphs.SCALAR, "mean_on", MEMORY_RATE_HZ, workers=2, paced=True, check=check)
     sizes: list[float] = []
 
     def look(place: Arena) -> None:
@@ -146,7 +146,7 @@ def wrong_counts(pool: Slots, events: int, found: Mapping[str, Result]) -> Seque
 
 
 def _beside(
-    name: str, load: Load, limit: Callable[[], float], limit_is: str, bench: Bench
+    name: str, load: Workload, limit: Callable[[], float], limit_is: str, bench: Bench
 ) -> dict[str, Measured]:
     """Measure a node at full speed, and the limit just before and just after."""
     before = limit()
@@ -154,7 +154,7 @@ def _beside(
     return {name: replace(measured, limit=statistics.median((before, limit())), limit_is=limit_is)}
 
 
-def _with_workers(load: Load, bench: Bench, *, usual_s: float = LASTING_S) -> list[Measured]:
+def _with_workers(load: Workload, bench: Bench, *, usual_s: float = LASTING_S) -> list[Measured]:
     return [through(replace(load, workers=n), bench, usual_s=usual_s) for n in (1, 2)]
 
 

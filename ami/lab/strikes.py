@@ -45,7 +45,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Toll:
     """All strikes at one target. ``wrong`` counts results that differed from the truth after one."""
 
     target: str
@@ -100,7 +100,7 @@ def schedule(rounds: int, wanted: Sequence[str], *, workers: int, seed: int) -> 
     return plan
 
 
-def rows(outcomes: Iterable[Outcome]) -> list[Row]:
+def rows(outcomes: Iterable[Outcome]) -> list[Toll]:
     """Return a row for each target, in the order in which they first appear."""
     by_target: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -108,9 +108,9 @@ def rows(outcomes: Iterable[Outcome]) -> list[Row]:
     return [_row(target, found) for target, found in by_target.items()]
 
 
-def _row(target: str, outcomes: list[Outcome]) -> Row:
+def _row(target: str, outcomes: list[Outcome]) -> Toll:
     recoveries = [outcome.recovery_s for outcome in outcomes]
-    return Row(
+    return Toll(
         target,
         len(outcomes),
         round(statistics.median(recoveries), 3),

@@ -30,7 +30,7 @@ SETTLE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Workload:
     """What to run: ``uri`` without its end, ``watch`` a result of the run in which all events are counted.
 
     ``check`` gets the number of events and the last results, and returns what is wrong with them.
@@ -55,7 +55,7 @@ class Load:
 
 
 def through(
-    load: Load,
+    load: Workload,
     bench: Bench,
     *,
     usual_s: float = LASTING_S,
@@ -113,7 +113,7 @@ def _next(place: Arena, name: str, border_s: float) -> tuple[float, int]:
     return found
 
 
-def _settle(place: Arena, load: Load, cursor: Callable[[], Cursor]) -> list[str]:
+def _settle(place: Arena, load: Workload, cursor: Callable[[], Cursor]) -> list[str]:
     """Wait until every published event is in the results, exactly; return what is wrong after a time."""
 
     def is_right() -> bool:
@@ -128,7 +128,7 @@ def _settle(place: Arena, load: Load, cursor: Callable[[], Cursor]) -> list[str]
     return []
 
 
-def _wrong(place: Arena, load: Load, cursor: Cursor) -> list[str]:
+def _wrong(place: Arena, load: Workload, cursor: Cursor) -> list[str]:
     events, results, identity = cursor.published, place.client.results(), place.client.status().identity
     wrong = []
     if cursor.dropped or cursor.position != events:

@@ -16,7 +16,7 @@ from ami.lab.end_to_end import wrong_counts
 from ami.lab.graphs import POOL_EVENTS, SCALARS, first_events
 from ami.lab.latency import RATE_HZ, latencies_ms
 from ami.lab.ring import ring_rate
-from ami.lab.throughput import Load
+from ami.lab.throughput import Workload
 from ami.ring import find_leaked
 from ami.sources import open_source
 
@@ -72,7 +72,7 @@ def test_every_graph_of_the_benchmark_can_be_run() -> None:
 
 
 def test_the_source_of_a_load_can_be_opened_and_does_not_end() -> None:
-    source = open_source(Load(SCALARS, graphs.SHOTS, "level", 1e7).source)
+    source = open_source(Workload(SCALARS, graphs.SHOTS, "level", 1e7).source)
     try:
         assert source.length is not None
         assert source.length > 10**11

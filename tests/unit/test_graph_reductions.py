@@ -23,7 +23,7 @@ from ami.graph.library.accumulate import (
     SumEvents,
 )
 from ami.graph.library.base import Reduction, State
-from ami.graph.library.histograms import Axis, Histogram, Histogram2D
+from ami.graph.library.histograms import Binning, Histogram, Histogram2D
 from ami.graph.library.keep import Last, OverEvents, Pick
 from ami.graph.library.scan import MeanVs
 
@@ -222,7 +222,7 @@ def test_moments_survive_a_pedestal(pedestal: int) -> None:
 def test_a_value_at_an_edge_lies_right_of_it_and_its_neighbours_where_they_belong(
     bins: int, low: float, width: float, steps: list[int]
 ) -> None:
-    axis = Axis("histogram", bins, low, low + bins * width)
+    axis = Binning("histogram", bins, low, low + bins * width)
     values = axis.edges
     for step in steps:
         values = np.nextafter(values, values + step)

@@ -35,7 +35,7 @@ MAX_BINS = 1 << 24  # 128 MiB of counts
 DENSE = 4  # a count of all bins pays up to so many bins per value; beyond it, single ones
 
 
-class Axis:
+class Binning:
     """Bins of equal width over [low, high); bin 0 is what lies below, bin ``bins + 1`` beyond."""
 
     def __init__(self, operation: str, bins: object, low: object, high: object) -> None:
@@ -76,7 +76,7 @@ class Histogram(Reduction):
 
     def __init__(self, bins: int, low: float, high: float, window: str = "run") -> None:
         super().__init__(window)
-        self._axis = Axis(self.name, bins, low, high)
+        self._axis = Binning(self.name, bins, low, high)
 
     def infer(self, *inputs: Kind) -> Kind:
         (value,) = inputs
@@ -127,8 +127,8 @@ class Histogram2D(Reduction):
         window: str = "run",
     ) -> None:  # fmt: skip
         super().__init__(window)
-        self._x = Axis(self.name, x_bins, x_low, x_high)
-        self._y = Axis(self.name, y_bins, y_low, y_high)
+        self._x = Binning(self.name, x_bins, x_low, x_high)
+        self._y = Binning(self.name, y_bins, y_low, y_high)
         if self._x.bins * self._y.bins > MAX_BINS:
             raise GraphError(f"histogram2d: {x_bins} x {y_bins} bins; at most {MAX_BINS} are possible")
 

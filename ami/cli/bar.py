@@ -1,0 +1,30 @@
+"""Draw a progress bar on stderr, for a person."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+COLUMNS = 30
+REDRAW_S = 0.2
+
+
+class Bar:
+    """Nothing is drawn when ``shown`` is False, and no more than a few times a second."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
+        self._drawn_at = 0.0
+
+    def draw(self, done: int, total: int | None, text: str) -> None:
+        now = time.monotonic()
+        if self._shown and now - self._drawn_at >= REDRAW_S:
+            self._drawn_at = now
+            filled = round(done / total * COLUMNS) if total else 0
+            click.echo(f"\r{'━' * filled}{'╌' * (COLUMNS - filled)} {text}\x1b[K", nl=False, err=True)
+
+    def clear(self) -> None:
+        """Leave no trace."""
+        if self._shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
