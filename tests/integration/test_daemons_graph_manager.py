@@ -15,8 +15,10 @@ from ami.config import Config, GlobalStoreConfig, ManagerConfig, SecurityConfig
 from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
 from ami.graph.graph import Graph
+from ami.graph.language import edits
+from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
-from ami.graph.language.text import graph_of, restore
+from ami.graph.language.text import graph_of, parse, restore, write
 from ami.security import sign
 from ami.stores import keys
 from ami.stores.client import ClusterLink
@@ -351,6 +353,26 @@ def test_a_graph_without_its_text_runs_on_and_only_a_new_one_takes_its_place(rig
     assert rig.ask(stage, "set", text="results: {total: sum_events(x)}")["version"] == 8
     assert rig.ask(stage, "add", text=SHOTS)["version"] == 9
     assert "not kept any more" in rig.ask(stage, "rollback", version=7)["reason"]
+    stage.close()
+
+
+def test_a_graph_of_a_package_that_is_gone_can_be_edited(rig: Rig) -> None:
+    document = edits.add(
+        Document(version=3), parse("results: {sharp: mean_events(sum(image)), shots: count(x)}"), "anna"
+    )
+    focus = replace(lower(document)["sharp/1"], kind="sharpness")
+    graph = lower(document)
+    graph = replace(graph, operations=tuple(focus if o.name == "sharp/1" else o for o in graph.operations))
+    text = write(document).replace("sum(image)", "sharpness(image)")
+    current = {"version": 3, "hash": graph.hash}
+    rig.store.update({keys.graph(3): graph.to_plain(), keys.document(3): text, keys.CURRENT: current})
+    stage = rig.stage()
+    assert rig.ask(stage, "add", "bert", text="results: {total: sum_events(x)}")["accepted"]
+    assert rig.graph()["sharp/1"] == focus
+    assert "no operation 'sharpness'" in rig.ask(stage, "set", text=text)["reason"]
+    assert rig.ask(stage, "remove", names=["sharp"])["accepted"]
+    assert "'sharpness' is not installed here" in rig.ask(stage, "undo")["reason"]
+    assert set(rig.graph().results) == {"shots", "total"}
     stage.close()
 
 
