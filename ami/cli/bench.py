@@ -83,7 +83,7 @@ def text_of(report: Report) -> str:
     rows = [
         [
             figure.row.name,
-            shown(figure.value, figure.row.unit),
+            show(figure.value, figure.row.unit),
             _spread(figure),
             _limit(figure),
             "" if figure.ratio is None else f"{figure.ratio:.2f}",
@@ -116,7 +116,7 @@ def text_of_pairs(pairs: list[Pair]) -> str:
     rows, remarks = [], []
     for pair in pairs:
         row = pair.row
-        values = (shown(median(figures, "value"), row.unit) for figures in (pair.old, pair.new))
+        values = (show(median(figures, "value"), row.unit) for figures in (pair.old, pair.new))
         ratios = (median(figures, "ratio") for figures in (pair.old, pair.new))
         gain = "-" if pair.gain is None else f"{pair.gain:.2f} ×"
         rows.append([row.name, *values, gain, *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)])
@@ -126,7 +126,7 @@ def text_of_pairs(pairs: list[Pair]) -> str:
     return "\n".join([table(headings, rows, right="lrrrrr"), *([""] if remarks else []), *remarks])
 
 
-def shown(value: float | None, unit: str) -> str:
+def show(value: float | None, unit: str) -> str:
     """Return a value with its unit, in three digits."""
     if value is None:
         return "-"
@@ -148,7 +148,7 @@ def _spread(figure: Figure) -> str:
 
 def _limit(figure: Figure) -> str:
     limit = figure.measured.limit
-    return "" if limit is None else shown(limit, figure.row.unit)
+    return "" if limit is None else show(limit, figure.row.unit)
 
 
 def _goal(figure: Figure) -> str:
@@ -157,4 +157,4 @@ def _goal(figure: Figure) -> str:
         return ""
     if row.goal_of == "ratio":
         return f"≥ {row.goal:g} × limit"
-    return f"{'≤' if row.less else '≥'} {shown(row.goal, row.unit)}"
+    return f"{'≤' if row.less else '≥'} {show(row.goal, row.unit)}"

@@ -50,7 +50,7 @@ def identity(events: Identity) -> str:
     return text if events.under_way == 0 else f"{text} + {number(events.under_way)} under way"
 
 
-def held(ring: RingStatus) -> str:
+def show_fill(ring: RingStatus) -> str:
     """Return how full the ring is."""
     full = 100 * ring.held / ring.slot_count if ring.slot_count else 0.0
     return f"{number(ring.held)} of {number(ring.slot_count)} slots held ({full:.0f} %)"
@@ -71,6 +71,6 @@ def _row(process: ProcessStatus) -> list[object]:
 
 
 def _ring(ring: RingStatus) -> str:
-    text = f"{number(ring.published)} published, {number(ring.dropped)} dropped, {held(ring)}, "
+    text = f"{number(ring.published)} published, {number(ring.dropped)} dropped, {show_fill(ring)}, "
     text += f"policy {clean(ring.policy)}, intervals of {duration(ring.interval_ns / 1e9)}"
     return text if ring.writer_alive else f"{text}; no source writes to it"

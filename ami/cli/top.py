@@ -13,7 +13,7 @@ import click
 from ami.cli.live import Redrawn
 from ami.cli.options import Session, with_session
 from ami.cli.screen import clean, cut, duration, number, rate, size, table
-from ami.cli.status import held
+from ami.cli.status import show_fill
 from ami.client.load import NOBODY, Load, OperationLoad, OwnerLoad, ProcessLoad
 from ami.client.meter import Meter
 from ami.errors import StoreUnavailable
@@ -106,7 +106,9 @@ def _head(load: Load) -> list[str]:
     )
     if status.ring is not None:
         ring = status.ring
-        lines.append(f"ring    {held(ring)}, {number(ring.dropped)} dropped, policy {clean(ring.policy)}")
+        lines.append(
+            f"ring    {show_fill(ring)}, {number(ring.dropped)} dropped, policy {clean(ring.policy)}"
+        )
     return lines + [f"! {clean(problem)}" for problem in status.problems]
 
 
@@ -147,7 +149,7 @@ def _operations(load: Load, sort: str) -> list[str]:
             _share(operation.share),
             number(operation.errors) if operation.errors else "",
         ]
-        for operation in ordered(load.operations, sort)
+        for operation in sort_operations(load.operations, sort)
     ]
     if load.untold > 0.0005:
         rows.append(["(cheaper ones)", "", "", "", "", _share(load.untold), ""])
@@ -156,7 +158,7 @@ def _operations(load: Load, sort: str) -> list[str]:
     return table(headings, rows, right="lllrrrr").splitlines()
 
 
-def ordered(operations: Sequence[OperationLoad], sort: str) -> list[OperationLoad]:
+def sort_operations(operations: Sequence[OperationLoad], sort: str) -> list[OperationLoad]:
     """Return operations by ``sort``; equals by share, the largest first."""
     by: dict[str, Callable[[OperationLoad], object]] = {
         "share": lambda operation: (),

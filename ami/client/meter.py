@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ami.client.load import Load, Queues, judge_load
 from ami.client.status import ClusterStatus, ProcessStatus
-from ami.client.survey import heartbeats, judged
+from ami.client.survey import heartbeats, judge
 from ami.cluster import proc
-from ami.cluster.supervisor import Program, expected
+from ami.cluster.supervisor import Program, list_expected
 from ami.config import Config
 from ami.errors import GraphError, StoreError
 from ami.processes import SERVERS
@@ -37,9 +37,9 @@ class Meter:
         Raises:
             StoreUnavailable
         """
-        here = expected(self._config.monitor.supervisor_socket)
+        here = list_expected(self._config.monitor.supervisor_socket)
         beats = heartbeats(self._store)
-        status = judged(self._config, self._store, beats, here)
+        status = judge(self._config, self._store, beats, here)
         servers = [self._server(program) for program in here if program.type in SERVERS and program.runs]
         resident, shares = self._measure([*status.processes, *servers])
         return judge_load(

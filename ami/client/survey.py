@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from ami.client.status import ClusterStatus, RingStatus, judge_cluster, judge_process
-from ami.cluster.supervisor import Program, expected
+from ami.cluster.supervisor import Program, list_expected
 from ami.config import Config
 from ami.errors import RingError, Undecodable
 from ami.stores import Store, keys
@@ -18,10 +18,10 @@ def survey(config: Config, store: Store) -> ClusterStatus:
     Raises:
         StoreUnavailable
     """
-    return judged(config, store, heartbeats(store), expected(config.monitor.supervisor_socket))
+    return judge(config, store, heartbeats(store), list_expected(config.monitor.supervisor_socket))
 
 
-def judged(
+def judge(
     config: Config, store: Store, beats: Mapping[str, object], here: tuple[Program, ...]
 ) -> ClusterStatus:
     """Return the same from what is known already: every heartbeat, and what should run on this host.

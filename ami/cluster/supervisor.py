@@ -102,7 +102,7 @@ class Supervisor:
         return value
 
 
-def expected(socket_path: Path) -> tuple[Program, ...]:
+def list_expected(socket_path: Path) -> tuple[Program, ...]:
     """Return what should run on this host; nothing where no supervisord answers, as on a client's host.
 
     Heartbeats alone do not tell: a process that stays dead has none.

@@ -87,7 +87,7 @@ class ExportStage:
     def _hand_on(self) -> None:
         assert self._export is not None
         assert self._meter is not None
-        self._unsent |= self._listened()
+        self._unsent |= self._listen()
         if self._unsent:
             self._export.put(self._unsent)
             self._exported += len(self._unsent)
@@ -96,7 +96,7 @@ class ExportStage:
             self._export.see(self._meter.look(), self._published_ns())
             self._look_at = time.monotonic() + LOOK_S
 
-    def _listened(self) -> Mapping[str, Result]:
+    def _listen(self) -> Mapping[str, Result]:
         assert self._export is not None
         assert self._updates is not None
         if self._export.names is None or self._export.names:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ami.cluster.signals import stoppable
 from ami.errors import ConfigError
-from ami.lab.bench import wanted_rows
+from ami.lab.bench import choose_rows
 from ami.lab.figures import Row
 
 
@@ -76,7 +76,7 @@ def compare(
     Raises:
         ConfigError: there is no such figure, or no ``bin/ami`` in a checkout.
     """
-    rows = wanted_rows(only, quick)
+    rows = choose_rows(only, quick)
     for tree in (old, new):
         if not (tree / "bin" / "ami").is_file():
             raise ConfigError(f"{tree} is no checkout of ami: it has no bin/ami")

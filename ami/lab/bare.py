@@ -31,7 +31,7 @@ fork = multiprocessing.get_context("fork")  # the pool of images need not be cop
 
 
 @contextmanager
-def forked(work: Callable[[], object]) -> Iterator[BaseProcess]:
+def fork_off(work: Callable[[], object]) -> Iterator[BaseProcess]:
     """Do ``work`` in a child meanwhile; it is gone afterwards."""
 
     def alone() -> None:
@@ -61,7 +61,7 @@ def rate(work: Callable[[], int], duration_s: float) -> float:
             return events / elapsed_s
 
 
-def copied_between_processes(
+def copy_between_processes(
     pool: Array, piece: int, take: Callable[[Array], object], duration_s: float
 ) -> float:
     """Return events per second of one process that copies events into shared memory and one that takes them.
@@ -84,7 +84,7 @@ def copied_between_processes(
         free.release()
         return piece
 
-    with forked(lambda: _copy_on(pool, slots, free, filled)):
+    with fork_off(lambda: _copy_on(pool, slots, free, filled)):
         # The first round through new memory are the kernel's page faults, which a ring has once.
         for _ in range(pieces):
             receive()
@@ -122,7 +122,7 @@ def _rate_together(processes: int, duration_s: float) -> float:
 
     with ExitStack() as children:
         for _ in range(processes):
-            children.enter_context(forked(lambda: rates.put(rate(work, duration_s))))
+            children.enter_context(fork_off(lambda: rates.put(rate(work, duration_s))))
         return sum(float(rates.get()) for _ in range(processes))
 
 

@@ -97,7 +97,7 @@ class Report:
         }
 
 
-def wanted_rows(only: Collection[str], quick: bool) -> list[Row]:
+def choose_rows(only: Collection[str], quick: bool) -> list[Row]:
     """Return the rows to measure, in the order of the table.
 
     A quick look leaves scaling out; what takes long is measured only when it is named.
@@ -129,7 +129,7 @@ def run(
     Raises:
         ConfigError: there is no such figure.
     """
-    rows = wanted_rows(only, quick)
+    rows = choose_rows(only, quick)
     started, about, of = time.monotonic(), machine(), versions()
     bench = Bench(quick, lambda text: say(f"  {text}"))
     figures: list[Figure] = []

@@ -67,7 +67,7 @@ def run(plan: Sequence[Strike], *, rate_hz: float | None, workers: int, progress
 
 @contextmanager
 def _under_load(rate_hz: float | None, workers: int) -> Iterator[Campaign]:
-    first = next(iter(truth.expected(1)))
+    first = next(iter(truth.compute(1)))
     with arena.running(truth.uri(rate_hz), truth.GRAPH, name="chaos", first=first, workers=workers) as place:
         config = place.node.config
         impatient = replace(config.global_store, timeout_s=CALL_S)
@@ -116,14 +116,14 @@ class Campaign:
         if NODE in strike.victims:
             node.start()
         try:
-            whole_ns = self._recovered(strike, position, struck_ns, edit)
+            whole_ns = self._recover(strike, position, struck_ns, edit)
             # Once more: what a process does when it comes back must not spoil anything either.
             results = self._complete(self._ring.cursor.published, whole_ns, RECOVER_S)
         except AmiError as error:
             raise AmiError(f"after the kill of {' and '.join(strike.victims)}: {error}") from error
-        return (whole_ns - struck_ns) / 1e9, truth.deviation(results, truth.reached(results))
+        return (whole_ns - struck_ns) / 1e9, truth.deviation(results, truth.find_end(results))
 
-    def _recovered(self, strike: Strike, position: int, struck_ns: int, edit: Future[int]) -> int:
+    def _recover(self, strike: Strike, position: int, struck_ns: int, edit: Future[int]) -> int:
         """Wait until everything works; return since when, ns."""
         left_s = RECOVER_S - (time.time_ns() - struck_ns) / 1e9
         results = self._complete(position + 1, struck_ns, left_s)
@@ -148,13 +148,13 @@ class Campaign:
 
     def _complete(self, events: int, after_ns: int, within_s: float) -> dict[str, Result]:
         """Wait for complete results, published after ``after_ns``, of at least so many events."""
-        names = list(truth.expected(1))
+        names = list(truth.compute(1))
 
         def look() -> dict[str, Result]:
             results = read_results(self._reducer, names)
             if len(results) < len(names):
                 raise NotYet(f"there are only {len(results)} results")
-            if (reached := truth.reached(results)) < events:
+            if (reached := truth.find_end(results)) < events:
                 raise NotYet(f"they go up to event {reached} of {events}")
             if min(result.published_ns for result in results.values()) <= after_ns:
                 raise NotYet("they are old")

@@ -49,15 +49,15 @@ def region_mean(bench: Bench) -> Mapping[str, Measured]:
         uri = graphs.images(folder, 1024, 1024)
         images = first_events(f"{uri}?rate=1000", 8)["camera"]
 
-        def copied() -> float:
-            return bare.copied_between_processes(
+        def copy() -> float:
+            return bare.copy_between_processes(
                 images, 1, lambda some: some[:, 256:768, 256:768].sum(), bench.choose(2.0, 1.0)
             )
 
         return _beside(
             "region_mean",
             Workload(uri, graphs.REGION, "level", 1000, ring_bytes=IMAGE_RING_BYTES),
-            copied,
+            copy,
             "two bare processes that copy the same images through shared memory and sum the region",
             bench,
         )
@@ -83,7 +83,7 @@ def mean_image(bench: Bench) -> Mapping[str, Measured]:
             "a bare numpy loop that adds the same images to one float64 sum in one process",
             bench,
         )["mean_image"]
-        handed_over = bare.copied_between_processes(images, 1, add, lasting_s)
+        handed_over = bare.copy_between_processes(images, 1, add, lasting_s)
     # What is between the loop and this is the price of a second process, whoever writes it.
     note = (
         f"two bare processes, one copies the images into shared memory, one adds: {handed_over:.0f} events/s"
@@ -95,14 +95,14 @@ def workers(bench: Bench) -> Mapping[str, Measured]:
     """Measure a CPU-bound graph with one and two workers, and a bare loop in one and two processes."""
     one, two = _with_workers(Workload(SCALARS, graphs.HEAVY, "wave_0", 1e6), bench)
     limit = bare.scaling(2, bench.choose(2.0, 1.0))
-    scaled = _scaled(one, two, limit, "a bare numpy loop in two processes / in one")
+    scaled = _scale(one, two, limit, "a bare numpy loop in two processes / in one")
     return {"worker_scaling": scaled, "workers_1": one, "workers_2": two}
 
 
 def waiting_workers(bench: Bench) -> Mapping[str, Measured]:
     """Measure a graph that waits, with one and two workers: what ami alone lets two workers gain."""
     one, two = _with_workers(Workload(SCALARS, graphs.WAITING, "level", 2e6), bench, usual_s=6.0)
-    return {"worker_scaling_spare": _scaled(one, two, 2.0, "twice as many do twice as much")}
+    return {"worker_scaling_spare": _scale(one, two, 2.0, "twice as many do twice as much")}
 
 
 def loaded_memory(bench: Bench) -> Mapping[str, Measured]:
@@ -158,7 +158,7 @@ def _with_workers(load: Workload, bench: Bench, *, usual_s: float = LASTING_S) -
     return [through(replace(load, workers=n), bench, usual_s=usual_s) for n in (1, 2)]
 
 
-def _scaled(one: Measured, two: Measured, limit: float, limit_is: str) -> Measured:
+def _scale(one: Measured, two: Measured, limit: float, limit_is: str) -> Measured:
     alone = statistics.median(one.samples)
     spare = max(0, cores() - 2) or "none"
     return replace(

@@ -116,12 +116,12 @@ class Figure:
         row, measured = self.row, self.measured
         return {
             "name": row.name,
-            "value": _rounded(self.value),
+            "value": _round(self.value),
             "unit": row.unit,
-            "spread": _rounded(self.spread),
+            "spread": _round(self.spread),
             "repeats": len(measured.samples),
-            "ratio": _rounded(self.ratio),
-            "limit": _rounded(measured.limit),
+            "ratio": _round(self.ratio),
+            "limit": _round(measured.limit),
             "goal": row.goal,
             "goal_of": None if row.goal is None else row.goal_of,
             "met": self.met,
@@ -130,7 +130,7 @@ class Figure:
             "limit_is": measured.limit_is,
             "limited_by": measured.limited_by,
             "busy": {name: round(share, 3) for name, share in measured.busy.items()},
-            "samples": [_rounded(sample) for sample in measured.samples],
+            "samples": [_round(sample) for sample in measured.samples],
             "failures": list(measured.failures),
             "notes": list(measured.notes),
             "error": self.error or None,
@@ -143,6 +143,6 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def _rounded(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     """Return four digits: more than any measurement here is good for."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.4g}")

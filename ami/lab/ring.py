@@ -28,22 +28,22 @@ EVENT = Schema(tuple(Field(name, np.dtype(np.float64)) for name in "abcd"))
 def ring_blocks(bench: Bench) -> Mapping[str, Measured]:
     """Measure small events in blocks, beside a plain copy of the same bytes in the same blocks."""
     limit_is = "two bare processes that copy the same events in the same blocks and sum one field with numpy"
-    return {"ring_blocks": _compared(BLOCK, np.ones((BLOCK * 16, 4)), limit_is, bench)}
+    return {"ring_blocks": _compare(BLOCK, np.ones((BLOCK * 16, 4)), limit_is, bench)}
 
 
 def ring_single(bench: Bench) -> Mapping[str, Measured]:
     """Measure small events one by one, beside two processes that hand them over with bare semaphores."""
     limit_is = "two bare processes that copy one event at a time and wake each other by semaphores"
-    return {"ring_single": _compared(1, np.ones((BLOCK, 4)), limit_is, bench)}
+    return {"ring_single": _compare(1, np.ones((BLOCK, 4)), limit_is, bench)}
 
 
-def _compared(block: int, pool: Array, limit_is: str, bench: Bench) -> Measured:
+def _compare(block: int, pool: Array, limit_is: str, bench: Bench) -> Measured:
     """Measure ring and bare copy in turn, so that both meet the same machine."""
     lasting_s = bench.choose(2.0, 0.6)
     rates, limits = [], []
     busy = Busy()
     for _ in range(bench.choose(5, 2)):
-        limits.append(bare.copied_between_processes(pool, block, lambda some: some[:, 0].sum(), lasting_s))
+        limits.append(bare.copy_between_processes(pool, block, lambda some: some[:, 0].sum(), lasting_s))
         rate, busy = ring_rate(block, lasting_s)
         rates.append(rate)
     slower = max(busy.shares, key=busy.shares.__getitem__)
@@ -67,8 +67,8 @@ def ring_rate(block: int, lasting_s: float) -> tuple[float, Busy]:
     outcome = bare.fork.SimpleQueue()
     try:
         with (
-            _created(name) as ring,
-            bare.forked(lambda: outcome.put(_read(name, block))) as reader,
+            _create(name) as ring,
+            bare.fork_off(lambda: outcome.put(_read(name, block))) as reader,
             Busy({"writer": os.getpid(), "reader": reader.pid or 0}) as busy,
         ):
             published = _write(ring, block, lasting_s)
@@ -82,7 +82,7 @@ def ring_rate(block: int, lasting_s: float) -> tuple[float, Busy]:
     return taken / elapsed_s, busy
 
 
-def _created(name: str) -> RingWriter:
+def _create(name: str) -> RingWriter:
     return RingWriter.create(
         name, EVENT, source_id="bench", bytes=RING_BYTES, max_slots=MAX_SLOTS, entries=64,
         interval_ns=1, policy="wait",

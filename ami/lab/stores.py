@@ -36,7 +36,7 @@ def store_speed(bench: Bench) -> Mapping[str, Measured]:
                     for verb, ours, theirs in (("set", _put, raw.set), ("get", _get, raw.get)):
                         with Busy({"local-redis": node.pid("local-redis")}) as busy:
                             both = _in_turn(partial(ours, store, array), theirs, calls, bench.choose(7, 4))
-                        found[f"store_{verb}_{name}"] = _measured(verb, size, calls, both, busy)
+                        found[f"store_{verb}_{name}"] = _measure(verb, size, calls, both, busy)
         finally:
             store.close()
     return found
@@ -68,7 +68,7 @@ def _microseconds(call: Callable[[], object], times: int) -> float:
     return statistics.median(taken) * 1e6
 
 
-def _measured(verb: str, size: int, calls: int, both: list[tuple[float, float]], busy: Busy) -> Measured:
+def _measure(verb: str, size: int, calls: int, both: list[tuple[float, float]], busy: Busy) -> Measured:
     share = busy.shares["local-redis"]
     return Measured(
         samples=[ours for ours, _ in both],

@@ -76,7 +76,7 @@ def through(
         time.sleep(bench.choose(2.0, 1.0))
         processes = place.pids()
         with Busy(processes) as busy:
-            seen = [_expected(place, load.watch)]
+            seen = [_read_expected(place, load.watch)]
             for number in range(1, parts + 1):
                 seen.append(_next(place, load.watch, seen[0][0] + lasting_s * number / parts))
                 look(place)
@@ -98,7 +98,7 @@ def through(
     )
 
 
-def _expected(place: Arena, name: str) -> tuple[float, int]:
+def _read_expected(place: Arena, name: str) -> tuple[float, int]:
     """Return when a result was published, in s, and how many events it knows of."""
     result = place.client.get(name)
     return result.published_ns / 1e9, result.events.expected
@@ -106,7 +106,7 @@ def _expected(place: Arena, name: str) -> tuple[float, int]:
 
 def _next(place: Arena, name: str, border_s: float) -> tuple[float, int]:
     """Return the same of the first result that was published after ``border_s``."""
-    while (found := _expected(place, name))[0] < border_s:
+    while (found := _read_expected(place, name))[0] < border_s:
         if time.time() - found[0] > SILENT_S:
             raise AmiError(f"no result for {SILENT_S:g} s; {'; '.join(place.client.status().problems)}")
         time.sleep(LOOK_S)

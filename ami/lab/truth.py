@@ -79,7 +79,7 @@ class Deviation:
         return Deviation(self.lost + other.lost, self.twice + other.twice, wrong)
 
 
-def expected(events: int) -> dict[str, Any]:
+def compute(events: int) -> dict[str, Any]:
     """Return what the results must be after the source's first ``events`` events."""
     of_step = cyclic_counts(events, STEPS, STEP_EVENTS)
     rounds, rest = divmod(events, VARIANTS)
@@ -102,7 +102,7 @@ def cyclic_counts(events: int, bins: int, run: int) -> NDArray[np.int64]:
     return counts
 
 
-def reached(results: Mapping[str, Result]) -> int:
+def find_end(results: Mapping[str, Result]) -> int:
     """Return up to which event of the source the results go: the index of the newest one in them, plus 1.
 
     Taken from event time, not from anybody's count: what was lost on the way is missing in every count.
@@ -113,7 +113,7 @@ def reached(results: Mapping[str, Result]) -> int:
 
 def deviation(results: Mapping[str, Result], events: int) -> Deviation:
     """Compare the results with what they must be after ``events`` events."""
-    truth = expected(events)
+    truth = compute(events)
     lost, twice, wrong = 0, 0, []
     for name, right in truth.items():
         result = results.get(name)

@@ -52,11 +52,11 @@ class Comparison:
             "equal": not self.difference,
             "difference": self.difference,
             "deviation": self.deviation,
-            "used": {"node": _used(self.node), "offline": _used(self.offline)},
+            "used": {"node": _count_used(self.node), "offline": _count_used(self.offline)},
         }
 
 
-def _used(result: Result | None) -> int | None:
+def _count_used(result: Result | None) -> int | None:
     return None if result is None else result.events.used
 
 

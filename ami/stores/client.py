@@ -48,7 +48,7 @@ def cluster_waits(config: GlobalStoreConfig) -> Waits:
     )
 
 
-def _connected(kind: Any, waits: Waits, not_let_in: Callable[[Exception], str], **settings: Any) -> Wire:
+def _connect(kind: Any, waits: Waits, not_let_in: Callable[[Exception], str], **settings: Any) -> Wire:
     """Connect and log in with redis-py, to talk over its socket ourselves.
 
     Raises:
@@ -80,7 +80,7 @@ class LocalLink(HeldLink):
         self._path = str(config.socket)
 
     def _connect(self, address: Address) -> Wire:
-        return _connected(
+        return _connect(
             redis.UnixDomainSocketConnection,
             self._waits,
             lambda error: (
@@ -98,7 +98,7 @@ class ClusterLink(HeldLink):
 
     def __init__(self, config: GlobalStoreConfig, waits: Waits | None = None) -> None:
         self._config = config
-        self._nodes = [_parted(node) for node in config.start_nodes] or [(config.host, config.port)]
+        self._nodes = [_split_address(node) for node in config.start_nodes] or [(config.host, config.port)]
         listed = ", ".join(f"{host}:{port}" for host, port in self._nodes)
         super().__init__(f"the global store at {listed}", waits or cluster_waits(config))
         self._owners: list[Address | None] = []  # of each slot; empty when it has to be asked for
@@ -119,7 +119,7 @@ class ClusterLink(HeldLink):
             ) from error
 
     def _connect(self, address: Address) -> Wire:
-        return _connected(
+        return _connect(
             redis.Connection,
             self._waits,
             lambda error: (
@@ -183,6 +183,6 @@ class ClusterLink(HeldLink):
                 self._owners = []
 
 
-def _parted(node: str) -> Address:
+def _split_address(node: str) -> Address:
     host, _, port = node.rpartition(":")
     return (host.strip("[]"), int(port))

@@ -65,7 +65,7 @@ def _facts(link: Link, pages: list[list[bytes]]) -> Iterator[KeyFacts]:
             yield KeyFacts(name, kind.decode(), int(size or 0), ttl_s, keys.parts(name)[0])
 
 
-def _decoded(raw: Buffer | None) -> Any:
+def _decode(raw: Buffer | None) -> Any:
     """Return a value of ours, or text, or bytes: whatever it is."""
     if raw is None:
         return None
@@ -105,9 +105,9 @@ def look(link: Link, key: str, limit: int) -> Any:
         raise KeyError(key)
     reply: Reply = link.one(key, *reads[kind], repeat=True)
     if kind == b"string":
-        return _decoded(reply)
+        return _decode(reply)
     if kind == b"list":
-        return [_decoded(element) for element in reply]
+        return [_decode(element) for element in reply]
     if kind == b"hash":
         # The kinds' names are names; those of a live dict are labels.
         return _fields(reply[: 2 * limit], _text if keys.parts(key)[1] == keys.KINDS else _label)
@@ -119,4 +119,4 @@ def look(link: Link, key: str, limit: int) -> Any:
 
 
 def _fields(parts: list[bytes], name: Callable[[bytes], Any] = _text) -> dict[Any, Any]:
-    return {name(one): _decoded(value) for one, value in zip(parts[::2], parts[1::2], strict=True)}
+    return {name(one): _decode(value) for one, value in zip(parts[::2], parts[1::2], strict=True)}

@@ -94,7 +94,7 @@ class Queue:
         if self._doubtful:
             for raw in self._link.one(self._taken, "LRANGE", 0, -1, repeat=True):
                 if raw not in self._held:
-                    return self._received(raw)
+                    return self._receive(raw)
             self._doubtful = False
         for wait_s in self._link.waits(timeout_s):
             # A block of 0 would be one without end.
@@ -105,10 +105,10 @@ class Queue:
                 self._doubtful = True
                 raise
             if raw is not None:
-                return self._received(raw)
+                return self._receive(raw)
         return None
 
-    def _received(self, raw: bytes) -> Item:
+    def _receive(self, raw: bytes) -> Item:
         try:
             item = from_item(raw)
         except Undecodable:

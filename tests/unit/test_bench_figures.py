@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from ami.cli.bench import shown, text_of
+from ami.cli.bench import show, text_of
 from ami.errors import AmiError, ConfigError
-from ami.lab.bench import ROWS, run, wanted_rows
+from ami.lab.bench import ROWS, choose_rows, run
 from ami.lab.figures import Bench, Figure, Measure, Measured, Row, percentile
 from ami.lab.machine import Busy
 
@@ -105,14 +105,14 @@ def names(rows: list[Row]) -> list[str]:
 
 def test_a_figure_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(ConfigError, match="scalar_graf.*known: scalar_graph"):
-        wanted_rows(["scalar_graf"], quick=False)
+        choose_rows(["scalar_graf"], quick=False)
 
 
 def test_figures_are_shown_in_the_order_of_the_table_and_a_quick_look_leaves_scaling_out() -> None:
-    assert names(wanted_rows(["mean_image", "scalar_graph"], quick=False)) == ["scalar_graph", "mean_image"]
-    assert names(wanted_rows([], quick=True)) == ASKED_FOR
-    assert names(wanted_rows([], quick=False)) == [name for name in ROWS if name != "loaded_memory"]
-    assert names(wanted_rows(["loaded_memory"], quick=True)) == ["loaded_memory"]
+    assert names(choose_rows(["mean_image", "scalar_graph"], quick=False)) == ["scalar_graph", "mean_image"]
+    assert names(choose_rows([], quick=True)) == ASKED_FOR
+    assert names(choose_rows([], quick=False)) == [name for name in ROWS if name != "loaded_memory"]
+    assert names(choose_rows(["loaded_memory"], quick=True)) == ["loaded_memory"]
 
 
 def test_a_measurement_that_fails_leaves_the_others_and_their_reasons(
@@ -167,7 +167,7 @@ def test_the_report_is_one_json_object_and_a_table(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_values_are_shown_in_three_digits_with_their_unit(value: float | None, unit: str, text: str) -> None:
-    assert shown(value, unit) == text
+    assert show(value, unit) == text
 
 
 def test_shares_of_a_core_are_cpu_time_by_wall_time_and_the_rest_is_others() -> None:

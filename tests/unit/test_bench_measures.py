@@ -96,7 +96,7 @@ def test_the_latency_of_an_event_goes_from_its_due_time_to_the_first_result_with
 def test_two_bare_processes_hand_over_what_was_copied() -> None:
     pool = np.arange(64.0).reshape(16, 4)
     seen: list[float] = []
-    speed = bare.copied_between_processes(pool, 8, lambda events: seen.append(events.sum()), 0.05)
+    speed = bare.copy_between_processes(pool, 8, lambda events: seen.append(events.sum()), 0.05)
     assert speed > 0
     halves = [pool[:8].sum(), pool[8:].sum()]
     assert seen[:256] == halves * 128

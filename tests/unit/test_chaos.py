@@ -55,8 +55,8 @@ def test_the_formulas_are_what_a_run_in_one_process_gives(events: int) -> None:
 
 def test_they_hold_beyond_the_ends_of_the_cycles(right: Mapping[str, Result]) -> None:
     assert truth.deviation(right, EVENTS) == Deviation()
-    assert truth.reached(right) == EVENTS
-    assert set(truth.expected(1)) | {truth.SCRATCH} == set(right)
+    assert truth.find_end(right) == EVENTS
+    assert set(truth.compute(1)) | {truth.SCRATCH} == set(right)
 
 
 @pytest.mark.parametrize(("bins", "run"), [(7, 1), (5, 3), (13, 10)])
@@ -78,7 +78,7 @@ def test_a_sum_beyond_64_bits_is_right_as_the_float_that_it_is_given_as(right: M
 def test_events_that_are_missing_are_lost(right: Mapping[str, Result]) -> None:
     found = truth.deviation(right, EVENTS + 3)
     assert (found.lost, found.twice) == (3, 0)
-    assert set(found.wrong) == set(truth.expected(1))
+    assert set(found.wrong) == set(truth.compute(1))
 
 
 def test_events_too_many_are_counted_twice(right: Mapping[str, Result]) -> None:
@@ -95,7 +95,7 @@ def test_loss_and_double_counts_do_not_hide_each_other(right: Mapping[str, Resul
     assert found == Deviation(lost=4, twice=4, wrong=("fine", "coarse"))
 
 
-@pytest.mark.parametrize("name", list(truth.expected(1)))
+@pytest.mark.parametrize("name", list(truth.compute(1)))
 def test_a_result_that_is_missing_or_an_error_is_wrong(right: Mapping[str, Result], name: str) -> None:
     without = {other: result for other, result in right.items() if other != name}
     assert truth.deviation(without, EVENTS).wrong == (name,)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ami.cli.top import frame, ordered, report
+from ami.cli.top import frame, report, sort_operations
 from ami.client.load import NOBODY, Load, Queues, judge_load
 from ami.client.status import RingStatus, judge_cluster, judge_process
 from ami.cluster.supervisor import Program
@@ -178,9 +178,9 @@ def some(count: int = 1) -> Load:
 def test_operations_can_be_put_in_order_by_share_name_and_owner() -> None:
     told = {"ratio": cost(0.3), "mean": cost(0.5), "another": cost(0.1)}
     operations = load({"here:worker:0": beat(told)}, graph=owned()).operations
-    assert [o.name for o in ordered(operations, "share")] == ["mean", "ratio", "another"]
-    assert [o.name for o in ordered(operations, "name")] == ["another", "mean", "ratio"]
-    assert [o.name for o in ordered(operations, "owner")] == ["another", "mean", "ratio"]
+    assert [o.name for o in sort_operations(operations, "share")] == ["mean", "ratio", "another"]
+    assert [o.name for o in sort_operations(operations, "name")] == ["another", "mean", "ratio"]
+    assert [o.name for o in sort_operations(operations, "owner")] == ["another", "mean", "ratio"]
 
 
 def test_the_screen_says_rate_lag_share_and_what_runs_per_event() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ami.graph.execution.guard import guarded
+from ami.graph.execution.guard import guard_kind
 from ami.graph.graph import Graph
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction
@@ -48,7 +48,7 @@ def bind(graph: Graph, here: str = "here") -> dict[str, Function | Reduction | U
     Args:
         here: where this is, for whoever reads that something is not installed: "on worker:0 of HOST".
     """
-    return {o.name: _bound(o, graph, here) for o in graph.steps_for(graph.results)}
+    return {o.name: _bind(o, graph, here) for o in graph.steps_for(graph.results)}
 
 
 def reductions(graph: Graph, here: str = "here") -> Reductions:
@@ -56,7 +56,7 @@ def reductions(graph: Graph, here: str = "here") -> Reductions:
     return Reductions(graph, bind(graph, here))
 
 
-def _bound(operation: Operation, graph: Graph, here: str) -> Function | Reduction | Unbound:
+def _bind(operation: Operation, graph: Graph, here: str) -> Function | Reduction | Unbound:
     kind = LIBRARY.get(operation.kind)
     if kind is None and operation.kind in LIBRARY.refused:
         return Unbound(f"{LIBRARY.refused[operation.kind]} ({here})")
@@ -68,12 +68,12 @@ def _bound(operation: Operation, graph: Graph, here: str) -> Function | Reductio
     if issubclass(kind, Reduction) is not operation.reduces:
         is_one = "a function" if operation.reduces else "a reduction"
         return Unbound(f"{operation.kind!r} is {is_one} {here}, and was none where the graph was made")
-    reason = _misplaced(operation, graph)
+    reason = _explain_misplacing(operation, graph)
     if reason is not None:
         return Unbound(reason)
     ours = LIBRARY.is_ours(operation.kind)
     try:
-        computing = (kind if ours else guarded(kind))(**operation.arguments)  # type: ignore[arg-type]  # each class checks its own
+        computing = (kind if ours else guard_kind(kind))(**operation.arguments)  # type: ignore[arg-type]  # each class checks its own
         if not ours and isinstance(computing, Reduction):
             computing.zero()
     except Exception as error:  # a plug-in may raise anything
@@ -85,7 +85,7 @@ def _bound(operation: Operation, graph: Graph, here: str) -> Function | Reductio
     )
 
 
-def _misplaced(operation: Operation, graph: Graph) -> str | None:
+def _explain_misplacing(operation: Operation, graph: Graph) -> str | None:
     """Return why an operation can stand nowhere between events and results."""
     reduced = [name for name in operation.inputs if name in graph.reduced]
     if not reduced:

@@ -61,10 +61,10 @@ class Compiler:
         self._registers: dict[str, int] = {}  # by name of the value
         self._by_fingerprint: dict[str, int] = {}  # register of a function's value
         self._numbers: dict[str, int] = {}  # breadcrumb, by fingerprint
-        for operation in graph.steps_for(self._reduced()):
+        for operation in graph.steps_for(self._find_reductions()):
             self._add(operation)
 
-    def finished(self) -> tuple[tuple[Step, int, tuple[int, ...]], ...]:
+    def finish(self) -> tuple[tuple[Step, int, tuple[int, ...]], ...]:
         """Return steps with breadcrumbs and the registers that are free after each."""
         last = {register: n for n, (_, _, read) in enumerate(self.steps) for register in read}
         return tuple(
@@ -74,7 +74,7 @@ class Compiler:
 
     # what can run
 
-    def _reduced(self) -> Iterable[str]:
+    def _find_reductions(self) -> Iterable[str]:
         """Find the kind of each value; return the reductions that can be had of these events."""
         lost: set[str] = set()
         kinds: dict[str, Kind] = {}  # by fingerprint: a user's function is called to find out

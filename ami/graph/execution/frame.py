@@ -77,7 +77,7 @@ class Frame:
             self._stamps[:, 1] = np.arange(self.sequence, self.sequence + self.count)
         return self._stamps
 
-    def taken(self, register: int) -> Any:
+    def select(self, register: int) -> Any:
         """Return the rows of a value that its index names, and keep them so."""
         index = self.indices[register]
         if index is not None and self.whole[register]:
@@ -108,7 +108,7 @@ class Frame:
             index = self.common(index, self.indices[register])
         return self.count if index is None else len(index)
 
-    def joined(self, registers: Sequence[int]) -> tuple[Index, list[Any]]:
+    def join(self, registers: Sequence[int]) -> tuple[Index, list[Any]]:
         """Return the index of the events that have all the values, and their rows of each."""
         indices = self.indices
         index = indices[registers[0]]
@@ -119,7 +119,7 @@ class Frame:
     def _rows(self, register: int, index: Index) -> Any:
         mine = self.indices[register]
         if mine is index:
-            return self.taken(register)
+            return self.select(register)
         if index is None or mine is None or self.whole[register]:
             return self.arrays[register].take(index, axis=0)
         return self.arrays[register].take(np.searchsorted(mine, index), axis=0)

@@ -21,7 +21,7 @@ SPOILED = "spoiled"  # a state (SPOILED, traceback) stands for those that could 
 PLAIN = (type(None), bool, int, float, str, bytes, np.generic)
 
 
-def guarded(kind: type[Function] | type[Reduction]) -> type[Function] | type[Reduction]:
+def guard_kind(kind: type[Function] | type[Reduction]) -> type[Function] | type[Reduction]:
     """Return the same class, with a guard before what it does."""
     guard = _Reduction if issubclass(kind, Reduction) else _Function
     return type(kind.__name__, (guard, kind), {})

@@ -50,7 +50,7 @@ class WorkerPlan:
         self._loaders = tuple(compiler.loaders)
         self._mask = schema.mask(self.fields)
         self._builtin = dict(compiler.builtin)
-        self._steps = compiler.finished()
+        self._steps = compiler.finish()
         # What a filter takes in is its value; the selection is what it does.
         chosen = set(compiler.selections.values())
         self._inputs = tuple(tuple(r for r in read if r not in chosen) for _, _, read in compiler.steps)

@@ -112,14 +112,14 @@ class GlobalPlan:
                     continue
                 try:
                     if key in self.reductions:
-                        values[key] = _reduced(finished[key])
+                        values[key] = _reduce(finished[key])
                     else:
-                        values[key] = _applied(self._functions[key], [values[name] for name in inputs])
+                        values[key] = _apply(self._functions[key], [values[name] for name in inputs])
                 except Exception as error:
                     failed[key] = f"operation {operation.name!r}: {traceback_text(error)}"
-        return {name: self._computed(name, values, failed, finished, errors) for name in self.graph.results}
+        return {name: self._compute(name, values, failed, finished, errors) for name in self.graph.results}
 
-    def _computed(
+    def _compute(
         self, name: str, values: Mapping[str, Any], failed: Mapping[str, str],
         finished: Mapping[str, Finished], errors: Mapping[str, ErrorRecord],
     ) -> Computed:  # fmt: skip
@@ -147,7 +147,7 @@ class GlobalPlan:
         )
 
 
-def _reduced(source: Finished) -> Any:
+def _reduce(source: Finished) -> Any:
     reduction, state = source.reduction, source.bucket.state
     if reduction is None:
         return None
@@ -161,7 +161,7 @@ def _window(operation: Operation) -> str:
         return "run"
 
 
-def _applied(function: Function, inputs: list[Any]) -> Any:
+def _apply(function: Function, inputs: list[Any]) -> Any:
     """Return a function of results; None where one of them is not there yet."""
     if any(value is None for value in inputs):
         return None

@@ -26,7 +26,7 @@ def function_step(
     """Return the step that calls a block-wise function on the events that have all its inputs."""
 
     def step() -> None:
-        index, arrays = frame.joined(inputs)
+        index, arrays = frame.join(inputs)
         if index is not None and not len(index):
             frame.set(output, _nothing(kind), index)
             return
@@ -60,7 +60,7 @@ def event_step(
     one = function.one
 
     def step() -> None:
-        index, arrays = frame.joined(inputs)
+        index, arrays = frame.join(inputs)
         values: list[Any] = []
         kept: list[int] = []
         bad: list[int] = []
@@ -78,7 +78,7 @@ def event_step(
                 text = text or traceback_text(error)
         if bad:
             frame.error(names, np.array(bad), index, text)
-        narrowed = index if len(kept) == len(arrays[0]) else _narrowed(index, np.array(kept, np.int64))
+        narrowed = index if len(kept) == len(arrays[0]) else _narrow(index, np.array(kept, np.int64))
         frame.set(output, np.asarray(values, kind.dtype).reshape(-1, *kind.shape), narrowed)
 
     return step
@@ -91,12 +91,12 @@ def select_step(frame: Frame, condition: int, output: int) -> Step:
     """
 
     def step() -> None:
-        truth = frame.taken(condition)
+        truth = frame.select(condition)
         if truth.dtype != np.bool_:
             truth = truth.astype(np.bool_)
         chosen = np.flatnonzero(truth)
         index = frame.indices[condition]
-        frame.set(output, None, index if len(chosen) == len(truth) else _narrowed(index, chosen))
+        frame.set(output, None, index if len(chosen) == len(truth) else _narrow(index, chosen))
 
     return step
 
@@ -124,14 +124,14 @@ def reduction_step(
     """Return the step that adds a block's events to a reduction's state in the partial."""
     lazy, stamped = reduction.lazy, reduction.stamped
 
-    def gathered() -> tuple[Index, list[Any], Array, Index]:
+    def gather() -> tuple[Index, list[Any], Array, Index]:
         """Return index, arrays, stamps and rows, as :meth:`Reduction.add` wants them."""
         if lazy and all(frame.indices[r] is None or frame.whole[r] for r in inputs):
             index: Index = None
             for register in inputs:
                 index = frame.common(index, frame.indices[register])
             return index, [frame.arrays[r] for r in inputs], frame.stamps() if stamped else NO_STAMPS, index
-        index, arrays = frame.joined(inputs)
+        index, arrays = frame.join(inputs)
         if not stamped:
             return index, arrays, NO_STAMPS, None
         return index, arrays, frame.stamps() if index is None else frame.stamps()[index], None
@@ -140,7 +140,7 @@ def reduction_step(
         states, used = frame.partial.states, frame.partial.used
         if fingerprint not in states:
             states[fingerprint], used[fingerprint] = reduction.zero(), 0
-        index, arrays, stamps, rows = gathered()
+        index, arrays, stamps, rows = gather()
         count = frame.count if index is None else len(index)
         if not count:
             return
@@ -167,7 +167,7 @@ def _function_in_pieces(
         frame.error(names, bad, index, text)
     kept = np.delete(np.arange(len(arrays[0])), bad)
     value = np.concatenate(good) if good else _nothing(kind)
-    frame.set(output, value, _narrowed(index, kept) if len(bad) else index)
+    frame.set(output, value, _narrow(index, kept) if len(bad) else index)
 
 
 def _reduction_in_pieces(
@@ -176,7 +176,7 @@ def _reduction_in_pieces(
 ) -> int:  # fmt: skip
     """Add what can be added; return the number of events that cannot."""
     states = frame.partial.states
-    _, arrays = frame.joined(inputs)
+    _, arrays = frame.join(inputs)
     stamps = frame.stamps() if index is None else frame.stamps()[index]
 
     def run(start: int, stop: int) -> None:
@@ -189,7 +189,7 @@ def _reduction_in_pieces(
     return len(bad)
 
 
-def _narrowed(index: Index, rows: Array) -> Index:
+def _narrow(index: Index, rows: Array) -> Index:
     return rows if index is None else index[rows]
 
 

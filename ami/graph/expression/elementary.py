@@ -84,7 +84,7 @@ def constant_of(node: Node) -> int | float | bool | None:
         if isinstance(node, Call):
             check_call(node)
         numbers = [constant_of(part) for part in parts_of(node)]
-        value = None if None in numbers else _computed(node, numbers)
+        value = None if None in numbers else _compute(node, numbers)
     if value is None:
         return None
     if (isinstance(value, int) and value not in INTEGERS) or not isinstance(value, bool | int | float):
@@ -92,14 +92,14 @@ def constant_of(node: Node) -> int | float | bool | None:
     return value
 
 
-def _computed(node: Node, numbers: Sequence[Any]) -> object:
+def _compute(node: Node, numbers: Sequence[Any]) -> object:
     match node:
         case Sign(sign):
             if sign == "~" and not isinstance(numbers[0], int):
                 raise GraphError(f"~ turns the bits of an integer, got {numbers[0]!r}")
             return _UNARY[sign](int(numbers[0]) if sign == "~" else numbers[0])
         case Pair(sign):
-            return _paired(sign, *numbers)
+            return _pair(sign, *numbers)
         case Compare(_, signs):
             return all(_BINARY[sign](a, b) for sign, (a, b) in zip(signs, pairwise(numbers), strict=True))
         case Logic(word):
@@ -111,7 +111,7 @@ def _computed(node: Node, numbers: Sequence[Any]) -> object:
             return None
 
 
-def _paired(sign: str, a: int | float, b: int | float) -> object:
+def _pair(sign: str, a: int | float, b: int | float) -> object:
     try:
         # The float is cheap at any size and says whether the integer would be.
         if sign == "**" and abs(float(a) ** float(b)) > 2.0**64:

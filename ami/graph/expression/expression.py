@@ -79,7 +79,7 @@ class Expression:
             isinstance(node, Literal | Name) or getattr(node, "operator", "") in ("+", "-", "*", "/")
             for node in nodes_in(self._tree)
         )
-        self._function = _compiled(self._tree, [f"_{index}" for index in self._used])
+        self._function = _compile_tree(self._tree, [f"_{index}" for index in self._used])
 
     @property
     def input_count(self) -> int:
@@ -133,9 +133,9 @@ class Expression:
         used = [arrays[index] for index in self._used]
         with np.errstate(all="ignore"):
             if all(type(array) is np.ndarray for array in used):
-                return self._function(*_aligned(used))
+                return self._function(*_align(used))
             if all(isinstance(array, np.ndarray) for array in used):
-                return self._function(*_aligned([np.asarray(array) for array in used]))
+                return self._function(*_align([np.asarray(array) for array in used]))
             return self._function(*(a[0] if isinstance(a, np.ndarray) else a for a in used))
 
 
@@ -151,7 +151,7 @@ def placeholder(name: str) -> int:
     return int(match[1])
 
 
-def _aligned(arrays: list[Array]) -> list[Array]:
+def _align(arrays: list[Array]) -> list[Array]:
     """Return the arrays with axes of length 1 behind the event axis, so that all have as many."""
     axes = max(array.ndim for array in arrays)
     return [
@@ -179,7 +179,7 @@ _NAMESPACE: dict[str, Any] = {
 }
 
 
-def _compiled(tree: Node, inputs: list[str]) -> Callable[..., Any]:
+def _compile_tree(tree: Node, inputs: list[str]) -> Callable[..., Any]:
     arguments = ast.arguments([], [ast.arg(name) for name in inputs], None, [], [], None, [])
     body = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, _code(tree))))
     function: Callable[..., Any] = eval(compile(body, "<expression>", "eval"), _NAMESPACE)
@@ -197,9 +197,9 @@ def _code(node: Node) -> ast.expr:  # noqa: C901  # one case for each kind of no
         case Sign("not", operand):
             return _call("logical_not", _code(operand))
         case Sign(sign, operand):
-            return ast.UnaryOp(_UNARY[sign], _code(operand) if sign == "~" else _widened(operand))
+            return ast.UnaryOp(_UNARY[sign], _code(operand) if sign == "~" else _widen(operand))
         case Pair(sign, left, right):
-            widen = _code if sign in "&|^" else _widened
+            widen = _code if sign in "&|^" else _widen
             return ast.BinOp(widen(left), _BINARY[sign], _exponent(right) if sign == "**" else widen(right))
         case Compare(operands, operators):
             codes = [_code(operand) for operand in operands]
@@ -207,9 +207,9 @@ def _code(node: Node) -> ast.expr:  # noqa: C901  # one case for each kind of no
                 ast.Compare(a, [_COMPARISON[o]], [b])
                 for a, o, b in zip(codes, operators, codes[1:], strict=False)
             ]
-            return _joined("logical_and", links)
+            return _join("logical_and", links)
         case Logic(word, operands):
-            return _joined(f"logical_{word}", [_code(operand) for operand in operands])
+            return _join(f"logical_{word}", [_code(operand) for operand in operands])
         case Call():
             return _function_call(node)
         case Where():
@@ -224,13 +224,11 @@ def _function_call(node: Call) -> ast.expr:
     check_call(node)
     # The condition of where() is no number to compute with.
     plain = 1 if node.function == "where" else 0
-    codes = [
-        _code(argument) if n < plain else _widened(argument) for n, argument in enumerate(node.arguments)
-    ]
+    codes = [_code(argument) if n < plain else _widen(argument) for n, argument in enumerate(node.arguments)]
     return _call(f"call_{node.function}", *codes)
 
 
-def _widened(node: Node) -> ast.expr:
+def _widen(node: Node) -> ast.expr:
     """Return code for an operand of arithmetic; only what may be narrow is widened at run time."""
     arithmetic = (isinstance(node, Pair) and node.operator not in "&|^") or (
         isinstance(node, Sign) and node.operator in "+-"
@@ -242,7 +240,7 @@ def _exponent(node: Node) -> ast.expr:
     """Return an exponent; numpy takes integers to the power of -1 only when that is a float."""
     constant = constant_of(node)
     if constant is None:
-        return _widened(node)
+        return _widen(node)
     return ast.Constant(float(constant) if constant < 0 else constant)
 
 
@@ -250,7 +248,7 @@ def _call(function: str, *arguments: ast.expr) -> ast.Call:
     return ast.Call(ast.Name(function, ast.Load()), list(arguments), [])
 
 
-def _joined(function: str, operands: list[ast.expr]) -> ast.expr:
+def _join(function: str, operands: list[ast.expr]) -> ast.expr:
     joined = operands[0]
     for operand in operands[1:]:
         joined = _call(function, joined, operand)

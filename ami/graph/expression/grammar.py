@@ -208,7 +208,7 @@ class _Parser:
         if token.kind == "number":
             return Literal(_number(token), token.column)
         if token.kind == "text":
-            return Literal(_unquoted(token), token.column)
+            return Literal(_unquote(token), token.column)
         if token.kind == "quoted":
             check_name(token.text, f"the value in backticks in column {token.column}")
             return Name(token.text, token.column)
@@ -256,12 +256,12 @@ class _Parser:
         if not self._sees(":"):
             assert first is not None
             return first
-        parts = [self._bound(first)]
+        parts = [self._read_bound(first)]
         while len(parts) < 3 and self._takes(":"):
-            parts.append(None if self._sees(":", ",", ")") else self._bound(self.where()))
+            parts.append(None if self._sees(":", ",", ")") else self._read_bound(self.where()))
         return Literal(tuple(parts), column)
 
-    def _bound(self, node: Node | None) -> int | float | None:
+    def _read_bound(self, node: Node | None) -> int | float | None:
         if node is None:
             return None
         if not isinstance(node, Literal) or not is_number(node.value):
@@ -299,7 +299,7 @@ def _number(token: Token) -> int | float:
     return value
 
 
-def _unquoted(token: Token) -> str:
+def _unquote(token: Token) -> str:
     try:
         return str(ast.literal_eval(token.text))  # a quoted text and nothing else, by its token
     except (SyntaxError, ValueError) as error:

@@ -106,15 +106,15 @@ def _nodes(value: object) -> Iterator[Node]:
         yield value
 
 
-def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
+def rebuild(node: Node, change: Callable[[Node], Node]) -> Node:
     """Return ``node`` with each of its parts changed."""
 
-    def changed(value: object) -> object:
+    def change_value(value: object) -> object:
         if isinstance(value, tuple):
-            return tuple(map(changed, value))
+            return tuple(map(change_value, value))
         return change(value) if isinstance(value, Node) else value
 
-    return replace(node, **{part.name: changed(getattr(node, part.name)) for part in fields(node)})  # type: ignore[arg-type]  # each keeps its type
+    return replace(node, **{part.name: change_value(getattr(node, part.name)) for part in fields(node)})  # type: ignore[arg-type]  # each keeps its type
 
 
 def nodes_in(tree: Node) -> Iterator[Node]:
@@ -129,11 +129,11 @@ def names_in(tree: Node) -> list[str]:
     return list(dict.fromkeys(node.name for node in nodes_in(tree) if isinstance(node, Name)))
 
 
-def renamed(tree: Node, names: Mapping[str, str]) -> Node:
+def rename(tree: Node, names: Mapping[str, str]) -> Node:
     """Return a tree with other names in it."""
     if isinstance(tree, Name):
         return Name(names[tree.name], tree.column)
-    return rebuilt(tree, lambda part: renamed(part, names))
+    return rebuild(tree, lambda part: rename(part, names))
 
 
 def height(tree: Node) -> int:

@@ -36,7 +36,7 @@ def add(document: Document, new: Document, owner: str, *, replacing: bool = Fals
             _refuse(f"{name!r}", old.owners, owner, replacing, f" as {old.text}", f" for {mine.text}")
             definitions[name] = replace(mine, owners=old.owners)
     functions = {**document.functions, **new.functions}
-    return _owned(_with(replace(document, functions=functions), definitions), new.definitions, owner)
+    return _add_owner(_with(replace(document, functions=functions), definitions), new.definitions, owner)
 
 
 def _changed_by_functions(
@@ -78,7 +78,7 @@ def _refuse(
 def put(document: Document, new: Document, owner: str) -> Document:
     """Return ``new`` in place of the whole document; resets of what stays are kept."""
     whole = Document(document.version, {}, new.functions, document.resets)
-    return _owned(_with(whole, new.definitions), new.definitions, owner)
+    return _add_owner(_with(whole, new.definitions), new.definitions, owner)
 
 
 def remove(document: Document, names: tuple[str, ...], owner: str) -> Document:
@@ -144,7 +144,7 @@ def _with(document: Document, definitions: Mapping[str, Definition]) -> Document
     )
 
 
-def _owned(document: Document, names: Iterable[str], owner: str) -> Document:
+def _add_owner(document: Document, names: Iterable[str], owner: str) -> Document:
     """Return a document in which ``owner`` owns these names and all that they are computed from."""
     definitions = dict(document.definitions)
     for name in document.ancestry(names):

@@ -13,7 +13,7 @@ from collections.abc import Container
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.grammar import parse
-from ami.graph.expression.nodes import Call, Literal, Name, Node, Where, names_in, rebuilt, renamed, spell
+from ami.graph.expression.nodes import Call, Literal, Name, Node, Where, names_in, rebuild, rename, spell
 from ami.graph.graph import Graph
 from ami.graph.language.document import Definition, Document, Functions
 from ami.graph.library import LIBRARY
@@ -107,7 +107,7 @@ class _Lowering:
             values = [self._value(argument) for argument in node.arguments]
             return "function", (values, self._functions[node.function])
         if isinstance(node, Call) and node.function not in FUNCTIONS:
-            return node.function, self._bound(node)
+            return node.function, self._bind(node)
         return "expression", self._expression(node)
 
     def _value(self, node: Node) -> str:
@@ -119,7 +119,7 @@ class _Lowering:
         if not inputs:
             raise GraphError(f"{spell(node)} uses no value; a constant needs no operation")
         places = {name: f"_{index}" for index, name in enumerate(inputs)}
-        return inputs, (("text", spell(renamed(tree, places))),)
+        return inputs, (("text", spell(rename(tree, places))),)
 
     def _flat(self, node: Node) -> Node:
         """Return an expression in which operations of the library are names of values."""
@@ -127,9 +127,9 @@ class _Lowering:
             isinstance(node, Call) and (node.function in self._functions or node.function not in FUNCTIONS)
         ):
             return Name(self.lower(node))
-        return rebuilt(node, self._flat)
+        return rebuild(node, self._flat)
 
-    def _known(self, call: Call) -> type[Function] | type[Reduction]:
+    def _find_known(self, call: Call) -> type[Function] | type[Reduction]:
         """Return what the library has under a name; only a package that has it is imported for that."""
         kind = LIBRARY.get(call.function)
         if kind is None and call.function in LIBRARY.refused:
@@ -142,9 +142,9 @@ class _Lowering:
             raise GraphError(f"column {call.column}: there is no operation {call.function!r}{hint}")
         return kind
 
-    def _bound(self, call: Call) -> Bound:
+    def _bind(self, call: Call) -> Bound:
         """Share out a call's arguments over inputs and parameters, as the library's class has them."""
-        kind, column = self._known(call), f"column {call.column}: "
+        kind, column = self._find_known(call), f"column {call.column}: "
         inputs = kind.inputs
         if inputs is None:  # any number: all that stands before the first number or text
             literals = (n for n, node in enumerate(call.arguments) if isinstance(node, Literal))
@@ -160,7 +160,7 @@ class _Lowering:
                 hint = similar(name, names) or f"; it reads {_usage(kind)}"
                 raise GraphError(f"{column}{call.function} has no {name!r}{hint}")
             given[name] = node
-        for name in (*inputs, *_required(kind)):
+        for name in (*inputs, *_list_required(kind)):
             if name not in given:
                 raise GraphError(f"{column}{call.function} lacks {name!r}; it reads {_usage(kind)}")
         for name in inputs:
@@ -183,7 +183,7 @@ def _parameter(call: Call, name: str, node: Node) -> Plain:
     raise GraphError(f"{place} must be a number, a text or a word, got {spell(node)}")
 
 
-def _required(kind: type[Function] | type[Reduction]) -> list[str]:
+def _list_required(kind: type[Function] | type[Reduction]) -> list[str]:
     signature = inspect.signature(kind).parameters if parameter_names(kind) else {}
     return [name for name, parameter in signature.items() if parameter.default is parameter.empty]
 

@@ -78,11 +78,11 @@ def _document(
     for name, text in {**values, **results}.items():
         check_name(name, "a value")
         if not isinstance(text, str):
-            raise GraphError(f"{name!r} must be a definition such as sum(camera), got {_seen(text)}")
+            raise GraphError(f"{name!r} must be a definition such as sum(camera), got {_show(text)}")
         definitions[name] = Definition(text, result=name in results, parts=meaning(name, text))
     resets = {name: count(number, f"reset of {name!r}") for name, number in sections["resets"].items()}
     version = count(sections["version"], "version")
-    document = Document(version, _owned(definitions, sections["owners"]), functions, resets)
+    document = Document(version, _with_owners(definitions, sections["owners"]), functions, resets)
     for name in resets:
         document[name]  # a reset of nothing is a mistake
     return document
@@ -93,17 +93,17 @@ def _sections(text: str) -> dict[str, Any]:
     if content is None:
         content = {}
     if not isinstance(content, Mapping):
-        raise GraphError(f"a graph's text has sections such as values and results, got {_seen(content)}")
+        raise GraphError(f"a graph's text has sections such as values and results, got {_show(content)}")
     for name, section in content.items():
         if name not in SECTIONS:
             hint = similar(name, SECTIONS) or f"; known: {', '.join(SECTIONS)}"
             raise GraphError(f"there is no section {name!r}{hint}")
         if name != "version" and not isinstance(section, Mapping | None):
-            raise GraphError(f"{name} must be a list of 'name: ...' lines, got {_seen(section)}")
+            raise GraphError(f"{name} must be a list of 'name: ...' lines, got {_show(section)}")
     return {**{name: content.get(name) or {} for name in SECTIONS}, "version": content.get("version", 0)}
 
 
-def _seen(value: object) -> str:
+def _show(value: object) -> str:
     return f"{type(value).__name__} {str(value)[:60]!r}"
 
 
@@ -116,7 +116,7 @@ def read_function(name: str, content: object) -> tuple[tuple[str, Plain], ...]:
     parameters = {"code": content} if isinstance(content, str) else content
     if not isinstance(parameters, Mapping) or not isinstance(parameters.get("code"), str):
         raise GraphError(
-            f"function {name!r} must be source text, or a mapping with 'code', got {_seen(content)}"
+            f"function {name!r} must be source text, or a mapping with 'code', got {_show(content)}"
         )
     return Operation(name, "function", parameters=tuple(parameters.items())).parameters
 
@@ -136,7 +136,9 @@ def check_function(name: str, parameters: tuple[tuple[str, Plain], ...]) -> None
             raise GraphError(f"function {name!r} has no {parameter!r}{hint}")
 
 
-def _owned(definitions: Mapping[str, Definition], section: Mapping[str, object]) -> dict[str, Definition]:
+def _with_owners(
+    definitions: Mapping[str, Definition], section: Mapping[str, object]
+) -> dict[str, Definition]:
     owners: dict[str, list[str]] = {name: [] for name in definitions}
     for owner, names in section.items():
         check_name(owner, "an owner")

@@ -36,7 +36,7 @@ class UserFunction(Function):
     def __init__(
         self, code: str, block: bool = False, dtype: str | None = None, shape: tuple[int, ...] | None = None
     ) -> None:
-        self._function = _compiled(code)
+        self._function = _compile(code)
         self.per_event = not block
         try:
             self._dtype = None if dtype is None else np.dtype(dtype)
@@ -96,7 +96,7 @@ def plain(array: Array) -> Any:
     return array.tolist() if array.ndim == 1 else array
 
 
-def _compiled(code: str) -> Callable[..., Any]:
+def _compile(code: str) -> Callable[..., Any]:
     if not isinstance(code, str):
         raise GraphError(f"function: code must be text, got {type(code).__name__}")
     names: dict[str, Any] = {"np": np, "math": math, "__name__": "user_function"}
