@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-import ami.wire  # noqa: F401  # so that results may travel
+import ami.messages  # noqa: F401  # so that results may travel
 from ami.cluster.node import Node
 from ami.event import Field, Schema
 from ami.result import Events, Result

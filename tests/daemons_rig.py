@@ -207,6 +207,7 @@ def die(stage: Any) -> None:
     """Let go of what the kernel takes from a killed process, and of nothing else."""
     if getattr(stage, "_storing", None) is not None:
         stage._storing.close()
-    if getattr(stage, "_ring", None) is not None:
-        stage._ring.close()
+    ring = getattr(stage, "_ring", None) or getattr(getattr(stage, "_claims", None), "ring", None)
+    if ring is not None:
+        ring.close()
     stage._graphs.close()

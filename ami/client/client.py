@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
-import ami.wire  # noqa: F401  # registers the value types that results are made of
+import ami.messages  # noqa: F401  # registers the value types that results are made of
 from ami.client.updates import Updates, read_results
 from ami.config import Config, load
 from ami.errors import AmiError, GraphError, StoreUnavailable

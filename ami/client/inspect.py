@@ -13,6 +13,7 @@ from typing import Any, Final
 from ami.client.summary import summary
 from ami.config import Config
 from ami.errors import AmiError, Undecodable
+from ami.messages import know_all
 from ami.stores import KeyFacts, Store, open_local
 
 SHOWN_ELEMENTS = 10  # of a stream, a list, a set
@@ -80,6 +81,7 @@ def look(config: Config, store: Store, key: str) -> list[KeyView]:
     Raises:
         AmiError: neither has it.
     """
+    know_all()
     found = []
     with _tiers(config, store) as tiers:
         for tier, opened in tiers.items():

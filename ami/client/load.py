@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ami.client.status import ClusterStatus, ProcessStatus
+from ami.messages.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from ami.graph.graph import Graph
@@ -157,11 +158,9 @@ def judge_load(
         for process in (*status.processes, *servers)
     )
     alive = {process.name for process in status.processes if process.alive}
-    told = [
-        beat for prefix, beat in beats.items() if prefix.strip("{}") in alive and isinstance(beat, Mapping)
-    ]
+    told = [b for prefix, b in beats.items() if prefix.strip("{}") in alive and isinstance(b, Heartbeat)]
     operations = _operations(told, graph)
-    timings = [t for beat in told if isinstance(t := beat.get("timing"), Mapping)]
+    timings = [beat.timing for beat in told]
     everything = sum(_number(timing.get("share_of_core")) for timing in timings)
     busy = [p.share for p in processes if p.type == "worker" and p.alive and p.share is not None]
     return Load(
@@ -221,13 +220,12 @@ def _waiting(
     return {}
 
 
-def _operations(beats: Iterable[Mapping[str, Any]], graph: Graph | None) -> tuple[OperationLoad, ...]:
+def _operations(beats: Iterable[Heartbeat], graph: Graph | None) -> tuple[OperationLoad, ...]:
     """Return the operations of all workers' heartbeats, the most expensive one first."""
     by_what: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for beat in beats:
-        told = beat.get("operations")
         mine: dict[str, tuple[str, Mapping[str, Any]]] = {}
-        for name, cost in told.items() if isinstance(told, Mapping) else ():
+        for name, cost in beat.operations.items():
             if isinstance(cost, Mapping):
                 # Equal operations of several clients run as one, under the first name; an error
                 # is told under each.

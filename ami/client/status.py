@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ami.cluster.supervisor import Program
+from ami.errors import Undecodable
+from ami.messages.heartbeat import Heartbeat
+from ami.messages.message import expect
 from ami.processes import DAEMONS, IN_A_CLUSTER, ON_A_NODE, SERVERS
 
 LAG_S = 0.1  # a source that is less behind its pace, or a reducer by one interval, just works
@@ -119,21 +122,17 @@ def judge_process(prefix: str, beat: object, *, now_ns: int, patience_s: float) 
     """Return what a heartbeat says; ``patience_s`` without one, or without a step, is not alive."""
     host, kind, number = split_prefix(prefix)
     try:
-        if not isinstance(beat, Mapping):
-            raise TypeError(f"a {type(beat).__name__}")
-        age_s = (now_ns - int(beat["beat_ns"])) / 1e9
-        step_age_s = float(beat["step_age_s"])
-        state = str(beat["state"])
-        pid, started_ns = int(beat["pid"]), int(beat["started_ns"])
-        counters = {str(k): float(v) for k, v in dict(beat["counters"]).items()}
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        text = f"its heartbeat cannot be read: {type(error).__name__} {error}"
+        beat = expect(Heartbeat, beat)
+        counters = {str(k): float(v) for k, v in beat.counters.items()}
+    except (Undecodable, TypeError, ValueError) as error:
+        text = f"its heartbeat cannot be read: {error}"
         return ProcessStatus(host=host, type=kind, number=number, alive=False, state=text[:200])
-    silent, hanging = age_s > patience_s, step_age_s > patience_s
+    age_s, state = (now_ns - beat.beat_ns) / 1e9, beat.state
+    silent, hanging = age_s > patience_s, beat.step_age_s > patience_s
     if silent:
         state = f"no heartbeat for {age_s:.0f} s (was: {state})"
     elif hanging:
-        state = f"hangs: no step for {step_age_s + age_s:.0f} s (was: {state})"
+        state = f"hangs: no step for {beat.step_age_s + age_s:.0f} s (was: {state})"
     return ProcessStatus(
         host=host,
         type=kind,
@@ -141,8 +140,8 @@ def judge_process(prefix: str, beat: object, *, now_ns: int, patience_s: float) 
         alive=not (silent or hanging),
         state=state,
         age_s=age_s,
-        pid=pid,
-        up_s=(now_ns - started_ns) / 1e9,
+        pid=beat.pid,
+        up_s=(now_ns - beat.started_ns) / 1e9,
         rate_hz=counters.get("rate_hz"),
         lag=_lag(counters),
         dropped=_count(counters.get("dropped")),

@@ -5,6 +5,7 @@ The words are for people; :func:`summary` holds the same as plain values, for pr
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ def summary(value: Any) -> dict[str, Any]:
         return {"type": type(value).__name__, "items": len(value), "value": items}
     if isinstance(value, Events):
         return {"type": "Events", "value": str(value)}
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {field.name: _item(getattr(value, field.name)) for field in fields(value)}
+        return {"type": type(value).__name__, "items": len(parts), "value": parts}
     return {"type": type(value).__name__, "value": plain(value)}
 
 

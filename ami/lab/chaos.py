@@ -23,6 +23,7 @@ from ami.lab import arena, truth
 from ami.lab.arena import Arena, NotYet
 from ami.lab.strikes import NODE, Outcome, Strike
 from ami.lab.truth import Deviation
+from ami.messages.heartbeat import Heartbeat
 from ami.processes import SERVERS
 from ami.result import Result
 from ami.ring.observer import RingObserver
@@ -171,7 +172,7 @@ class Campaign:
 
         def look() -> int:
             beat = view.get(keys.HEARTBEAT)
-            started_ns = int(beat["started_ns"]) if isinstance(beat, dict) else 0
+            started_ns = beat.started_ns if isinstance(beat, Heartbeat) else 0
             return started_ns if started_ns > struck_ns else 0
 
         return self._place.wait_for(f"a sign of life of {name}", look, RECOVER_S)

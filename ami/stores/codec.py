@@ -1,7 +1,7 @@
 """Turn values into bytes and back, without copying arrays and without running anybody's code.
 
 A value is None, a bool, int, float, complex, str or bytes, a numpy array or scalar (any dtype but
-object), a tuple, list, dict, set, frozenset, deque or Counter of these, or a registered frozen
+object), a tuple, list, dict, set, frozenset, deque or Counter of these, or a registered
 dataclass; those of other packages are entry points of the group ``ami.values``. Anything else is refused
 when it is written, with a TypeError: what could not be read back must not get into a store.
 
@@ -187,30 +187,30 @@ def _split(view: memoryview) -> tuple[list[memoryview], memoryview]:
 
 # Registered types, and how they are taken apart and made. -----------------------------------------
 
-_TYPES: dict[str, tuple[type, tuple[str, ...]]] = {}
+_TYPES: dict[str, tuple[type, tuple[str, ...], str]] = {}  # with its fields, and how their bytes begin
 _NAMES: dict[type, str] = {}
 
 
 def register(cls: type[_T]) -> type[_T]:
-    """Let values of a frozen dataclass be stored; returns ``cls``, so it can decorate.
+    """Let values of a dataclass be stored; returns ``cls``, so it can decorate.
 
-    A value is stored as the type's name and its fields in order, and made again by the type's own
-    constructor, whose ``__post_init__`` so sees whatever a hostile writer put there.
+    A value is stored with the names of its type and fields, and the type's ``FORMAT``, if it has one; one of
+    other fields or of another format is refused. It is made again by the type's own constructor, whose
+    ``__post_init__`` so sees whatever a hostile writer put there.
 
     Raises:
-        TypeError: not a frozen dataclass whose fields all belong to the constructor, or another class
-            has this name.
+        TypeError: not a dataclass whose fields all belong to the constructor, or another class has this name.
     """
-    parameters = getattr(cls, "__dataclass_params__", None)
-    if not is_dataclass(cls) or parameters is None or not parameters.frozen:
-        raise TypeError(f"{cls.__name__} is no frozen dataclass")
+    if not is_dataclass(cls):
+        raise TypeError(f"{cls.__name__} is no dataclass")
     if not all(field.init for field in fields(cls)):
         raise TypeError(f"{cls.__name__} has fields that its constructor does not take")
     name = cls.__name__
     known = _TYPES.get(name)
     if name in _MAKERS or (known is not None and known[0].__module__ != cls.__module__):
         raise TypeError(f"another value type is called {name!r}")
-    _TYPES[name] = (cls, tuple(field.name for field in fields(cls)))
+    names = tuple(field.name for field in fields(cls))
+    _TYPES[name] = (cls, names, f"format {getattr(cls, 'FORMAT', 1)}: {', '.join(names)}")
     _NAMES[cls] = name
     return cls
 
@@ -297,10 +297,11 @@ class _Make:
             _look_for(name)
         if not isinstance(name, str) or name not in _TYPES:
             _refuse(f"names {name!r:.80}, which is no value type; known: {', '.join(sorted(_TYPES))}")
-        cls, names = _TYPES[name]
-        if len(parts) != len(names):
-            _refuse(f"has a {name} of {len(parts)} fields; this program's has {len(names)}")
-        return cls(**dict(zip(names, parts, strict=True)))
+        cls, names, described = _TYPES[name]
+        if parts[:1] != (described,):
+            seen = parts[0] if parts and isinstance(parts[0], str) else "an unknown form"
+            _refuse(f"has a {name} of {seen:.500}, and this program's is of {described}")
+        return cls(**dict(zip(names, parts[1:], strict=True)))
 
 
 _MAKE = _Make()
@@ -318,7 +319,8 @@ class _Pickler(pickle.Pickler):
             _look_for(cls.__name__)
         if cls in _NAMES:
             name = _NAMES[cls]
-            return _MAKE, (name, *[getattr(value, field) for field in _TYPES[name][1]])
+            _, names, described = _TYPES[name]
+            return _MAKE, (name, described, *[getattr(value, field) for field in names])
         if isinstance(value, np.generic):
             return _MAKE, ("scalar", value.tobytes(), _description(value.dtype))
         if cls is complex:

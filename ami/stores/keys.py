@@ -4,18 +4,20 @@ Each key is PREFIX:NAME, where PREFIX is HOST:TYPE:ID, its owner. What belongs t
 the cluster's name for HOST. On the global tier the prefix is a hash tag, {HOST:TYPE:ID}:NAME, so
 that all keys of one owner share a slot and one script or transaction may change them together.
 
+Names that begin with a capital are messages (:mod:`ami.messages`).
+
 Local tier (one Redis a node)
     HOST:worker:N
-        flushes           journal  what a worker has run: {"ring", "entry", "covered", "partial"}; the local
-                                   reducer removes them; payloads expire after FLUSH_EXPIRE_S
-        covered           value    {"ring", "flush", "runs"}: the slots of the last flush, set with it; one
-                                   a worker, replaced by the next
+        flushes           journal  Flush: what a worker has run; the local reducer removes them; payloads
+                                   expire after FLUSH_EXPIRE_S
+        covered           value    Covered: the slots of the last flush, set with it; one a worker, replaced
+                                   by the next
     HOST:local-reducer:0
         workers           set      numbers of workers that ever had something to send; one small set a node
 
 Global tier (the cluster)
     {HOST:TYPE:ID}
-        heartbeat         value    dict, rewritten about once a second; expires after HEARTBEAT_EXPIRE_S
+        heartbeat         value    Heartbeat, rewritten about once a second; expires after HEARTBEAT_EXPIRE_S
     {CLUSTER:source:0}
         schema            value    str, Schema.to_json; replaced by the next source
         runs              counter  "last": number of the newest run
@@ -32,9 +34,9 @@ Global tier (the cluster)
         lease             lease    the acting manager
         last-valid        value    version to go back to
     {CLUSTER:global-reducer:0}
-        inbox:HOST        journal  batches of a node; the global reducer removes what is in its checkpoint
-        mark:HOST         value    how far the node's flushes are in its inbox, set with each batch
-        checkpoint        value    state and applied batches; one, replaced
+        inbox:HOST        journal  Batch, of a node; the global reducer removes what is in its checkpoint
+        mark:HOST         value    Mark: how far the node's flushes are in its inbox, set with each batch
+        checkpoint        value    Checkpoint: state and applied batches; one, replaced
         result:NAME       value    latest result; the global reducer removes it with its operation
         results           stream   which results are new; bounded
         history:NAME      stream   for time plots; bounded, removed with its operation

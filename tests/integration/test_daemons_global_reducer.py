@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +11,14 @@ import pytest
 from ami.config import Config, GlobalStoreConfig
 from ami.daemons.reduction.global_reducer import GlobalReducerStage
 from ami.daemons.reduction.publisher import Publisher
-from ami.errors import StoreUnavailable
+from ami.errors import ConfigError, StoreUnavailable
 from ami.event import Field, Schema, Transition
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
 from ami.graph.operation import Operation
+from ami.messages.batch import Batch
+from ami.messages.checkpoint import Checkpoint, Reach
+from ami.messages.message import read
 from ami.result import Events, Result
 from ami.stores import keys
 from ami.stores.client import ClusterLink
@@ -47,9 +49,9 @@ class Rig:
     def graph(self, graph: Graph) -> None:
         put_graph(self.stores.cluster("graph-manager"), graph)
 
-    def send(self, *batches: dict[str, Any]) -> None:
+    def send(self, *batches: Batch) -> None:
         for one in batches:
-            node = one["node"]
+            node = one.node
             number = self._numbers[node] = self._numbers.get(node, 0) + 1
             assert self.store.journal(keys.inbox(node)).append(number, one)
 
@@ -65,8 +67,8 @@ class Rig:
         return {name: result for name, result in found.items() if isinstance(result, Result)}
 
     def applied(self) -> dict[str, int]:
-        checkpoint = self.store.get(keys.CHECKPOINT)
-        return {} if checkpoint is None else dict(checkpoint["applied"])  # type: ignore[index]
+        checkpoint = read(self.store, keys.CHECKPOINT, Checkpoint)
+        return {} if checkpoint is None else checkpoint.applied
 
     def left(self) -> int:
         return sum(self.store.journal(keys.inbox(node)).pending() for node in self._numbers)
@@ -138,17 +140,13 @@ def test_an_operation_that_is_not_installed_fails_its_result_and_no_other(rig: R
     rig.graph(Graph(2, (*GRAPH.operations, wobble), (*GRAPH.results, "strange")))
     stage = rig.stage()
     for number, values in enumerate(([1, 2, 3], [10]), start=1):
-        one = batch(number, values, node="a", graph_version=2)
-        one["partial"] |= {"graph_version": 2}
-        rig.send(one)
+        rig.send(batch(number, values, node="a", graph_version=2))
         steps(stage, lambda n=number: rig.applied() == {"a": n})  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         stage.close()
         stage = rig.stage()  # begins with the checkpoint of the one before
     check_the_other_results(rig)
     rig.graph(GRAPH.at_version(3))
-    edited = batch(3, [100], node="a", graph_version=3)
-    edited["partial"] |= {"graph_version": 3}
-    rig.send(edited)
+    rig.send(batch(3, [100], node="a", graph_version=3))
     steps(stage, lambda: rig.applied() == {"a": 3})
     assert rig.results()["total"].value == 116
     assert keys.result("strange") not in rig.store
@@ -297,6 +295,30 @@ def test_a_batch_that_cannot_be_read_is_passed_over_with_a_word_and_stops_nothin
     assert rig.results()["total"].value == 4
     assert "inbox:a" in caplog.text
     steps(stage, lambda: rig.left() == 0)
+    stage.close()
+
+
+@pytest.mark.parametrize("old", [{"format": 1, "applied": {}}, Reach()], ids=["a dict", "another message"])
+def test_a_checkpoint_of_another_version_is_refused_with_what_to_do_and_stays(rig: Rig, old: object) -> None:
+    rig.store.put(keys.CHECKPOINT, old)
+    rig.send(batch(1, [1], node="a"))
+    stage = rig.stage()
+    with pytest.raises(ConfigError, match="there is a .* where a Checkpoint should be.*or delete the key"):
+        stage.step()
+    assert rig.store[keys.CHECKPOINT] == old
+    assert rig.left() == 1
+    stage.close()
+
+
+def test_a_batch_of_another_version_is_passed_over_with_a_word(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.send(batch(1, [1], node="a"))
+    rig.store.journal(keys.inbox("a")).append(2, {"node": "a", "partial": None})
+    stage = rig.stage()
+    steps(stage, lambda: rig.applied() == {"a": 2})
+    assert "there is a dict where a Batch should be" in caplog.text
+    assert rig.results()["total"].value == 1
     stage.close()
 
 

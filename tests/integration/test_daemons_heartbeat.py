@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pytest
 
 from ami.config import GlobalStoreConfig
 from ami.daemons.process.heartbeat import Heart
+from ami.messages.heartbeat import Heartbeat
+from ami.messages.message import expect
 from ami.stores import Store, keys, open_global
 from tests.waiting import wait_until
 
@@ -44,32 +45,36 @@ def store(cluster: GlobalStoreConfig) -> Iterator[Store]:
     store.close()
 
 
-def beat(store: Store) -> dict[str, Any]:
+def beat(store: Store) -> Heartbeat:
+    """Return the heartbeat; one without a state if there is none."""
     found = store.get(keys.HEARTBEAT)
-    return {} if found is None else dict(found)  # type: ignore[call-overload]
+    nothing = Heartbeat(
+        process="", pid=0, started_ns=0, beat_ns=0, steps=0, step_age_s=0.0, state="", counters={}
+    )
+    return nothing if found is None else expect(Heartbeat, found)
 
 
 def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(store: Store) -> None:
     heart, stage = Heart(store, 0.05), Counting()
     heart.start()
     heart.waiting("for the ring")
-    wait_until(lambda: beat(store).get("state") == "waiting: for the ring", within_s=5, what="a first beat")
+    wait_until(lambda: beat(store).state == "waiting: for the ring", within_s=5, what="a first beat")
     first = beat(store)
-    assert (first["process"], first["pid"], first["counters"]) == ("here:worker:3", os.getpid(), {})
-    assert abs(first["beat_ns"] - time.time_ns()) < 60e9
+    assert (first.process, first.pid, first.counters) == ("here:worker:3", os.getpid(), {})
+    assert abs(first.beat_ns - time.time_ns()) < 60e9
     heart.watch(stage)
     for _ in range(7):
         stage.step()
         heart.stepped()
-    wait_until(lambda: beat(store)["counters"] == {"events": 7}, within_s=5, what="a beat with counters")
+    wait_until(lambda: beat(store).counters == {"events": 7}, within_s=5, what="a beat with counters")
     later = beat(store)
-    assert later["steps"] == first["steps"] + 7
-    assert later["started_ns"] == first["started_ns"]
-    assert later["state"] == "running"
+    assert later.steps == first.steps + 7
+    assert later.started_ns == first.started_ns
+    assert later.state == "running"
     (facts,) = [facts for facts in store.scan("*") if facts.key.endswith(keys.HEARTBEAT)]
     assert 0 < facts.ttl_s <= keys.HEARTBEAT_EXPIRE_S  # type: ignore[operator]
     heart.stop()
-    assert beat(store) == {}
+    assert keys.HEARTBEAT not in store
 
 
 def test_a_main_loop_that_stands_still_shows_although_the_heart_beats_on(store: Store) -> None:
@@ -77,11 +82,11 @@ def test_a_main_loop_that_stands_still_shows_although_the_heart_beats_on(store: 
     heart.watch(Counting())
     heart.stepped()
     heart.start()
-    wait_until(lambda: beat(store), within_s=5, what="a first beat")
+    wait_until(lambda: beat(store).state, within_s=5, what="a first beat")
     first = beat(store)
-    wait_until(lambda: beat(store)["beat_ns"] > first["beat_ns"], within_s=5, what="another beat")
-    wait_until(lambda: beat(store)["step_age_s"] > 0.2, within_s=5, what="the loop's age")
-    assert beat(store)["steps"] == first["steps"]
+    wait_until(lambda: beat(store).beat_ns > first.beat_ns, within_s=5, what="another beat")
+    wait_until(lambda: beat(store).step_age_s > 0.2, within_s=5, what="the loop's age")
+    assert beat(store).steps == first.steps
     heart.stop()
 
 
@@ -104,7 +109,7 @@ def test_a_stage_whose_counters_fail_once_does_not_stop_the_heart(
     heart.watch(LettingGo())
     heart.start()
     wait_until(
-        lambda: beat(store).get("counters", {}).get("looks", 0) > 3,
+        lambda: beat(store).counters.get("looks", 0) > 3,
         within_s=5,
         what="beats after the failure",
     )

@@ -11,12 +11,13 @@ import pytest
 from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, ReducerConfig
 from ami.daemons.reduction import local_reducer
 from ami.daemons.reduction.local_reducer import LocalReducerStage
-from ami.daemons.worker.flush import Flush, Held
-from ami.errors import StoreUnavailable
+from ami.daemons.worker.flush import Held
+from ami.errors import ConfigError, StoreUnavailable
 from ami.event import Transition
 from ami.graph.execution.bind import reductions
-from ami.graph.execution.partial import Partial
 from ami.graph.execution.plan import WorkerPlan
+from ami.messages.batch import Batch
+from ami.messages.message import expect
 from ami.ring import RingReader
 from ami.stores import Record, keys
 from ami.stores.client import ClusterLink, LocalLink
@@ -60,9 +61,9 @@ class Hands:
         PLAN.run(block.slots, block.sequence, held.partial)
         held.add(block)
         self._number += 1
-        flush = Flush(self._number, self.reader.ring_id, held)
-        self._journal.append(flush.number, flush.payload, also={keys.COVERED: flush.covered})
-        self.reader.commit(flush.runs)
+        flush, covered = held.to_flush(self.reader.ring_id, self._number)
+        self._journal.append(covered.flush, flush, also={keys.COVERED: covered})
+        self.reader.commit(covered.runs)
         return block.slots.count
 
 
@@ -99,11 +100,11 @@ class Node:
         stage.start()
         return stage
 
-    def batches(self) -> list[dict[str, Any]]:
+    def batches(self) -> list[Batch]:
         records: list[Record] = self.inbox.read(0, 1000)
         numbers = [record.number for record in records]
         assert numbers == sorted(set(numbers))
-        return [record.value for record in records]  # type: ignore[misc]
+        return [expect(Batch, record.value) for record in records]
 
     def flushes_left(self) -> int:
         workers = (self.stores.local("worker", number) for number in range(2))
@@ -125,8 +126,8 @@ def node(local_redis: LocalStoreConfig, cluster: GlobalStoreConfig) -> Iterator[
         node.close()
 
 
-def total(batches: list[dict[str, Any]]) -> int:
-    states = [Partial.from_plain(batch["partial"]).states for batch in batches if batch["partial"]]
+def total(batches: list[Batch]) -> int:
+    states = [batch.partial.states for batch in batches if batch.partial]
     reduction = reductions(GRAPH)[SUM]
     return sum(int(reduction.result(state[SUM])) for state in states if SUM in state)
 
@@ -148,10 +149,10 @@ def a_run(node: Node) -> int:
 
 def check_the_run(node: Node) -> None:
     batches = node.batches()
-    assert [(b["entry"], b["transition"], b["events"], b["expected"]) for b in batches] == [
+    assert [(b.entry.index, b.transition, b.covers.events, b.expected) for b in batches] == [
         (0, 1, 0, 0), (1, 0, 10, 10), (2, 0, 1, 1), (3, 0, 7, 7), (4, 0, 0, 3), (5, 2, 0, 0),
     ]  # fmt: skip
-    assert all(batch["complete"] and not batch["supplement"] for batch in batches)
+    assert all(batch.complete and not batch.supplement for batch in batches)
     assert total(batches) == sum(range(18))
 
 
@@ -161,7 +162,7 @@ def test_each_entry_becomes_one_batch_and_its_flushes_leave_the_local_store(node
     steps(stage, lambda: node.inbox.pending() == 6)
     steps(stage, lambda: node.flushes_left() == 0)
     check_the_run(node)
-    assert node.batches()[1]["workers"] == [keys.prefix(node.host, "worker", n) for n in range(2)]
+    assert node.batches()[1].workers == tuple(keys.prefix(node.host, "worker", n) for n in range(2))
     assert stage.state == "running"
     assert (stage.counters["batches"], stage.counters["entries"], stage.counters["incomplete"]) == (6, 6, 0)
     assert stage.counters["lag_intervals"] == 0
@@ -240,8 +241,8 @@ def test_a_late_part_follows_as_a_supplement_also_when_its_first_part_was_sent_b
         steps(stage, lambda: node.inbox.pending() == 2)
         stage.close()
         first, second = node.batches()
-        assert (first["complete"], first["expected"], first["events"]) == (False, 10, 4)
-        assert (second["supplement"], second["expected"], second["events"]) == (True, 0, 6)
+        assert (first.complete, first.expected, first.covers.events) == (False, 10, 4)
+        assert (second.supplement, second.expected, second.covers.events) == (True, 0, 6)
         assert total([first, second]) == sum(range(10))
         hands.reader.close()
         node.close()
@@ -264,8 +265,8 @@ def test_a_replaced_ring_is_left_when_all_is_sent_and_what_comes_of_it_later_is_
     steps(stage, lambda: node.inbox.pending() == 3)
     stage.close()
     batches = node.batches()
-    assert sorted(batch["events"] for batch in batches) == [3, 4, 5]
-    assert len({batch["ring"] for batch in batches}) == 2
+    assert sorted(batch.covers.events for batch in batches) == [3, 4, 5]
+    assert len({batch.entry.ring for batch in batches}) == 2
     for one in (hands, fresh):
         one.reader.close()
 
@@ -303,10 +304,29 @@ def test_a_flush_that_cannot_be_read_is_put_away_with_a_word_and_stops_nothing(
     stage = node.stage()
     steps(stage, lambda: node.inbox.pending() == 2)
     stage.close()
-    assert [batch["events"] for batch in node.batches()] == [0, 3]
+    assert [batch.covers.events for batch in node.batches()] == [0, 3]
     assert "flushes" in caplog.text
     assert node.flushes_left() == 0
     hands.reader.close()
+
+
+def test_a_flush_of_another_version_is_put_away_with_a_word(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.stores.local("local-reducer").set(keys.WORKERS).add(0)
+    node.stores.local("worker").journal(keys.FLUSHES).append(1, {"ring": 7, "entry": 0})
+    stage = node.stage()
+    steps(stage, lambda: node.flushes_left() == 0)
+    stage.close()
+    assert "there is a dict where a Flush should be" in caplog.text
+
+
+def test_a_mark_of_another_version_is_refused_with_what_to_do(node: Node) -> None:
+    node.reducer.put(keys.mark(node.host), {"ring": 7, "next_entry": 3})
+    stage = node.new_stage()
+    with pytest.raises(ConfigError, match=f"mark:{node.host} cannot be read: there is a dict where a Mark"):
+        stage.start()
+    stage.close()
 
 
 def spoil(node: Node, name: str) -> None:

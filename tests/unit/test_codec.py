@@ -32,6 +32,8 @@ class Reading:
             raise TypeError("a name is text")
 
 
+FIELDS = "format 1: name, image, scale"
+
 scalars = (
     st.none()
     | st.booleans()
@@ -162,21 +164,24 @@ def test_a_registered_type_is_made_by_its_own_constructor() -> None:
     assert back.name == "camera"
     assert back.scale == 2.0
     with pytest.raises(Undecodable, match="a name is text"):
-        codec.decode(wrapped(calling("Reading", 5, None, 1.0)))
-    with pytest.raises(Undecodable, match="fields"):
-        codec.decode(wrapped(calling("Reading", "x")))
+        codec.decode(wrapped(calling("Reading", FIELDS, 5, None, 1.0)))
 
 
-def test_only_frozen_dataclasses_of_different_names_are_registered() -> None:
-    @dataclass
-    class Loose:
-        x: int = 0
+@pytest.mark.parametrize(
+    "parts",
+    [("x",), ("x", None, 1.0), (), ("format 2: name, image, scale", "x", None, 1.0), (5, "x", None, 1.0)],
+)
+def test_a_registered_type_of_other_fields_is_refused_with_both_lists(parts: tuple[Any, ...]) -> None:
+    with pytest.raises(Undecodable, match=f"has a Reading of .*, and this program's is of {FIELDS}"):
+        codec.decode(wrapped(calling("Reading", *parts)))
 
+
+def test_only_dataclasses_of_different_names_are_registered() -> None:
     @dataclass(frozen=True)
     class array:  # noqa: N801  # the name of a maker
         x: int = 0
 
-    for cls in (Loose, int, array):
+    for cls in (int, array):
         with pytest.raises(TypeError):
             codec.register(cls)
     elsewhere = {"__module__": "elsewhere", "__annotations__": {}}

@@ -14,6 +14,7 @@ from ami.errors import StoreUnavailable
 from ami.event import Transition
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
+from ami.messages.batch import Batch
 from ami.result import Events, Result
 from ami.stores import codec
 from tests.batches import batch, border
@@ -24,10 +25,10 @@ def graphs(version: int) -> Graph:
     return Graph() if version == 0 else GRAPH.at_version(version)
 
 
-def assembled(*batches: dict[str, Any]) -> Assembly:
+def assembled(*batches: Batch) -> Assembly:
     assembly = Assembly(graphs)
     for number, one in enumerate(batches, start=1):
-        assembly.apply(one["node"], number, copy.deepcopy(one))
+        assembly.apply(one.node, number, copy.deepcopy(one))
     return assembly
 
 
@@ -146,9 +147,9 @@ def test_names_that_came_and_went_are_told_once() -> None:
 
 
 def through_the_store(assembly: Assembly) -> Assembly:
-    plain: Any = codec.decode(bytes(codec.encode(assembly.to_plain())))
+    checkpoint = codec.decode(bytes(codec.encode(assembly.to_checkpoint())))
     restored = Assembly(graphs)
-    restored.restore(plain)
+    restored.restore(checkpoint)
     return restored
 
 
@@ -171,12 +172,12 @@ BATCHES = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(batches=BATCHES, cuts=st.sets(st.integers(0, 7)))
 def test_a_state_that_went_through_the_store_at_any_point_goes_on_as_if_it_had_not(
-    batches: list[dict[str, Any]], cuts: set[int]
+    batches: list[Batch], cuts: set[int]
 ) -> None:
     straight, interrupted = Assembly(graphs), Assembly(graphs)
     for number, one in enumerate(batches, start=1):
         for assembly in (straight, interrupted):
-            assembly.apply(one["node"], number, copy.deepcopy(one))
+            assembly.apply(one.node, number, copy.deepcopy(one))
         if number in cuts:
             interrupted = through_the_store(interrupted)
         want, got = (shown(results(one, "a", "b", "c")) for one in (straight, interrupted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ami.config import ReducerConfig
-from ami.daemons.reduction.entries import Batch, EntryQueue
+from ami.daemons.reduction.entries import EntryQueue, Sent
 from ami.event import Transition
 from ami.graph.execution.bind import reductions
 from ami.graph.execution.partial import Partial
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
 from ami.graph.operation import Operation
+from ami.messages.batch import Batch
+from ami.messages.flush import Covers, EntryFacts, Flush
 from ami.ring.cursor import Cursor
 from ami.ring.entries import Entry
 
@@ -69,26 +72,30 @@ class Paper:
 
 
 def total(batch: Batch) -> float:
-    return float(SUM.result(Partial.from_plain(batch.value["partial"]).states[KEY]))
+    assert batch.partial is not None
+    return float(SUM.result(batch.partial.states[KEY]))
 
 
 def queue(config: ReducerConfig = CONFIG) -> EntryQueue:
     return EntryQueue(config, "here", GRAPH.at_version)
 
 
-def flush(table: Paper, index: int, events: int, total: float = 0.0, **facts: Any) -> dict[str, Any]:
+def flush(table: Paper, index: int, events: int, total: float = 0.0, **covers: Any) -> Flush:
     entry = table.entry(index)
     state = SUM.add(SUM.zero(), np.array([total]), stamps=np.zeros((1, 2), np.int64))
-    partial = Partial(entry.graph_version, events, {KEY: state}, {KEY: events})
-    return {
-        "ring": table.ring_id, "entry": index, "interval": entry.interval, "run": entry.run, "step": 2,
-        "step_value": 0.5, "graph_version": entry.graph_version, "events": events,
-        "first_ns": 10 * index, "last_ns": 10 * index + events, "partial": partial.to_plain(),
-    } | facts  # fmt: skip
+    return Flush(
+        entry=EntryFacts.of(table.ring_id, entry),
+        covers=Covers(**{"events": events, "first_ns": 10 * index, "last_ns": 10 * index + events, **covers}),
+        partial=Partial(entry.graph_version, events, {KEY: state}, {KEY: events}),
+    )
+
+
+def sent(entries: EntryQueue, table: Paper, now_ns: int = NOW) -> list[Sent]:
+    return [entries.batch(table, ready) for ready in entries.look(table, now_ns)]
 
 
 def send(entries: EntryQueue, table: Paper, now_ns: int = NOW) -> list[Batch]:
-    return [entries.batch(table, ready) for ready in entries.look(table, now_ns)]
+    return [batch for batch, _ in sent(entries, table, now_ns)]
 
 
 def attached(table: Paper, config: ReducerConfig = CONFIG) -> EntryQueue:
@@ -106,17 +113,18 @@ def test_complete_entries_are_sent_in_order_with_what_every_worker_did() -> None
     entries.take(WORKERS[1], 1, flush(table, 1, 3, 30.0))
     entries.take(WORKERS[0], 1, flush(table, 0, 2, 1.0, first_ns=50, last_ns=60))
     entries.take(WORKERS[1], 2, flush(table, 0, 3, 2.0, first_ns=40, last_ns=55))
-    first, second = send(entries, table)
-    assert (first.number, first.value["entry"], second.number, second.value["entry"]) == (1, 0, 2, 1)
-    merged = Partial.from_plain(first.value["partial"])
+    (first, mark), (second, next_mark) = sent(entries, table)
+    assert (mark.batch, first.entry.index, next_mark.batch, second.entry.index) == (1, 0, 2, 1)
+    merged = first.partial
+    assert merged is not None
     assert (merged.seen, total(first), merged.used[KEY]) == (5, 3.0, 5)
-    assert first.flushes == {WORKERS[0]: [1], WORKERS[1]: [2]}
-    told = {
-        "node": "here", "ring": 7, "entry": 0, "interval": 100, "interval_ns": 1000, "run": 1, "step": 2,
-        "step_value": 0.5, "graph_version": 1, "transition": 0, "events": 5, "expected": 5, "dropped": 0,
-        "complete": True, "supplement": False, "first_ns": 40, "last_ns": 60, "workers": list(WORKERS),
-    }  # fmt: skip
-    assert {name: first.value[name] for name in told} == told
+    assert mark.flushes == {WORKERS[0]: [1], WORKERS[1]: [2]}
+    entry = EntryFacts(ring=7, index=0, interval=100, run=1, step=2, step_value=0.5, graph_version=1)
+    assert first == Batch(
+        node="here", entry=entry, interval_ns=1000, transition=0,
+        covers=Covers(events=5, first_ns=40, last_ns=60), expected=5, dropped=0, complete=True,
+        supplement=False, workers=WORKERS, partial=merged,
+    )  # fmt: skip
     assert entries.look(table, NOW) == []
 
 
@@ -127,7 +135,7 @@ def test_an_entry_that_is_open_or_has_events_under_way_holds_back_all_behind_it(
     entries = attached(table)
     assert send(entries, table) == []
     table.missing.clear()
-    assert [batch.value["entry"] for batch in send(entries, table)] == [0, 1]
+    assert [batch.entry.index for batch in send(entries, table)] == [0, 1]
     table.add(2, closed=False)
     assert send(entries, table) == []
 
@@ -140,19 +148,19 @@ def test_after_the_grace_time_it_is_sent_as_it_is_and_the_rest_follows_as_a_supp
     entries.take(WORKERS[0], 1, flush(table, 0, 2, 20.0))
     entries.take(WORKERS[0], 2, flush(table, 1, 3))
     early, other = send(entries, table)
-    assert (early.value["complete"], early.value["events"], early.value["expected"]) == (False, 2, 9)
-    assert early.value["dropped"] == 4
-    assert other.value["complete"]
+    assert (early.complete, early.covers.events, early.expected) == (False, 2, 9)
+    assert early.dropped == 4
+    assert other.complete
     assert entries.lowest == 0  # still needed in the table
     assert entries.next_entry == 2
     assert send(entries, table) == []
     entries.take(WORKERS[1], 1, flush(table, 0, 3, 30.0))
     assert send(entries, table) == []  # not yet complete: it may be that more comes
     table.missing.clear()
-    (late,) = send(entries, table)
-    assert (late.value["supplement"], late.value["complete"], late.value["events"]) == (True, True, 3)
-    assert (late.value["expected"], late.value["dropped"]) == (0, 0)  # told with the first part
-    assert late.number == 3
+    ((late, mark),) = sent(entries, table)
+    assert (late.supplement, late.complete, late.covers.events) == (True, True, 3)
+    assert (late.expected, late.dropped) == (0, 0)  # told with the first part
+    assert mark.batch == 3
     assert entries.lowest == 2
     assert send(entries, table) == []
 
@@ -163,12 +171,12 @@ def test_a_run_s_border_waits_for_late_entries_up_to_the_barrier_time(barrier: T
     late = table.add(5, missing=True, age_s=2.1)
     border = table.add(0, transition=barrier)
     entries = attached(table)
-    assert [batch.value["entry"] for batch in send(entries, table)] == [late]
+    assert [batch.entry.index for batch in send(entries, table)] == [late]
     assert send(entries, table, NOW + int(9.9 * S)) == []
     (batch,) = send(entries, table, NOW + int(10.1 * S))
-    assert (batch.value["entry"], batch.value["transition"]) == (border, barrier)
+    assert (batch.entry.index, batch.transition) == (border, barrier)
     table.missing.clear()
-    assert [batch.value["supplement"] for batch in send(entries, table)] == [True]
+    assert [batch.supplement for batch in send(entries, table)] == [True]
 
 
 def test_a_run_s_border_goes_in_the_same_turn_as_the_late_entry_that_it_waited_for() -> None:
@@ -179,22 +187,22 @@ def test_a_run_s_border_goes_in_the_same_turn_as_the_late_entry_that_it_waited_f
     send(entries, table)
     table.missing.clear()
     entries.take(WORKERS[0], 1, flush(table, 0, 5))
-    assert [batch.value["supplement"] for batch in send(entries, table)] == [True, False]
+    assert [batch.supplement for batch in send(entries, table)] == [True, False]
 
 
 def test_a_step_s_border_waits_for_nobody() -> None:
     table = Paper()
     table.add(5, missing=True, age_s=2.1)
     table.add(0, transition=Transition.BEGIN_STEP)
-    assert [batch.value["entry"] for batch in send(attached(table), table)] == [0, 1]
+    assert [batch.entry.index for batch in send(attached(table), table)] == [0, 1]
 
 
 def test_an_entry_without_an_event_is_sent_as_an_interval_in_which_nothing_was() -> None:
     table = Paper()
     table.add(0, dropped=6)
     (batch,) = send(attached(table), table)
-    assert (batch.value["partial"], batch.value["expected"], batch.value["dropped"]) == (None, 6, 6)
-    assert (batch.value["first_ns"], batch.value["workers"]) == (None, [])
+    assert (batch.partial, batch.expected, batch.dropped) == (None, 6, 6)
+    assert (batch.covers.first_ns, batch.workers) == (None, ())
 
 
 def test_flushes_of_another_graph_version_are_merged_by_that_version_s_rules() -> None:
@@ -206,7 +214,7 @@ def test_flushes_of_another_graph_version_are_merged_by_that_version_s_rules() -
         for number, worker in enumerate(WORKERS):
             entries.take(worker, 2 - index, flush(table, index, 1, float(number + index)))
     batches = send(entries, table)
-    assert [Partial.from_plain(b.value["partial"]).graph_version for b in batches] == [1, 2]
+    assert [b.partial and b.partial.graph_version for b in batches] == [1, 2]
     assert [total(b) for b in batches] == [1.0, 3.0]
 
 
@@ -216,13 +224,13 @@ def test_what_is_left_of_an_earlier_ring_is_sent_as_incomplete_intervals_of_its_
     new.add(1)
     entries = attached(old)
     entries.take(WORKERS[0], 1, flush(old, 0, 2, 5.0))
-    (orphan,) = entries.attach(new)
-    assert (orphan.value["ring"], orphan.value["interval"], orphan.value["run"]) == (7, 100, 1)
-    assert (orphan.value["expected"], orphan.value["events"], orphan.value["complete"]) == (2, 2, False)
-    assert orphan.flushes == {WORKERS[0]: [1]}
+    ((orphan, mark),) = entries.attach(new)
+    assert (orphan.entry.ring, orphan.entry.interval, orphan.entry.run) == (7, 100, 1)
+    assert (orphan.expected, orphan.covers.events, orphan.complete) == (2, 2, False)
+    assert mark.flushes == {WORKERS[0]: [1]}
     entries.take(WORKERS[0], 2, flush(new, 0, 1))
-    (batch,) = send(entries, new)
-    assert (batch.number, batch.value["ring"], batch.value["entry"]) == (2, 8, 0)
+    ((batch, mark),) = sent(entries, new)
+    assert (mark.batch, batch.entry.ring, batch.entry.index) == (2, 8, 0)
 
 
 def test_a_late_part_of_an_earlier_ring_s_entry_is_not_expected_a_second_time() -> None:
@@ -232,10 +240,10 @@ def test_a_late_part_of_an_earlier_ring_s_entry_is_not_expected_a_second_time() 
     entries.take(WORKERS[0], 1, flush(old, 0, 2))
     (early,) = send(entries, old)
     entries.take(WORKERS[1], 1, flush(old, 0, 3))
-    (rest,) = entries.attach(new)
-    assert early.value["expected"] + rest.value["expected"] == 5
-    assert early.value["events"] + rest.value["events"] == 5
-    assert rest.value["supplement"]
+    ((rest, _),) = entries.attach(new)
+    assert early.expected + rest.expected == 5
+    assert early.covers.events + rest.covers.events == 5
+    assert rest.supplement
 
 
 def test_a_successor_between_two_orphans_still_knows_which_of_them_are_late_parts() -> None:
@@ -246,14 +254,14 @@ def test_a_successor_between_two_orphans_still_knows_which_of_them_are_late_part
     send(entries, old)
     for index in range(2):
         entries.take(WORKERS[0], index + 1, flush(old, index, 5))
-    first, _ = entries.attach(new)
+    (_, first), _ = entries.attach(new)
     successor = queue()
-    successor.resume(first.mark, first.number)
+    successor.resume(first, first.batch)
     successor.take(WORKERS[0], 2, flush(old, 1, 5))
-    (second,) = successor.attach(new)
-    assert (second.number, second.value["entry"], second.value["expected"]) == (4, 1, 0)
+    ((second, mark),) = successor.attach(new)
+    assert (mark.batch, second.entry.index, second.expected) == (4, 1, 0)
     new.add(1)
-    assert [batch.value["ring"] for batch in send(successor, new)] == [8]
+    assert [batch.entry.ring for batch in send(successor, new)] == [8]
 
 
 def test_a_flush_of_an_earlier_ring_that_comes_later_still_is_sent() -> None:
@@ -262,8 +270,8 @@ def test_a_flush_of_an_earlier_ring_that_comes_later_still_is_sent() -> None:
     entries = attached(old)
     assert entries.attach(new) == []
     entries.take(WORKERS[0], 1, flush(old, 0, 5, 4.0))
-    (orphan,) = entries.orphans(new)
-    assert (orphan.value["ring"], orphan.value["events"]) == (7, 5)
+    ((orphan, _),) = entries.orphans(new)
+    assert (orphan.entry.ring, orphan.covers.events) == (7, 5)
     assert entries.orphans(new) == []
 
 
@@ -290,8 +298,8 @@ def test_a_successor_at_any_batch_sends_what_was_not_sent_and_nothing_twice(  # 
 ) -> None:
     """The store keeps what is in no mark yet; a successor reads the mark of the last batch."""
     table = Paper()
-    stored: list[tuple[str, int, dict[str, Any]]] = []
-    late: list[tuple[str, int, dict[str, Any]]] = []
+    stored: list[tuple[str, int, Flush]] = []
+    late: list[tuple[str, int, Flush]] = []
     numbers = dict.fromkeys(WORKERS, 0)
     for count, is_late in amounts:
         index = table.add(count, missing=is_late and count > 0, age_s=3.0)
@@ -301,8 +309,7 @@ def test_a_successor_at_any_batch_sends_what_was_not_sent_and_nothing_twice(  # 
             if events:
                 numbers[worker] += 1
                 where.append((worker, numbers[worker], flush(table, index, events, float(events))))
-    sent: list[Batch] = []
-    mark: dict[str, Any] | None = None
+    done: list[Sent] = []
     supplements_there = False
     entries = queue()
     entries.resume(None, 0)
@@ -310,19 +317,18 @@ def test_a_successor_at_any_batch_sends_what_was_not_sent_and_nothing_twice(  # 
     taken = 0
     for _ in range(100):
         for worker, number, one in stored[taken:]:
-            entries.take(worker, number, one)
+            entries.take(worker, number, copy.deepcopy(one))
         taken = len(stored)
-        batches = send(entries, table)
+        batches = sent(entries, table)
         if not batches and supplements_there:
             break
-        for batch in batches:
-            sent.append(batch)
-            mark = batch.mark
-            gone = {(worker, n) for worker, flushed in batch.flushes.items() for n in flushed}
+        for batch, mark in batches:
+            done.append((batch, mark))
+            gone = {(worker, n) for worker, flushed in mark.flushes.items() for n in flushed}
             stored = [one for one in stored if one[:2] not in gone]
-            if batch.number in deaths:
+            if mark.batch in deaths:
                 entries = queue()
-                entries.resume(mark, len(sent))
+                entries.resume(mark, len(done))
                 entries.attach(table)
                 taken = 0
                 break
@@ -332,13 +338,13 @@ def test_a_successor_at_any_batch_sends_what_was_not_sent_and_nothing_twice(  # 
                 stored += late
                 table.missing.clear()
                 supplements_there = True
-    assert [batch.number for batch in sent] == list(range(1, len(sent) + 1))
+    assert [mark.batch for _, mark in done] == list(range(1, len(done) + 1))
     assert not stored
     for index, (count, _) in enumerate(amounts):
-        mine = [batch.value for batch in sent if batch.value["entry"] == index]
-        assert sum(value["events"] for value in mine) == count
-        assert sum(value["expected"] for value in mine) == count
-        assert sum(not value["complete"] for value in mine) == sum(value["supplement"] for value in mine)
+        mine = [batch for batch, _ in done if batch.entry.index == index]
+        assert sum(batch.covers.events for batch in mine) == count
+        assert sum(batch.expected for batch in mine) == count
+        assert sum(not batch.complete for batch in mine) == sum(batch.supplement for batch in mine)
 
 
 def test_states_that_this_reducer_cannot_merge_are_counted_as_failed_and_the_others_go_on() -> None:
@@ -349,12 +355,13 @@ def test_states_that_this_reducer_cannot_merge_are_counted_as_failed_and_the_oth
     entries = EntryQueue(CONFIG, "lab", graph.at_version)
     entries.attach(table)
     for worker, count in zip(WORKERS, (2, 3), strict=True):
-        sent = flush(table, 0, count, 1.0)
-        sent["partial"]["states"][graph.fingerprint("w")] = ["its state"]
-        sent["partial"]["used"][graph.fingerprint("w")] = count
-        entries.take(worker, 1, sent)
+        one = flush(table, 0, count, 1.0)
+        one.partial.states[graph.fingerprint("w")] = ["its state"]
+        one.partial.used[graph.fingerprint("w")] = count
+        entries.take(worker, 1, one)
     (batch,) = send(entries, table)
-    merged = Partial.from_plain(batch.value["partial"])
+    merged = batch.partial
+    assert merged is not None
     assert (total(batch), merged.seen, merged.used) == (2.0, 5, {KEY: 5})
     assert merged.errors["w"].count == 5
     assert "'wobble' is not installed on local-reducer:0 of lab" in merged.errors["w"].text

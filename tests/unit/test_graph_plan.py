@@ -361,19 +361,6 @@ def test_a_partial_of_another_version_is_refused() -> None:
         plan.partial().merge(Partial(1, states={"0" * 16: 1}), plan.reductions)
 
 
-def test_a_partial_survives_its_plain_form_and_rubbish_is_refused() -> None:
-    g = graph(of("s", "sum_events", "x"), of("l", "last", "camera"))
-    partial = run(WorkerPlan(g, SCHEMA), events())
-    partial.errors["f"] = ErrorRecord(2, "oops", 7)
-    partial.set_aside = 3
-    back = Partial.from_plain(partial.to_plain())
-    assert (back.seen, back.used, back.errors, back.set_aside) == (8, partial.used, partial.errors, 3)
-    assert results(g, back)["s"] == 28
-    for rubbish in (None, {}, {"format": 1}, {"format": 9}, {**partial.to_plain(), "errors": {"f": 3}}):
-        with pytest.raises(GraphError, match="not a partial"):
-            Partial.from_plain(rubbish)
-
-
 def test_the_account_of_merged_partials_is_the_sum_and_the_earlier_error_is_told() -> None:
     plan = WorkerPlan(graph(of("s", "sum_events", "x")), SCHEMA)
     one, two = run(plan, events(3)), run(plan, events(5))

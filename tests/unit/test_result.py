@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ami.wire  # noqa: F401  # so that results may travel
+import ami.messages  # noqa: F401  # so that results may travel
 from ami.result import Events, Result
 from ami.stores import codec
 from ami.values import Axis, Histogram, Label, Part, plain

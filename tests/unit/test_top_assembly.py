@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -12,6 +10,8 @@ from ami.event import Field, Schema, Slots
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
+from ami.messages.batch import Batch
+from ami.messages.flush import Covers, EntryFacts
 from ami.result import Result
 
 INTERVAL_NS = 1000
@@ -31,7 +31,7 @@ GRAPHS = {graph.version: graph for graph in (OLD, NEW)}
 EVENTS = 5
 
 
-def batch(graph: Graph, interval: int, run: int = 1) -> dict[str, Any]:
+def batch(graph: Graph, interval: int, run: int = 1) -> Batch:
     """Five events of an interval, 100 ns apart, the first one 200 ns after its begin."""
     slots = Slots.allocate(SCHEMA, EVENTS)
     slots.valid[:] = SCHEMA.mask(SCHEMA.names)
@@ -39,12 +39,16 @@ def batch(graph: Graph, interval: int, run: int = 1) -> dict[str, Any]:
     plan = WorkerPlan(graph, SCHEMA)
     partial = plan.partial()
     plan.run(slots, interval * EVENTS, partial)
-    return {
-        "graph_version": graph.version, "interval_ns": INTERVAL_NS, "run": run, "interval": interval,
-        "transition": 0, "partial": partial.to_plain(), "first_ns": int(slots.timestamps[0]),
-        "last_ns": int(slots.timestamps[-1]), "workers": ["n:worker:0"], "complete": True,
-        "supplement": False, "expected": EVENTS, "dropped": 0,
-    }  # fmt: skip
+    entry = EntryFacts(
+        ring=7, index=interval, interval=interval, run=run, step=0, step_value=0.0,
+        graph_version=graph.version,
+    )  # fmt: skip
+    first_ns, last_ns = int(slots.timestamps[0]), int(slots.timestamps[-1])
+    return Batch(
+        node="n", entry=entry, interval_ns=INTERVAL_NS, transition=0,
+        covers=Covers(events=EVENTS, first_ns=first_ns, last_ns=last_ns), expected=EVENTS, dropped=0,
+        complete=True, supplement=False, workers=("n:worker:0",), partial=partial,
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from ami.daemons.monitor.deaths import Deaths
 from ami.daemons.monitor.judgement import Judgement, Sign
 from ami.daemons.process.stage import Setup
 from ami.errors import RingError, StoreError
+from ami.messages.heartbeat import Heartbeat
 from ami.processes import DAEMONS
 from ami.ring.observer import RingObserver
 from ami.stores import Store, keys
@@ -106,10 +107,8 @@ class MonitorStage:
                 continue
             beat = self._stores.host(kind, int(number)).get(keys.HEARTBEAT)
             # That of a predecessor is there for half a minute, and says nothing of one that is starting.
-            if beat is None or beat["pid"] != processes[name].pid:
-                signs[name] = None
-            else:
-                signs[name] = beat["steps"]
+            mine = beat if isinstance(beat, Heartbeat) and beat.pid == processes[name].pid else None
+            signs[name] = mine.steps if mine else None
         return signs
 
     def _blocks(self) -> Iterator[tuple[str, str, Sign]]:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ami.daemons.process.stage import Stage
 from ami.errors import StoreError
+from ami.messages.heartbeat import Heartbeat
 from ami.stores import Store, keys
 
 logger = logging.getLogger(__name__)
@@ -81,17 +82,17 @@ class Heart:
         except StoreError as error:
             logger.debug("heartbeat left to expire: %s", error)
 
-    def _beat(self) -> dict[str, Any]:
+    def _beat(self) -> Heartbeat:
         stage = self._stage
         more: dict[str, Any] = stage.costs() if isinstance(stage, RunsOperations) else {}
-        return {
-            "process": self._store.prefix,
-            "pid": os.getpid(),
-            "started_ns": self._started_ns,
-            "beat_ns": time.time_ns(),
-            "steps": self._steps,
-            "step_age_s": time.monotonic() - self._stepped_at,
-            "state": self._waiting if stage is None else stage.state,
-            "counters": {} if stage is None else dict(stage.counters),
+        return Heartbeat(
+            process=self._store.prefix,
+            pid=os.getpid(),
+            started_ns=self._started_ns,
+            beat_ns=time.time_ns(),
+            steps=self._steps,
+            step_age_s=time.monotonic() - self._stepped_at,
+            state=self._waiting if stage is None else stage.state,
+            counters={} if stage is None else dict(stage.counters),
             **more,
-        }
+        )

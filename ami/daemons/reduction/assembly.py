@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ami.event import Transition
@@ -17,42 +16,11 @@ from ami.graph.execution.partial import Partial
 from ami.graph.execution.results import Computed
 from ami.graph.execution.windows import Accumulator
 from ami.graph.graph import Graph
+from ami.messages.batch import Batch
+from ami.messages.checkpoint import Checkpoint, Reach, Totals
 from ami.result import Events, Result
 
 logger = logging.getLogger(__name__)
-
-FORMAT = 1  # of the checkpoint
-
-
-@dataclass(slots=True)
-class Totals:
-    """The account of a run: ``expected`` = ``reduced`` + ``dropped`` + ``set_aside`` + what is under way."""
-
-    expected: int = 0
-    reduced: int = 0
-    dropped: int = 0
-    set_aside: int = 0
-
-
-@dataclass(slots=True)
-class Reach:
-    """From when to when (ns), and through whose hands, the events of a window came."""
-
-    first_ns: int | None = None
-    last_ns: int | None = None
-    nodes: set[str] = field(default_factory=set)
-    workers: set[str] = field(default_factory=set)
-    parts_to_come: int = 0
-
-    def add(self, node: str, batch: Mapping[str, Any]) -> None:
-        """Count a batch in."""
-        first, last = batch["first_ns"], batch["last_ns"]
-        if first is not None:
-            self.first_ns = first if self.first_ns is None else min(self.first_ns, first)
-            self.last_ns = last if self.last_ns is None else max(self.last_ns, last)
-        self.nodes.add(node)
-        self.workers.update(batch["workers"])
-        self.parts_to_come += (not batch["complete"]) - batch["supplement"]
 
 
 class Assembly:
@@ -70,7 +38,7 @@ class Assembly:
         self._interval_ns = 0
         self._run_reach = Reach()
         self._interval_reach = Reach()
-        self._place = (0, 0)  # run and interval of `_interval_reach`
+        self._newest = (0, 0)  # run and interval of `_interval_reach`
         self._published: set[str] = set()
         self._names_changed = True
         self.applied: dict[str, int] = {}  # by node, the number of its last batch in here
@@ -78,20 +46,20 @@ class Assembly:
         self.run = 0
         self.intervals = 0
 
-    def apply(self, node: str, number: int, batch: Mapping[str, Any]) -> None:
+    def apply(self, node: str, number: int, batch: Batch) -> None:
         """Merge a batch.
 
         Raises:
             StoreUnavailable: its graph version cannot be read now; nothing was merged.
         """
         graph = self._accumulator.graph
-        if batch["graph_version"] > graph.version:
-            graph = self._graph(int(batch["graph_version"]))
+        if batch.entry.graph_version > graph.version:
+            graph = self._graph(batch.entry.graph_version)
         self._set_graph(graph)
-        self._interval_ns = int(batch["interval_ns"])
+        self._interval_ns = batch.interval_ns
         self._follow_run(batch)
-        if not batch["transition"]:
-            self._merge(node, batch)
+        if not batch.transition:
+            self._merge(batch)
         self.applied[node] = number
 
     def set_units(self, units: dict[str, str]) -> None:
@@ -103,45 +71,40 @@ class Assembly:
             self._accumulator.set_graph(graph)
             self._names_changed = True
 
-    def _follow_run(self, batch: Mapping[str, Any]) -> None:
-        if batch["run"] > self.run:
-            self.run = int(batch["run"])
+    def _follow_run(self, batch: Batch) -> None:
+        if batch.entry.run > self.run:
+            self.run = batch.entry.run
             self.totals, self._run_reach = Totals(), Reach()
             self._accumulator.begin_run(self.run)
             logger.info("run %d", self.run)
-        if batch["transition"] == Transition.END_RUN:
+        if batch.transition == Transition.END_RUN:
             logger.info("run %d ends: %s", self.run, self.totals)
 
-    def _merge(self, node: str, batch: Mapping[str, Any]) -> None:
-        plain = batch["partial"]
-        partial = Partial(int(batch["graph_version"])) if plain is None else Partial.from_plain(plain)
-        place = (int(batch["run"]), int(batch["interval"]))
-        if place > self._place:
-            self._place, self._interval_reach = place, Reach()
+    def _merge(self, batch: Batch) -> None:
+        place = (batch.entry.run, batch.entry.interval)
+        if place > self._newest:
+            self._newest, self._interval_reach = place, Reach()
             self.intervals += 1
-        if place == self._place:
-            self._interval_reach.add(node, batch)
-        if batch["run"] == self.run:
-            self._run_reach.add(node, batch)
-            self.totals.expected += batch["expected"]
-            self.totals.reduced += partial.seen
-            self.totals.dropped += batch["dropped"]
-            self.totals.set_aside += partial.set_aside
+        if place == self._newest:
+            self._interval_reach = self._interval_reach.plus(batch)
+        if batch.entry.run == self.run:
+            self._run_reach = self._run_reach.plus(batch)
+            self.totals = self.totals.plus(batch)
         self._accumulator.apply(
-            partial,
+            batch.partial or Partial(batch.entry.graph_version),
             interval=place[1],
             run=place[0],
-            expected=int(batch["expected"]),
-            dropped=int(batch["dropped"]),
+            expected=batch.expected,
+            dropped=batch.dropped,
         )
 
     def results(self, nodes: Iterable[str]) -> list[Result]:
         """Return what the graph's results are now; ``nodes`` are those that should be in them."""
-        if self._place[0] == 0:
+        if self._newest[0] == 0:
             return []
         now_ns = time.time_ns()
         known = set(nodes)
-        computed = self._accumulator.results(self._place)
+        computed = self._accumulator.results(self._newest)
         return [self._result(name, known, now_ns, found) for name, found in computed.items()]
 
     def _result(self, name: str, nodes: set[str], now_ns: int, computed: Computed) -> Result:
@@ -154,8 +117,8 @@ class Assembly:
             error=computed.error,
             window=computed.window,
             label=computed.label,
-            run=self._place[0],
-            interval=self._place[1],
+            run=self._newest[0],
+            interval=self._newest[1],
             interval_ns=self._interval_ns,
             time_ns=self._span(reach, computed),
             events=Events(
@@ -186,9 +149,9 @@ class Assembly:
         begin_ns = computed.first[1] * self._interval_ns
         if computed.window == "run":
             first = max(first, begin_ns)
-        elif computed.first < self._place:
+        elif computed.first < self._newest:
             first = begin_ns
-        if computed.last < self._place and computed.window != "run":
+        if computed.last < self._newest and computed.window != "run":
             last = (computed.last[1] + 1) * self._interval_ns - 1
         return first, last
 
@@ -212,31 +175,31 @@ class Assembly:
 
     # the checkpoint
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_checkpoint(self) -> Checkpoint:
         """Return the whole state; nothing is copied, so encode it before the next batch."""
-        return {
-            "format": FORMAT,
-            "applied": self.applied,
-            "accumulator": self._accumulator.to_plain(),
-            "interval_ns": self._interval_ns,
-            "run_reach": asdict(self._run_reach),
-            "interval_reach": asdict(self._interval_reach),
-            "place": self._place,
-            "published": self._published,
-            "totals": asdict(self.totals),
-            "run": self.run,
-            "intervals": self.intervals,
-        }
+        return Checkpoint(
+            applied=self.applied,
+            accumulator=self._accumulator.to_plain(),
+            interval_ns=self._interval_ns,
+            run_reach=self._run_reach,
+            interval_reach=self._interval_reach,
+            newest=self._newest,
+            published=frozenset(self._published),
+            totals=self.totals,
+            run=self.run,
+            intervals=self.intervals,
+        )
 
-    def restore(self, plain: Mapping[str, Any]) -> None:
-        """Take up what :meth:`to_plain` described."""
-        self._accumulator = Accumulator.from_plain(plain["accumulator"], self._here)
-        self.applied = {str(node): int(number) for node, number in plain["applied"].items()}
-        self._interval_ns = int(plain["interval_ns"])
-        self._run_reach = Reach(**plain["run_reach"])
-        self._interval_reach = Reach(**plain["interval_reach"])
-        run, interval = plain["place"]
-        self._place = (int(run), int(interval))
-        self._published = set(plain["published"])
-        self.totals = Totals(**plain["totals"])
-        self.run, self.intervals = int(plain["run"]), int(plain["intervals"])
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take up what :meth:`to_checkpoint` described.
+
+        Raises:
+            GraphError: the accumulator is of another format.
+        """
+        self._accumulator = Accumulator.from_plain(checkpoint.accumulator, self._here)
+        self.applied = checkpoint.applied
+        self._interval_ns = checkpoint.interval_ns
+        self._run_reach, self._interval_reach = checkpoint.run_reach, checkpoint.interval_reach
+        self._newest = checkpoint.newest
+        self._published = set(checkpoint.published)
+        self.totals, self.run, self.intervals = checkpoint.totals, checkpoint.run, checkpoint.intervals

@@ -7,21 +7,25 @@ comes later follows as a supplement. The begin and end of a run are barriers: th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from ami.config import ReducerConfig
 from ami.event import Transition
 from ami.graph.execution.bind import Reductions, reductions
 from ami.graph.execution.partial import Partial
 from ami.graph.graph import Graph
+from ami.messages.batch import Batch, Mark
+from ami.messages.flush import Covers, EntryFacts, Flush
 from ami.ring.cursor import Cursor
 from ami.ring.entries import Entry
 
 logger = logging.getLogger(__name__)
 
 BARRIERS = (Transition.BEGIN_RUN, Transition.END_RUN)
+
+Sent = tuple[Batch, Mark]  # one step into the global store; the mark has its number
 
 
 class Table(Protocol):
@@ -47,27 +51,14 @@ class Ready:
     late: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One numbered step into the global store, and the flushes that may go when it is done."""
-
-    number: int
-    value: dict[str, Any]
-    mark: dict[str, Any]
-    flushes: dict[str, list[int]]
-    events: int
-
-
 @dataclass(slots=True)
 class _Arrived:
     """Flushes of one entry that were not sent yet."""
 
+    entry: EntryFacts
     partial: Partial | None = None
     flushes: dict[str, list[int]] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    events: int = 0
-    first_ns: int | None = None
-    last_ns: int | None = None
+    covers: Covers = field(default_factory=Covers)
 
 
 class EntryQueue:
@@ -95,15 +86,13 @@ class EntryQueue:
         """The first entry that is still needed; those below may leave the table."""
         return min(self._late, default=self.next_entry)
 
-    def resume(self, mark: Mapping[str, Any] | None, last_number: int) -> None:
+    def resume(self, mark: Mark | None, last_number: int) -> None:
         """Go on after the batch that this mark was stored with."""
         self._number = last_number
         if mark is not None:
-            self._ring_id = int(mark["ring"])
-            self.next_entry = int(mark["next_entry"])
-            self._late = set(mark["late"])
+            self._ring_id, self.next_entry, self._late = mark.ring, mark.next_entry, set(mark.late)
 
-    def attach(self, ring: Table) -> list[Batch]:
+    def attach(self, ring: Table) -> list[Sent]:
         """Follow this ring; return what was left of earlier ones, whose entries nobody can complete."""
         left = [key for key in sorted(self._arrived) if key[0] != ring.ring_id]
         # Numbered while the mark still names the earlier ring: a successor then knows of its late entries.
@@ -113,26 +102,23 @@ class EntryQueue:
             self._ring_id, self.next_entry, self._late = ring.ring_id, 0, set()
         return batches
 
-    def orphans(self, ring: Table) -> list[Batch]:
+    def orphans(self, ring: Table) -> list[Sent]:
         """Return what came of earlier rings since: of workers that took longer to leave them."""
         left = [key for key in sorted(self._arrived) if key[0] < self._ring_id]
         return [self._orphan(*key, ring.interval_ns) for key in left]
 
-    def take(self, worker: str, number: int, flush: Mapping[str, Any]) -> None:
+    def take(self, worker: str, number: int, flush: Flush) -> None:
         """Merge a flush into what arrived of its entry."""
-        key = (int(flush["ring"]), int(flush["entry"]))
-        partial = Partial.from_plain(flush["partial"])
-        known = self._reductions_of(partial.graph_version)
-        partial.leave_out(known.unbound)
-        arrived = self._arrived.setdefault(key, _Arrived(facts=_facts(flush)))
+        known = self._reductions_of(flush.partial.graph_version)
+        flush.partial.leave_out(known.unbound)
+        key = (flush.entry.ring, flush.entry.index)
+        arrived = self._arrived.setdefault(key, _Arrived(flush.entry))
         if arrived.partial is None:
-            arrived.partial = partial
+            arrived.partial = flush.partial
         else:
-            arrived.partial.merge(partial, known)
+            arrived.partial.merge(flush.partial, known)
         arrived.flushes.setdefault(worker, []).append(number)
-        arrived.events += int(flush["events"])
-        arrived.first_ns = _least(arrived.first_ns, flush["first_ns"], min)
-        arrived.last_ns = _least(arrived.last_ns, flush["last_ns"], max)
+        arrived.covers = arrived.covers.plus(flush.covers)
 
     def _reductions_of(self, version: int) -> Reductions:
         if version not in self._reductions:
@@ -159,10 +145,12 @@ class EntryQueue:
             ready.append(Ready(index, complete, False))
         return ready
 
-    def batch(self, ring: Table, ready: Ready) -> Batch:
+    def batch(self, ring: Table, ready: Ready) -> Sent:
         """Return the batch of an entry, and count it as sent."""
         entry = ring.entry(ready.index)
-        arrived = self._arrived.pop((ring.ring_id, ready.index), _Arrived())
+        facts = EntryFacts.of(ring.ring_id, entry)
+        arrived = self._arrived.pop((ring.ring_id, ready.index), _Arrived(facts))
+        events = arrived.covers.events
         if ready.late:
             self._late.discard(ready.index)
         else:
@@ -171,74 +159,56 @@ class EntryQueue:
                 self._late.add(ready.index)
                 logger.warning(
                     "entry %d is sent with %d of its %d events: nobody finished the others within %g s",
-                    ready.index, arrived.events, entry.count, self._config.grace_s,
+                    ready.index, events, entry.count, self._config.grace_s,
                 )  # fmt: skip
-            elif arrived.events != entry.count:
-                logger.error(
-                    "entry %d: %d events in the ring, %d reduced", ready.index, entry.count, arrived.events
-                )
-        value = {
-            **_facts_of(entry),
-            "interval_ns": ring.interval_ns,
-            "expected": 0 if ready.late else entry.count + entry.dropped,
-            "dropped": 0 if ready.late else entry.dropped,
-            "complete": ready.complete,
-            "supplement": ready.late,
-        }
-        return self._numbered(value, arrived)
+            elif events != entry.count:
+                logger.error("entry %d: %d events in the ring, %d reduced", ready.index, entry.count, events)
+        return self._sent(
+            arrived,
+            interval_ns=ring.interval_ns,
+            transition=entry.transition,
+            expected=0 if ready.late else entry.count + entry.dropped,
+            dropped=0 if ready.late else entry.dropped,
+            complete=ready.complete,
+            supplement=ready.late,
+        )
 
-    def _orphan(self, ring_id: int, index: int, interval_ns: int) -> Batch:
+    def _orphan(self, ring_id: int, index: int, interval_ns: int) -> Sent:
         arrived = self._arrived.pop((ring_id, index))
         late = (ring_id, index) in self._late_before or (ring_id == self._ring_id and index in self._late)
-        value = {
-            **arrived.facts,
-            "interval_ns": interval_ns,
-            "transition": 0,
-            "expected": 0 if late else arrived.events,
-            "dropped": 0,
-            "complete": False,
-            "supplement": late,
-        }
-        return self._numbered(value, arrived)
+        return self._sent(
+            arrived,
+            interval_ns=interval_ns,
+            transition=0,
+            expected=0 if late else arrived.covers.events,
+            dropped=0,
+            complete=False,
+            supplement=late,
+        )
 
-    def _numbered(self, value: dict[str, Any], arrived: _Arrived) -> Batch:
+    def _sent(
+        self, arrived: _Arrived, *, interval_ns: int, transition: int, expected: int, dropped: int,
+        complete: bool, supplement: bool,
+    ) -> Sent:  # fmt: skip
         self._number += 1
-        value |= {
-            "node": self._node,
-            "ring": value.get("ring", self._ring_id),
-            "events": arrived.events,
-            "first_ns": arrived.first_ns,
-            "last_ns": arrived.last_ns,
-            "workers": sorted(arrived.flushes),
-            "partial": None if arrived.partial is None else arrived.partial.to_plain(),
-        }
-        mark = {
-            "batch": self._number,
-            "ring": self._ring_id,
-            "next_entry": self.next_entry,
-            "late": sorted(self._late),
-            "flushes": arrived.flushes,
-        }
-        return Batch(self._number, value, mark, arrived.flushes, arrived.events)
-
-
-def _facts(flush: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("ring", "entry", "interval", "run", "step", "step_value", "graph_version")
-    return {name: flush[name] for name in names}
-
-
-def _facts_of(entry: Entry) -> dict[str, Any]:
-    return {
-        "entry": entry.index,
-        "interval": entry.interval,
-        "run": entry.run,
-        "step": entry.step,
-        "step_value": entry.step_value,
-        "graph_version": entry.graph_version,
-        "transition": entry.transition,
-    }
-
-
-def _least(a: int | None, b: int | None, choose: Callable[[Iterable[int]], int]) -> int | None:
-    known = [value for value in (a, b) if value is not None]
-    return choose(known) if known else None
+        batch = Batch(
+            node=self._node,
+            entry=arrived.entry,
+            interval_ns=interval_ns,
+            transition=transition,
+            covers=arrived.covers,
+            expected=expected,
+            dropped=dropped,
+            complete=complete,
+            supplement=supplement,
+            workers=tuple(sorted(arrived.flushes)),
+            partial=arrived.partial,
+        )
+        mark = Mark(
+            batch=self._number,
+            ring=self._ring_id,
+            next_entry=self.next_entry,
+            late=tuple(sorted(self._late)),
+            flushes=arrived.flushes,
+        )
+        return batch, mark

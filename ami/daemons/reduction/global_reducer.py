@@ -18,9 +18,12 @@ from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.publisher import Publisher
-from ami.errors import Conflict, SourceError
+from ami.errors import Conflict, GraphError, SourceError, Undecodable
 from ami.event import Schema
-from ami.stores import BadRecord, Journal, keys
+from ami.messages.batch import Batch
+from ami.messages.checkpoint import Checkpoint
+from ami.messages.message import expect, of_another_version, read
+from ami.stores import BadRecord, Journal, Record, keys
 
 logger = logging.getLogger(__name__)
 
@@ -88,9 +91,12 @@ class GlobalReducerStage:
 
     def _load(self) -> None:
         self._assembly = Assembly(self._graphs.get, self._here)
-        checkpoint = self._store.get(keys.CHECKPOINT)
+        checkpoint = read(self._store, keys.CHECKPOINT, Checkpoint)
         if checkpoint is not None:
-            self._assembly.restore(checkpoint)
+            try:
+                self._assembly.restore(checkpoint)
+            except GraphError as error:
+                raise of_another_version(self._store, keys.CHECKPOINT, error) from error
             # Whoever wrote it may have died, or lost the store, before the results were out.
             self._unpublished = True
         self._inboxes = {}
@@ -113,8 +119,7 @@ class GlobalReducerStage:
             self._pass_over(error)
             return
         for place, (node, record) in enumerate(records, start=1):
-            self._assembly.apply(node, record.number, record.value)
-            self._batches += 1
+            self._apply(node, record)
             self._dirty = self._unpublished = True
             # Far behind, only the newest is published: it contains the others.
             if len(records) - place < BEHIND or place % BEHIND == 0:
@@ -126,6 +131,15 @@ class GlobalReducerStage:
         if self._publisher.overdue():
             self._publisher.publish(())
         self._checkpoint()
+
+    def _apply(self, node: str, record: Record) -> None:
+        try:
+            batch = expect(Batch, record.value)
+        except Undecodable as error:
+            self._pass_over(BadRecord(self._inboxes[node].key, record.number, str(error)))
+            return
+        self._assembly.apply(node, record.number, batch)
+        self._batches += 1
 
     def _pass_over(self, error: BadRecord) -> None:
         """Count a batch that cannot be read as applied: nobody ever can, and all others would wait."""
@@ -172,7 +186,7 @@ class GlobalReducerStage:
         now = time.monotonic()
         if not self._dirty or (now < self._checkpoint_at and not final):
             return
-        self._store.commit(self._leadership.lease, {keys.CHECKPOINT: self._assembly.to_plain()})
+        self._store.commit(self._leadership.lease, {keys.CHECKPOINT: self._assembly.to_checkpoint()})
         for node, number in self._assembly.applied.items():
             if node in self._inboxes:
                 self._inboxes[node].trim(number)

@@ -14,10 +14,13 @@ from collections.abc import Mapping
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
-from ami.daemons.reduction.entries import Batch, EntryQueue
-from ami.errors import RingBusy, RingGone
+from ami.daemons.reduction.entries import EntryQueue, Sent
+from ami.errors import RingBusy, RingGone, Undecodable
+from ami.messages.batch import Mark
+from ami.messages.flush import Flush
+from ami.messages.message import expect, read
 from ami.ring.observer import RingObserver
-from ami.stores import BadRecord, Journal, keys
+from ami.stores import BadRecord, Journal, Record, keys
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class LocalReducerStage:
         self._after: dict[str, int] = {}
         self._look_at = 0.0
         self._room = True
-        self._unsent: list[Batch] = []  # made, but not acknowledged yet; the same ones are sent again
+        self._unsent: list[Sent] = []  # made, but not acknowledged yet; the same ones are sent again
         self._rate = Rate()
         self._batches = self._incomplete = self._events = 0
 
@@ -72,10 +75,10 @@ class LocalReducerStage:
         self._global.set(keys.NODES).add(self._host)
         # Fenced before the mark is read: what a dead predecessor sent last is in it now, or never will be.
         last = self._inbox.fence()
-        mark = self._global.get(keys.mark(self._host))
+        mark = read(self._global, keys.mark(self._host), Mark)
         self._queue.resume(mark, last)
         if mark is not None:
-            self._remove(mark["flushes"])
+            self._remove(mark.flushes)
         self._graphs.start()
 
     def step(self) -> None:
@@ -115,9 +118,9 @@ class LocalReducerStage:
         except BaseException:
             ring.close()
             raise
-        for batch in self._queue.attach(ring):
-            logger.warning("%d events of an earlier ring are sent now, as incomplete", batch.events)
-            self._unsent.append(batch)
+        for batch, mark in self._queue.attach(ring):
+            logger.warning("%d events of an earlier ring are sent now, as incomplete", batch.covers.events)
+            self._unsent.append((batch, mark))
         self._ring, self._waiting_for = ring, "the ring"
         return ring
 
@@ -150,8 +153,16 @@ class LocalReducerStage:
             if not found:
                 return
             for worker, record in found:
-                self._queue.take(worker, record.number, record.value)
-                self._after[worker] = record.number
+                self._take(worker, record)
+
+    def _take(self, worker: str, record: Record) -> None:
+        try:
+            flush = expect(Flush, record.value)
+        except Undecodable as error:
+            self._put_away(BadRecord(self._journals[worker].key, record.number, str(error)))
+            return
+        self._queue.take(worker, record.number, flush)
+        self._after[worker] = record.number
 
     def _put_away(self, error: BadRecord) -> None:
         """Remove a flush that cannot be read: nobody ever can, and all others would wait behind it."""
@@ -169,13 +180,13 @@ class LocalReducerStage:
 
     def _send_all(self, ring: RingObserver) -> None:
         while self._unsent:
-            batch = self._unsent[0]
-            self._inbox.append(batch.number, batch.value, also={keys.mark(self._host): batch.mark})
-            self._remove(batch.flushes)
+            batch, mark = self._unsent[0]
+            self._inbox.append(mark.batch, batch, also={keys.mark(self._host): mark})
+            self._remove(mark.flushes)
             self._unsent.pop(0)
             self._batches += 1
-            self._events += batch.events
-            self._incomplete += not batch.value["complete"]
+            self._events += batch.covers.events
+            self._incomplete += not batch.complete
         ring.reduced(self._queue.lowest)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-import ami.wire  # noqa: F401  # registers the value types that results are made of
+import ami.messages  # noqa: F401  # registers the value types that results are made of
 from ami.result import Result
 from ami.stores import Lease, Store, codec, keys
 

@@ -1,14 +1,11 @@
-"""What a worker has run of one entry: held until it is stored, then on its way as a numbered flush."""
+"""Hold what a worker has run of one entry until it is stored."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from ami.graph.execution.partial import Partial
+from ami.messages.flush import Covered, Covers, EntryFacts, Flush
 from ami.ring.block import Block
 from ami.ring.entries import Entry
-
-Runs = list[tuple[int, int]]
 
 
 class Held:
@@ -17,10 +14,10 @@ class Held:
     def __init__(self, entry: Entry, partial: Partial) -> None:
         self.entry = entry
         self.partial = partial
-        self.runs: Runs = []
+        self.runs: list[tuple[int, int]] = []
         self.events = 0
-        self.first_ns: int | None = None
-        self.last_ns: int | None = None
+        self._first_ns: int | None = None
+        self._last_ns: int | None = None
 
     def takes(self, block: Block) -> bool:
         """Whether a block's events belong to this partial."""
@@ -36,29 +33,11 @@ class Held:
         self.events += count
         # Within an entry the order of events is free, so neither end need be the extreme one.
         low, high = int(block.slots.timestamps.min()), int(block.slots.timestamps.max())
-        self.first_ns = low if self.first_ns is None else min(self.first_ns, low)
-        self.last_ns = high if self.last_ns is None else max(self.last_ns, high)
+        self._first_ns = low if self._first_ns is None else min(self._first_ns, low)
+        self._last_ns = high if self._last_ns is None else max(self._last_ns, high)
 
-
-class Flush:
-    """One numbered step into the local store: a partial, and the slots that may be freed after it."""
-
-    def __init__(self, number: int, ring_id: int, held: Held) -> None:
-        entry = held.entry
-        self.number = number
-        self.runs = held.runs
-        self.covered: dict[str, Any] = {"ring": ring_id, "flush": number, "runs": held.runs}
-        # The entry's facts go along, so that a flush still means something when its ring is gone.
-        self.payload: dict[str, Any] = {
-            "ring": ring_id,
-            "entry": entry.index,
-            "interval": entry.interval,
-            "run": entry.run,
-            "step": entry.step,
-            "step_value": entry.step_value,
-            "graph_version": entry.graph_version,
-            "events": held.events,
-            "first_ns": held.first_ns,
-            "last_ns": held.last_ns,
-            "partial": held.partial.to_plain(),
-        }
+    def to_flush(self, ring: int, number: int) -> tuple[Flush, Covered]:
+        """Return what is to be stored, under this number, and the slots that may be freed after it."""
+        covers = Covers(events=self.events, first_ns=self._first_ns, last_ns=self._last_ns)
+        flush = Flush(entry=EntryFacts.of(ring, self.entry), covers=covers, partial=self.partial)
+        return flush, Covered(ring=ring, flush=number, runs=self.runs)

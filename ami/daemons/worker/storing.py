@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ami.daemons.worker.flush import Flush
+from ami.messages.flush import Covered, Flush
 from ami.ring.reader import RingReader
 from ami.stores import Journal, keys
+
+UnderWay = tuple[Flush, Covered, RingReader]  # whose slots they are
 
 
 class Storing:
@@ -19,20 +21,19 @@ class Storing:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
-        self._flush: Flush | None = None  # not acknowledged yet; the same one is tried until it is
-        self._ring: RingReader | None = None  # whose slots they are
+        self._under_way: UnderWay | None = None  # not acknowledged yet; the same one is tried until it is
         self._trial: Future[None] | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way."""
-        return self._flush is None
+        return self._under_way is None
 
-    def begin(self, flush: Flush, ring: RingReader) -> None:
+    def begin(self, flush: Flush, covered: Covered, ring: RingReader) -> None:
         """Store ``flush``, then commit its slots, without waiting for either. Nothing may be under way."""
         assert self.is_idle
-        self._flush, self._ring = flush, ring
-        self._trial = self._thread.submit(self._store, flush, ring)
+        self._under_way = (flush, covered, ring)
+        self._trial = self._thread.submit(self._store, *self._under_way)
 
     def look(self) -> None:
         """Let go of what is stored by now, and try again what failed; waits only for the latter.
@@ -49,21 +50,19 @@ class Storing:
         Raises:
             StoreUnavailable, StoreFull: it is not stored; call again.
         """
-        if self._flush is None or self._ring is None:
+        if self._under_way is None:
             return
         trial, self._trial = self._trial, None
         if trial is None:
-            trial = self._thread.submit(self._store, self._flush, self._ring)
+            trial = self._thread.submit(self._store, *self._under_way)
         trial.result()
-        self._flush = self._ring = None
+        self._under_way = None
 
-    def _store(self, flush: Flush, ring: RingReader) -> None:
+    def _store(self, flush: Flush, covered: Covered, ring: RingReader) -> None:
         # Numbered: when the answer to the first try was lost, the second try changes nothing.
-        self._journal.append(
-            flush.number, flush.payload, also={keys.COVERED: flush.covered}, expire_s=keys.FLUSH_EXPIRE_S
-        )
+        self._journal.append(covered.flush, flush, also={keys.COVERED: covered}, expire_s=keys.FLUSH_EXPIRE_S)
         # Here and not in the worker's loop: an event of a second must not hold up those before it.
-        ring.commit(flush.runs)
+        ring.commit(covered.runs)
 
     def close(self) -> None:
         """Let go of the thread, which first ends the try that it is in."""

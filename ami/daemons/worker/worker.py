@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +17,9 @@ from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.worker.blocksize import BlockSize
+from ami.daemons.worker.claims import Claims
 from ami.daemons.worker.costs import Costs
-from ami.daemons.worker.flush import Flush, Held
+from ami.daemons.worker.flush import Held
 from ami.daemons.worker.plans import Plans
 from ami.daemons.worker.storing import Storing
 from ami.daemons.worker.trial import tried
@@ -40,16 +40,13 @@ class WorkerStage:
         self._config = config = setup.config
         self._storing = Storing(setup.stores.local("worker", setup.number).journal(keys.FLUSHES))
         self._graphs = GraphWatch(setup)
-        self._ring: RingReader | None = None
         self._waiting_for = "the ring"
+        self._claims: Claims | None = None  # of the ring that it is attached to
         self._plans: Plans | None = None
-        self._redo: deque[Block] = deque()  # owned already: left by a death, or put back
         self._held: Held | None = None
         self._last_flush = self._flushes = 0
         self._sharers = 1
         self._block = BlockSize(config.worker)
-        self._look_at = 0.0
-        self._abandoned: dict[int, float] = {}  # dead workers that own events: since when (monotonic, s)
         self._events = self._blocks = self._set_aside = 0
         self._busy_s = 0.0
         self._rate, self._busy = Rate(), Rate()
@@ -57,7 +54,7 @@ class WorkerStage:
 
     @property
     def state(self) -> str:
-        return f"waiting: for {self._waiting_for}" if self._ring is None else "running"
+        return f"waiting: for {self._waiting_for}" if self._claims is None else "running"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -81,46 +78,34 @@ class WorkerStage:
         self._graphs.start()
 
     def step(self) -> None:
-        ring = self._ring or self._attach()
-        if ring is None:
+        claims = self._claims or self._attach()
+        if claims is None:
             self._setup.stopping.wait(2 * self._setup.waits.ring_s)
             return
+        ring = claims.ring
         self._storing.look()
-        block = self._next(ring)
+        block = claims.first(self._block.events)
         if block is None:
-            self._rest(ring)
+            self._rest(claims)
             return
         assert self._plans is not None
-        try:
-            if self._held is not None and not self._held.takes(block):
-                self._hand_on(ring)
-            plan = self._plans.get(block.entry.graph_version)
-        except BaseException:
-            self._redo.appendleft(block)
-            raise
+        if self._held is not None and not self._held.takes(block):
+            self._hand_on(ring)
+        plan = self._plans.get(block.entry.graph_version)
         if self._held is None:
             self._held = Held(block.entry, plan.partial())
         if block.attempts:
-            self._try(ring, plan, block, self._held)
+            self._try(claims, plan, block, self._held)
         else:
-            self._run(ring, plan, block, self._held)
+            self._run(claims, plan, block, self._held)
         if self._held_too_much(ring):
             self._hand_on(ring)
 
-    def _next(self, ring: RingReader) -> Block | None:
-        """Return the next block to run: of what must be run again first, in pieces of the usual size."""
-        if not self._redo:
-            return ring.claim(self._block.events)
-        block = self._redo.popleft()
-        if block.count > self._block.events and not block.attempts:
-            self._redo.appendleft(block.part(self._block.events, block.count))
-            block = block.part(0, self._block.events)
-        return block
-
-    def _rest(self, ring: RingReader) -> None:
-        """Nothing to claim: flush what is finished or stands in the source's way, else wait."""
+    def _rest(self, claims: Claims) -> None:
+        """Nothing to run: flush what is finished or stands in the source's way, else wait."""
         # While there is something to claim, a source that waits for space waits for computing,
         # and a flush for each block would only make that slower.
+        ring = claims.ring
         if self._held is not None and (ring.space_wanted or ring.entry(self._held.entry.index).closed):
             self._hand_on(ring)
             return
@@ -129,13 +114,13 @@ class WorkerStage:
                 logger.info("the ring was replaced")
                 self._detach()
                 return
-            self._adopt(ring)
-        if not self._redo:
+            claims.adopt()
+        if claims.is_empty:
             ring.wait(self._setup.waits.ring_s, holding=self._held is not None)
 
     # the ring
 
-    def _attach(self) -> RingReader | None:
+    def _attach(self) -> Claims | None:
         try:
             ring = RingReader(self._config.ring.name, self._setup.number)
         except (RingGone, RingBusy) as error:
@@ -144,91 +129,60 @@ class WorkerStage:
                 self._waiting_for = str(error)
             return None
         try:
-            last, runs = self._covered(ring.ring_id, self._setup.number)
-            self._setup.stores.local("local-reducer").set(keys.WORKERS).add(self._setup.number)
-            self._last_flush = last
-            self._redo.extend(ring.recover(runs))
+            claims = Claims(ring, self._setup)
         except BaseException:
             # This process has the place of its number only once: with it, the next try were refused.
             ring.close()
             raise
-        self._sharers = ring.worker_count
-        self._ring, self._waiting_for = ring, "the ring"
+        self._claims, self._waiting_for = claims, "the ring"
+        self._last_flush, self._sharers = claims.last_flush, ring.worker_count
         here = f"on worker:{self._setup.number} of {self._config.node.host}"
         self._plans = Plans(self._graphs.get, ring.schema, here)
         self._block.fit(ring.schema)
-        if self._redo:
-            logger.info("running %d events again", sum(block.slots.count for block in self._redo))
-        return ring
+        return claims
 
     def _detach(self) -> None:
-        assert self._ring is not None
-        ring, self._ring = self._ring, None
-        self._redo.clear()
-        ring.close()
-
-    def _covered(self, ring_id: int, worker: int) -> tuple[int, Sequence[tuple[int, int]]]:
-        """Return the last number of a worker's flushes, and its last stored one's slots if of this ring.
-
-        It is fenced first: a flush that it sent when it died, and that a slow store carried out after we
-        looked, would otherwise count again what is run again.
-        """
-        store = self._setup.stores.local("worker", worker)
-        last = store.journal(keys.FLUSHES).fence()
-        covered = store.get(keys.COVERED)
-        if covered is None or covered["ring"] != ring_id:
-            return last, ()
-        return last, [(int(first), int(count)) for first, count in covered["runs"]]
-
-    def _adopt(self, ring: RingReader) -> None:
-        """Take over the slots of workers that stay away."""
-        now = time.monotonic()
-        if now < self._look_at:
-            return
-        self._look_at = now + self._setup.waits.look_s
-        self._abandoned = {number: self._abandoned.get(number, now) for number in ring.abandoned()}
-        patience_s = self._config.worker.adopt_after_s
-        gone = [number for number, since in self._abandoned.items() if now - since >= patience_s]
-        if gone:
-            logger.warning("taking over from worker %s", ", ".join(map(str, gone)))
-            self._redo.extend(
-                ring.adopt(covered=lambda worker: self._covered(ring.ring_id, worker)[1], workers=gone)
-            )
+        assert self._claims is not None
+        claims, self._claims = self._claims, None
+        claims.ring.close()
 
     # computing
 
-    def _run(self, ring: RingReader, plan: WorkerPlan, block: Block, held: Held) -> None:
-        started = time.monotonic()
+    def _run(self, claims: Claims, plan: WorkerPlan, block: Block, held: Held) -> None:
+        ring, started = claims.ring, time.monotonic()
         first, count = block.sequence, block.count
         ring.running(first, count, 0)
         timing = self._costs.timing(plan, count)
         plan.run(block.slots, first, held.partial, lambda number: ring.running(first, count, number), timing)
         ring.running(0, 0, 0)
         held.add(block)
+        claims.put_first()
         elapsed_s = time.monotonic() - started
         self._block.took(count, elapsed_s)
         self._events += count
         self._blocks += 1
         self._busy_s += elapsed_s
 
-    def _try(self, ring: RingReader, plan: WorkerPlan, block: Block, held: Held) -> None:
+    def _try(self, claims: Claims, plan: WorkerPlan, block: Block, held: Held) -> None:
         """Try a block in which a worker died; its innocent events are run next, a fatal one never."""
         last = block.sequence + block.count - 1
         logger.warning("a worker died while it ran events %d to %d; trying them apart", block.sequence, last)
-        verdict = tried(ring, plan, block, timeout_s=self._config.worker.trial_s)
-        ring.running(0, 0, 0)
+        verdict = tried(claims.ring, plan, block, timeout_s=self._config.worker.trial_s)
+        claims.ring.running(0, 0, 0)
         known = verdict.innocent + (verdict.fatal is not None)
-        if known < block.count:
-            self._redo.appendleft(block.part(known, block.count))
+        left: list[Block] = []
         if verdict.innocent:
             self._block.measured(verdict.innocent, verdict.elapsed_s)
-            self._redo.appendleft(replace(block.part(0, verdict.innocent), attempts=0))
+            left.append(replace(block.part(0, verdict.innocent), attempts=0))
+        if known < block.count:
+            left.append(block.part(known, block.count))
         if verdict.fatal is not None:
             event = block.part(verdict.innocent, known)
             held.partial.set_event_aside(verdict.fatal.operation, verdict.fatal.text, event.sequence)
             held.add(event)
             self._set_aside += 1
             logger.error("set aside: %s", verdict.fatal.text)
+        claims.put_first(*left)
 
     # handing on
 
@@ -247,18 +201,18 @@ class WorkerStage:
         self._sharers = ring.worker_count
         self._last_flush += 1
         self._flushes += 1
-        self._storing.begin(Flush(self._last_flush, ring.ring_id, self._held), ring)
+        self._storing.begin(*self._held.to_flush(ring.ring_id, self._last_flush), ring)
         self._held = None
 
     def close(self) -> None:
         """Store and commit what was run; what was not is left to the others, or to the next start."""
         try:
-            if self._ring is not None:
+            if self._claims is not None:
                 self._storing.finish()
-                self._hand_on(self._ring)
+                self._hand_on(self._claims.ring)
                 self._storing.finish()
         finally:
             self._storing.close()
-            if self._ring is not None:
+            if self._claims is not None:
                 self._detach()
             self._graphs.close()

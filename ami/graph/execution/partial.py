@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from ami.errors import GraphError
 from ami.graph.library.base import Reduction, State
-
-FORMAT = 1  # of the plain form
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,54 +88,8 @@ class Partial:
             self.used[key] = self.used.get(key, 0) + count
         merge_errors(self.errors, other.errors)
 
-    def to_plain(self) -> dict[str, Any]:
-        """Return it as what the stores' codec carries; the states are not copied."""
-        return {
-            "format": FORMAT,
-            "graph_version": self.graph_version,
-            "seen": self.seen,
-            "states": self.states,
-            "used": self.used,
-            "errors": errors_to_plain(self.errors),
-            "set_aside": self.set_aside,
-        }
-
-    @classmethod
-    def from_plain(cls, plain: Any) -> Partial:
-        """Return what :meth:`to_plain` described.
-
-        Raises:
-            GraphError: it is not a partial, or one of another format.
-        """
-        if not isinstance(plain, Mapping) or plain.get("format") != FORMAT:
-            raise GraphError(f"not a partial of format {FORMAT}: {str(plain)[:80]}")
-        try:
-            return cls(
-                graph_version=int(plain["graph_version"]),
-                seen=int(plain["seen"]),
-                states=dict(plain["states"]),
-                used={str(key): int(count) for key, count in plain["used"].items()},
-                errors=errors_from_plain(plain["errors"]),
-                set_aside=int(plain["set_aside"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise GraphError(f"not a partial: {error!r}") from error
-
 
 def merge_errors(into: dict[str, ErrorRecord], other: Mapping[str, ErrorRecord]) -> None:
     """Add the error records ``other`` to ``into``."""
     for name, record in other.items():
         into[name] = into[name].merged(record) if name in into else record
-
-
-def errors_to_plain(errors: Mapping[str, ErrorRecord]) -> dict[str, Any]:
-    """Return error records as plain values."""
-    return {name: (e.count, e.text, e.first_sequence) for name, e in errors.items()}
-
-
-def errors_from_plain(plain: Any) -> dict[str, ErrorRecord]:
-    """Return what :func:`errors_to_plain` described; TypeError or ValueError if it is none."""
-    return {
-        str(name): ErrorRecord(int(count), str(text), int(first))
-        for name, (count, text, first) in plain.items()
-    }

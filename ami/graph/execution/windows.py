@@ -20,15 +20,13 @@ from ami.graph.execution.bucket import ANY, Bucket, Place
 from ami.graph.execution.partial import (
     ErrorRecord,
     Partial,
-    errors_from_plain,
-    errors_to_plain,
     merge_errors,
 )
 from ami.graph.execution.results import Computed, Finished, GlobalPlan
 from ami.graph.graph import Graph
 from ami.graph.library.base import Reduction, State
 
-FORMAT = 1  # of the plain form
+FORMAT = 2  # of the plain form
 KEPT_RUNS = 2  # this one, and the one before for what comes late at the border
 KEPT_INTERVALS = 4  # beyond those that a window needs
 
@@ -111,20 +109,18 @@ class Window:
         return both
 
     def to_plain(self) -> dict[str, Any]:
-        """Return it as plain values; the states are not copied."""
+        """Return it as what the stores' codec carries; the states are not copied."""
         return {
             "since": self.since,
-            "buckets": {
-                key: tuple(getattr(b, n) for n in Bucket.__slots__) for key, b in self.buckets.items()
-            },
-            "batch": self.batch and tuple(getattr(self.batch, n) for n in Bucket.__slots__),
+            "buckets": dict(self.buckets),
+            "batch": self.batch,
         }
 
     def load(self, plain: Mapping[str, Any]) -> None:
         """Take up what :meth:`to_plain` described."""
         self.since = int(plain["since"])
-        self.buckets = {(int(r), int(i)): Bucket(*parts) for (r, i), parts in plain["buckets"].items()}
-        self.batch = None if plain["batch"] is None else Bucket(*plain["batch"])
+        self.buckets = {(int(r), int(i)): replace(bucket) for (r, i), bucket in plain["buckets"].items()}
+        self.batch = None if plain["batch"] is None else replace(plain["batch"])
 
 
 class Accumulator:
@@ -224,7 +220,7 @@ class Accumulator:
             "format": FORMAT,
             "graph": self.graph.to_plain(),
             "place": self.place,
-            "errors": errors_to_plain(self.errors),
+            "errors": dict(self.errors),
             "too_late": self.too_late,
             "windows": {key: window.to_plain() for key, window in self._windows.items()},
         }
@@ -242,7 +238,7 @@ class Accumulator:
             made = cls(Graph.from_plain(plain["graph"]), here)
             run, interval = plain["place"]
             made.place = (int(run), int(interval))
-            made.errors = errors_from_plain(plain["errors"])
+            made.errors = dict(plain["errors"])
             made.too_late = int(plain["too_late"])
             for key, window in made._windows.items():
                 window.load(plain["windows"][key])
