@@ -7,7 +7,6 @@ summed in float64.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,14 +19,23 @@ from ami.graph.library.base import (
     NO_STAMPS,
     Reduction,
     State,
+    elements,
     is_numeric,
+    own,
     require_per_event,
+)
+from ami.graph.library.large import (
+    Rows,
+    add_halves,
+    add_moments,
+    add_up,
+    extend,
+    is_large,
+    merge_moments,
+    rows_of,
 )
 from ami.values import Moments
 
-# From this size of one event's value on it pays to go through a block event by event: the sum
-# stays in the cache, and nothing is copied. Measured: 16 KiB and more are at memory bandwidth.
-LARGE_BYTES = 16 << 10
 CHUNK_BYTES = 1 << 20  # of float64 scratch memory
 
 
@@ -75,6 +83,9 @@ class Count(Reduction):
     def result(self, state: State) -> Any:
         return state
 
+    def state_bytes(self, *kinds: Kind) -> int:
+        return 8
+
 
 class SumEvents(_Numeric):
     """Sum over events: of integers int64 where that holds it, else uint64, else float64.
@@ -93,15 +104,18 @@ class SumEvents(_Numeric):
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
         (array,) = arrays
-        count = len(array) if rows is None else len(rows)
         wide = array.dtype.itemsize == 8 and array.dtype.kind in "iu"
-        if state is not None and array.shape[1:] == state[1].shape and not wide and _is_large(array):
-            total = _own(state[1])
-            for row in range(count) if rows is None else rows:
-                np.add(total, array[row], out=total)
-            return (state[0] + count, total, False)
-        total = _sum_in_halves(array, rows) if wide else _sum(array, rows)
-        return self.merge(state, (count, total, wide))
+        if not is_large(array):
+            values = array if rows is None else array.take(rows, axis=0)
+            return self.merge(state, (len(values), _halves(values) if wide else _sum(values), wide))
+        chosen = rows_of(array, rows)
+        if state is None and wide:
+            state = (0, np.zeros((2, *array.shape[1:]), np.int64), wide)
+        elif state is None:
+            state, chosen = (1, array[chosen[0]].astype(sum_dtype(array.dtype)), wide), chosen[1:]
+        total = own(state[1])
+        (add_halves if wide else add_up)(total, array, chosen)
+        return (state[0] + len(chosen), total, wide)
 
     def merge(self, a: State, b: State) -> State:
         if a is None or b is None:
@@ -111,15 +125,24 @@ class SumEvents(_Numeric):
     def result(self, state: State) -> Any:
         if state is None:
             return None
+        total = self._total(state)
+        return total.copy() if total is state[1] else total  # the state goes on in its memory
+
+    def _total(self, state: State) -> Any:
         _, total, wide = state
         if not wide:
-            return total.copy()  # the state goes on in its memory
+            return total
         upper, lower = total[0] + (total[1] >> 32), total[1] & 0xFFFFFFFF
         if np.all((upper >= -(1 << 31)) & (upper < 1 << 31)):
             return (upper << 32) + lower
         if np.all((upper >= 0) & (upper < 1 << 32)):
             return (upper.astype(np.uint64) << np.uint64(32)) + lower.astype(np.uint64)
         return upper * 2.0**32 + lower
+
+    def state_bytes(self, *kinds: Kind) -> int:
+        (kind,) = kinds
+        halves = 2 if kind.dtype.itemsize == 8 and kind.dtype.kind in "iu" else 1
+        return 16 + 8 * halves * elements(kind)
 
 
 class MeanEvents(SumEvents):
@@ -131,8 +154,7 @@ class MeanEvents(SumEvents):
         return np.dtype(np.float64)
 
     def result(self, state: State) -> Any:
-        total = super().result(state)
-        return None if state is None else np.true_divide(total, state[0])
+        return None if state is None else np.true_divide(self._total(state), state[0])
 
 
 class MomentsEvents(_Numeric):
@@ -153,24 +175,38 @@ class MomentsEvents(_Numeric):
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
         (array,) = arrays
-        if _is_large(array):
-            return _moved(state, array, rows)
+        if is_large(array):
+            return self._add_large(state, array, rows_of(array, rows))
+        values = array if rows is None else array.take(rows, axis=0)
+        step = len(values) if values.ndim == 1 else max(1, CHUNK_BYTES // (8 * max(1, values[:1].size)))
         block = None
-        for values in _chunks(array, rows):
-            mean = np.add.reduce(values, axis=0) / len(values)
-            values -= mean
-            squares = np.dot(values, values) if values.ndim == 1 else np.einsum("i...,i...", values, values)
-            block = self.merge(block, (len(values), mean, squares))
+        for start in range(0, len(values), step):
+            some = values[start : start + step].astype(np.float64)
+            mean = np.add.reduce(some, axis=0) / len(some)
+            some -= mean
+            squares = np.dot(some, some) if some.ndim == 1 else np.einsum("i...,i...", some, some)
+            block = self.merge(block, (len(some), mean, squares))
         return self.merge(state, block)
+
+    def _add_large(self, state: State, array: Array, rows: Rows) -> State:
+        if state is None:
+            mean = array[rows[0]].astype(np.float64)
+            state, rows = (1, mean, np.zeros(mean.shape)), rows[1:]
+        count, mean, squares = state[0], own(state[1]), own(state[2])
+        if len(rows):
+            add_moments(count, mean, squares, array, rows)
+        return (count + len(rows), mean, squares)
 
     def merge(self, a: State, b: State) -> State:
         if a is None or b is None:
             return b if a is None else a
         count = a[0] + b[0]
+        if np.ndim(a[1]):
+            mean, squares = own(a[1]), own(a[2])
+            merge_moments((a[0], b[0]), (mean, squares), b[1:])
+            return (count, mean, squares)
         delta = b[1] - a[1]
-        mean = _added(a[1], delta * (b[0] / count))
-        squares = _added(a[2], b[2])
-        return (count, mean, _added(squares, delta * delta * (a[0] * b[0] / count)))
+        return (count, a[1] + delta * (b[0] / count), a[2] + b[2] + delta * delta * (a[0] * b[0] / count))
 
     def result(self, state: State) -> Any:
         if state is None:
@@ -178,6 +214,9 @@ class MomentsEvents(_Numeric):
         count, mean, squares = state
         # Copies: the state goes on, and what a client sees must not change under its hands.
         return Moments(count, np.array(mean), np.array(squares))
+
+    def state_bytes(self, *kinds: Kind) -> int:
+        return 8 + 16 * elements(kinds[0])
 
 
 class StdEvents(MomentsEvents):
@@ -187,11 +226,14 @@ class StdEvents(MomentsEvents):
     structure = "array"
 
     def result(self, state: State) -> Any:
-        return None if state is None else super().result(state).std
+        return None if state is None else Moments(*state).std
 
 
 class _ExtremeEvents(_Numeric):
+    """State: None, or the extreme of each element, in the value's dtype."""
+
     ufunc: ClassVar[np.ufunc]
+    lazy = True
 
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype
@@ -199,15 +241,27 @@ class _ExtremeEvents(_Numeric):
     def add(
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
-        return self.merge(state, np.asarray(self.ufunc.reduce(arrays[0], axis=0)))
+        (array,) = arrays
+        if not is_large(array):
+            values = array if rows is None else array.take(rows, axis=0)
+            return self.merge(state, np.asarray(self.ufunc.reduce(values, axis=0)))
+        chosen = rows_of(array, rows)
+        if state is None:
+            state, chosen = array[chosen[0]].copy(), chosen[1:]
+        extreme = own(state)
+        extend(extreme, array, chosen, self.ufunc)
+        return extreme
 
     def merge(self, a: State, b: State) -> State:
         if a is None or b is None:
             return b if a is None else a
-        return np.asarray(self.ufunc(a, b))
+        return np.asarray(self.ufunc(a, b, out=a if a.ndim and a.flags.writeable else None))
 
     def result(self, state: State) -> Any:
-        return state
+        return None if state is None else state.copy()  # the state goes on in its memory
+
+    def state_bytes(self, *kinds: Kind) -> int:
+        return kinds[0].dtype.itemsize * elements(kinds[0])
 
 
 class MinEvents(_ExtremeEvents):
@@ -224,65 +278,15 @@ class MaxEvents(_ExtremeEvents):
     ufunc = np.maximum
 
 
-def _is_large(array: Array) -> bool:
-    return array.ndim > 1 and array.itemsize * array[0].size >= LARGE_BYTES
+def _sum(values: Array) -> Any:
+    return np.add.reduce(values, axis=0, dtype=sum_dtype(values.dtype))
 
 
-def _sum(array: Array, rows: Array | None) -> Any:
-    dtype = sum_dtype(array.dtype)
-    if not _is_large(array):
-        return np.add.reduce(array if rows is None else array.take(rows, axis=0), axis=0, dtype=dtype)
-    total = np.zeros(array.shape[1:], dtype)
-    for row in range(len(array)) if rows is None else rows:
-        np.add(total, array[row], out=total)
-    return total
-
-
-def _moved(state: State, array: Array, rows: Array | None) -> State:
-    """Return moments with large events added one by one, in place: no copy of the block is made.
-
-    Source: B. P. Welford, Technometrics 4, 419 (1962): the case of one event of Chan et al.
-    """
-    shape = array.shape[1:]
-    count, mean, squares = (0, np.zeros(shape), np.zeros(shape)) if state is None else state
-    mean, squares = _own(mean), _own(squares)
-    delta, square = np.empty(shape), np.empty(shape)
-    for row in range(len(array)) if rows is None else rows:
-        count += 1
-        np.subtract(array[row], mean, out=delta)
-        np.multiply(delta, delta, out=square)
-        square *= (count - 1) / count
-        squares += square
-        delta /= count
-        mean += delta
-    return (count, mean, squares)
-
-
-def _sum_in_halves(array: Array, rows: Array | None) -> Array:
-    if _is_large(array):
-        total = np.zeros((2, *array.shape[1:]), np.int64)
-        half = np.empty(array.shape[1:], array.dtype)
-        signed = half.view(np.int64)  # it fits; int64 + uint64 would be computed in float64
-        for row in range(len(array)) if rows is None else rows:
-            np.right_shift(array[row], array.dtype.type(32), out=half)
-            np.add(total[0], signed, out=total[0])
-            np.bitwise_and(array[row], array.dtype.type(0xFFFFFFFF), out=half)
-            np.add(total[1], signed, out=total[1])
-        return total
-    values = array if rows is None else array.take(rows, axis=0)
+def _halves(values: Array) -> Array:
     # An arithmetic shift rounds down, so upper * 2**32 + lower is the number, negative or not.
     upper = np.add.reduce(values >> values.dtype.type(32), axis=0, dtype=np.int64)
     lower = np.add.reduce(values & values.dtype.type(0xFFFFFFFF), axis=0, dtype=np.int64)
     return np.stack([upper, lower])
-
-
-def _chunks(array: Array, rows: Array | None) -> Iterator[Array]:
-    """Yield private float64 copies of the events, a few at a time where they are large."""
-    count = len(array) if rows is None else len(rows)
-    step = count if array.ndim == 1 else max(1, CHUNK_BYTES // (8 * max(1, array[:1].size)))
-    for start in range(0, count, step):
-        chosen = slice(start, start + step) if rows is None else rows[start : start + step]
-        yield array[chosen].astype(np.float64)
 
 
 def _added(a: Any, b: Any) -> Any:
@@ -290,10 +294,6 @@ def _added(a: Any, b: Any) -> Any:
     if isinstance(a, np.ndarray) and a.ndim and a.flags.writeable:
         return np.add(a, b, out=a)
     return a + b
-
-
-def _own(a: Array) -> Array:
-    return a if a.flags.writeable else a.copy()
 
 
 OPERATIONS = (Count, SumEvents, MeanEvents, MomentsEvents, StdEvents, MinEvents, MaxEvents)

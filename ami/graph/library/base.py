@@ -18,6 +18,8 @@ str, tuples. A slice ``100:140`` is the tuple ``(100, 140)``, ``::2`` is ``(None
 from __future__ import annotations
 
 import inspect
+import math
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -81,8 +83,12 @@ class Reduction:
     ``state = zero(); state = add(state, block); state = merge(state, state); result(state)``.
     Workers only ``add``, both reducers only ``merge``, only the global reducer takes ``result``.
 
+    States of arrays are merged in the memory of the first one, wherever that may be written. (Not those
+    of picked events, whose number changes.)
+
     Attributes:
         name, inputs: as of :class:`Function`.
+        keyed: its state is made of one state for each key; :meth:`split` and :meth:`join` are there.
         stamped: ``add`` needs the events' stamps.
         lazy: ``add`` takes whole-block arrays and the rows that count, and so copies only what
             it keeps.
@@ -97,6 +103,7 @@ class Reduction:
     stamped: ClassVar[bool] = False
     lazy: ClassVar[bool] = False
     picks: ClassVar[bool] = False
+    keyed: ClassVar[bool] = False
     keeps_unit: ClassVar[bool] = False
     along: tuple[int, ...] = ()
 
@@ -146,7 +153,30 @@ class Reduction:
         return None, more if state is None else self.merge(state, more)
 
     def result(self, state: State) -> Any:
-        """Return what a client sees, None where no event came. ``state`` stays as it is."""
+        """Return what a client sees, None where no event came. ``state`` stays as it is.
+
+        Nothing of it is memory that :meth:`add` or :meth:`merge` will write to.
+        """
+        raise NotImplementedError
+
+    def state_bytes(self, *kinds: Kind) -> int:
+        """Return the bytes of a state, if ``keyed`` of that of one key, for inputs of these kinds.
+
+        Arrays count as they are, numbers with 8 bytes each. Here, for reductions of other packages: what
+        one event of ones leaves.
+        """
+        arrays = (np.ones((1, *kind.shape), kind.dtype) for kind in kinds)
+        return bytes_of(self.add(self.zero(), *arrays, stamps=np.zeros((1, 2), np.int64)))
+
+    def split(self, state: State) -> dict[Hashable, State]:
+        """Return a state for each key, by the key, and one for what belongs to none; nothing is copied.
+
+        Merging them key by key and joining what comes out is merging the whole. Only where ``keyed``.
+        """
+        raise NotImplementedError
+
+    def join(self, states: Mapping[Hashable, State]) -> State:
+        """Return the state of the keys' states, in any order; nothing large is copied. Only where ``keyed``."""
         raise NotImplementedError
 
 
@@ -165,6 +195,27 @@ def check_window(window: str) -> str:
         if len(words) == 2 and words[1] == "events" and words[0].isdigit() and int(words[0]) > 0:
             return f"{int(words[0])} events"
     raise GraphError(f"window {window!r} is unknown; known: interval, run, 'last K' (intervals), 'N events'")
+
+
+def bytes_of(state: State) -> int:
+    """Return the bytes of a state: arrays as they are, numbers with 8 bytes each."""
+    if isinstance(state, np.ndarray | np.generic):
+        return int(state.nbytes)
+    if isinstance(state, dict):
+        return sum(map(bytes_of, state.values()))
+    if isinstance(state, tuple | list):
+        return sum(map(bytes_of, state))
+    return 0 if state is None else 8
+
+
+def elements(kind: Kind) -> int:
+    """Return how many numbers one event's value has."""
+    return math.prod(kind.shape)
+
+
+def own(array: Array) -> Array:
+    """Return the array, or a copy where it may not be written: what comes out of a store may not."""
+    return array if array.flags.writeable else array.copy()
 
 
 def parameter_names(kind: type[Function] | type[Reduction]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from ami.graph.library.base import (
     NO_STAMPS,
     Reduction,
     State,
+    elements,
     integer,
     is_numeric,
     require_per_event,
@@ -48,15 +49,25 @@ class Last(Reduction):
         if len(newest) > 1:  # sequences ascend within a block, but not across nodes
             chosen = newest if rows is None else rows[newest]
             row = chosen[np.argmax(stamps[chosen, 1])]
-        return self.merge(state, (int(stamps[row, 0]), int(stamps[row, 1]), np.array(arrays[0][row])))
+        stamp = (int(stamps[row, 0]), int(stamps[row, 1]))
+        if state is not None and state[:2] >= stamp:
+            return state
+        value = arrays[0][row]
+        there = state is not None and _takes(state[2], value)
+        return (*stamp, _put(state[2], value) if there else np.array(value))
 
     def merge(self, a: State, b: State) -> State:
         if a is None or b is None:
             return b if a is None else a
-        return a if a[:2] >= b[:2] else b
+        if a[:2] >= b[:2]:
+            return a
+        return (*b[:2], _put(a[2], b[2])) if _takes(a[2], b[2]) else b
 
     def result(self, state: State) -> Any:
-        return None if state is None else state[2]
+        return None if state is None else state[2].copy()  # the state goes on in its memory
+
+    def state_bytes(self, *kinds: Kind) -> int:
+        return 16 + kinds[0].dtype.itemsize * elements(kinds[0])
 
 
 class Pick(Reduction):
@@ -116,6 +127,10 @@ class Pick(Reduction):
             full, rest = self._split(rest)
         return full, rest
 
+    def state_bytes(self, *kinds: Kind) -> int:
+        """Return the bytes of a full batch; the global reducer may hold as much again for the next one."""
+        return self.count * (16 + sum(kind.dtype.itemsize * elements(kind) for kind in kinds))
+
     def result(self, state: State) -> Any:
         if state is None or len(state[0]) < self.count:
             return None
@@ -163,6 +178,16 @@ class OverEvents(Pick):
         stamps, values = state
         inner = self._inner
         return inner.result(inner.add(inner.zero(), *values, stamps=stamps))
+
+
+def _takes(place: Array, value: Any) -> bool:
+    """Whether a value can be put into the memory of another."""
+    return place.flags.writeable and (place.shape, place.dtype) == (value.shape, value.dtype)
+
+
+def _put(place: Array, value: Any) -> Array:
+    np.copyto(place, value)
+    return place
 
 
 def _order(stamps: Array) -> Array:
