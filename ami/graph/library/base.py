@@ -176,7 +176,7 @@ class Reduction:
         raise NotImplementedError
 
     def join(self, states: Mapping[Hashable, State]) -> State:
-        """Return the state of the keys' states, in any order; nothing large is copied. Only where ``keyed``."""
+        """Return the state of the keys' states; no array of a key is copied. Only where ``keyed``."""
         raise NotImplementedError
 
 

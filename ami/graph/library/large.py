@@ -1,12 +1,12 @@
 """Go over blocks of large values, such as images, at the pace of the memory they lie in.
 
-No float64 copy of an event is made, and nothing that is as large as a block. Where numpy computes with two dtypes
-it casts into a buffer, by default of 8192 numbers: with the numbers beside it, that is more than a core's first
-cache holds, and costs half of the speed. 1024 of them stay in it.
+No float64 copy of an event is made, and nothing that is as large as a block. Where numpy computes with
+two dtypes it casts into a buffer, by default of 8192 numbers: that and the numbers beside it are more than
+a core's first cache holds, and cost half of the speed. 1024 of them stay in it.
 
-Sums go through an image as a whole, each event in turn: memory that is read straight on is fetched ahead.
-(Rejected, because measured slower: pieces of the pixels small enough that their sum stays in the second cache.) What
-takes several steps a pixel goes a piece at a time, so that what one step leaves is still there for the next.
+Sums go through an image as a whole, event after event: memory that is read straight on is fetched ahead.
+(Rejected, because measured slower: pieces of the pixels so small that their sum stays in the second cache.)
+What takes several steps a pixel goes a piece at a time, so that what one step leaves is there for the next.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def pieces(
     """Yield a block ``(k, *shape)`` and values ``(*shape)`` about ``pixels`` pixels at a time; all are views.
 
     Args:
-        scratch: dtypes of memory that is wanted beside them, of the shape of a value; it is the same each time.
+        scratch: dtypes of memory that is wanted beside them, of the shape of a value; the same each time.
     """
     arrays = [block, *(value[np.newaxis] for value in values)]
     if all(array[:1].flags.c_contiguous for array in arrays):
@@ -117,14 +117,16 @@ def add_moments(
     """Add events to the squared deviations of ``count`` >= 1 others, and to their mean, or sum if ``summed``.
 
     With d = value - mean of the events before, S the sum of d, n events in all: mean += S / n, and
-    squares += sum of d**2 - S**2 / n. A pedestal cancels nothing in that, as the mean before is one of events on
-    it: the difference is at least count / n of the sum. (Rejected: B. P. Welford, Technometrics 4, 419 (1962),
-    which changes the mean with each event: twice as many steps.)
+    squares += sum of d**2 - S**2 / n. A pedestal cancels nothing in that, as those before are on it too: the
+    difference is at least count / n of the sum. (Rejected: B. P. Welford, Technometrics 4, 419 (1962), which
+    changes the mean with each event: twice as many steps.)
     """
     share = 1 / (count + len(rows))
     floats = [np.float64] * (3 if summed else 2)
     with small_buffers():
-        for events, middle, spread, shift, delta, *means in pieces(PIECE, block, centre, squares, scratch=floats):
+        for events, middle, spread, shift, delta, *means in pieces(
+            PIECE, block, centre, squares, scratch=floats
+        ):
             mean = np.multiply(middle, 1 / count, out=means[0]) if summed else middle
             for row in rows:
                 new = shift if row == rows[0] else delta
