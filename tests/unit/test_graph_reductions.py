@@ -23,7 +23,8 @@ from ami.graph.library.accumulate import (
     SumEvents,
 )
 from ami.graph.library.base import Reduction, State
-from ami.graph.library.histograms import Binning, Histogram, Histogram2D
+from ami.graph.library.binning import Binning
+from ami.graph.library.histograms import Histogram, Histogram2D
 from ami.graph.library.keep import Last, OverEvents, Pick
 from ami.graph.library.scan import MeanVs
 

@@ -1,20 +1,11 @@
-"""Count values in bins of equal width, exactly at the edges.
-
-A value belongs to the bin [left, right): one that equals an edge belongs to the bin on its right,
-as with numpy.histogram, except that the last edge is beyond the last bin. Multiplying by the
-number of bins per unit alone puts some values that equal an edge into the bin on the left, because
-the product is rounded; here it only finds the nearest edge, and a comparison with that decides.
-
-boost-histogram was measured too: 20 against 37 microseconds for 8192 values, but it rounds at the
-edges, and 2 ns an event do not pay for a dependency.
-"""
+"""Count values, or pairs of them, in bins of equal width; :mod:`ami.graph.library.binning` finds the bin."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ami.errors import GraphError
 from ami.event import Array
@@ -23,46 +14,14 @@ from ami.graph.library.base import (
     NO_STAMPS,
     Reduction,
     State,
-    integer,
     is_numeric,
-    number,
+    own,
     require_per_event,
 )
+from ami.graph.library.binning import CHUNK, LONG_CHUNK, MAX_BINS, Binning, add_counts
+from ami.graph.library.large import is_large, pieces, rows_of
 from ami.values import Histogram as HistogramValue
 from ami.values import Histogram2D as Histogram2DValue
-
-MAX_BINS = 1 << 24  # 128 MiB of counts
-DENSE = 4  # a count of all bins pays up to so many bins per value; beyond it, single ones
-
-
-class Binning:
-    """Bins of equal width over [low, high); bin 0 is what lies below, bin ``bins + 1`` beyond."""
-
-    def __init__(self, operation: str, bins: object, low: object, high: object) -> None:
-        self.bins = integer(operation, "bins", bins, at_least=1)
-        first, end = number(operation, "low", low), number(operation, "high", high)
-        width = (end - first) / self.bins
-        # Bins must be much wider than the distance of neighbouring floats, or edges coincide.
-        if not (16 * np.spacing(max(abs(first), abs(end))) < width < np.inf) or self.bins > MAX_BINS:
-            raise GraphError(f"{operation}: no {self.bins} bins are possible over [{first}, {end})")
-        self.edges: NDArray[np.float64] = np.linspace(first, end, self.bins + 1)
-        self._nearest = np.concatenate([[-np.inf], self.edges])
-        self._scale = 1 / width
-        self._origin = first - 1.5 * width
-
-    def places(self, values: NDArray[np.float64]) -> NDArray[np.int64] | None:
-        """Return the bin of each value, or None when one of them is NaN."""
-        scaled = values - self._origin
-        scaled *= self._scale
-        lowest, highest = scaled.min(), scaled.max()
-        if not (lowest >= 0.5 and highest < self.bins + 1.75):
-            if np.isnan(lowest):
-                return None
-            np.clip(scaled, 0.5, self.bins + 1.75, out=scaled)
-        # 1.5 bins left of the first edge is 0, so truncation gives 1 + the nearest edge.
-        nearest = scaled.astype(np.int64)
-        np.subtract(nearest, values < self._nearest.take(nearest), out=nearest)
-        return nearest
 
 
 class Histogram(Reduction):
@@ -73,6 +32,7 @@ class Histogram(Reduction):
 
     name = "histogram"
     along = (0,)
+    lazy = True
 
     def __init__(self, bins: int, low: float, high: float, window: str = "run") -> None:
         super().__init__(window)
@@ -91,20 +51,16 @@ class Histogram(Reduction):
     def add(
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
-        values = np.ravel(arrays[0]).astype(np.float64, copy=False)
-        places = self._axis.places(values) if len(values) else np.empty(0, np.int64)
-        missing = 0
-        if places is None:
-            numbers = values[~np.isnan(values)]
-            missing = len(values) - len(numbers)
-            found = self._axis.places(numbers) if len(numbers) else None
-            places = np.empty(0, np.int64) if found is None else found
-        state = _counted(state, places)
-        state[-1] += missing
+        state = own(state)
+        for (values,) in _flat(rows, *arrays):
+            self._axis.count(values, state)
         return state
 
     def merge(self, a: State, b: State) -> State:
         return np.add(a, b, out=a if a.flags.writeable else None)
+
+    def state_bytes(self, *kinds: Kind) -> int:
+        return 8 * (self._axis.bins + 3)
 
     def result(self, state: State) -> Any:
         below, over, nan = (int(state[n]) for n in (0, -2, -1))
@@ -121,6 +77,7 @@ class Histogram2D(Reduction):
     name = "histogram2d"
     inputs = ("x", "y")
     along = (0, 1)
+    lazy = True
 
     def __init__(
         self, x_bins: int, x_low: float, x_high: float, y_bins: int, y_low: float, y_high: float,
@@ -145,9 +102,15 @@ class Histogram2D(Reduction):
     def add(
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
-        x, y = (np.ravel(array).astype(np.float64, copy=False) for array in arrays)
-        if len(x) != len(y):
-            raise ValueError(f"histogram2d got {len(x)} x and {len(y)} y")
+        state = own(state)
+        for x, y in _flat(rows, *arrays):
+            if len(x) != len(y):
+                raise ValueError(f"histogram2d got {len(x)} x and {len(y)} y")
+            for start in range(0, len(x), CHUNK):
+                self._count(state, *(v[start : start + CHUNK].astype(np.float64, copy=False) for v in (x, y)))
+        return state
+
+    def _count(self, state: Array, x: Array, y: Array) -> None:
         bad = np.isnan(x) | np.isnan(y)
         missing = int(np.count_nonzero(bad))
         if missing:
@@ -158,12 +121,14 @@ class Histogram2D(Reduction):
             assert lines is not None
             columns *= self._y.bins + 2
             columns += lines
-            state = _counted(state, columns)
+            add_counts(state, columns)
         state[-1] += missing
-        return state
 
     def merge(self, a: State, b: State) -> State:
         return np.add(a, b, out=a if a.flags.writeable else None)
+
+    def state_bytes(self, *kinds: Kind) -> int:
+        return 8 * ((self._x.bins + 2) * (self._y.bins + 2) + 1)
 
     def result(self, state: State) -> Any:
         counts = state[:-1].reshape(self._x.bins + 2, self._y.bins + 2)
@@ -172,14 +137,17 @@ class Histogram2D(Reduction):
         return Histogram2DValue(inside, self._x.edges, self._y.edges, outside, int(state[-1]))
 
 
-def _counted(state: Array, places: NDArray[np.int64]) -> Array:
-    """Return ``state`` with one more at each of ``places``, in its memory if that may be written."""
-    state = state if state.flags.writeable else state.copy()
-    if len(state) > DENSE * len(places):
-        np.add.at(state, places, 1)
+def _flat(rows: Array | None, *arrays: Array) -> Iterator[Sequence[Array]]:
+    """Yield all the elements of values, 1-D: of large values that would be copied for it, some at a time."""
+    if not any(map(is_large, arrays)):
+        yield [np.ravel(array if rows is None else array.take(rows, axis=0)) for array in arrays]
+    elif rows is None and all(array.flags.c_contiguous for array in arrays):
+        yield [array.reshape(-1) for array in arrays]
     else:
-        state += np.bincount(places, minlength=len(state))
-    return state
+        for row in rows_of(arrays[0], rows):
+            first, *others = (array[row] for array in arrays)
+            for parts in pieces(LONG_CHUNK, first[np.newaxis], *others):
+                yield [np.ravel(part) for part in parts]
 
 
 OPERATIONS = (Histogram, Histogram2D)
