@@ -5,6 +5,7 @@ Integers are summed exactly in 64 bits, floats in float64; means are float64.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from ami.errors import GraphError
 from ami.event import Array
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, is_numeric
+from ami.graph.library.large import is_large, narrow_sum, small_buffers
 
 Slice = tuple[int | None, ...]
 
@@ -90,6 +92,16 @@ class _OverAxes(Function):
             return tuple(range(1, array.ndim))
         return tuple(n + 1 if n >= 0 else n for n in self._axes)
 
+    def _sum(self, array: Array) -> Array:
+        """Return the sum, exact for integers; those of 8 and 16 bits first line by line in 32."""
+        axes, dtype = self._over(array), sum_dtype(array.dtype)
+        narrow, most = narrow_sum(array.dtype, 4)
+        with small_buffers():
+            if array.shape[axes[-1]] <= most:
+                lines = np.add.reduce(array, axis=axes[-1], dtype=narrow, keepdims=True)
+                return np.asarray(np.add.reduce(lines, axis=axes, dtype=dtype))
+            return np.asarray(np.add.reduce(array, axis=axes, dtype=dtype))
+
 
 class Sum(_OverAxes):
     """Sum over axes: int64 for integers and truths, uint64 for uint64, else float64."""
@@ -100,8 +112,7 @@ class Sum(_OverAxes):
         return sum_dtype(dtype)
 
     def __call__(self, *arrays: Array) -> Array:
-        (array,) = arrays
-        return np.asarray(np.add.reduce(array, axis=self._over(array), dtype=sum_dtype(array.dtype)))
+        return self._sum(arrays[0])
 
 
 class Projection(Sum):
@@ -123,9 +134,8 @@ class Mean(_OverAxes):
 
     def __call__(self, *arrays: Array) -> Array:
         (array,) = arrays
-        axes = self._over(array)
-        total = np.add.reduce(array, axis=axes, dtype=sum_dtype(array.dtype))
-        return np.asarray(np.true_divide(total, np.prod([array.shape[n] for n in axes], dtype=np.int64)))
+        numbers = math.prod(array.shape[n] for n in self._over(array))
+        return np.asarray(np.true_divide(self._sum(array), numbers))
 
 
 class Std(Mean):
@@ -134,7 +144,11 @@ class Std(Mean):
     name = "std"
 
     def __call__(self, *arrays: Array) -> Array:
-        return np.asarray(np.std(arrays[0], axis=self._over(arrays[0]), dtype=np.float64))
+        (array,) = arrays
+        # One large event after the other, as numpy makes copies in float64 of what it is given.
+        step = 1 if is_large(array) else max(1, len(array))
+        parts = (array[start : start + step] for start in range(0, max(1, len(array)), step))
+        return np.concatenate([np.std(part, axis=self._over(array), dtype=np.float64) for part in parts])
 
 
 class _Extreme(_OverAxes):

@@ -70,17 +70,17 @@ def pieces(
         yield part, *(array[0] for array in parts), *(array[: part.shape[1]] for array in beside)
 
 
-def narrow_sum(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], int]:
-    """Return a dtype in which so many numbers of a small integer dtype are summed exactly; 0: none."""
+def narrow_sum(dtype: np.dtype[Any], itemsize: int) -> tuple[np.dtype[Any], int]:
+    """Return an integer dtype, and how many of a smaller dtype are summed exactly in it; 0: it is no such."""
     if dtype.kind not in "biu" or dtype.itemsize > 2:
         return dtype, 0
     kind = "i" if dtype.kind == "i" else "u"
-    return np.dtype(f"{kind}{2 * dtype.itemsize}"), 1 << (8 * dtype.itemsize)
+    return np.dtype(f"{kind}{itemsize}"), 1 << (8 * (itemsize - dtype.itemsize))
 
 
 def add_up(total: Array, block: Array, rows: Rows) -> None:
     """Add events to their sum, which is of a dtype that holds it."""
-    narrow, most = narrow_sum(block.dtype)
+    narrow, most = narrow_sum(block.dtype, 2 * block.itemsize)
     with small_buffers():
         if not most or len(rows) < FEW:
             for row in rows:
