@@ -1,7 +1,7 @@
-"""What an event is: named fields of fixed dtype and shape, and where a run of events is kept.
+"""What an event is: named fields of fixed dtype and shape, and where a stretch of events is kept.
 
 Events are kept by column, not by record: one contiguous array for each field, the same row in
-each for one event. A run of consecutive events is then one slice of each column, which numpy
+each for one event. A stretch of events is then one slice of each column, which numpy
 works on at full speed; in a record layout every scalar would be a strided load, and a field
 that nobody asks for would still be dragged through the caches.
 """
@@ -159,7 +159,7 @@ class Schema:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """A run of consecutive events: one array ``(count, *shape)`` for each field, without a copy.
+    """A stretch of events: one array ``(count, *shape)`` for each field, without a copy.
 
     ``valid[i]`` has the field's bit (:meth:`Schema.bit`) set where event i has that field.
     ``timestamps`` are ns. A reader's arrays are read-only.

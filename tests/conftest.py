@@ -158,8 +158,8 @@ def global_store(cluster: GlobalStoreConfig) -> Iterator[Store]:
 def _three_servers(short_path: Path) -> Iterator[GlobalStoreConfig]:
     ports = free_ports(3)
     bounds = [0, 5461, 10923, servers.SLOTS]
-    places = [
-        servers.ClusterPlace(secrets.token_hex(20), "127.0.0.1", port, bounds[n], bounds[n + 1] - 1)
+    members = [
+        servers.ClusterMember(secrets.token_hex(20), "127.0.0.1", port, bounds[n], bounds[n + 1] - 1)
         for n, port in enumerate(ports)
     ]
     everyone = tuple(f"127.0.0.1:{port}" for port in ports)
@@ -171,7 +171,7 @@ def _three_servers(short_path: Path) -> Iterator[GlobalStoreConfig]:
             )
             folder = short_path / f"three-{number}"
             command = servers.prepare_global(config, folder)
-            (folder / "nodes.conf").write_text(servers.cluster_file(places, number))
+            (folder / "nodes.conf").write_text(servers.cluster_file(members, number))
             running.append(Server(command))
             running[-1].start()
         link = ClusterLink(config)

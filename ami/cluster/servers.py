@@ -157,7 +157,7 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
     _private(folder)
     nodes = folder / "nodes.conf"
     if not nodes.exists() and not config.start_nodes:
-        own = ClusterPlace(secrets.token_hex(20), address, config.port, 0, SLOTS - 1)
+        own = ClusterMember(secrets.token_hex(20), address, config.port, 0, SLOTS - 1)
         _write_private(nodes, cluster_file([own], 0))
     settings = _COMMON.format(fsync=config.fsync, memory=config.max_memory_bytes)
     settings += f"port {config.port}\nbind {_bind(config.host, address)}\ndir {_quote(folder)}\n"
@@ -168,7 +168,7 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterPlace:
+class ClusterMember:
     """A primary node of a cluster: its id (40 hex digits), address, and slots."""
 
     id: str
@@ -178,19 +178,19 @@ class ClusterPlace:
     last_slot: int
 
 
-def cluster_file(places: Sequence[ClusterPlace], own: int) -> str:
-    """Return the nodes.conf of the node ``places[own]``, before its first start.
+def cluster_file(members: Sequence[ClusterMember], own: int) -> str:
+    """Return the nodes.conf of the node ``members[own]``, before its first start.
 
     So that a cluster is whole when its nodes come up; introducing them by command takes seconds more.
     """
     lines = []
-    for number, place in enumerate(places):
+    for number, member in enumerate(members):
         flags = "myself,master" if number == own else "master"
         lines.append(
-            f"{place.id} {place.host}:{place.port}@{place.port + BUS} {flags} - 0 0 {number + 1} connected "
-            f"{place.first_slot}-{place.last_slot}\n"
+            f"{member.id} {member.host}:{member.port}@{member.port + BUS} {flags} - 0 0 {number + 1} "
+            f"connected {member.first_slot}-{member.last_slot}\n"
         )
-    return "".join(lines) + f"vars currentEpoch {len(places)} lastVoteEpoch 0\n"
+    return "".join(lines) + f"vars currentEpoch {len(members)} lastVoteEpoch 0\n"
 
 
 def read_or_make_password(path: Path) -> str:

@@ -15,7 +15,7 @@ from ami.ring.segment import Segment
 
 
 class Entry(NamedTuple):
-    """A run of consecutive events of one interval, run, step and graph version.
+    """A stretch of events of one interval, run, step and graph version.
 
     ``count``, ``dropped`` and ``last_ns`` are those so far while the entry is open, and
     ``closed_wall_ns`` is 0. ``transition`` is 0 or an :class:`ami.event.Transition`; such an entry has no

@@ -33,7 +33,7 @@ SLOT = key_slot(PREFIX.encode())
 class Mover:
     """An operator who moves the slot of the tests between the two nodes of a cluster."""
 
-    def __init__(self, config: GlobalStoreConfig, places: list[servers.ClusterPlace]) -> None:
+    def __init__(self, config: GlobalStoreConfig, places: list[servers.ClusterMember]) -> None:
         self.config = config
         self.places = places
         self.password = config.password_file.read_text().strip()
@@ -80,11 +80,11 @@ class Mover:
 
 
 @pytest.fixture(scope="module")
-def two_masters(short_path: Path) -> Iterator[tuple[GlobalStoreConfig, list[servers.ClusterPlace]]]:
+def two_masters(short_path: Path) -> Iterator[tuple[GlobalStoreConfig, list[servers.ClusterMember]]]:
     ports = free_ports(2)
     half = servers.SLOTS // 2
     places = [
-        servers.ClusterPlace(secrets.token_hex(20), "127.0.0.1", port, n * half, (n + 1) * half - 1)
+        servers.ClusterMember(secrets.token_hex(20), "127.0.0.1", port, n * half, (n + 1) * half - 1)
         for n, port in enumerate(ports)
     ]
     config = GlobalStoreConfig(
@@ -110,7 +110,7 @@ def two_masters(short_path: Path) -> Iterator[tuple[GlobalStoreConfig, list[serv
 
 
 @pytest.fixture
-def mover(two_masters: tuple[GlobalStoreConfig, list[servers.ClusterPlace]]) -> Iterator[Mover]:
+def mover(two_masters: tuple[GlobalStoreConfig, list[servers.ClusterMember]]) -> Iterator[Mover]:
     mover = Mover(*two_masters)
     link = ClusterLink(mover.config)
     link.everywhere(lambda _node: [("FLUSHALL",), ("SCRIPT", "FLUSH")])

@@ -34,7 +34,7 @@ WAIT_S = 0.1
 
 
 @dataclass(slots=True)
-class Place:
+class Phase:
     """Where in the experiment the stream is: what the next entry is stamped with."""
 
     run: int
@@ -77,17 +77,17 @@ class Feeder:
         self._fields: frozenset[str] = frozenset()
         self.position = source.resume(ring.cursor.position)
         self.finished = False
-        self._place = self._resume()
+        self._phase = self._resume()
 
     @property
     def lag_s(self) -> float:
         """Seconds that the stream is behind its pace."""
         return self._pace.lag_s
 
-    def _resume(self) -> Place:
+    def _resume(self) -> Phase:
         last = self._last_entry()
         if last is None:
-            return Place(run=0)
+            return Phase(run=0)
         if self._ring.open is not None:
             # Its graph may be gone from this process' memory; a new entry asks for the newest.
             self._ring.close_entry()
@@ -95,7 +95,7 @@ class Feeder:
             self._announced = self._trailing_transitions()
             ended = last.transition == Transition.END_RUN
             self.finished = ended and self._source.span(self.position, 1) is THE_END
-        return Place(last.run, last.step, last.step_value)
+        return Phase(last.run, last.step, last.step_value)
 
     def _trailing_transitions(self) -> int:
         """Count the transitions in the ring after the last event, but not the feeder's own begin of run."""
@@ -120,7 +120,7 @@ class Feeder:
         if self.finished:
             self._nap(2 * WAIT_S)
             return False
-        if self._place.run == 0 and not self._begin_run():
+        if self._phase.run == 0 and not self._begin_run():
             return False
         span = self._span or self._next()
         if isinstance(span, Silence):
@@ -145,15 +145,15 @@ class Feeder:
         return span
 
     def _begin_run(self) -> bool:
-        place = Place(self._new_run())
-        if not self._barrier(Transition.BEGIN_RUN, place):
+        phase = Phase(self._new_run())
+        if not self._barrier(Transition.BEGIN_RUN, phase):
             return False
-        self._place = place
-        logger.info("run %d begins", place.run)
+        self._phase = phase
+        logger.info("run %d begins", phase.run)
         return True
 
     def _finish(self) -> bool:
-        if not self._barrier(Transition.END_RUN, self._place):
+        if not self._barrier(Transition.END_RUN, self._phase):
             return False
         self.finished = True
         logger.info("the input ends after %d events", self.position)
@@ -162,28 +162,28 @@ class Feeder:
     def _announce(self, span: Span) -> bool:
         """Put what comes before the span's first event into the ring; no when there is no room now."""
         for transition, value in span.transitions[self._announced :]:
-            place = replace(self._place)
+            phase = replace(self._phase)
             if transition == Transition.BEGIN_RUN:
-                place = Place(self._new_run())
+                phase = Phase(self._new_run())
             elif transition == Transition.BEGIN_STEP:
-                place.step, place.step_value = place.step + 1, value
-            if not self._barrier(transition, place):
+                phase.step, phase.step_value = phase.step + 1, value
+            if not self._barrier(transition, phase):
                 return False
-            self._place = place
+            self._phase = phase
             self._announced += 1
         return True
 
-    def _barrier(self, transition: Transition, place: Place) -> bool:
+    def _barrier(self, transition: Transition, phase: Phase) -> bool:
         self.close_entry()
-        return self._open(interval=0, transition=int(transition), place=place)
+        return self._open(interval=0, transition=int(transition), phase=phase)
 
-    def _open(self, *, interval: int, place: Place, transition: int = 0) -> bool:
+    def _open(self, *, interval: int, phase: Phase, transition: int = 0) -> bool:
         graph = self._graph()
         opened = self._ring.open_entry(
             interval=interval,
-            run=place.run,
-            step=place.step,
-            step_value=place.step_value,
+            run=phase.run,
+            step=phase.step,
+            step_value=phase.step_value,
             graph_version=graph.version,
             transition=transition,
         )
@@ -217,7 +217,7 @@ class Feeder:
         if entry is not None and entry.interval != interval:
             self.close_entry()
             entry = None
-        if entry is None and not self._open(interval=interval, place=self._place):
+        if entry is None and not self._open(interval=interval, phase=self._phase):
             return False
         if span.lost:
             self._ring.drop(span.lost, position=self.position)
