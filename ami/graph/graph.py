@@ -1,7 +1,8 @@
 """Keep a graph as a value: operations by name, results, and how often each was reset.
 
 Every Graph that exists is acyclic and has one producer per name. It is what runs; what people wrote and
-edit is a document (:mod:`ami.graph.language.document`), of which it is made.
+edit is a document (:mod:`ami.graph.language.document`), of which it is made. A graph that was stored is in
+order, and to read it needs no networkx.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ FORMAT = 2  # of the plain form
 MAX_OPERATIONS = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """Operations in an order that runs, the names of the results, and resets by name.
 
-    The order is the same whatever the one in which they came, and in every process.
+    Two graphs are equal when they have the same version, operations, results and resets, in whatever order.
     """
 
     version: int = 0
@@ -35,7 +36,7 @@ class Graph:
     resets: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        """Put the operations in order.
+        """Put the operations in an order that runs.
 
         Raises:
             GraphError: two operations give one name, a cycle closes, or a result or a reset
@@ -50,7 +51,26 @@ class Graph:
             if name not in self._producers:
                 raise GraphError(f"{name!r} is to be a result or was reset, but no operation gives it")
         object.__setattr__(self, "resets", tuple(sorted(self.resets)))
-        object.__setattr__(self, "operations", in_order(self.operations))
+        if not self._runs_as_it_stands():
+            object.__setattr__(self, "operations", in_order(self.operations))
+
+    def _runs_as_it_stands(self) -> bool:
+        there: set[str] = set()
+        for operation in self.operations:
+            if any(name in self._producers and name not in there for name in operation.inputs):
+                return False
+            there.add(operation.name)
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash((self.version, self.results, self.resets, len(self.operations)))
+
+    @cached_property
+    def _content(self) -> tuple[object, ...]:
+        return self.version, self._producers, self.results, self.resets
 
     @cached_property
     def _producers(self) -> dict[str, Operation]:

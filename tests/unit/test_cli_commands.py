@@ -52,7 +52,7 @@ def test_help_imports_no_heavy_room() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from ami.cli import ami\n"
         "assert CliRunner().invoke(ami, ['--help']).exit_code == 0\n"
-        "heavy = {'numpy', 'redis', 'h5py', 'yaml', 'posix_ipc'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'redis', 'h5py', 'networkx', 'yaml', 'posix_ipc'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=30)

@@ -54,7 +54,7 @@ def test_a_result_that_no_operation_gives_is_refused() -> None:
 def test_steps_are_what_a_result_needs_and_no_more() -> None:
     graph = Graph(operations=(SPOT, SIGNAL, MEAN, of("other", "count", "spot")))
     assert [o.name for o in graph.steps_for("signal")] == ["spot", "signal"]
-    assert [o.name for o in graph.steps_for(["other", "signal"])] == ["spot", "other", "signal"]
+    assert [o.name for o in graph.steps_for(["other", "signal"])] == ["spot", "signal", "other"]
 
 
 def test_fields_are_the_inputs_that_no_operation_gives() -> None:

@@ -19,7 +19,7 @@ from ami.graph.language.document import Definition, Document, Functions
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction, parameter_names
 from ami.graph.operation import MAX_SHOWN, Operation, Plain, definition_of
-from ami.graph.order import similar
+from ami.graph.order import in_order, similar
 
 Bound = tuple[list[str], tuple[tuple[str, Plain], ...]]  # inputs and parameters
 
@@ -41,7 +41,8 @@ def lower(document: Document) -> Graph:
                 )
     return Graph(
         version=document.version,
-        operations=tuple(p.with_owners(known.owners) for known in definitions.values() for p in known.parts),
+        # In the one order, whatever that of the text: nobody meets another one than the manager's.
+        operations=in_order(tuple(p.with_owners(d.owners) for d in definitions.values() for p in d.parts)),
         results=document.results,
         resets=tuple(
             (part, count)
