@@ -20,6 +20,8 @@ import ami.messages  # noqa: F401  # registers the value types that results are 
 from ami.client.updates import Updates, read_results
 from ami.config import Config, load
 from ami.errors import AmiError, GraphError, StoreUnavailable
+from ami.messages.answer import Answer
+from ami.messages.request import Request
 from ami.result import Result
 from ami.security import sign
 from ami.stores import keys, open_global
@@ -276,35 +278,33 @@ class Client:
         """
         patience_s = self.timeout_s if timeout_s is None else timeout_s
         identifier = uuid4().hex
-        content = {
-            "id": identifier,
-            "client": self.name,
-            "action": action,
-            "expected_version": None,
+        request = Request(
+            id=identifier,
+            client=self.name,
+            action=action,
+            expected_version=fields.pop("expected_version", None),
             # A manager that starts later need not do what nobody waits for any more.
-            "deadline_ns": time.time_ns() + int(patience_s * 1e9),
-            **fields,
-        }
-        self._manager.queue(keys.REQUESTS).put(sign(content, self.config.security))
+            deadline_ns=time.time_ns() + int(patience_s * 1e9),
+            fields=fields,
+        )
+        self._manager.queue(keys.REQUESTS).put(sign(request.to_plain(), self.config.security))
         reply = self._answer(identifier, patience_s)
         if reply is None:
             raise AmiError(
                 f"no answer from the graph manager within {patience_s:g} s; is it running? `ami status` "
                 f"says so; `ami graph history` shows whether the request was carried out after all"
             )
-        if not reply.get("accepted"):
-            raise GraphError(str(reply.get("reason") or "denied without a reason"))
-        return reply
+        if not reply.accepted:
+            raise GraphError(reply.reason or "denied without a reason")
+        return reply.to_plain()
 
-    def _answer(self, identifier: str, patience_s: float) -> dict[str, Any] | None:
+    def _answer(self, identifier: str, patience_s: float) -> Answer | None:
         replies = self._manager.queue(keys.reply(identifier))
         item = replies.take(patience_s)
         if item is None:
             return None
         replies.done(item)
-        if not isinstance(item.value, dict):
-            raise AmiError(f"the graph manager's answer is no dictionary but a {type(item.value).__name__}")
-        return item.value
+        return Answer.from_plain(item.value)
 
     # the cluster
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from ami.config import SecurityConfig
 from ami.daemons.manager import requests
-from ami.daemons.manager.requests import ACTIONS, Request
+from ami.daemons.manager.requests import ACTIONS
 from ami.errors import GraphError
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.text import parse
+from ami.messages.request import MAX_TEXT_BYTES, Request
 from ami.security import sign
 from tests.daemons_rig import TEXT
 
@@ -284,7 +285,7 @@ def test_whatever_is_in_the_queue_gives_a_graph_or_a_reason(plain: Any) -> None:
 
 def test_what_is_too_long_is_refused() -> None:
     with pytest.raises(GraphError, match="at most 1048576"):
-        Manager()("add", text="#" * (requests.MAX_TEXT_BYTES + 1))
+        Manager()("add", text="#" * (MAX_TEXT_BYTES + 1))
 
 
 @pytest.mark.parametrize("field", ["id", "client", "action", "text"])

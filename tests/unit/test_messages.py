@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
@@ -9,14 +10,16 @@ import numpy as np
 import pytest
 
 from ami import messages
-from ami.errors import Undecodable
+from ami.errors import AmiError, Undecodable
 from ami.graph.execution.bucket import Bucket
 from ami.graph.execution.partial import ErrorRecord, Partial
+from ami.messages.answer import Answer
 from ami.messages.batch import Mark
 from ami.messages.checkpoint import Checkpoint, Reach, Totals
 from ami.messages.flush import Covered, Covers, EntryFacts, Flush
 from ami.messages.heartbeat import Heartbeat
 from ami.messages.message import expect
+from ami.messages.request import Request
 from ami.ring.entries import Entry
 from ami.stores import codec
 from tests.batches import batch, facts
@@ -114,3 +117,22 @@ def test_the_facts_of_an_entry_are_those_of_the_ring() -> None:
     assert EntryFacts.of(7, entry) == EntryFacts(
         ring=7, index=3, interval=100, run=2, step=1, step_value=0.5, graph_version=9
     )
+
+
+def test_a_request_that_a_client_makes_is_the_one_that_the_manager_reads() -> None:
+    asked = Request(
+        id="1", client="anna", action="add", expected_version=3, deadline_ns=5, fields={"text": "a: x"}
+    )
+    plain = json.loads(json.dumps(asked.to_plain()))
+    read = Request.from_plain(plain)
+    assert replace(read, fields=asked.fields) == asked
+    assert read.text("text") == "a: x"
+
+
+def test_an_answer_is_plain_data_and_another_is_refused() -> None:
+    said = Answer(id="1", accepted=False, version=3, hash="abc", reason="no", warnings=[])
+    plain = json.loads(json.dumps(said.to_plain()))
+    assert Answer.from_plain(plain) == said
+    for other in (None, [], {}, {**plain, "version": "3"}, {**plain, "mood": "good"}):
+        with pytest.raises(AmiError, match="the graph manager's answer cannot be read"):
+            Answer.from_plain(other)

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ami.daemons.manager import requests
-from ami.daemons.manager.requests import Request
 from ami.daemons.process.apart import call_apart
 from ami.daemons.process.leadership import Leadership
 from ami.daemons.process.stage import Setup
@@ -24,6 +23,8 @@ from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.text import restore, write
+from ami.messages.answer import Answer
+from ami.messages.request import Request
 from ami.stores import ABSENT, Item, keys
 
 logger = logging.getLogger(__name__)
@@ -178,15 +179,15 @@ class GraphManagerStage:
     def _answered(
         self, request: Request, *, reason: str | None = None, graph: Graph | None = None
     ) -> dict[str, Any]:
-        current = {"version": 0, "hash": Graph().hash} if self._current is None else self._current
-        return {
-            "id": request.id,
-            "accepted": reason is None,
-            "version": current["version"] if graph is None else graph.version,
-            "hash": current["hash"] if graph is None else graph.hash,
-            "reason": reason,
-            "warnings": [],
-        }
+        current: dict[str, Any] = self._current or {"version": 0, "hash": Graph().hash}
+        return Answer(
+            id=request.id,
+            accepted=reason is None,
+            version=current["version"] if graph is None else graph.version,
+            hash=current["hash"] if graph is None else graph.hash,
+            reason=reason,
+            warnings=[],
+        ).to_plain()
 
     def _schema(self) -> str | None:
         deadline = time.monotonic() + self._setup.waits.schema_s

@@ -1,14 +1,10 @@
-"""Work out what a client's request makes of the graph: pure, so that every rule is tested without a store.
-
-A request is plain data from a client, and is not trusted: each field is checked before use.
-"""
+"""Work out what a client's request makes of the graph: pure, so that every rule is tested without a store."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 from ami.config import SecurityConfig
 from ami.errors import GraphError
@@ -16,87 +12,10 @@ from ami.event import Schema
 from ami.graph.language import edits
 from ami.graph.language.document import Document
 from ami.graph.language.text import parse
+from ami.messages.request import Request
 from ami.security import verify
 
-MAX_TEXT_BYTES = 1 << 20
-MAX_NAME = 200  # characters of an id, which becomes a key, and of a client, which stays in the history
-NEVER_NS = 1 << 63
 SUMMARY_NAMES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a client wants.
-
-    ``expected_version``: deny it if the graph has another version by now. ``deadline_ns``: when the
-    client stops waiting (wall clock); what was not done by then is not done.
-    """
-
-    id: str
-    client: str
-    action: str
-    expected_version: int | None
-    deadline_ns: int
-    fields: Mapping[str, Any]
-
-    @classmethod
-    def from_plain(cls, plain: object) -> Request:
-        """Return the request that a client put into the queue.
-
-        Raises:
-            GraphError: it is not a request.
-        """
-        if not isinstance(plain, Mapping):
-            raise GraphError(f"a request must be a mapping, got {type(plain).__name__}")
-        expected = plain.get("expected_version")
-        if expected is not None and not isinstance(expected, int):
-            raise GraphError(f"expected_version must be a number or nothing, got {expected!r}")
-        deadline = plain.get("deadline_ns", NEVER_NS)
-        if not isinstance(deadline, int):
-            raise GraphError(f"deadline_ns must be a number or nothing, got {deadline!r}")
-        return cls(
-            id=_text(plain, "id", MAX_NAME),
-            client=_text(plain, "client", MAX_NAME),
-            action=_text(plain, "action", MAX_NAME),
-            expected_version=expected,
-            deadline_ns=deadline,
-            fields=plain,
-        )
-
-    def text(self, name: str) -> str:
-        """Return a field that is a text.
-
-        Raises:
-            GraphError: it is missing, of another type, or too long.
-        """
-        return _text(self.fields, name)
-
-    def names(self) -> tuple[str, ...]:
-        """Return the field ``names``.
-
-        Raises:
-            GraphError: it is not a list of texts.
-        """
-        names = self.fields.get("names", [])
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise GraphError(f"names must be a list of texts, got {names!r}")
-        return tuple(names)
-
-
-def _text(fields: Mapping[str, Any], name: str, most: int = MAX_TEXT_BYTES) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str) or not value:
-        raise GraphError(f"a request needs {name!r} as a text, got {value!r:.100}")
-    if len(value) > most:
-        raise GraphError(f"{name!r} has {len(value)} characters, at most {most} are taken")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise GraphError(
-            f"{name!r} has half of a character at {error.start}, which no key can have"
-        ) from None
-    return value
-
 
 Versions = Callable[[int], Document]
 
