@@ -13,7 +13,7 @@ class Heartbeat:
     """That a process lives, what it does, and what it counted.
 
     ``step_age_s``: how long ago its loop came round. ``operations`` and ``timing`` are of workers: see
-    :meth:`ami.daemons.worker.costs.Costs.told`.
+    :meth:`ami.daemons.worker.costs.Costs.tell`.
     """
 
     process: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 from ami.errors import ConfigError, Undecodable
 from ami.stores import Store, codec
@@ -74,12 +74,16 @@ def read(store: Store, name: str, cls: type[T]) -> T | None:
         value = store.get(name)
         return None if value is None else expect(cls, value)
     except Undecodable as error:
-        raise of_another_version(store, name, error) from error
+        refuse_version(store, name, error)
 
 
-def of_another_version(store: Store, name: str, error: Exception) -> ConfigError:
-    """Return what is to be said, and done, about a value that cannot be read."""
-    return ConfigError(
+def refuse_version(store: Store, name: str, error: Exception) -> NoReturn:
+    """Say what is to be done about a value that cannot be read.
+
+    Raises:
+        ConfigError: always.
+    """
+    raise ConfigError(
         f"{store.prefix}:{name} cannot be read: {error}. Another version of ami wrote it: let that one run "
         f"until all is reduced, and stop it; or delete the key, and lose what it accounts for"
-    )
+    ) from error

@@ -57,7 +57,7 @@ def beat(store: Store) -> Heartbeat:
 def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(store: Store) -> None:
     heart, stage = Heart(store, 0.05), Counting()
     heart.start()
-    heart.waiting("for the ring")
+    heart.wait_for("for the ring")
     wait_until(lambda: beat(store).state == "waiting: for the ring", within_s=5, what="a first beat")
     first = beat(store)
     assert (first.process, first.pid, first.counters) == ("here:worker:3", os.getpid(), {})
@@ -65,7 +65,7 @@ def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(store: S
     heart.watch(stage)
     for _ in range(7):
         stage.step()
-        heart.stepped()
+        heart.count_step()
     wait_until(lambda: beat(store).counters == {"events": 7}, within_s=5, what="a beat with counters")
     later = beat(store)
     assert later.steps == first.steps + 7
@@ -80,7 +80,7 @@ def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(store: S
 def test_a_main_loop_that_stands_still_shows_although_the_heart_beats_on(store: Store) -> None:
     heart = Heart(store, 0.05)
     heart.watch(Counting())
-    heart.stepped()
+    heart.count_step()
     heart.start()
     wait_until(lambda: beat(store).state, within_s=5, what="a first beat")
     first = beat(store)

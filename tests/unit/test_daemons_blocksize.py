@@ -19,7 +19,7 @@ def test_quick_blocks_grow_up_to_the_limit_and_no_further() -> None:
     sizes = []
     for _ in range(10):
         sizes.append(block.events)
-        block.took(block.events, 0.0)
+        block.learn(block.events, 0.0)
     assert sizes[:3] == [FIRST_EVENTS, 2 * FIRST_EVENTS, 4 * FIRST_EVENTS]
     assert sizes[-1] == 1000
 
@@ -27,21 +27,21 @@ def test_quick_blocks_grow_up_to_the_limit_and_no_further() -> None:
 def test_slow_blocks_shrink_to_one_event_at_the_least() -> None:
     block = BlockSize(WorkerConfig())
     for _ in range(10):
-        block.took(block.events, 2 * STEP_S)
+        block.learn(block.events, 2 * STEP_S)
     assert block.events == 1
 
 
 def test_a_slow_part_of_a_block_tells_more_than_the_limit_it_was_claimed_with() -> None:
     block = BlockSize(WorkerConfig())
     for _ in range(5):
-        block.took(block.events, 0.0)
-    block.took(10, 2 * STEP_S)  # ten were there, and they took too long already
+        block.learn(block.events, 0.0)
+    block.learn(10, 2 * STEP_S)  # ten were there, and they took too long already
     assert block.events == 5
 
 
 def test_a_block_of_fair_length_changes_nothing() -> None:
     block = BlockSize(WorkerConfig())
-    block.took(FIRST_EVENTS, 0.6 * STEP_S)
+    block.learn(FIRST_EVENTS, 0.6 * STEP_S)
     assert block.events == FIRST_EVENTS
 
 
@@ -50,11 +50,11 @@ def test_large_events_bound_the_block_by_its_bytes() -> None:
     block = BlockSize(config)
     block.fit(IMAGES)
     for _ in range(10):
-        block.took(block.events, 0.0)
+        block.learn(block.events, 0.0)
     assert block.events == (16 << 20) // IMAGES.event_bytes
     block.fit(SMALL)
     for _ in range(12):
-        block.took(block.events, 0.0)
+        block.learn(block.events, 0.0)
     assert block.events == config.block_events
 
 
@@ -71,5 +71,5 @@ def test_whatever_blocks_took_the_next_one_is_within_bounds(
     block = BlockSize(WorkerConfig(block_events=limit))
     block.fit(SMALL)
     for events, elapsed_s in took:
-        block.took(events, elapsed_s)
+        block.learn(events, elapsed_s)
         assert 1 <= block.events <= limit

@@ -73,7 +73,7 @@ def test_a_timed_run_computes_what_an_untimed_one_does_and_leaves_the_same_bread
 def test_a_users_function_is_marked_and_costs_most() -> None:
     costs, of = Costs(), plan()
     run(costs, of, 50)
-    told = costs.told(1000.0)["operations"]
+    told = costs.tell(1000.0)["operations"]
     name, cost = next(iter(told.items()))
     assert name in of.per_event
     assert cost["per_event"] is True
@@ -84,7 +84,7 @@ def test_a_users_function_is_marked_and_costs_most() -> None:
 def test_costs_are_scaled_to_the_events_per_second_of_the_worker() -> None:
     costs, of = Costs(), plan()
     run(costs, of, 20)
-    slowly, fast = costs.told(100.0), costs.told(1000.0)
+    slowly, fast = costs.tell(100.0), costs.tell(1000.0)
     for name, cost in fast["operations"].items():
         other = slowly["operations"][name]
         assert cost["us_per_event"] == other["us_per_event"]
@@ -99,12 +99,12 @@ def test_costs_are_scaled_to_the_events_per_second_of_the_worker() -> None:
 def test_a_worker_at_rest_has_no_share_of_a_core() -> None:
     costs, of = Costs(), plan()
     run(costs, of, 3)
-    assert costs.told(0.0)["timing"]["share_of_core"] == 0.0
-    assert costs.told(0.0)["operations"]["shots"]["us_per_event"] > 0
+    assert costs.tell(0.0)["timing"]["share_of_core"] == 0.0
+    assert costs.tell(0.0)["operations"]["shots"]["us_per_event"] > 0
 
 
 def test_before_the_first_block_there_is_nothing_to_tell() -> None:
-    assert Costs().told(5.0) == {}
+    assert Costs().tell(5.0) == {}
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_what_was_long_ago_is_forgotten(clock: list[float]) -> None:
         later = costs.timing(of, 10)
         assert later is not None
         later(1, 10_000, 5_000, 10)
-    told = costs.told(1e6)["operations"][of.operations[0]]
+    told = costs.tell(1e6)["operations"][of.operations[0]]
     assert told["us_per_event"] == pytest.approx(1.0)
     assert told["share_of_core"] == pytest.approx(0.5)
 
@@ -164,27 +164,27 @@ def test_what_was_long_ago_is_forgotten(clock: list[float]) -> None:
 def test_the_share_of_timed_events_is_told(clock: list[float]) -> None:
     costs, of = Costs(), plan()
     found = timed(costs, of, clock, [1e-4] * 1000)
-    assert costs.told(1.0)["timing"]["timed"] == pytest.approx(sum(found) / 1000)
+    assert costs.tell(1.0)["timing"]["timed"] == pytest.approx(sum(found) / 1000)
 
 
 def test_errors_are_counted_for_as_long_as_the_operation_is_there() -> None:
     costs, of = Costs(), plan()
     run(costs, of, 1)
     for _ in range(2):
-        costs.failed({"mine": ErrorRecord(3, "text", 0), "cannot be run": ErrorRecord(1, "text", 0)})
-    told = costs.told(1.0)["operations"]
+        costs.count_errors({"mine": ErrorRecord(3, "text", 0), "cannot be run": ErrorRecord(1, "text", 0)})
+    told = costs.tell(1.0)["operations"]
     assert (told["mine"]["errors"], told["cannot be run"]["errors"]) == (6, 2)
     run(costs, plan(), 1)
-    assert costs.told(1.0)["operations"]["mine"]["errors"] == 6
+    assert costs.tell(1.0)["operations"]["mine"]["errors"] == 6
     run(costs, plan("results: {shots: count(x)}"), 1)
-    assert set(costs.told(1.0)["operations"]) == {"shots"}
+    assert set(costs.tell(1.0)["operations"]) == {"shots"}
 
 
 def test_only_the_most_expensive_are_told_one_by_one_but_all_are_in_the_sum() -> None:
     many = "results:\n" + "".join(f"  r{n}: sum_events(x * {n + 2})\n" for n in range(TOLD))
     costs, of = Costs(), plan(many)
     run(costs, of, 5)
-    told = costs.told(1000.0)
+    told = costs.tell(1000.0)
     shares = [cost["share_of_core"] for cost in told["operations"].values()]
     assert len(shares) == TOLD
     assert told["timing"]["operations"] == 2 * TOLD
@@ -199,7 +199,7 @@ def test_telling_takes_little_of_a_heartbeat() -> None:
     took = []
     for _ in range(200):
         began = time.perf_counter()
-        costs.told(1000.0)
+        costs.tell(1000.0)
         took.append(time.perf_counter() - began)
     assert min(took) < 100e-6
 
@@ -217,6 +217,6 @@ results:
 """
     costs, of = Costs(), plan(text)
     run(costs, of, 3, count=5)
-    cost = next(c for c in costs.told(100.0)["operations"].values() if c["per_event"])
+    cost = next(c for c in costs.tell(100.0)["operations"].values() if c["per_event"])
     assert cost["us_per_event"] >= 2000
     assert cost["share_of_core"] < 0.1  # of the 0.2 that it takes by the clock

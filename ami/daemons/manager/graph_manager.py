@@ -152,8 +152,8 @@ class GraphManagerStage:
         except (GraphError, SourceError) as error:
             self._denied += 1
             logger.info("denied %s of %s: %s", request.action, request.client, error)
-            return self._answered(request, reason=str(error))
-        answer = self._answered(request, graph=graph)
+            return self._make_answer(request, reason=str(error))
+        answer = self._make_answer(request, graph=graph)
         self._publish(request, document, text, graph, answer)
         logger.info("version %d: %s by %s", graph.version, request.action, request.client)
         return answer
@@ -176,7 +176,7 @@ class GraphManagerStage:
         if reason:
             raise GraphError(reason)
 
-    def _answered(
+    def _make_answer(
         self, request: Request, *, reason: str | None = None, graph: Graph | None = None
     ) -> dict[str, Any]:
         current: dict[str, Any] = self._current or {"version": 0, "hash": Graph().hash}

@@ -26,7 +26,7 @@ class RunsOperations(Protocol):
     """A stage that knows what the operations of the graph cost it: a worker."""
 
     def costs(self) -> dict[str, Any]:
-        """Return ``operations`` and ``timing``, as :meth:`ami.daemons.worker.costs.Costs.told` says."""
+        """Return ``operations`` and ``timing``, as :meth:`ami.daemons.worker.costs.Costs.tell` says."""
 
 
 class Heart:
@@ -50,12 +50,12 @@ class Heart:
         """Report this stage from now on."""
         self._stage = stage
 
-    def waiting(self, what: str) -> None:
+    def wait_for(self, what: str) -> None:
         """Report that the process waits for ``what`` before it can work."""
         self._waiting = f"waiting: {what}"
-        self.stepped()
+        self.count_step()
 
-    def stepped(self) -> None:
+    def count_step(self) -> None:
         """Note that the main loop came round."""
         self._steps += 1
         self._stepped_at = time.monotonic()

@@ -75,7 +75,7 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
     try:
         heart.start()
         stage = make(Setup(config=config, stores=stores, number=number, stopping=stopping))
-        if _started(stage, stopping, heart):
+        if _start(stage, stopping, heart):
             logger.info("started")
             heart.watch(stage)
             _loop(stage, stopping, heart)
@@ -95,14 +95,14 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
     return EXIT_OK
 
 
-def _started(stage: Stage, stopping: Stopping, heart: Heart) -> bool:
+def _start(stage: Stage, stopping: Stopping, heart: Heart) -> bool:
     """Start the stage as soon as that is possible; return whether it was, before it was to stop."""
     patience = _Patience()
     while not stopping.is_set():
         try:
             stage.start()
         except (StoreUnavailable, RingError) as error:
-            heart.waiting(str(error))
+            heart.wait_for(str(error))
             stopping.wait(patience.next_s(error))
         else:
             return True
@@ -118,7 +118,7 @@ def _loop(stage: Stage, stopping: Stopping, heart: Heart) -> None:
             stopping.wait(patience.next_s(error))
         else:
             patience.over()
-        heart.stepped()
+        heart.count_step()
 
 
 def _close(stage: Stage | None) -> None:

@@ -163,7 +163,7 @@ class EntryQueue:
                 )  # fmt: skip
             elif events != entry.count:
                 logger.error("entry %d: %d events in the ring, %d reduced", ready.index, entry.count, events)
-        return self._sent(
+        return self._number_next(
             arrived,
             interval_ns=ring.interval_ns,
             transition=entry.transition,
@@ -176,7 +176,7 @@ class EntryQueue:
     def _orphan(self, ring_id: int, index: int, interval_ns: int) -> Sent:
         arrived = self._arrived.pop((ring_id, index))
         late = (ring_id, index) in self._late_before or (ring_id == self._ring_id and index in self._late)
-        return self._sent(
+        return self._number_next(
             arrived,
             interval_ns=interval_ns,
             transition=0,
@@ -186,7 +186,7 @@ class EntryQueue:
             supplement=late,
         )
 
-    def _sent(
+    def _number_next(
         self, arrived: _Arrived, *, interval_ns: int, transition: int, expected: int, dropped: int,
         complete: bool, supplement: bool,
     ) -> Sent:  # fmt: skip

@@ -22,7 +22,7 @@ from ami.errors import Conflict, GraphError, SourceError, Undecodable
 from ami.event import Schema
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint
-from ami.messages.message import expect, of_another_version, read
+from ami.messages.message import expect, read, refuse_version
 from ami.stores import BadRecord, Journal, Record, keys
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class GlobalReducerStage:
             try:
                 self._assembly.restore(checkpoint)
             except GraphError as error:
-                raise of_another_version(self._store, keys.CHECKPOINT, error) from error
+                refuse_version(self._store, keys.CHECKPOINT, error)
             # Whoever wrote it may have died, or lost the store, before the results were out.
             self._unpublished = True
         self._inboxes = {}

@@ -25,13 +25,13 @@ class BlockSize:
         self._most = max(1, min(self._config.block_events, self._config.block_bytes // schema.event_bytes))
         self.events = min(self.events, self._most)
 
-    def took(self, events: int, elapsed_s: float) -> None:
+    def learn(self, events: int, elapsed_s: float) -> None:
         """Learn from a block that was run."""
         if elapsed_s > STEP_S:
             self.events = max(1, min(self.events, events) // 2)
         elif elapsed_s < STEP_S / 4:
             self.events = min(self._most, 2 * self.events)
 
-    def measured(self, events: int, elapsed_s: float) -> None:
+    def learn_one_by_one(self, events: int, elapsed_s: float) -> None:
         """Learn from events that were run one by one: so many of them fit into a step, at the least."""
         self.events = max(1, min(self.events, int(events * STEP_S / max(elapsed_s, 1e-9))))

@@ -97,12 +97,12 @@ class Costs:
         tally.inputs[number] += events - counted if number == before else events
         self._last = (number, events)
 
-    def failed(self, errors: Mapping[str, ErrorRecord]) -> None:
+    def count_errors(self, errors: Mapping[str, ErrorRecord]) -> None:
         """Count the errors of a partial."""
         for name, record in errors.items():
             self._errors[name] = self._errors.get(name, 0) + record.count
 
-    def told(self, events_hz: float) -> dict[str, Any]:
+    def tell(self, events_hz: float) -> dict[str, Any]:
         """Return what the heartbeat says, for a worker that runs so many events per second now.
 
         ``operations``: by name, the :data:`TOLD` most expensive ones: ``us_per_event`` (of the events that

@@ -42,7 +42,7 @@ class Verdict:
     fatal: Fatal | None = None
 
 
-def tried(ring: RingReader, plan: WorkerPlan, block: Block, *, timeout_s: float) -> Verdict:
+def try_apart(ring: RingReader, plan: WorkerPlan, block: Block, *, timeout_s: float) -> Verdict:
     """Run a block in child processes and say what is known of its events.
 
     A child hangs when one operation, on the block or on one event, takes longer than ``timeout_s``.

@@ -22,7 +22,7 @@ from ami.daemons.worker.costs import Costs
 from ami.daemons.worker.flush import Held
 from ami.daemons.worker.plans import Plans
 from ami.daemons.worker.storing import Storing
-from ami.daemons.worker.trial import tried
+from ami.daemons.worker.trial import try_apart
 from ami.errors import RingBusy, RingGone
 from ami.graph.execution.plan import WorkerPlan
 from ami.ring.block import Block
@@ -70,7 +70,7 @@ class WorkerStage:
 
     def costs(self) -> dict[str, Any]:
         """Return for the heartbeat what each operation costs."""
-        return self._costs.told(self._rate.per_s(self._events))
+        return self._costs.tell(self._rate.per_s(self._events))
 
     # the loop's turns
 
@@ -158,7 +158,7 @@ class WorkerStage:
         held.add(block)
         claims.put_first()
         elapsed_s = time.monotonic() - started
-        self._block.took(count, elapsed_s)
+        self._block.learn(count, elapsed_s)
         self._events += count
         self._blocks += 1
         self._busy_s += elapsed_s
@@ -167,12 +167,12 @@ class WorkerStage:
         """Try a block in which a worker died; its innocent events are run next, a fatal one never."""
         last = block.sequence + block.count - 1
         logger.warning("a worker died while it ran events %d to %d; trying them apart", block.sequence, last)
-        verdict = tried(claims.ring, plan, block, timeout_s=self._config.worker.trial_s)
+        verdict = try_apart(claims.ring, plan, block, timeout_s=self._config.worker.trial_s)
         claims.ring.running(0, 0, 0)
         known = verdict.innocent + (verdict.fatal is not None)
         left: list[Block] = []
         if verdict.innocent:
-            self._block.measured(verdict.innocent, verdict.elapsed_s)
+            self._block.learn_one_by_one(verdict.innocent, verdict.elapsed_s)
             left.append(replace(block.part(0, verdict.innocent), attempts=0))
         if known < block.count:
             left.append(block.part(known, block.count))
@@ -197,7 +197,7 @@ class WorkerStage:
             self._held = None
             return
         self._storing.finish()
-        self._costs.failed(self._held.partial.errors)
+        self._costs.count_errors(self._held.partial.errors)
         self._sharers = ring.worker_count
         self._last_flush += 1
         self._flushes += 1
