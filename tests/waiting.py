@@ -14,11 +14,10 @@ PATIENCE_S: Final = 100.0
 _LOOK_S = 0.01
 
 
-def wait_until(condition: Callable[[], object], *, what: str, within_s: float = PATIENCE_S) -> None:
+def wait_until(condition: Callable[[], object], *, what: str) -> None:
     """Look until ``condition()`` is true; fail the test, naming ``what``, when patience is over."""
-    patience_s = max(within_s, PATIENCE_S)
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {patience_s:g} s in vain for {what}")
+            pytest.fail(f"waited {PATIENCE_S:g} s in vain for {what}")
         time.sleep(_LOOK_S)

@@ -169,13 +169,13 @@ def judge_load(
         operations=operations,
         owners=_owners(operations),
         queues=waiting,
-        timed=_timed(timings),
+        timed=_average_timed(timings),
         untold=max(0.0, everything - sum(operation.share for operation in operations)),
         besides=max(0.0, sum(busy) - everything) if busy else None,
     )
 
 
-def _timed(timings: Iterable[Mapping[str, Any]]) -> float | None:
+def _average_timed(timings: Iterable[Mapping[str, Any]]) -> float | None:
     """Return the share of the events that were timed, of all workers by what their operations take."""
     weights = [(_number(t.get("timed")), _number(t.get("share_of_core"))) for t in timings]
     whole = sum(weight for _, weight in weights)

@@ -107,7 +107,7 @@ def _write(ring: RingWriter, block: int, lasting_s: float) -> int:
         ring.publish(slots.count, position=published)
     ring.close_entry()
     end = time.monotonic() + WAIT_S
-    while not ring.drained() and time.monotonic() < end:
+    while not ring.is_drained() and time.monotonic() < end:
         ring.wait_for_space(0.01)
     ring.close(unlink=True)
     return published

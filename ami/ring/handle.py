@@ -90,11 +90,11 @@ class Handle:
         stop = first + row.count if index < cursor.entries_closed else cursor.published
         return self._owners.count_uncommitted(first, stop, self._record.read_published)
 
-    def complete(self, index: int) -> bool:
+    def is_complete(self, index: int) -> bool:
         """Return whether an entry is closed and each of its events committed."""
         return 0 <= index < self._record.read_closed() and self.outstanding(index) == 0
 
-    def drained(self) -> bool:
+    def is_drained(self) -> bool:
         """Return whether nobody needs this ring any more, should the source stop now: every entry is
         closed, and reduced (if there ever was a reducer), and every slot is committed."""
         published, _, opened, closed, *_ = self._record.read()

@@ -56,7 +56,7 @@ class RingObserver(Handle):
         """Index of the oldest entry that still has its row in the table."""
         return self._entries.oldest(self._record.read().entries_opened)
 
-    def reduced(self, upto: int) -> None:
+    def forget_entries(self, upto: int) -> None:
         """Say that entries below ``upto`` need no row in the table any more; never goes back.
 
         Raises:

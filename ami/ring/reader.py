@@ -101,12 +101,12 @@ class RingReader(Handle):
         self._bell.wake_source()
         self._bell.wake_reducer()
 
-    def running(self, first: int, count: int, operation: int) -> None:
+    def leave_breadcrumb(self, first: int, count: int, operation: int) -> None:
         """Leave word of what runs now (operation 0: nothing), should this process die of it."""
         self._workers.leave_breadcrumb(first, count, operation)
 
-    def breadcrumb(self) -> tuple[int, int, int]:
-        """Return the (first, count, operation) that :meth:`running` left last, in whatever process."""
+    def read_breadcrumb(self) -> tuple[int, int, int]:
+        """Return the (first, count, operation) that was left last, in whatever process."""
         row = self._workers.read(self.worker)
         return row.first, row.count, row.operation
 
@@ -124,7 +124,7 @@ class RingReader(Handle):
         """
         return self._take_up(self.worker, covered, limit)
 
-    def abandoned(self) -> list[int]:
+    def find_abandoned(self) -> list[int]:
         """Return the numbers of the other workers that are dead and own events."""
         is_free = self._segment.locks.is_free
         return [number for number in self._others_that_own() if is_free(at.WORKER_LOCK + number)]

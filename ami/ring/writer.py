@@ -107,7 +107,7 @@ class RingWriter(Handle):
         with cls(segment, resumed=True) as writer:
             if writer.open is not None:
                 writer.close_entry()
-            return None if writer.drained() else RingObserver(name)
+            return None if writer.is_drained() else RingObserver(name)
 
     # --- entries --------------------------------------------------------------------------------
 

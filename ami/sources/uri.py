@@ -48,7 +48,7 @@ class Uri:
         """
         for name in self.options:
             if name not in known:
-                raise SourceError(f"{self.text!r}: unknown option {name!r}; {_known(name, known)}")
+                raise SourceError(f"{self.text!r}: unknown option {name!r}; {_list_known(name, known)}")
         return {name: self._value(name, option) for name, option in known.items()}
 
     def _value(self, name: str, option: Option) -> Any:
@@ -80,7 +80,7 @@ def parse(text: str) -> Uri:
     return Uri(text.strip(), proto, unquote(body), options)
 
 
-def _known(name: str, known: Mapping[str, Option]) -> str:
+def _list_known(name: str, known: Mapping[str, Option]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(sorted(known))}"

@@ -154,7 +154,7 @@ def _decode_bare(view: memoryview) -> Value:
     if dtype is None:
         raise Undecodable(f"a stored array has the dtype {name!r}")
     shape = struct.unpack_from(f"<{axes}q", view, _BARE.size)
-    return _shaped(view[start:], dtype, shape, "C")
+    return _shape(view[start:], dtype, shape, "C")
 
 
 def _split(view: memoryview) -> tuple[list[memoryview], memoryview]:
@@ -240,10 +240,10 @@ def _dtype_of(description: object) -> np.dtype[Any]:
 
 
 def _make_array(buffer: object, description: object, shape: object, order: object = "C") -> Value:
-    return _shaped(buffer, _dtype_of(description), shape, order)
+    return _shape(buffer, _dtype_of(description), shape, order)
 
 
-def _shaped(buffer: object, dtype: np.dtype[Any], shape: object, order: object) -> Value:
+def _shape(buffer: object, dtype: np.dtype[Any], shape: object, order: object) -> Value:
     if not isinstance(buffer, (memoryview, bytes, bytearray, pickle.PickleBuffer)):
         _refuse(f"has an array made of {type(buffer).__name__}")
     if (

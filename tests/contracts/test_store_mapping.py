@@ -113,8 +113,8 @@ def test_what_expires_is_gone_from_everything(store: Store) -> None:
     store["z"] = 3
     assert len(store) == 3
     # Two clocks decide, the index's and the server's, and either may be the first.
-    wait_until(lambda: store.get_many(["x", "y", "z"]) == {"z": 3}, within_s=5, what="the values' end")
-    wait_until(lambda: len(store) == 1, within_s=5, what="the end of their names")
+    wait_until(lambda: store.get_many(["x", "y", "z"]) == {"z": 3}, what="the values' end")
+    wait_until(lambda: len(store) == 1, what="the end of their names")
     assert list(store) == ["z"]
     assert "x" not in store
     assert store.get("x") is None
@@ -124,7 +124,7 @@ def test_a_value_that_is_put_again_does_not_expire(store: Store) -> None:
     store.put("x", 1, expire_s=0.05)
     store.put("x", 2)
     store.put("witness", 1, expire_s=0.06)
-    wait_until(lambda: "witness" not in store, within_s=5, what="the witness to expire")
+    wait_until(lambda: "witness" not in store, what="the witness to expire")
     assert store["x"] == 2
     assert list(store) == ["x"]
 
@@ -135,7 +135,7 @@ def test_expire_is_for_whatever_has_the_name(store: Store) -> None:
     assert store.expire("x", 0.03)
     assert store.expire("q", 0.03)
     assert not store.expire("nothing", 1)
-    wait_until(lambda: "x" not in store and len(store.queue("q")) == 0, within_s=5, what="both to expire")
+    wait_until(lambda: "x" not in store and len(store.queue("q")) == 0, what="both to expire")
     assert list(store) == []
 
 
@@ -263,7 +263,7 @@ def test_a_value_can_replace_a_collection_and_a_collection_a_value(store: Store)
     assert store["x"] == {2}
     store.put("x", 1, expire_s=0.03)
     # Two clocks decide, the index's and the server's, and either may be the first.
-    wait_until(lambda: "x" not in store and store.get("x") is None, within_s=5, what="its end")
+    wait_until(lambda: "x" not in store and store.get("x") is None, what="its end")
 
 
 def test_a_window_on_something_else_is_refused(store: Store) -> None:

@@ -208,7 +208,7 @@ def test_a_table_full_of_transitions_and_empty_entries_does_not_confuse_a_succes
         for _ in range(20):  # each dies when it has opened an entry and published nothing
             with world.ring(source, entries=4, kill_at=4) as ring, contextlib.suppress(Killed):
                 feed_to_the_end(world.feeder(source, ring))
-            reducer.reduced(reducer.cursor.entries_closed)
+            reducer.forget_entries(reducer.cursor.entries_closed)
         with world.ring(source, entries=4) as ring:
             assert ring.cursor.published == 0
             assert ring.cursor.entries_opened > 10
@@ -232,7 +232,7 @@ def test_a_full_table_of_entries_holds_the_feeder_up_and_loses_no_transition(wor
                     reader.commit([(block.sequence, block.slots.count)])
                 while len(seen) < reducer.cursor.entries_closed:
                     seen.append(reducer.entry(len(seen)))
-                reducer.reduced(len(seen))
+                reducer.forget_entries(len(seen))
                 if feeding.finished:
                     break
     assert sum(1 for entry in seen if entry.transition) == want

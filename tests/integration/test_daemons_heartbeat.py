@@ -58,7 +58,7 @@ def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(store: S
     heart, stage = Heart(store, 0.05), Counting()
     heart.start()
     heart.wait_for("for the ring")
-    wait_until(lambda: beat(store).state == "waiting: for the ring", within_s=5, what="a first beat")
+    wait_until(lambda: beat(store).state == "waiting: for the ring", what="a first beat")
     first = beat(store)
     assert (first.process, first.pid, first.counters) == ("here:worker:3", os.getpid(), {})
     assert abs(first.beat_ns - time.time_ns()) < 60e9
@@ -66,7 +66,7 @@ def test_it_beats_with_what_the_stage_counts_and_stops_with_the_process(store: S
     for _ in range(7):
         stage.step()
         heart.count_step()
-    wait_until(lambda: beat(store).counters == {"events": 7}, within_s=5, what="a beat with counters")
+    wait_until(lambda: beat(store).counters == {"events": 7}, what="a beat with counters")
     later = beat(store)
     assert later.steps == first.steps + 7
     assert later.started_ns == first.started_ns
@@ -82,10 +82,10 @@ def test_a_main_loop_that_stands_still_shows_although_the_heart_beats_on(store: 
     heart.watch(Counting())
     heart.count_step()
     heart.start()
-    wait_until(lambda: beat(store).state, within_s=5, what="a first beat")
+    wait_until(lambda: beat(store).state, what="a first beat")
     first = beat(store)
-    wait_until(lambda: beat(store).beat_ns > first.beat_ns, within_s=5, what="another beat")
-    wait_until(lambda: beat(store).step_age_s > 0.2, within_s=5, what="the loop's age")
+    wait_until(lambda: beat(store).beat_ns > first.beat_ns, what="another beat")
+    wait_until(lambda: beat(store).step_age_s > 0.2, what="the loop's age")
     assert beat(store).steps == first.steps
     heart.stop()
 
@@ -110,7 +110,6 @@ def test_a_stage_whose_counters_fail_once_does_not_stop_the_heart(
     heart.start()
     wait_until(
         lambda: beat(store).counters.get("looks", 0) > 3,
-        within_s=5,
         what="beats after the failure",
     )
     heart.stop()

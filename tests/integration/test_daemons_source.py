@@ -73,7 +73,7 @@ def step_until(stage: SourceStage, words: str) -> None:
         stage.step()
         return words in stage.state
 
-    wait_until(stepped, within_s=30, what=f"a source that says {words!r}; it says {stage.state!r}")
+    wait_until(stepped, what=f"a source that says {words!r}; it says {stage.state!r}")
 
 
 def step_to(stage: SourceStage, position: int) -> None:
@@ -81,7 +81,7 @@ def step_to(stage: SourceStage, position: int) -> None:
         stage.step()
         return stage.counters.get("position") == position
 
-    wait_until(stepped, within_s=30, what=f"position {position}")
+    wait_until(stepped, what=f"position {position}")
 
 
 def test_a_protocol_that_is_not_installed_is_refused_by_name_until_it_is_installed(

@@ -520,7 +520,7 @@ def wait_for_the_poison(node: Node) -> None:
         # Not any block: killed at another one, its successor would run this one itself, and for ever.
         return place is not None and place.operation > 0 and place.first <= 17 < place.first + place.count
 
-    wait_until(stands_at_the_poison, within_s=10, what="the worker at the event that hangs it")
+    wait_until(stands_at_the_poison, what="the worker at the event that hangs it")
 
 
 def test_a_block_in_which_a_worker_was_killed_by_somebody_else_is_run_as_a_whole(node: Node) -> None:
@@ -531,7 +531,7 @@ def test_a_block_in_which_a_worker_was_killed_by_somebody_else_is_run_as_a_whole
     ring = first._claims.ring
     block = ring.claim(30)
     assert block is not None
-    ring.running(block.sequence, block.slots.count, 1)
+    ring.leave_breadcrumb(block.sequence, block.slots.count, 1)
     die(first)  # by hand: no event is to blame
     stage = node.stage()
     steps(stage, node.free)

@@ -130,8 +130,8 @@ def test_a_source_killed_anywhere_is_continued_without_a_gap(name: str, used: in
             assert cursor.position == used + EVENTS
             assert cursor.published + cursor.dropped == used + EVENTS
             entries = [observer.entry(i) for i in range(observer.oldest_entry, cursor.entries_opened)]
-            assert all(e.closed and observer.complete(e.index) for e in entries)
-            assert observer.drained()
+            assert all(e.closed and observer.is_complete(e.index) for e in entries)
+            assert observer.is_drained()
         found = store.events()
         assert found == [n for n in range(used, used + EVENTS) if n % 7 != 3]
         store.close()
@@ -159,10 +159,10 @@ def _work(name: str, worker: int, store: Store) -> None:
         while True:
             while len(blocks) < 2 and (block := reader.claim(2)):
                 blocks.append(block)
-                reader.running(block.sequence, block.count, 1)
+                reader.leave_breadcrumb(block.sequence, block.count, 1)
             if not blocks:
                 return
-            reader.running(0, 0, 0)
+            reader.leave_breadcrumb(0, 0, 0)
             reader.commit(store.flush(worker, blocks))
             blocks = []
 
@@ -186,7 +186,7 @@ def test_a_worker_killed_anywhere_loses_and_repeats_no_event(name: str) -> None:
         _run_all(name, 0, stores[0])
         assert stores[0].events() == list(range(6, 14))
         with RingObserver(name) as observer:
-            assert observer.drained()
+            assert observer.is_drained()
     assert kills > 140
     stores[0].close()
 
@@ -223,6 +223,6 @@ def test_an_adopter_killed_anywhere_loses_and_repeats_no_event(name: str, first_
             _run_all(name, worker, stores[0])
         assert stores[0].events() == list(range(6, 14))
         with RingObserver(name) as observer:
-            assert observer.drained()
+            assert observer.is_drained()
     assert kills > 70
     stores[0].close()

@@ -111,15 +111,15 @@ def test_every_event_counts_once_while_source_and_workers_are_killed(
         done = kills = 0
         deadline = time.monotonic() + PATIENCE_S
         next_kill = time.monotonic()
-        while not (reducer.cursor.position == events and reducer.drained()):
+        while not (reducer.cursor.position == events and reducer.is_drained()):
             assert time.monotonic() < deadline, (reducer.cursor, reducer.workers(), reducer.writer_alive)
             reducer.wait(0.01)
-            while reducer.complete(done):
+            while reducer.is_complete(done):
                 entry = reducer.entry(done)
                 assert entry.interval == done
                 assert entry.first_sequence == done * EVENTS_PER_ENTRY
                 done += 1
-                reducer.reduced(done)
+                reducer.forget_entries(done)
             if kills < 60 and time.monotonic() > next_kill:
                 victim = chance.randrange(len(pids))
                 rig.kill(pids[victim])
@@ -167,12 +167,12 @@ def test_an_entry_is_never_complete_before_its_last_event_is_committed(name: str
         with RingObserver(name, reducer=True) as reducer, rig.child(source), rig.child(worker):
             for index in range(entries):
                 deadline = time.monotonic() + PATIENCE_S
-                while not reducer.complete(index):
+                while not reducer.is_complete(index):
                     assert time.monotonic() < deadline
                 # Worker 0 claims in order: the block in work may be the entry's last.
                 assert struct.unpack("<q", committed.read_bytes())[0] >= (index + 1) * size - 4
-                reducer.reduced(index + 1)
-            assert reducer.drained()
+                reducer.forget_entries(index + 1)
+            assert reducer.is_drained()
     finally:
         committed.unlink()
 
@@ -201,7 +201,7 @@ def test_a_place_is_free_as_soon_as_its_holder_is_killed(name: str, place: str) 
     ready = Path(f"/dev/shm{name}-ready")
     try:
         with rig.child(_hold(name, handles[place])) as pid:
-            wait_until(ready.exists, within_s=10, what=f"the {place} to attach")
+            wait_until(ready.exists, what=f"the {place} to attach")
             with pytest.raises(RingBusy, match=f"process {pid} "):
                 handles[place]()
             with pytest.raises(RingBusy, match=f"process {pid}"):
@@ -232,7 +232,7 @@ def test_a_forked_child_does_not_keep_its_dead_parents_place(name: str) -> None:
     rig.create(name).close(unlink=False)
     try:
         with rig.child(worker_with_a_trial) as pid:
-            wait_until(lambda: ready.exists() and ready.read_text(), within_s=10, what="the trial to run")
+            wait_until(lambda: ready.exists() and ready.read_text(), what="the trial to run")
             rig.kill(pid)
             with RingReader(name, 0):
                 pass
@@ -297,7 +297,7 @@ def test_a_worker_that_sleeps_on_events_is_woken_by_a_source_that_waits_for_thei
     def source() -> None:
         with rig.create(name) as writer:
             # The worker's wait began meanwhile, for certain: nothing else wakes it.
-            wait_until(lambda: bool(writer._bell._sleeping[0]), within_s=10, what="the worker to sleep")
+            wait_until(lambda: bool(writer._bell._sleeping[0]), what="the worker to sleep")
             writer.wait_for_space(PATIENCE_S)
 
     with rig.create(name) as writer:
@@ -367,7 +367,7 @@ def test_two_sources_at_once_make_one_ring(name: str) -> None:
         for _ in range(3):
             result[:] = 0
             with rig.child(contend(0)), rig.child(contend(1)):
-                wait_until(result.all, within_s=20, what="both to have their answer")
+                wait_until(result.all, what="both to have their answer")
                 assert sorted(result.tolist()) == [1, 2]
     finally:
         os.unlink(f"/dev/shm{name}-result")

@@ -101,7 +101,7 @@ def two_masters(short_path: Path) -> Iterator[tuple[GlobalStoreConfig, list[serv
             running.append(Server(command))
             running[-1].start()
         link = ClusterLink(config)
-        wait_until(lambda: answers(link), within_s=20, what="the cluster of two")
+        wait_until(lambda: answers(link), what="the cluster of two")
         link.close()
         yield config, places
     finally:
@@ -310,7 +310,6 @@ def test_nothing_is_lost_and_nothing_done_twice_while_a_slot_in_use_moves(mover:
         thread.start()
     wait_until(
         lambda: traffic.troubles or (traffic.appended > 5 and traffic.committed > 5),
-        within_s=60,
         what="traffic",
     )
     try:
@@ -321,7 +320,6 @@ def test_nothing_is_lost_and_nothing_done_twice_while_a_slot_in_use_moves(mover:
                 lambda before=before: (
                     traffic.troubles or (traffic.appended > before[0] and traffic.committed > before[1])
                 ),
-                within_s=60,
                 what="traffic afterwards",
             )
     finally:

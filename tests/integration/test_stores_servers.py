@@ -44,7 +44,7 @@ def own_local(folder: Path) -> Iterator[tuple[Server, Store]]:
     config = LocalStoreConfig(socket=folder / "s")
     with Server(servers.prepare_local(config, folder / "local")).running() as process:
         store = open_local(config, PREFIX)
-        wait_until(lambda: answers(LocalLink(config)), within_s=10, what="the local Redis")
+        wait_until(lambda: answers(LocalLink(config)), what="the local Redis")
         yield process, store
         store.close()
 
@@ -55,7 +55,7 @@ def own_cluster(folder: Path) -> Iterator[tuple[Server, Store]]:
     config = GlobalStoreConfig(port=free_ports(1)[0], password_file=folder / "secret")
     with Server(servers.prepare_global(config, folder / "global")).running() as process:
         store = open_global(config, PREFIX)
-        wait_until(lambda: answers(ClusterLink(config)), within_s=20, what="the one-node cluster")
+        wait_until(lambda: answers(ClusterLink(config)), what="the one-node cluster")
         yield process, store
         store.close()
 
@@ -73,7 +73,7 @@ def test_files_and_sockets_are_for_the_owner_only(folder: Path) -> None:
     assert mode(config.parent) == 0o700
     assert "port 0\n" in config.read_text()
     with Server(command).running():
-        wait_until(lambda: answers(LocalLink(local)), within_s=10, what="the local Redis")
+        wait_until(lambda: answers(LocalLink(local)), what="the local Redis")
         assert mode(local.socket) == 0o700
     cluster = GlobalStoreConfig(password_file=folder / "secret")
     command = servers.prepare_global(cluster, folder / "global")
@@ -153,7 +153,7 @@ def test_a_wrong_password_is_told_with_the_user_and_the_file(
 def test_a_user_of_another_name_is_the_only_one(folder: Path) -> None:
     config = GlobalStoreConfig(port=free_ports(1)[0], username="ami", password_file=folder / "secret")
     with Server(servers.prepare_global(config, folder / "global")).running():
-        wait_until(lambda: answers(ClusterLink(config)), within_s=20, what="the cluster")
+        wait_until(lambda: answers(ClusterLink(config)), what="the cluster")
         with pytest.raises(ConfigError):
             open_global(replace(config, username="default"), PREFIX).get("x")
 
@@ -180,7 +180,7 @@ def test_the_entry_point_becomes_the_server_and_says_what_is_wrong(folder: Path)
     command = [sys.executable, "-m", "ami.cluster.servers"]
     config = LocalStoreConfig(socket=folder / "local.sock")
     with Server([*command, "local"], environment=environment).running() as process:
-        wait_until(lambda: answers(LocalLink(config)), within_s=20, what="the local Redis")
+        wait_until(lambda: answers(LocalLink(config)), what="the local Redis")
         assert process.process is not None
         program = Path(f"/proc/{process.process.pid}/exe").resolve().name
         assert program.startswith(("valkey", "redis"))
@@ -201,7 +201,7 @@ def kill_under_load(process: Server, store: Store, kills: int) -> None:
     chance = random.Random(7)
     payload = np.arange(2000.0)
     acknowledged = pushed = number = 0
-    wait_until(lambda: back(store), within_s=20, what="the server to answer")
+    wait_until(lambda: back(store), what="the server to answer")
     for _ in range(kills):
         number += 1
         assert journal.append(number, payload, also={"mark": number})
@@ -220,7 +220,7 @@ def kill_under_load(process: Server, store: Store, kills: int) -> None:
                 break
         killer.join()
         process.start()
-        wait_until(lambda: back(store), within_s=20, what="the server to come back")
+        wait_until(lambda: back(store), what="the server to come back")
         # The last append may have been carried out without our hearing of it.
         assert last(journal) in (acknowledged, number), "an acknowledged record was lost"
         assert store["mark"] == last(journal), "record and mark are of different moments"
@@ -282,7 +282,7 @@ def test_an_idle_connection_that_a_restart_closed_harms_nobody(own_local: tuple[
     store["x"] = 1
     process.kill()
     process.start()
-    wait_until(lambda: back(store.view("here:other:0")), within_s=10, what="the server to come back")
+    wait_until(lambda: back(store.view("here:other:0")), what="the server to come back")
     queue.put(2)
     assert store["x"] == 1
     assert len(queue) == 2
@@ -331,7 +331,7 @@ def test_who_waits_for_the_cluster_is_let_go_when_the_store_is_closed(folder: Pa
 def test_a_full_store_says_so_and_takes_values_again_when_there_is_room(folder: Path) -> None:
     config = LocalStoreConfig(socket=folder / "s", max_memory_bytes=20 << 20)
     with Server(servers.prepare_local(config, folder / "local")).running():
-        wait_until(lambda: answers(LocalLink(config)), within_s=10, what="the local Redis")
+        wait_until(lambda: answers(LocalLink(config)), what="the local Redis")
         store = open_local(config, PREFIX)
         journal = store.journal("j")
         image = np.zeros(1 << 17)
@@ -344,7 +344,7 @@ def test_a_full_store_says_so_and_takes_values_again_when_there_is_room(folder: 
         with pytest.raises(StoreFull):
             store["x"] = image
         journal.trim(number)
-        wait_until(lambda: fits(store, image), within_s=10, what="room in the store")
+        wait_until(lambda: fits(store, image), what="room in the store")
         assert journal.append(number, image)
         store.close()
 

@@ -40,24 +40,20 @@ class Scraper:
 def test_the_account_of_a_run_and_a_restart_are_there_to_scrape(play: Play) -> None:
     experiment = play(f"sim://pump-probe?rate=1000&stop={EVENTS}", GRAPH)
     scraper = Scraper(experiment)
-    wait_until(lambda: scraper.address() != "", within_s=30, what="the address of the export")
+    wait_until(lambda: scraper.address() != "", what="the address of the export")
     # Only a worker that was seen before its death can be seen to have been restarted.
     wait_until(
         lambda: scraper.value("ami_process_up", type="worker", number="0") == 1,
-        within_s=30,
         what="the worker",
     )
     experiment.kill_workers(1, every=100)
     experiment.run_to_the_end()
-    wait_until(
-        lambda: scraper.value("ami_run_events", state="reduced") == EVENTS, within_s=30, what="the account"
-    )
+    wait_until(lambda: scraper.value("ami_run_events", state="reduced") == EVENTS, what="the account")
     assert scraper.value("ami_run_events", state="published") == EVENTS
     assert scraper.value("ami_run_events", state="dropped") == 0
     assert scraper.value("ami_run_events", state="set_aside") == 0
     wait_until(
         lambda: scraper.value("ami_process_restarts_total", type="worker", number="0") == 1,
-        within_s=30,
         what="the restart of the worker",
     )
     assert scraper.value("ami_process_restarts_total", type="worker", number="1") == 0

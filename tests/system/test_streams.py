@@ -47,7 +47,7 @@ class Beam(threading.Thread):
         """Send so many more events, and rest."""
         upto = self.sender.sequence + count
         self.on.set()
-        wait_until(lambda: self.sender.sequence >= upto, within_s=60, what="events that are sent")
+        wait_until(lambda: self.sender.sequence >= upto, what="events that are sent")
         self.rest()
 
     def rest(self) -> None:
@@ -89,9 +89,7 @@ def position(experiment: Experiment) -> float:
 
 
 def wait_for_source(experiment: Experiment, words: str) -> None:
-    wait_until(
-        lambda: words in source_of(experiment).state, within_s=30, what=f"a source that says {words!r}"
-    )
+    wait_until(lambda: words in source_of(experiment).state, what=f"a source that says {words!r}")
 
 
 def has_all(experiment: Experiment, beam: Beam) -> bool:
@@ -110,33 +108,33 @@ def test_what_is_sent_is_reduced_or_counted_while_the_source_dies_and_the_sender
         wait_for_source(experiment, "waiting: for the first event of zmq://")
         on.sender.wait_for()
         on.send(1)  # the fields are learned from the first event
-        wait_until(lambda: position(experiment) == on.sender.sequence, within_s=30, what="the first events")
+        wait_until(lambda: position(experiment) == on.sender.sequence, what="the first events")
         before = on.sender.sequence
         experiment.client.set(GRAPH)
         on.on.set()
         for _ in range(2):
             at = on.sender.sequence
-            wait_until(lambda at=at: position(experiment) > at + RATE_HZ, within_s=60, what="events")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            wait_until(lambda at=at: position(experiment) > at + RATE_HZ, what="events")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             experiment.node.kill("source")
         at = on.sender.sequence
-        wait_until(lambda: position(experiment) > at + RATE_HZ, within_s=60, what="events after both deaths")
+        wait_until(lambda: position(experiment) > at + RATE_HZ, what="events after both deaths")
         on.rest()
 
-        wait_until(lambda: quiet_s(experiment) >= 4, within_s=30, what="a source that says how quiet it is")
+        wait_until(lambda: quiet_s(experiment) >= 4, what="a source that says how quiet it is")
         status = experiment.client.status()
         assert status.problems == ()
         quiet = source_of(experiment).pid
         on.send(RATE_HZ)
-        wait_until(lambda: has_all(experiment, on), within_s=30, what="the last event")
+        wait_until(lambda: has_all(experiment, on), what="the last event")
         assert source_of(experiment).pid == quiet
 
         sent = on.sender.sequence
-        wait_until(lambda: settled(experiment, sent), within_s=30, what="every event in its account")
+        wait_until(lambda: settled(experiment, sent), what="every event in its account")
         identity = experiment.client.status().identity
         assert identity is not None
         assert 0 < identity.dropped < sent
         # The graph was not there yet when the first events came.
-        wait_until(lambda: expected(experiment) >= sent - before, within_s=30, what="the last event's result")
+        wait_until(lambda: expected(experiment) >= sent - before, what="the last event's result")
         each = experiment.client.get("each")
         assert each.value.counts.max() == 1
         assert each.value.counts.sum() == each.events.used
@@ -159,13 +157,13 @@ def test_a_sender_that_begins_anew_is_heard_again(start_node: StartNode) -> None
         first.wait_for()
         for _ in range(100):
             first.send(time.time_ns(), x=1.0)
-        wait_until(lambda: position(experiment) == 100, within_s=30, what="the first sender's events")
+        wait_until(lambda: position(experiment) == 100, what="the first sender's events")
     with Sender(port, session="two") as second:
         second.sequence = 7  # seven came before anybody heard it
         second.wait_for()
         for _ in range(40):
             second.send(time.time_ns(), x=2.0)
-        wait_until(lambda: position(experiment) == 47, within_s=30, what="the second sender's events")
-        wait_until(lambda: settled(experiment, 147), within_s=30, what="every event in its account")
+        wait_until(lambda: position(experiment) == 47, what="the second sender's events")
+        wait_until(lambda: settled(experiment, 147), what="every event in its account")
         counters = source_of(experiment).counters or {}
         assert (counters["published"], counters["dropped"], counters["lost"]) == (140, 7, 7)

@@ -50,7 +50,7 @@ class Paper:
     def entry(self, index: int) -> Entry:
         return self.rows[index]
 
-    def complete(self, index: int) -> bool:
+    def is_complete(self, index: int) -> bool:
         return self.rows[index].closed and index not in self.missing
 
     def add(

@@ -153,12 +153,12 @@ def test_an_entry_is_complete_when_closed_and_committed(writer: RingWriter, read
         assert observer.outstanding(0) == 3
         reader.claim(3)
         reader.commit([(0, 3)])
-        assert not observer.complete(0)
+        assert not observer.is_complete(0)
         writer.close_entry()
-        assert observer.complete(0)
+        assert observer.is_complete(0)
         rig.open_entry(writer)
         rig.publish(writer, 8)  # in the same slots
-        assert observer.complete(0)
+        assert observer.is_complete(0)
         assert observer.outstanding(1) == 8
 
 
@@ -174,7 +174,7 @@ def test_an_entry_stays_complete_while_its_slots_are_filled_anew(
         reader.commit([(0, 8)])
         writer._owners.bytes[:3] = UNCLAIMED
         assert observer.outstanding(0) == 0
-        assert observer.complete(0)
+        assert observer.is_complete(0)
 
 
 def test_slots_that_change_hands_during_the_look_are_not_held_against_the_old_entry(
@@ -207,7 +207,7 @@ def test_the_table_is_full_until_its_oldest_entry_is_reduced(writer: RingWriter,
             writer.close_entry()
         assert not rig.open_entry(writer, 4)
         assert not writer.wait_for_space(0.01)
-        reducer.reduced(1)
+        reducer.forget_entries(1)
         assert not rig.open_entry(writer, 4)  # its event is not committed yet
         reader.claim(1)
         reader.commit([(0, 1)])
@@ -234,16 +234,16 @@ def test_a_ring_is_drained_when_all_is_closed_committed_and_reduced(
 ) -> None:
     rig.open_entry(writer)
     rig.publish(writer, 2)
-    assert not writer.drained()
+    assert not writer.is_drained()
     writer.close_entry()
     reader.claim(2)
-    assert not writer.drained()
+    assert not writer.is_drained()
     reader.commit([(0, 2)])
-    assert writer.drained()
+    assert writer.is_drained()
     with RingObserver(writer.name, reducer=True) as reducer:
-        assert not writer.drained()
-        reducer.reduced(1)
-        assert writer.drained()
+        assert not writer.is_drained()
+        reducer.forget_entries(1)
+        assert writer.is_drained()
 
 
 def test_misuse_is_refused(writer: RingWriter, reader: RingReader) -> None:
@@ -264,7 +264,7 @@ def test_misuse_is_refused(writer: RingWriter, reader: RingReader) -> None:
     with pytest.raises(RingError, match="0 to 249"):
         RingReader(writer.name, 250)
     with RingObserver(writer.name) as observer, pytest.raises(RingError, match="only the local reducer"):
-        observer.reduced(1)
+        observer.forget_entries(1)
 
 
 # --- places and names ---------------------------------------------------------------------------
@@ -344,11 +344,11 @@ def test_what_a_dead_writer_left_can_be_drained_first(name: str) -> None:
     left = RingWriter.leftover(name)
     assert left is not None
     with left, RingReader(name, 0) as reader:
-        assert not left.drained()
+        assert not left.is_drained()
         reader.claim(2)
         reader.commit([(0, 2)])
-        assert left.complete(0)
-        assert left.drained()
+        assert left.is_complete(0)
+        assert left.is_drained()
     assert RingWriter.leftover(name) is None
 
 
@@ -418,7 +418,7 @@ def test_a_workers_successor_runs_what_its_last_flush_does_not_cover(writer: Rin
     rig.publish(writer, 8)
     with RingReader(writer.name, 0) as first:
         first.claim(6)
-        first.running(2, 3, 1)
+        first.leave_breadcrumb(2, 3, 1)
     with RingReader(writer.name, 0) as second:
         blocks = second.recover([(0, 2), (700, 5)])
         assert [(*rig.run(b), b.attempts) for b in blocks] == [(2, 3, 1), (5, 1, 0)]
@@ -437,7 +437,7 @@ def test_attempts_are_forgotten_with_the_event(writer: RingWriter) -> None:
             blocks = worker.recover([])
             assert [b.attempts for b in blocks] == [attempt] * len(blocks)
             worker.claim(8)
-            worker.running(0, 8, 5)
+            worker.leave_breadcrumb(0, 8, 5)
     with RingReader(writer.name, 0) as worker:
         worker.recover([])
         worker.commit([(0, 8)])

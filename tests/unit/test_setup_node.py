@@ -59,7 +59,7 @@ def test_a_private_node_runs_everything_and_leaves_nothing(programs: Programs) -
     pids = [node.pid(name) for name in ("source", "worker:0", "worker:2", "local-redis", "monitor")]
     assert node.run_dir.is_dir()
     assert all(pids)
-    wait_until(lambda: "--id 2: sim://x?a=1" in node.logs("worker:2"), within_s=10, what="a worker's log")
+    wait_until(lambda: "--id 2: sim://x?a=1" in node.logs("worker:2"), what="a worker's log")
     assert not node.stop()
     assert not node.run_dir.exists()
     assert all(is_gone(pid) for pid in [*pids, node.supervisor_pid])
@@ -76,7 +76,7 @@ def test_two_private_nodes_do_not_meet(programs: Programs) -> None:
 def test_a_killed_process_comes_back(programs: Programs) -> None:
     with Node(programs=["worker"]) as node:
         killed = node.kill("worker:1")
-        wait_until(lambda: node.pid("worker:1") not in (0, killed), within_s=10, what="another worker:1")
+        wait_until(lambda: node.pid("worker:1") not in (0, killed), what="another worker:1")
 
 
 def test_only_the_programs_that_were_asked_for_run(programs: Programs) -> None:
@@ -90,7 +90,7 @@ def test_a_process_that_was_hidden_from_supervisord_is_killed_and_reported(progr
         f"setsid sh -c '{SLEEP.replace(chr(39), chr(34))}' & echo $! > $AMI_NODE_RUN_DIR/pid\n{SLEEP}",
     )
     node = Node(programs=["source"]).start()
-    wait_until((node.run_dir / "pid").exists, within_s=10, what="the hidden process")
+    wait_until((node.run_dir / "pid").exists, what="the hidden process")
     leftovers = node.stop()
     assert leftovers
     assert all(is_gone(int(line.split()[0])) for line in leftovers.processes)
@@ -261,7 +261,7 @@ def test_a_node_dies_with_the_process_that_started_it(programs: Programs, run_di
         process.stdout.readline()
         pid = int((run_dir / "supervisord.pid").read_text())
         process.kill()
-    wait_until(lambda: is_gone(pid), within_s=30, what="supervisord to stop after its parent")
+    wait_until(lambda: is_gone(pid), what="supervisord to stop after its parent")
 
 
 def test_what_on_ready_raises_stops_the_node(

@@ -39,7 +39,7 @@ class Table(Protocol):
 
     def entry(self, index: int) -> Entry: ...
 
-    def complete(self, index: int) -> bool: ...
+    def is_complete(self, index: int) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +131,14 @@ class EntryQueue:
 
     def look(self, ring: Table, now_ns: int) -> list[Ready]:
         """Return the entries to send now, in order. Ask the store for their flushes after this."""
-        ready = [Ready(index, True, True) for index in sorted(self._late) if ring.complete(index)]
+        ready = [Ready(index, True, True) for index in sorted(self._late) if ring.is_complete(index)]
         late = len(self._late) - len(ready)
         for index in range(self.next_entry, ring.cursor.entries_opened):
             entry = ring.entry(index)
             waited_s = (now_ns - entry.closed_wall_ns) / 1e9 if entry.closed else 0.0
             if entry.transition in BARRIERS and late and waited_s < self._config.barrier_s:
                 break
-            complete = ring.complete(index)
+            complete = ring.is_complete(index)
             if not complete and waited_s < self._config.grace_s:
                 break
             late += not complete

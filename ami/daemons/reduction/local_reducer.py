@@ -187,7 +187,7 @@ class LocalReducerStage:
             self._batches += 1
             self._events += batch.covers.events
             self._incomplete += not batch.complete
-        ring.reduced(self._queue.lowest)
+        ring.forget_entries(self._queue.lowest)
 
     def close(self) -> None:
         """Nothing to hand on: what is in no batch yet is in the local store."""

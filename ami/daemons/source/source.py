@@ -183,7 +183,7 @@ class SourceStage:
         logger.info(
             "the ring holds events of another input; waiting up to %g s for them", self._config.source.drain_s
         )
-        while not old.drained() and time.monotonic() < deadline and not self._stopping.wait(0.05):
+        while not old.is_drained() and time.monotonic() < deadline and not self._stopping.wait(0.05):
             pass
         old.close()
 
@@ -195,9 +195,9 @@ class SourceStage:
         if self._feeder is not None and self._ring is not None:
             self._feeder.close_entry()
             deadline = time.monotonic() + self._config.source.drain_s
-            while not self._ring.drained() and time.monotonic() < deadline:
+            while not self._ring.is_drained() and time.monotonic() < deadline:
                 self._ring.wait_for_space(0.05)
-            drained = self._ring.drained()
+            drained = self._ring.is_drained()
             if not drained:
                 logger.warning(
                     "the ring stays, with events that nobody reduced yet; the next start goes on with it"

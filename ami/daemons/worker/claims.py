@@ -32,7 +32,7 @@ class Claims:
     def __init__(self, ring: RingReader, setup: Setup) -> None:
         self.ring = ring
         self._setup = setup
-        self.last_flush, covered = self._covered(setup.number)
+        self.last_flush, covered = self._read_covered(setup.number)
         setup.stores.local("local-reducer").set(keys.WORKERS).add(setup.number)
         self._blocks: list[Block] = list(ring.recover(covered))
         self._look_at = 0.0
@@ -66,15 +66,17 @@ class Claims:
         if now < self._look_at:
             return
         self._look_at = now + self._setup.waits.look_s
-        self._abandoned = {number: self._abandoned.get(number, now) for number in self.ring.abandoned()}
+        self._abandoned = {number: self._abandoned.get(number, now) for number in self.ring.find_abandoned()}
         patience_s = self._setup.config.worker.adopt_after_s
         gone = [number for number, since in self._abandoned.items() if now - since >= patience_s]
         for number in gone:
             logger.warning("taking over from worker %d", number)
             # One at a time: what was taken over is in the list before the store is asked about the next.
-            self._blocks += self.ring.adopt(covered=lambda worker: self._covered(worker)[1], workers=[number])
+            self._blocks += self.ring.adopt(
+                covered=lambda worker: self._read_covered(worker)[1], workers=[number]
+            )
 
-    def _covered(self, worker: int) -> tuple[int, Sequence[tuple[int, int]]]:
+    def _read_covered(self, worker: int) -> tuple[int, Sequence[tuple[int, int]]]:
         """Return the last number of a worker's flushes, and its last stored one's slots if of this ring.
 
         It is fenced first: a flush that it sent when it died, and that a slow store carried out after we

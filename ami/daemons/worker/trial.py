@@ -57,7 +57,7 @@ def try_apart(ring: RingReader, plan: WorkerPlan, block: Block, *, timeout_s: fl
     elapsed_s = time.monotonic() - began
     if not how:
         return Verdict(run, elapsed_s)
-    sequence, _, number = ring.breadcrumb()
+    sequence, _, number = ring.read_breadcrumb()
     operation = plan.operations[number - 1] if 0 < number <= len(plan.operations) else ""
     where = f"operation {operation!r}" if operation else "the graph"
     fatal = Fatal(operation, f"event {sequence}: {where} {how}")
@@ -75,15 +75,15 @@ def _run_apart(
             if time.monotonic() - began > ENOUGH_S:
                 return str(number)
             first, count = block.sequence, block.count
-            ring.running(first, count, 0)
+            ring.leave_breadcrumb(first, count, 0)
             partial = Partial(block.entry.graph_version)
             plan.run(block.slots, first, partial, _breadcrumb(ring, first, count))
         return str(len(blocks))
 
     # The breadcrumb lies in shared memory: it is the child's that moves.
-    answer, how = call_apart(run_on, timeout_s=timeout_s, moved=ring.breadcrumb)
+    answer, how = call_apart(run_on, timeout_s=timeout_s, moved=ring.read_breadcrumb)
     return int(answer or 0), how
 
 
 def _breadcrumb(ring: RingReader, first: int, count: int) -> Callable[[int], None]:
-    return lambda number: ring.running(first, count, number)
+    return lambda number: ring.leave_breadcrumb(first, count, number)

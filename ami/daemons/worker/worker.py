@@ -151,10 +151,16 @@ class WorkerStage:
     def _run(self, claims: Claims, plan: WorkerPlan, block: Block, held: Held) -> None:
         ring, started = claims.ring, time.monotonic()
         first, count = block.sequence, block.count
-        ring.running(first, count, 0)
+        ring.leave_breadcrumb(first, count, 0)
         timing = self._costs.timing(plan, count)
-        plan.run(block.slots, first, held.partial, lambda number: ring.running(first, count, number), timing)
-        ring.running(0, 0, 0)
+        plan.run(
+            block.slots,
+            first,
+            held.partial,
+            lambda number: ring.leave_breadcrumb(first, count, number),
+            timing,
+        )
+        ring.leave_breadcrumb(0, 0, 0)
         held.add(block)
         claims.put_first()
         elapsed_s = time.monotonic() - started
@@ -168,7 +174,7 @@ class WorkerStage:
         last = block.sequence + block.count - 1
         logger.warning("a worker died while it ran events %d to %d; trying them apart", block.sequence, last)
         verdict = try_apart(claims.ring, plan, block, timeout_s=self._config.worker.trial_s)
-        claims.ring.running(0, 0, 0)
+        claims.ring.leave_breadcrumb(0, 0, 0)
         known = verdict.innocent + (verdict.fatal is not None)
         left: list[Block] = []
         if verdict.innocent:

@@ -150,7 +150,7 @@ def describe(raw: object) -> Layout:
         raise Malformed(f"its fields are no list of 1 to {MAX_FIELDS + 1}")
     found = Layout()
     for entry in raw:
-        name, described = _described(entry)
+        name, described = _describe(entry)
         if name in found:
             raise Malformed(f"field {name!r} stands twice")
         found[name] = described
@@ -207,7 +207,7 @@ def _transition(header: Mapping[str, Any]) -> tuple[Transition, float]:
     return TRANSITIONS[name], float(value)
 
 
-def _described(entry: object) -> tuple[str, Described]:
+def _describe(entry: object) -> tuple[str, Described]:
     if not isinstance(entry, dict):
         raise Malformed(f"a field is described by a {type(entry).__name__}; a map is wanted")
     name, code, shape, unit = (entry.get(key) for key in ("name", "dtype", "shape", "unit"))

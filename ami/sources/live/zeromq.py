@@ -58,7 +58,7 @@ class ZeroMQ:
         self.content = f"zmq {endpoint} {options['socket']} {options['topic']}"
         self.skipped: tuple[str, ...] = ()
         self.refusals = Refusals(parts.text)
-        self.schema: Schema | None = None if options["schema"] is None else _agreed(options["schema"])
+        self.schema: Schema | None = None if options["schema"] is None else _read_agreed(options["schema"])
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -285,7 +285,7 @@ class ZeroMQ:
             self._context.term()
 
 
-def _agreed(path: Path) -> Schema:
+def _read_agreed(path: Path) -> Schema:
     try:
         return wire.schema(wire.describe(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, Malformed) as error:
