@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from ami.client import connect
+from ami.cluster.node import Node
+from tests.waiting import wait_until
+
 PROJECT = Path(__file__).parents[2]
 GRAPH = """
 results:
@@ -101,3 +105,21 @@ def test_a_node_computes_what_a_package_adds(with_example: Environment, graph: s
     done = with_example.ami("verify", graph, SOURCE, "--workers", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 4 results agree" in done.stdout
+
+
+@pytest.mark.system
+def test_a_node_hands_results_to_an_export_of_a_package(with_example: Environment) -> None:
+    path = with_example.folder / "results.jsonl"
+    settings = {"AMI_PYTHON": str(with_example.python), "AMI_EXPORT_URIS": f"journal://{path}?results=shots"}
+    with Node(source="sim://pump-probe?rate=1000&stop=1500", workers=1, settings=settings) as node:
+        with connect(node.config, timeout_s=20.0) as client:
+            client.add("results: {shots: count(laser), other: count(diode)}")
+
+        def count_last() -> int:
+            lines = path.read_text().splitlines() if path.exists() else []
+            return int(json.loads(lines[-1])["value"] or 0) if lines else 0
+
+        wait_until(lambda: count_last() == 1500, within_s=60, what="the last event in the file")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {line["name"] for line in lines} == {"shots"}
+    assert [line["value"] for line in lines] == sorted(line["value"] for line in lines)
