@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
-from ami.cli.screen import table
+from ami.cli.screen import rate, table
 from ami.cluster.supervised import PROJECT
 from ami.lab.against import Pair, compare, median, problems
-from ami.lab.bench import Report
 from ami.lab.bench import run as run_bench
-from ami.lab.figures import Figure
 
-UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+HEADINGS = ["figure", "value", "spread", "limit", "ratio", "goal", "", "what limits"]
 
 
 @click.command()
@@ -68,47 +68,43 @@ def bench(
             context.exit(EXIT_REFUSED)
         return
     report = run_bench(only, quick=quick, timeout_s=timeout_s, say=say)
-    session.answer(report.to_plain, lambda: text_of(report))
-    if report.failed:
+    session.answer(lambda: report, lambda: text_of(report))
+    if any(figure["error"] for figure in report["figures"]):
         context.exit(EXIT_REFUSED)
 
 
-def text_of(report: Report) -> str:
+def text_of(report: Mapping[str, Any]) -> str:
     """Return the report for people."""
-    about, of = report.machine, report.versions
+    about, of, figures = report["machine"], report["versions"], report["figures"]
     head = (
         f"{about['processor']}, {about['cores']} cores, load before {about['load_before'][0]}; "
         f"{about['time']}; commit {of['commit']}; Python {of['python']}, numpy {of['numpy']}, {of['server']}"
     )
-    rows = [
-        [
-            figure.row.name,
-            show(figure.value, figure.row.unit),
-            _spread(figure),
-            _limit(figure),
-            "" if figure.ratio is None else f"{figure.ratio:.2f}",
-            _goal(figure),
-            {True: "met", False: "NOT MET", None: ""}[figure.met],
-            figure.measured.limited_by,
-        ]
-        for figure in report.figures
+    lines = [f"{figure['name']}: {said}" for figure in figures if (said := "; ".join(remarks(figure)))]
+    return "\n\n".join([head, table(HEADINGS, map(cells, figures), right="lrrrrlll"), "\n".join(lines)])
+
+
+def cells(figure: Mapping[str, Any]) -> list[str]:
+    """Return a line of the table."""
+    unit, value, spread, goal = (figure[part] for part in ("unit", "value", "spread", "goal"))
+    wanted = f"{'≤' if figure['less_is_better'] else '≥'} {show(goal, unit)}"
+    return [
+        figure["name"],
+        show(value, unit),
+        f"{100 * spread / value:.0f} %" if value and spread is not None else "",
+        "" if figure["limit"] is None else show(figure["limit"], unit),
+        "" if figure["ratio"] is None else f"{figure['ratio']:.2f}",
+        "" if goal is None else f"≥ {goal:g} × limit" if figure["goal_of"] == "ratio" else wanted,
+        {True: "met", False: "NOT MET", None: ""}[figure["met"]],
+        figure["limited_by"],
     ]
-    headings = ["figure", "value", "spread", "limit", "ratio", "goal", "", "what limits"]
-    parts = [head, table(headings, rows, right="lrrrrlll"), *remarks(report)]
-    return "\n\n".join(part for part in parts if part)
 
 
-def remarks(report: Report) -> list[str]:
+def remarks(figure: Mapping[str, Any]) -> list[str]:
     """Return what one must know beside the table: what failed, did not count, or was measured otherwise."""
-    lines = []
-    for figure in report.figures:
-        measured = figure.measured
-        said = [f"not measured: {figure.error}"] if figure.error else []
-        said += [f"does not count: {failure}" for failure in measured.failures] + list(measured.notes)
-        said += [f"limit: {measured.limit_is}"] if measured.limit_is else []
-        if said:
-            lines.append(f"{figure.row.name}: {'; '.join(said)}")
-    return ["\n".join(lines)]
+    said = [f"not measured: {figure['error']}"] if figure["error"] else []
+    said += [f"does not count: {failure}" for failure in figure["failures"]] + list(figure["notes"])
+    return said + ([f"limit: {figure['limit_is']}"] if figure["limit_is"] else [])
 
 
 def text_of_pairs(pairs: list[Pair]) -> str:
@@ -131,30 +127,5 @@ def show(value: float | None, unit: str) -> str:
     if value is None:
         return "-"
     if unit == "events/s":
-        for factor, letter in UNITS:
-            if value >= factor:
-                return f"{value / factor:.3g} {letter}/s"
-        return f"{value:.3g} /s"
-    if 1000 <= abs(value) < 1e6:
-        return f"{value:.0f} {unit}"
-    return f"{value:.3g} {unit}"
-
-
-def _spread(figure: Figure) -> str:
-    if figure.spread is None or not figure.value:
-        return ""
-    return f"{100 * figure.spread / figure.value:.0f} %"
-
-
-def _limit(figure: Figure) -> str:
-    limit = figure.measured.limit
-    return "" if limit is None else show(limit, figure.row.unit)
-
-
-def _goal(figure: Figure) -> str:
-    row = figure.row
-    if row.goal is None:
-        return ""
-    if row.goal_of == "ratio":
-        return f"≥ {row.goal:g} × limit"
-    return f"{'≤' if row.less else '≥'} {show(row.goal, row.unit)}"
+        return rate(value)
+    return f"{value:.0f} {unit}" if 1000 <= abs(value) < 1e6 else f"{value:.3g} {unit}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def cut(line: str, width: int) -> str:
     return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, right: str = "") -> str:
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, right: str = "") -> str:
     """Return ``rows`` in columns under ``headings``.
 
     ``right`` has one letter per column: ``r`` where the column is flush right, as numbers are.
@@ -71,7 +71,7 @@ def rate(value: object) -> str:
     """Return events per second: ``950 /s``, ``3.1 k/s``, ``12 M/s``; nothing for what is no number."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
         return ""
-    for factor, letter in ((1e6, "M"), (1e3, "k")):
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
             return f"{value / factor:.3g} {letter}/s"
     return f"{value:.3g} /s"

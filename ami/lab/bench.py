@@ -11,23 +11,22 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from ami.cluster.signals import handle_signals, stoppable
 from ami.errors import AmiError, ConfigError
-from ami.lab.end_to_end import loaded_memory, mean_image, region_mean, scalar_graph, waiting_workers, workers
+from ami.lab.end_to_end import loaded_memory, mean_image, region_mean, scalar_graph, workers
 from ami.lab.figures import Bench, Figure, Row
 from ami.lab.idle import idle
 from ami.lab.latency import INTERVAL_MS, edit_latency, result_latency
 from ami.lab.machine import machine, versions
 from ami.lab.operations import BLOCKS, block_sizes, operation_cost
-from ami.lab.ring import ring_blocks, ring_single
+from ami.lab.ring import ring_blocks
 from ami.lab.stores import store_speed
 
-# By Row.when. The longest one takes a minute and a half on two cores, of those that need not be named.
-TIMEOUT_S = {"quick": 240.0, "full": 240.0, "named": 900.0}
+# The longest one takes a minute and a half on two cores, of those that need not be named.
+TIMEOUT_S, NAMED_TIMEOUT_S = 240.0, 900.0
 
 # fmt: off
 ROWS: Mapping[str, Row] = {row.name: row for row in (
@@ -39,7 +38,6 @@ ROWS: Mapping[str, Row] = {row.name: row for row in (
         what="running mean of 512×512 float32 images: end to end, 1 worker"),
     Row(ring_blocks, "ring_blocks", "events/s", goal=1e7,
         what="ring only, events of 32 bytes, blocks of 1024"),
-    Row(ring_single, "ring_single", "events/s", what="ring only, events of 32 bytes, one at a time"),
     Row(operation_cost, "operation_cost", "µs/event", less=True, goal=0.1,
         what="one more trivial operation on the worker, blocks of 256"),
     Row(result_latency, "result_latency_p99", "ms", less=True, goal=INTERVAL_MS + 25,
@@ -51,10 +49,6 @@ ROWS: Mapping[str, Row] = {row.name: row for row in (
       for size, said in (("8k", "8 KiB"), ("8m", "8 MiB")) for verb in ("set", "get")),
     Row(workers, "worker_scaling", "×", goal=1.8,
         what="events/s of two workers / of one, CPU-bound graph, end to end"),
-    *(Row(workers, f"workers_{n}", "events/s", when="full", what=f"CPU-bound graph, {n} workers, end to end")
-      for n in (1, 2)),
-    Row(waiting_workers, "worker_scaling_spare", "×", goal=1.8,
-        what="the same of a graph that waits instead of computing, as if there were cores to spare"),
     Row(idle, "idle_cpu", "% of a core", less=True, goal=5.0,
         what="CPU of a whole node without events: all processes, both servers, supervisord"),
     Row(idle, "resident_memory", "MB", less=True, goal=600.0, what="memory (PSS) of the same node"),
@@ -67,40 +61,10 @@ ROWS: Mapping[str, Row] = {row.name: row for row in (
 # fmt: on
 
 
-class TookTooLong(AmiError):
-    """A measurement did not end in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All that was measured, and on what."""
-
-    machine: dict[str, Any]
-    versions: dict[str, str]
-    quick: bool
-    duration_s: float
-    figures: tuple[Figure, ...]
-
-    @property
-    def failed(self) -> tuple[str, ...]:
-        """Names of the figures that could not be measured."""
-        return tuple(figure.row.name for figure in self.figures if figure.error)
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return what JSON can say of it."""
-        return {
-            "machine": self.machine,
-            "versions": self.versions,
-            "quick": self.quick,
-            "duration_s": round(self.duration_s, 1),
-            "figures": [figure.to_plain() for figure in self.figures],
-        }
-
-
 def choose_rows(only: Collection[str], quick: bool) -> list[Row]:
     """Return the rows to measure, in the order of the table.
 
-    A quick look leaves scaling out; what takes long is measured only when it is named.
+    A quick look leaves sizes of blocks out; what takes long is measured only when it is named.
 
     Raises:
         ConfigError: there is no such figure.
@@ -118,8 +82,8 @@ def run(
     quick: bool = False,
     timeout_s: float | None = None,
     say: Callable[[str], object],
-) -> Report:
-    """Measure the figures ``only`` (none: all).
+) -> dict[str, Any]:
+    """Measure the figures ``only`` (none: all); return what JSON says of them, and of the machine.
 
     Args:
         timeout_s: for each measurement; None: 240, or 900 for one that takes long. One that fails or
@@ -137,11 +101,19 @@ def run(
         for _, together in itertools.groupby(rows, key=lambda row: row.measure):
             mine = list(together)
             say(", ".join(row.name for row in mine))
-            figures += _figures(mine, bench, timeout_s or TIMEOUT_S[mine[0].when])
-    return Report(about, of, quick, time.monotonic() - started, tuple(figures))
+            figures += _measure(
+                mine, bench, timeout_s or (NAMED_TIMEOUT_S if mine[0].when == "named" else TIMEOUT_S)
+            )
+    return {
+        "machine": about,
+        "versions": of,
+        "quick": quick,
+        "duration_s": round(time.monotonic() - started, 1),
+        "figures": [figure.to_plain() for figure in figures],
+    }
 
 
-def _figures(rows: list[Row], bench: Bench, timeout_s: float) -> list[Figure]:
+def _measure(rows: list[Row], bench: Bench, timeout_s: float) -> list[Figure]:
     started = time.monotonic()
     try:
         with _within(timeout_s):
@@ -155,10 +127,10 @@ def _figures(rows: list[Row], bench: Bench, timeout_s: float) -> list[Figure]:
 
 @contextmanager
 def _within(timeout_s: float) -> Iterator[None]:
-    """End what is done here by TookTooLong when it takes longer."""
+    """End what is done here by an AmiError when it takes longer."""
 
     def late(_signum: int, _frame: FrameType | None) -> None:
-        raise TookTooLong(f"not done after {timeout_s:g} s; --timeout gives it more")
+        raise AmiError(f"not done after {timeout_s:g} s; --timeout gives it more")
 
     with handle_signals([signal.SIGALRM], late):
         signal.setitimer(signal.ITIMER_REAL, timeout_s)

@@ -113,7 +113,7 @@ class Campaign:
                 os.kill(pid, signal.SIGKILL)
         # After the kill: what has more events than these cannot have been on its way already.
         position = self._ring.cursor.published
-        edit = self._editor.submit(_edit, self._client)
+        edit = self._editor.submit(self._edit)
         if NODE in strike.victims:
             node.start()
         try:
@@ -177,20 +177,14 @@ class Campaign:
 
         return self._place.wait_for(f"a sign of life of {name}", look, RECOVER_S)
 
+    def _edit(self) -> int:
+        """Ask for an edit that nobody else's result depends on until it is answered; return when, ns."""
 
-def _edit(client: Client) -> int:
-    """Ask for an edit that nobody else's result depends on until it is answered; return when, ns.
-
-    Raises:
-        AmiError: it was not answered within 30 s.
-    """
-    end = time.monotonic() + RECOVER_S
-    while True:
-        try:
-            client.reset(truth.SCRATCH)
-        except AmiError as error:
-            if time.monotonic() > end:
-                raise AmiError(f"an edit was not answered within {RECOVER_S:g} s: {error}") from error
-            time.sleep(EDIT_PAUSE_S)
-        else:
+        def look() -> int:
+            try:
+                self._client.reset(truth.SCRATCH)
+            except AmiError as error:
+                raise NotYet(str(error)) from error
             return time.time_ns()
+
+        return self._place.wait_for("an answer to an edit", look, RECOVER_S, look_s=EDIT_PAUSE_S)

@@ -17,7 +17,7 @@ from ami.lab.arena import Arena
 from ami.lab.figures import Bench, Measured
 from ami.lab.graphs import POOL_EVENTS, SCALARS, first_events
 from ami.lab.machine import cores
-from ami.lab.throughput import LASTING_S, Workload, through
+from ami.lab.throughput import Workload, through
 from ami.result import Result
 
 BLOCK_EVENTS = 8192
@@ -45,64 +45,50 @@ def scalar_graph(bench: Bench) -> Mapping[str, Measured]:
 
 def region_mean(bench: Bench) -> Mapping[str, Measured]:
     """Measure the mean of a region, beside two bare processes that copy the images and sum the region."""
-    with tempfile.TemporaryDirectory(prefix="ami-bench-") as folder:
-        uri = graphs.images(folder, 1024, 1024)
-        images = first_events(f"{uri}?rate=1000", 8)["camera"]
 
-        def copy() -> float:
-            return bare.copy_between_processes(
-                images, 1, lambda some: some[:, 256:768, 256:768].sum(), bench.choose(2.0, 1.0)
-            )
+    def copy(images: Array) -> float:
+        lasting_s = bench.choose(2.0, 1.0)
+        return bare.copy_between_processes(images, 1, lambda some: some[:, 256:768, 256:768].sum(), lasting_s)
 
-        return _beside(
-            "region_mean",
-            Workload(uri, graphs.REGION, "level", 1000, ring_bytes=IMAGE_RING_BYTES),
-            copy,
-            "two bare processes that copy the same images through shared memory and sum the region",
-            bench,
-        )
+    limit_is = "two bare processes that copy the same images through shared memory and sum the region"
+    return _of_images("region_mean", 1024, graphs.REGION, "level", 1000, copy, limit_is, bench)
 
 
 def mean_image(bench: Bench) -> Mapping[str, Measured]:
     """Measure the running mean of images, beside a bare loop that adds the same images up."""
-    with tempfile.TemporaryDirectory(prefix="ami-bench-") as folder:
-        uri = graphs.images(folder, 512, 512)
-        images = first_events(f"{uri}?rate=1000", 32)["camera"]
-        total = np.zeros(images.shape[1:], np.float64)
+    total = np.zeros((512, 512))
 
-        def add(some: Array) -> int:
-            for image in some:
-                np.add(total, image, out=total)
-            return len(some)
+    def add(images: Array) -> int:
+        for image in images:
+            np.add(total, image, out=total)
+        return len(images)
 
-        lasting_s = bench.choose(2.0, 0.5)
-        found = _beside(
-            "mean_image",
-            Workload(uri, graphs.IMAGE, "mean_camera", 4500, ring_bytes=IMAGE_RING_BYTES),
-            lambda: bare.rate(lambda: add(images), lasting_s),
-            "a bare numpy loop that adds the same images to one float64 sum in one process",
-            bench,
-        )["mean_image"]
-        handed_over = bare.copy_between_processes(images, 1, add, lasting_s)
-    # What is between the loop and this is the price of a second process, whoever writes it.
-    note = (
-        f"two bare processes, one copies the images into shared memory, one adds: {handed_over:.0f} events/s"
-    )
-    return {"mean_image": replace(found, notes=(*found.notes, note))}
+    def add_all(images: Array) -> float:
+        return bare.rate(lambda: add(images), bench.choose(2.0, 0.5))
+
+    limit_is = "a bare numpy loop that adds the same images to one float64 sum in one process"
+    return _of_images("mean_image", 512, graphs.IMAGE, "mean_camera", 4500, add_all, limit_is, bench)
 
 
 def workers(bench: Bench) -> Mapping[str, Measured]:
     """Measure a CPU-bound graph with one and two workers, and a bare loop in one and two processes."""
-    one, two = _with_workers(Workload(SCALARS, graphs.HEAVY, "wave_0", 1e6), bench)
-    limit = bare.scaling(2, bench.choose(2.0, 1.0))
-    scaled = _scale(one, two, limit, "a bare numpy loop in two processes / in one")
-    return {"worker_scaling": scaled, "workers_1": one, "workers_2": two}
-
-
-def waiting_workers(bench: Bench) -> Mapping[str, Measured]:
-    """Measure a graph that waits, with one and two workers: what ami alone lets two workers gain."""
-    one, two = _with_workers(Workload(SCALARS, graphs.WAITING, "level", 2e6), bench, usual_s=6.0)
-    return {"worker_scaling_spare": _scale(one, two, 2.0, "twice as many do twice as much")}
+    load = Workload(SCALARS, graphs.HEAVY, "wave_0", 1e6)
+    one, two = (through(replace(load, workers=n), bench) for n in (1, 2))
+    alone, spare = statistics.median(one.samples), max(0, cores() - 2) or "none"
+    scaled = replace(
+        two,
+        samples=[rate / alone for rate in two.samples],
+        value=None,
+        limit=bare.scaling(2, bench.choose(2.0, 1.0)),
+        limit_is="a bare numpy loop in two processes / in one",
+        failures=(*one.failures, *two.failures),
+        notes=(
+            f"{alone:.4g} events/s of one worker",
+            f"{cores()} cores: {spare} to spare for source, reducers and servers",
+            *two.notes[1:],
+        ),
+    )
+    return {"worker_scaling": scaled}
 
 
 def loaded_memory(bench: Bench) -> Mapping[str, Measured]:
@@ -154,19 +140,19 @@ def _beside(
     return {name: replace(measured, limit=statistics.median((before, limit())), limit_is=limit_is)}
 
 
-def _with_workers(load: Workload, bench: Bench, *, usual_s: float = LASTING_S) -> list[Measured]:
-    return [through(replace(load, workers=n), bench, usual_s=usual_s) for n in (1, 2)]
-
-
-def _scale(one: Measured, two: Measured, limit: float, limit_is: str) -> Measured:
-    alone = statistics.median(one.samples)
-    spare = max(0, cores() - 2) or "none"
-    return replace(
-        two,
-        samples=[rate / alone for rate in two.samples],
-        value=None,
-        limit=limit,
-        limit_is=limit_is,
-        failures=(*one.failures, *two.failures),
-        notes=(f"{cores()} cores: {spare} to spare for source, reducers and servers", *two.notes[1:]),
-    )
+def _of_images(
+    name: str,
+    side: int,
+    graph: str,
+    watch: str,
+    event_rate: float,
+    limit: Callable[[Array], float],
+    limit_is: str,
+    bench: Bench,
+) -> dict[str, Measured]:
+    """Measure a node with square float32 images, beside what ``limit`` does with some of them."""
+    with tempfile.TemporaryDirectory(prefix="ami-bench-") as folder:
+        uri = graphs.images(folder, side, side)
+        images = first_events(f"{uri}?rate=1000", (8 << 20) // side**2)["camera"]
+        load = Workload(uri, graph, watch, event_rate, ring_bytes=IMAGE_RING_BYTES)
+        return _beside(name, load, lambda: limit(images), limit_is, bench)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import Any, TypeVar
 
 N = TypeVar("N", int, float)
@@ -115,24 +115,16 @@ class Figure:
         """Return what JSON can say of it."""
         row, measured = self.row, self.measured
         return {
-            "name": row.name,
-            "value": _round(self.value),
-            "unit": row.unit,
-            "spread": _round(self.spread),
-            "repeats": len(measured.samples),
-            "ratio": _round(self.ratio),
-            "limit": _round(measured.limit),
-            "goal": row.goal,
+            **{name: getattr(row, name) for name in ("name", "unit", "what", "goal")},
             "goal_of": None if row.goal is None else row.goal_of,
             "met": self.met,
             "less_is_better": row.less,
-            "what": row.what,
-            "limit_is": measured.limit_is,
-            "limited_by": measured.limited_by,
+            **asdict(measured),
+            **{part: _round(getattr(self, part)) for part in ("value", "spread", "ratio")},
+            "limit": _round(measured.limit),
             "busy": {name: round(share, 3) for name, share in measured.busy.items()},
             "samples": [_round(sample) for sample in measured.samples],
-            "failures": list(measured.failures),
-            "notes": list(measured.notes),
+            "repeats": len(measured.samples),
             "error": self.error or None,
         }
 

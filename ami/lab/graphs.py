@@ -33,19 +33,6 @@ SHOTS = "results: {level: mean_events(monitor)}\n"
 HEAVY = "results:\n" + "".join(
     f"  wave_{n}: mean_events(sin(energy * {n + 1}.5) * cos(offset + {n}) + monitor)\n" for n in range(40)
 )
-# As long as a busy core would take, a microsecond an event, but no core is taken.
-WAITING = """\
-functions:
-  held:
-    block: true
-    code: |
-      import time
-      def held(value):
-          time.sleep(1e-6 * len(value))
-          return value
-results:
-  level: mean_events(held(monitor))
-"""
 
 
 def images(folder: str, rows: int, columns: int) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from ami.cluster import proc
 from ami.errors import AmiError
@@ -57,17 +58,13 @@ def idle(bench: Bench) -> Mapping[str, Measured]:
 
 def _bare_memory(processes: int) -> float:
     """Return the memory, in MB, of so many Python processes that have numpy and nothing else."""
-    children = [
-        subprocess.Popen([sys.executable, "-c", _BARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(processes)
-    ]
-    try:
-        for child in children:
-            assert child.stdout is not None
-            if not child.stdout.readline():
-                raise AmiError("a bare Python with numpy does not start")
+    command = [sys.executable, "-c", _BARE]
+    with ExitStack() as stack:
+        # They end when nobody holds their input open.
+        children = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            for _ in range(processes)
+        ]
+        if not all(child.stdout and child.stdout.readline() for child in children):
+            raise AmiError("a bare Python with numpy does not start")
         return sum(proc.proportional_bytes(child.pid) for child in children) / 1e6
-    finally:
-        for child in children:
-            child.kill()
-            child.communicate()

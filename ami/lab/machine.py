@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -72,10 +73,8 @@ def _output(*command: str) -> str:
 
 def _processor() -> str:
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            name, _, text = line.partition(":")
-            if name.strip() == "model name":
-                return text.strip()
+        if found := re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return found[1]
     return ""
 
 

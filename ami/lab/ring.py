@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ami.errors import AmiError
-from ami.event import Array, Field, Schema
+from ami.event import Field, Schema
 from ami.lab import bare
 from ami.lab.figures import Bench, Measured
 from ami.lab.machine import Busy
@@ -26,35 +26,23 @@ EVENT = Schema(tuple(Field(name, np.dtype(np.float64)) for name in "abcd"))
 
 
 def ring_blocks(bench: Bench) -> Mapping[str, Measured]:
-    """Measure small events in blocks, beside a plain copy of the same bytes in the same blocks."""
-    limit_is = "two bare processes that copy the same events in the same blocks and sum one field with numpy"
-    return {"ring_blocks": _compare(BLOCK, np.ones((BLOCK * 16, 4)), limit_is, bench)}
-
-
-def ring_single(bench: Bench) -> Mapping[str, Measured]:
-    """Measure small events one by one, beside two processes that hand them over with bare semaphores."""
-    limit_is = "two bare processes that copy one event at a time and wake each other by semaphores"
-    return {"ring_single": _compare(1, np.ones((BLOCK, 4)), limit_is, bench)}
-
-
-def _compare(block: int, pool: Array, limit_is: str, bench: Bench) -> Measured:
-    """Measure ring and bare copy in turn, so that both meet the same machine."""
-    lasting_s = bench.choose(2.0, 0.6)
+    """Measure small events in blocks, in turn with a plain copy of the same bytes in the same blocks."""
+    lasting_s, pool = bench.choose(2.0, 0.6), np.ones((BLOCK * 16, 4))
     rates, limits = [], []
-    busy = Busy()
     for _ in range(bench.choose(5, 2)):
-        limits.append(bare.copy_between_processes(pool, block, lambda some: some[:, 0].sum(), lasting_s))
-        rate, busy = ring_rate(block, lasting_s)
+        limits.append(bare.copy_between_processes(pool, BLOCK, lambda some: some[:, 0].sum(), lasting_s))
+        rate, busy = ring_rate(BLOCK, lasting_s)
         rates.append(rate)
     slower = max(busy.shares, key=busy.shares.__getitem__)
-    return Measured(
+    measured = Measured(
         samples=rates,
         limit=statistics.median(limits),
-        limit_is=limit_is,
+        limit_is="two bare processes that copy the same events in the same blocks and sum one field",
         limited_by=f"{slower}, busy {busy.shares[slower]:.0%} of a core",
         busy=busy.shares,
-        notes=(f"blocks of {block}",),
+        notes=(f"blocks of {BLOCK}",),
     )
+    return {"ring_blocks": measured}
 
 
 def ring_rate(block: int, lasting_s: float) -> tuple[float, Busy]:

@@ -4,47 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Iterable
 
-UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-def number(value: float | None, unit: str) -> str:
-    """Return three digits and the unit."""
-    if value is None:
-        return "–"
-    if unit == "events/s":
-        for factor, letter in UNITS:
-            if value >= factor:
-                return f"{value / factor:.3g} {letter} events/s"
-    return f"{value:.0f} {unit}" if 1000 <= value < 1e6 else f"{value:.3g} {unit}"
+from ami.cli.bench import HEADINGS, cells
 
 
-def goal(figure: dict[str, Any]) -> str:
-    """Return what is to be reached."""
-    if figure["goal"] is None:
-        return ""
-    if figure["goal_of"] == "ratio":
-        return f"≥ {figure['goal']:g} × limit"
-    return f"{'≤' if figure['less_is_better'] else '≥'} {number(figure['goal'], figure['unit'])}"
-
-
-def row(figure: dict[str, Any]) -> str:
+def line(words: Iterable[str]) -> str:
     """Return one line of the table."""
-    value, spread = figure["value"], figure["spread"]
-    others = figure["busy"].get("everybody else")
-    cells = [
-        f"`{figure['name']}`",
-        number(value, figure["unit"]),
-        f"{100 * spread / value:.0f} %" if value and spread is not None else "",
-        number(figure["limit"], figure["unit"]) if figure["limit"] else "",
-        "" if figure["ratio"] is None else f"{figure['ratio']:.2f}",
-        goal(figure),
-        {True: "met", False: "**not met**", None: ""}[figure["met"]],
-        figure["error"] or "; ".join(figure["failures"]) or figure["limited_by"].split(";")[0],
-        "" if others is None else f"{others:.2f}",
-    ]
-    return "| " + " | ".join(cells) + " |"
+    return f"| {' | '.join(words)} |"
 
 
 def main() -> None:
@@ -58,10 +25,13 @@ def main() -> None:
         f"Python {versions['python']}, numpy {versions['numpy']}, redis-py {versions['redis']}, "
         f"{versions['server'].split(' sha')[0]}; {report['duration_s']:.0f} s in all.\n"
     )
-    print("| figure | value | spread | limit | ratio | goal | | what limits | others |")
+    print(line([*HEADINGS, "others"]))
     print("|---|---:|---:|---:|---:|---|---|---|---:|")
     for figure in report["figures"]:
-        print(row(figure))
+        name, *words, limits = cells(figure)
+        others = figure["busy"].get("everybody else")
+        why = figure["error"] or "; ".join(figure["failures"]) or limits.split(";")[0]
+        print(line([f"`{name}`", *words, why, "" if others is None else f"{others:.2f}"]))
 
 
 if __name__ == "__main__":

@@ -73,12 +73,12 @@ def test_a_gain_is_more_than_1_for_a_higher_rate_and_for_a_lower_cost(tmp_path: 
 def test_what_one_of_them_could_not_measure_says_why(tmp_path: Path) -> None:
     old = checkout(tmp_path / "old", says="ami: usage", code=2)
     new = checkout(tmp_path / "new", figure("scalar_graph", 3e6, failures=["1 event is missing"]), code=1)
-    found = pairs(old, new, "scalar_graph", "ring_single")
+    found = pairs(old, new, "scalar_graph", "ring_blocks")
     assert [pair.gain for pair in found.values()] == [None, None]
     text = text_of_pairs(list(found.values()))
     assert "scalar_graph, old: no room on this machine" in text
     assert "scalar_graph, new: 1 event is missing" in text
-    assert "ring_single, new: it has no such figure" in text
+    assert "ring_blocks, new: it has no such figure" in text
 
 
 def test_who_ends_it_waits_until_the_checkout_has_stopped_its_node(tmp_path: Path) -> None:

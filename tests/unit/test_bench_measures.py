@@ -62,7 +62,7 @@ def test_one_event_too_few_or_a_wrong_mean_fails_the_count(offline_results: offl
 
 
 def test_every_graph_of_the_benchmark_can_be_run() -> None:
-    for text in (graphs.SCALAR, graphs.SHOTS, graphs.HEAVY, graphs.WAITING):
+    for text in (graphs.SCALAR, graphs.SHOTS, graphs.HEAVY):
         source = open_source(f"{SCALARS}?rate=max&stop=1000&interval=1ms")
         try:
             found = offline.run(graph_of(text), source)
