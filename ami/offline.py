@@ -19,7 +19,7 @@ from ami.graph.execution.plan import WorkerPlan
 from ami.graph.execution.results import Computed
 from ami.graph.execution.windows import Accumulator
 from ami.graph.graph import Graph
-from ami.result import Events, Result
+from ami.result import Result
 from ami.sources import intervals
 from ami.sources.base import THE_END, Source, Span
 
@@ -59,20 +59,6 @@ class OfflineResults:
         return len(self.results)
 
 
-@dataclass(slots=True)
-class _Times:
-    """Time of the first and last event of a window, ns."""
-
-    first_ns: int = 0
-    last_ns: int = 0
-    some: bool = False
-
-    def add(self, first_ns: int, last_ns: int) -> None:
-        if not self.some:
-            self.first_ns, self.some = first_ns, True
-        self.last_ns = last_ns
-
-
 def run(
     graph: Graph,
     source: Source,
@@ -98,8 +84,7 @@ def run(
     check(graph, source.schema)
     begun = time.monotonic()
     offline = _Offline(graph, source, interval_ns or intervals.choose(source, INTERVAL_S), block_events)
-    known = [number for number in (limit, source.length) if number is not None]
-    total = min(known)
+    total = min(number for number in (limit, source.length) if number is not None)
     while offline.counts.events < total:
         wanted = min(SPAN_EVENTS, total - offline.counts.events)
         span = source.span(offline.counts.events, wanted, WAIT_S)
@@ -127,14 +112,14 @@ class _Offline:
         count = max(1, min(block_events, BLOCK_BYTES // wanted.event_bytes))
         self._slots = Slots.allocate(wanted, count)
         self._interval: int | None = None
-        self._interval_times = _Times()
-        self._run_times = _Times()
+        # Times of the first and last event, ns, by length of window.
+        self._times: dict[str, tuple[int, int]] = {}
         self._begin_run()
 
     def _begin_run(self) -> None:
         self.counts.runs += 1
         self._interval = None
-        self._run_times = _Times()
+        self._times = {}
         self._accumulator.begin_run(self.counts.runs)
 
     def play(self, span: Span, total: int, progress: Progress | None) -> None:
@@ -146,11 +131,12 @@ class _Offline:
         lost = span.lost
         for interval, start, stop in intervals.split(span.timestamps, self._interval_ns):
             if interval != self._interval:
-                self._interval, self._interval_times = interval, _Times()
+                self._interval = interval
+                self._times.pop("interval", None)
                 self.counts.intervals += 1
-            times = int(span.timestamps[start]), int(span.timestamps[stop - 1])
-            self._interval_times.add(*times)
-            self._run_times.add(*times)
+            first_ns, last_ns = int(span.timestamps[start]), int(span.timestamps[stop - 1])
+            for window in ("interval", "run"):
+                self._times[window] = self._times.get(window, (first_ns, 0))[0], last_ns
             partial = self._run(span.first + start, stop - start, total, progress)
             self._accumulator.apply(
                 partial, interval=interval, run=self.counts.runs, expected=stop - start + lost, dropped=lost
@@ -174,34 +160,20 @@ class _Offline:
     def results(self) -> dict[str, Result]:
         """Return the results as of the last interval."""
         now_ns = time.time_ns()
-        return {
-            name: self._result(name, computed, now_ns)
-            for name, computed in self._accumulator.results().items()
-        }
+        found = self._accumulator.results()
+        return {name: self._result(name, computed, now_ns) for name, computed in found.items()}
 
     def _result(self, name: str, computed: Computed, now_ns: int) -> Result:
-        times = self._run_times if computed.window == "run" else self._interval_times
-        return Result(
-            name=name,
-            value=computed.value,
-            error=computed.error,
-            window=computed.window,
-            label=computed.label,
+        window = "run" if computed.window == "run" else "interval"
+        return computed.to_result(
+            name,
             run=self.counts.runs,
             interval=self._interval or 0,
             interval_ns=self._interval_ns,
-            time_ns=(times.first_ns, times.last_ns),
-            events=Events(
-                expected=computed.expected,
-                used=computed.used,
-                dropped=computed.dropped,
-                set_aside=computed.set_aside,
-            ),
+            time_ns=self._times.get(window, (0, 0)),
             nodes=(NODE,),
-            missing_nodes=(),
             workers=(NODE,),
             graph_version=self._graph.version,
             graph_hash=self._graph.hash,
-            complete=True,
             published_ns=now_ns,
         )

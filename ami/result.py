@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ami.values import NO_LABEL, Axis, Label, Part, axes_of, parts_of, plain
@@ -35,21 +35,21 @@ class Result:
     """
 
     name: str
-    value: Any
-    error: str | None
-    window: str
-    run: int
-    interval: int
-    interval_ns: int
-    time_ns: tuple[int, int]
-    events: Events
-    nodes: tuple[str, ...]
-    missing_nodes: tuple[str, ...]
-    workers: tuple[str, ...]
-    graph_version: int
-    graph_hash: str
-    complete: bool
-    published_ns: int
+    value: Any = None
+    error: str | None = None
+    window: str = ""
+    run: int = 0
+    interval: int = 0
+    interval_ns: int = 0
+    time_ns: tuple[int, int] = (0, 0)
+    events: Events = Events()
+    nodes: tuple[str, ...] = ()
+    missing_nodes: tuple[str, ...] = ()
+    workers: tuple[str, ...] = ()
+    graph_version: int = 0
+    graph_hash: str = ""
+    complete: bool = True
+    published_ns: int = field(default_factory=time.time_ns)
     every_s: float = 0.0
     label: Label = NO_LABEL
 
@@ -67,30 +67,15 @@ class Result:
 
     def to_plain(self) -> dict[str, Any]:
         """Return what JSON can say of it."""
+        facts = {one.name: getattr(self, one.name) for one in fields(self)}
+        interval_ns, time_ns, label = (facts.pop(name) for name in ("interval_ns", "time_ns", "label"))
         return {
-            "name": self.name,
+            **facts,
             "value": plain(self.value),
-            "error": self.error,
-            "window": self.window,
-            "run": self.run,
-            "interval": self.interval,
-            "interval_s": self.interval_ns / 1e9,
-            "time": {"first_ns": self.time_ns[0], "last_ns": self.time_ns[1]},
-            "events": {
-                "expected": self.events.expected,
-                "used": self.events.used,
-                "dropped": self.events.dropped,
-                "set_aside": self.events.set_aside,
-            },
-            "nodes": list(self.nodes),
-            "missing_nodes": list(self.missing_nodes),
-            "workers": list(self.workers),
-            "graph_version": self.graph_version,
-            "graph_hash": self.graph_hash,
-            "complete": self.complete,
-            "published_ns": self.published_ns,
-            "every_s": self.every_s,
+            "interval_s": interval_ns / 1e9,
+            "time": {"first_ns": time_ns[0], "last_ns": time_ns[1]},
+            "events": asdict(self.events),
             "age_s": self.age_s(),
-            "unit": self.label.unit,
-            "axes": [{"name": name, "unit": unit} for name, unit in self.label.axes],
+            "unit": label.unit,
+            "axes": [{"name": name, "unit": unit} for name, unit in label.axes],
         }

@@ -25,6 +25,13 @@ Floats = NDArray[np.float64]
 Binary = Callable[[Any, Any], Any]
 
 
+def _operator(operation: Binary, *, swapped: bool = False) -> Any:
+    def method(self: _Operators, other: Any) -> Any:
+        return self._combine(operation, other, swapped=swapped)
+
+    return method
+
+
 class _Operators:
     """Arithmetic by one method, :meth:`_combine`."""
 
@@ -34,29 +41,10 @@ class _Operators:
     def _combine(self, operation: Binary, other: Any, *, swapped: bool) -> Any:
         raise NotImplementedError
 
-    def __add__(self, other: Any) -> Any:
-        return self._combine(operator.add, other, swapped=False)
-
-    def __radd__(self, other: Any) -> Any:
-        return self._combine(operator.add, other, swapped=True)
-
-    def __sub__(self, other: Any) -> Any:
-        return self._combine(operator.sub, other, swapped=False)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self._combine(operator.sub, other, swapped=True)
-
-    def __mul__(self, other: Any) -> Any:
-        return self._combine(operator.mul, other, swapped=False)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self._combine(operator.mul, other, swapped=True)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self._combine(operator.truediv, other, swapped=False)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self._combine(operator.truediv, other, swapped=True)
+    __add__, __radd__ = _operator(operator.add), _operator(operator.add, swapped=True)
+    __sub__, __rsub__ = _operator(operator.sub), _operator(operator.sub, swapped=True)
+    __mul__, __rmul__ = _operator(operator.mul), _operator(operator.mul, swapped=True)
+    __truediv__, __rtruediv__ = _operator(operator.truediv), _operator(operator.truediv, swapped=True)
 
     def __neg__(self) -> Any:
         return self._combine(operator.mul, -1, swapped=False)

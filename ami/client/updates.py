@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection
 
 from ami.errors import Undecodable
-from ami.result import Events, Result
+from ami.result import Result
 from ami.stores import Store, keys
 
 # The longest one blocking read of the store's connection, seconds: what Ctrl-C may have to wait for.
@@ -86,21 +86,4 @@ def _readable(reducer: Store, name: str, key: str) -> object:
     try:
         return reducer.get(key)
     except Undecodable as error:
-        return Result(
-            name=name,
-            value=None,
-            error=str(error),
-            window="",
-            run=0,
-            interval=0,
-            interval_ns=0,
-            time_ns=(0, 0),
-            events=Events(),
-            nodes=(),
-            missing_nodes=(),
-            workers=(),
-            graph_version=0,
-            graph_hash="",
-            complete=False,
-            published_ns=time.time_ns(),
-        )
+        return Result(name=name, error=str(error), complete=False)

@@ -18,7 +18,7 @@ from ami.graph.execution.windows import Accumulator
 from ami.graph.graph import Graph
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint, Reach, Totals
-from ami.result import Events, Result
+from ami.result import Result
 
 logger = logging.getLogger(__name__)
 
@@ -111,22 +111,12 @@ class Assembly:
         reach = self._run_reach if computed.window == "run" else self._interval_reach
         missing = nodes - reach.nodes
         graph = self._accumulator.graph
-        return Result(
-            name=name,
-            value=computed.value,
-            error=computed.error,
-            window=computed.window,
-            label=computed.label,
+        return computed.to_result(
+            name,
             run=self._newest[0],
             interval=self._newest[1],
             interval_ns=self._interval_ns,
             time_ns=self._span(reach, computed),
-            events=Events(
-                expected=computed.expected,
-                used=computed.used,
-                dropped=computed.dropped,
-                set_aside=computed.set_aside,
-            ),
             nodes=tuple(sorted(reach.nodes)),
             missing_nodes=tuple(sorted(missing)),
             workers=tuple(sorted(reach.workers)),

@@ -17,6 +17,7 @@ from ami.graph.execution.partial import ErrorRecord
 from ami.graph.graph import Graph
 from ami.graph.library.base import Function, Reduction, check_window
 from ami.graph.operation import Operation
+from ami.result import Events, Result
 from ami.values import NO_LABEL, Label
 
 
@@ -40,6 +41,14 @@ class Computed:
     label: Label = NO_LABEL
     first: Place | None = None
     last: Place | None = None
+
+    def to_result(self, name: str, **facts: Any) -> Result:
+        """Return it as clients see it; ``facts`` are what else the envelope says."""
+        events = Events(
+            expected=self.expected, used=self.used, dropped=self.dropped, set_aside=self.set_aside
+        )
+        of_mine = {part: getattr(self, part) for part in ("value", "error", "window", "label")}
+        return Result(name=name, events=events, **of_mine, **facts)
 
 
 @dataclass(frozen=True, slots=True)
