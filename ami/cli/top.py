@@ -12,7 +12,7 @@ import click
 
 from ami.cli.live import Redrawn
 from ami.cli.options import Session, with_session
-from ami.cli.screen import clean, cut, duration, number, rate, size, table
+from ami.cli.screen import clean, cut, number, rate, size, table
 from ami.cli.status import show_fill
 from ami.client.load import NOBODY, Load, OperationLoad, OwnerLoad, ProcessLoad
 from ami.client.meter import Meter
@@ -122,8 +122,6 @@ def _processes(load: Load) -> list[str]:
 
 
 def _process(process: ProcessLoad) -> list[object]:
-    lag = [] if not process.lag_intervals else [f"{process.lag_intervals:.0f} intervals"]
-    lag += [] if not process.lag_s or process.lag_s < 0.1 else [duration(process.lag_s)]
     said = "~" if process.share_from == "busy" else ""
     return [
         process.name,
@@ -131,7 +129,7 @@ def _process(process: ProcessLoad) -> list[object]:
         "" if process.share is None else f"{said}{_share(process.share)}",
         size(process.resident_bytes),
         ", ".join(f"{number(count)} {what}" for what, count in process.queue.items() if count),
-        ", ".join(lag),
+        process.lag,
         number(process.dropped) if process.dropped else "",
         process.state if process.alive else f"DEAD: {process.state}",
     ]

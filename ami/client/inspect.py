@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from ami.client.summary import summary
@@ -21,7 +21,7 @@ _NOT_READ: Final = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyView:
+class KeyView(KeyFacts):
     """A key of one tier ("local" or "global"). ``ttl_s`` is None when it never expires.
 
     ``prefix`` is its owner, HOST:TYPE:ID. ``value`` is there (:attr:`has_value`) when it was asked
@@ -29,11 +29,6 @@ class KeyView:
     """
 
     tier: str
-    key: str
-    prefix: str
-    type: str
-    size_bytes: int
-    ttl_s: float | None
     value: Any = _NOT_READ
     problem: str | None = None
 
@@ -48,14 +43,8 @@ class KeyView:
 
     def to_plain(self) -> dict[str, Any]:
         """Return what JSON can say of it; of the value, its summary."""
-        facts: dict[str, Any] = {
-            "tier": self.tier,
-            "key": self.key,
-            "owner": self.prefix,
-            "type": self.type,
-            "size_bytes": self.size_bytes,
-            "ttl_s": self.ttl_s,
-        }
+        facts = {name: getattr(self, name) for name in ("tier", "key", "type", "size_bytes", "ttl_s")}
+        facts["owner"] = self.prefix
         if self.has_value:
             facts["value"] = summary(self.value)
         if self.problem is not None:
@@ -72,7 +61,7 @@ def find(config: Config, store: Store, pattern: str) -> Iterator[KeyView]:
     with _tiers(config, store) as tiers:
         for tier, opened in tiers.items():
             for facts in opened.scan(pattern):
-                yield _view(tier, facts)
+                yield KeyView(**asdict(facts), tier=tier)
 
 
 def look(config: Config, store: Store, key: str) -> list[KeyView]:
@@ -87,28 +76,16 @@ def look(config: Config, store: Store, key: str) -> list[KeyView]:
         for tier, opened in tiers.items():
             for spelt in _spellings(key):
                 for facts in opened.scan(_literally(spelt)):
+                    view = KeyView(**asdict(facts), tier=tier)
                     try:
-                        found.append(_view(tier, facts, opened.look(facts.key, SHOWN_ELEMENTS)))
+                        found.append(replace(view, value=opened.look(facts.key, SHOWN_ELEMENTS)))
                     except KeyError:  # expired since the scan
                         continue
                     except Undecodable as error:
-                        found.append(_view(tier, facts, problem=str(error)))
+                        found.append(replace(view, problem=str(error)))
     if not found:
         raise AmiError(f"there is no key {key!r}; `ami keys` lists them")
     return found
-
-
-def _view(tier: str, facts: KeyFacts, value: Any = _NOT_READ, problem: str | None = None) -> KeyView:
-    return KeyView(
-        tier=tier,
-        key=facts.key,
-        prefix=facts.prefix,
-        type=facts.type,
-        size_bytes=facts.size_bytes,
-        ttl_s=facts.ttl_s,
-        value=value,
-        problem=problem,
-    )
 
 
 def _spellings(key: str) -> set[str]:

@@ -35,23 +35,17 @@ class Queues:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessLoad:
+class ProcessLoad(ProcessStatus):
     """One process. ``share`` is that of a core, 1.0 being one, from ``share_from`` ("/proc" or "busy")."""
 
-    name: str
-    host: str
-    type: str
-    number: int
-    alive: bool
-    state: str
-    rate_hz: float | None = None
     share: float | None = None
     share_from: str = ""
     resident_bytes: int | None = None
     queue: Mapping[str, int] = field(default_factory=dict)
-    lag_intervals: float | None = None
-    lag_s: float | None = None
-    dropped: int = 0
+
+    def to_plain(self) -> dict[str, Any]:
+        counters = self.counters or {}
+        return ProcessStatus.to_plain(self) | {lag: counters.get(lag) for lag in ("lag_intervals", "lag_s")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,20 +104,14 @@ class Load:
             "cluster": status.cluster,
             "graph_version": status.graph_version,
             "problems": list(status.problems),
-            "processes": [_plain(process) for process in self.processes],
-            "operations": [_plain(operation) for operation in self.operations],
+            "processes": [process.to_plain() for process in self.processes],
+            "operations": [asdict(operation) for operation in self.operations],
             "owners": [asdict(owner) for owner in self.owners],
             "queues": asdict(self.queues) | {"ring": None if status.ring is None else status.ring.to_plain()},
             "timed": self.timed,
             "untold": self.untold,
             "besides": self.besides,
         }
-
-
-def _plain(part: ProcessLoad | OperationLoad) -> dict[str, Any]:
-    plain = {name: getattr(part, name) for name in part.__dataclass_fields__}
-    return {k: dict(v) if isinstance(v, Mapping) else list(v) if isinstance(v, tuple) else v
-            for k, v in plain.items()}  # fmt: skip
 
 
 def judge_load(
@@ -185,23 +173,13 @@ def _average_timed(timings: Iterable[Mapping[str, Any]]) -> float | None:
 def _process(
     process: ProcessStatus, share: float | None, resident: int | None, queue: Mapping[str, int]
 ) -> ProcessLoad:
-    counters = process.counters or {}
-    said = counters.get("busy")
+    busy = (process.counters or {}).get("busy")
     return ProcessLoad(
-        name=process.name,
-        host=process.host,
-        type=process.type,
-        number=process.number,
-        alive=process.alive,
-        state=process.state,
-        rate_hz=process.rate_hz,
-        share=said if share is None else share,
-        share_from="/proc" if share is not None else "busy" if said is not None else "",
+        **{name: getattr(process, name) for name in ProcessStatus.__slots__},
+        share=busy if share is None else share,
+        share_from="/proc" if share is not None else "busy" if busy is not None else "",
         resident_bytes=resident,
         queue=queue,
-        lag_intervals=counters.get("lag_intervals"),
-        lag_s=counters.get("lag_s"),
-        dropped=process.dropped,
     )
 
 
@@ -209,15 +187,14 @@ def _waiting(
     process: ProcessStatus, queues: Queues, held: Mapping[int, int], *, here: bool
 ) -> dict[str, int]:
     """Return what waits for a process, by what it is."""
-    if here and process.type == "worker" and process.number in held:
-        return {"slots": held[process.number]}
-    if here and process.type == "local-reducer" and queues.flushes is not None:
-        return {"flushes": queues.flushes}
-    if process.type == "global-reducer" and queues.inbox is not None:
-        return {"batches": queues.inbox}
-    if process.type == "graph-manager" and queues.requests is not None:
-        return {"requests": queues.requests}
-    return {}
+    waits: dict[str, tuple[str, int | None]] = {
+        "worker": ("slots", held.get(process.number) if here else None),
+        "local-reducer": ("flushes", queues.flushes if here else None),
+        "global-reducer": ("batches", queues.inbox),
+        "graph-manager": ("requests", queues.requests),
+    }
+    what, count = waits.get(process.type, ("", None))
+    return {} if count is None else {what: count}
 
 
 def _operations(beats: Iterable[Heartbeat], graph: Graph | None) -> tuple[OperationLoad, ...]:
@@ -266,16 +243,19 @@ def _operation(
 
 
 def _owners(operations: Iterable[OperationLoad]) -> tuple[OwnerLoad, ...]:
-    counts: dict[str, int] = {}
-    shares: dict[str, float] = {}
-    errors: dict[str, int] = {}
+    owned: dict[str, list[OperationLoad]] = {}
     for operation in operations:
-        owners = operation.owners or (NOBODY,)
-        for owner in owners:
-            counts[owner] = counts.get(owner, 0) + 1
-            shares[owner] = shares.get(owner, 0.0) + operation.share / len(owners)
-            errors[owner] = errors.get(owner, 0) + operation.errors
-    found = [OwnerLoad(owner=o, operations=counts[o], share=shares[o], errors=errors[o]) for o in counts]
+        for owner in operation.owners or (NOBODY,):
+            owned.setdefault(owner, []).append(operation)
+    found = [
+        OwnerLoad(
+            owner=owner,
+            operations=len(mine),
+            share=sum(operation.share / max(1, len(operation.owners)) for operation in mine),
+            errors=sum(operation.errors for operation in mine),
+        )
+        for owner, mine in owned.items()
+    ]
     return tuple(sorted(found, key=lambda owner: (-owner.share, owner.owner)))
 
 

@@ -42,6 +42,10 @@ class ProcessStatus:
     def name(self) -> str:
         return f"{self.host}:{self.type}:{self.number}"
 
+    def to_plain(self) -> dict[str, Any]:
+        """Return what JSON can say of it."""
+        return {"name": self.name, **asdict(self), "counters": dict(self.counters or {})}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -97,25 +101,17 @@ class ClusterStatus:
 
     def to_plain(self) -> dict[str, Any]:
         """Return what JSON can say of it."""
-        identity = None
-        if self.identity is not None:
-            identity = {**asdict(self.identity), "under_way": self.identity.under_way}
+        events = self.identity
         return {
             "cluster": self.cluster,
             "well": self.well,
             "problems": list(self.problems),
-            "processes": [{"name": p.name, **_fields(p)} for p in self.processes],
+            "processes": [process.to_plain() for process in self.processes],
             "graph_version": self.graph_version,
             "graph_hash": self.graph_hash,
-            "events": identity,
+            "events": None if events is None else {**asdict(events), "under_way": events.under_way},
             "ring": None if self.ring is None else self.ring.to_plain(),
         }
-
-
-def _fields(process: ProcessStatus) -> dict[str, Any]:
-    return {name: getattr(process, name) for name in ProcessStatus.__dataclass_fields__} | {
-        "counters": dict(process.counters or {})
-    }
 
 
 def judge_process(prefix: str, beat: object, *, now_ns: int, patience_s: float) -> ProcessStatus:
