@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Self
 
 import click
 
@@ -24,7 +25,10 @@ class Bar:
             filled = round(done / total * COLUMNS) if total else 0
             click.echo(f"\r{'━' * filled}{'╌' * (COLUMNS - filled)} {text}\x1b[K", nl=False, err=True)
 
-    def clear(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Leave no trace."""
         if self._shown:
             click.echo("\r\x1b[K", nl=False, err=True)

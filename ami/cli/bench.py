@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,7 @@ HEADINGS = ["figure", "value", "spread", "limit", "ratio", "goal", "", "what lim
     help="With --against: how often each of the two measures a figure.",
 )
 @with_session
-@click.pass_context
 def bench(
-    context: click.Context,
     session: Session,
     names: tuple[str, ...],
     more: tuple[str, ...],
@@ -65,12 +64,12 @@ def bench(
         pairs = compare(against, PROJECT, only, quick=quick, rounds=rounds, timeout_s=timeout_s, say=say)
         session.answer(lambda: {"figures": [pair.to_plain() for pair in pairs]}, lambda: text_of_pairs(pairs))
         if any(pair.gain is None for pair in pairs):
-            context.exit(EXIT_REFUSED)
+            sys.exit(EXIT_REFUSED)
         return
     report = run_bench(only, quick=quick, timeout_s=timeout_s, say=say)
     session.answer(lambda: report, lambda: text_of(report))
     if any(figure["error"] for figure in report["figures"]):
-        context.exit(EXIT_REFUSED)
+        sys.exit(EXIT_REFUSED)
 
 
 def text_of(report: Mapping[str, Any]) -> str:

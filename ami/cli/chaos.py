@@ -44,9 +44,7 @@ WORKERS = 2
     help="Events per second of the source. [default: as fast as possible]",
 )
 @with_session
-@click.pass_context
 def chaos(
-    context: click.Context,
     session: Session,
     rounds: int,
     wanted: tuple[str, ...],
@@ -67,17 +65,14 @@ def chaos(
         left = f", {duration(left_s)} left" if done else ""
         bar.draw(done, total, f"{done} of {total} kills{left}: {what}")
 
-    try:
-        with stoppable():
-            outcomes = run(plan, rate_hz=rate_hz, workers=WORKERS, progress=show)
-    finally:
-        bar.clear()
+    with bar, stoppable():
+        outcomes = run(plan, rate_hz=rate_hz, workers=WORKERS, progress=show)
     found = sorted(rows(outcomes), key=lambda row: targets(WORKERS).index(row.target))
     session.answer(lambda: [row.to_plain() for row in found], lambda: report(found, outcomes))
     if not all(row.exact for row in found):
         for line in complaints(outcomes):
             click.echo(f"ami: {line}", err=True)
-        context.exit(EXIT_REFUSED)
+        sys.exit(EXIT_REFUSED)
 
 
 def report(found: list[Toll], outcomes: list[Outcome]) -> str:

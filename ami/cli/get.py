@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
 
 from ami.cli.options import Session, with_session
 from ami.cli.picture import lines
 from ami.cli.results import flags
-from ami.cli.screen import clean, duration, number
+from ami.cli.screen import clean, clock, duration, number
 from ami.result import Result
 
 
@@ -40,23 +38,11 @@ def envelope(result: Result) -> list[str]:
     workers = f"{len(result.workers)} workers" if len(result.workers) != 1 else "1 worker"
     graph = f"graph version {result.graph_version}, {clean(result.graph_hash)}"
     interval = f"interval {result.interval} of {duration(result.interval_ns / 1e9)}"
+    first, last = (clock(time_ns, "milliseconds") for time_ns in result.time_ns)
     every = f"; so large that it comes every {duration(result.every_s)}" if result.every_s else ""
     return [
         f"events   {counts}; {clean(complete)}",
-        f"window   {clean(result.window)} (run {result.run}, {interval}), {_span(result.time_ns)}",
+        f"window   {clean(result.window)} (run {result.run}, {interval}), events from {first} to {last}",
         f"from     {clean(nodes)}; {workers}; {graph}",
         f"age      {duration(result.age_s())}{every}",
     ]
-
-
-def _span(time_ns: tuple[int, int]) -> str:
-    """Return the event times of a window."""
-    first, last = (_clock(t) for t in time_ns)
-    return f"events from {first} to {last}"
-
-
-def _clock(time_ns: int) -> str:
-    try:
-        return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    except (OverflowError, ValueError, OSError):
-        return f"{time_ns} ns"

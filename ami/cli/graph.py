@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ami.cli.options import Session, with_session
-from ami.cli.screen import clean, table
+from ami.cli.screen import clean, clock, table
 from ami.client import Client, connect
 from ami.errors import GraphError
 
@@ -27,16 +27,34 @@ def graph() -> None:
     """
 
 
-def _owner(function: Callable[..., None]) -> Callable[..., None]:
-    text = "Act as this owner of operations. [default: USER@HOST]"
-    return click.option("--as", "owner", metavar="NAME", help=text)(function)
+def _edit(
+    *, name: str | None = None, expects: bool = False
+) -> Callable[[Callable[..., dict[str, Any]]], None]:
+    """Make a command of a function that asks a client for an edit and returns the answer.
+
+    ``expects``: it can be told the version that the graph still must have.
+    """
+
+    def decorate(request: Callable[..., dict[str, Any]]) -> None:
+        def command(session: Session, owner: str | None, **given: Any) -> None:
+            with connect(session.config(), name=owner, timeout_s=session.patience_s) as client:
+                reply = request(client, **given)
+            session.answer(lambda: reply, lambda: _write_acceptance(reply))
+
+        functools.update_wrapper(command, request)  # its help, its arguments and options
+        options = [_OWNER, _EXPECT] if expects else [_OWNER]
+        for option in reversed(options):
+            command = option(command)
+        graph.command(name=name or request.__name__)(with_session(command))
+
+    return decorate
 
 
-def _expect(function: Callable[..., None]) -> Callable[..., None]:
-    text = "Only if the graph still has this version."
-    return click.option("--expect", "expected", type=click.IntRange(0), metavar="VERSION", help=text)(
-        function
-    )
+_OWNER = click.option(
+    "--as", "owner", metavar="NAME", help="Act as this owner of operations. [default: USER@HOST]"
+)
+_EXPECT = click.option("--expect", "expected_version", type=click.IntRange(0), metavar="VERSION",
+                       help="Only if the graph still has this version.")  # fmt: skip
 
 
 def read_texts(arguments: tuple[str, ...]) -> list[str]:
@@ -63,13 +81,6 @@ def _read(argument: str) -> str:
         ) from error
 
 
-def _edit(session: Session, owner: str | None, request: Callable[[Client], dict[str, Any]]) -> None:
-    """Carry out one edit and say what came of it."""
-    with connect(session.config(), name=owner, timeout_s=session.patience_s) as client:
-        reply = request(client)
-    session.answer(lambda: reply, lambda: _write_acceptance(reply))
-
-
 def _write_acceptance(reply: dict[str, Any]) -> str:
     warnings = [f"! {clean(warning)}" for warning in reply.get("warnings") or ()]
     return "\n".join([f"graph version {reply.get('version')}, {clean(reply.get('hash'))}", *warnings])
@@ -92,83 +103,64 @@ def show(session: Session, version: int | None, owners: bool) -> None:
     session.answer(lambda: {**runs.to_plain(), "text": text}, lambda: f"{head}\n{clean_lines(text)}")
 
 
-@graph.command()
-@click.argument("texts", nargs=-1, required=True, metavar="DEFINITION|FILE|-...")
+def _texts(metavar: str) -> Callable[[Any], Any]:
+    return click.argument(
+        "texts", nargs=-1, required=True, metavar=metavar, callback=lambda _c, _p, given: read_texts(given)
+    )
+
+
+@_edit(expects=True)
+@_texts("DEFINITION|FILE|-...")
 @click.option("--replace", is_flag=True, help="Replace operations of the same names, if they are mine.")
-@_owner
-@_expect
-@with_session
-def add(
-    session: Session, texts: tuple[str, ...], replace: bool, owner: str | None, expected: int | None
-) -> None:
+def add(client: Client, texts: list[str], replace: bool, **expected: int | None) -> dict[str, Any]:
     """Add operations and results.
 
     \b
     ami graph add 'bright = mean_vs(sum(camera), key=delay)'
     ami graph add my.yaml
     """
-    read = read_texts(texts)
-
-    def request(client: Client) -> dict[str, Any]:
-        change = client.replace if replace else client.add
-        return change(*read, expected_version=expected)
-
-    _edit(session, owner, request)
+    change = client.replace if replace else client.add
+    return change(*texts, **expected)
 
 
-@graph.command(name="set")
-@click.argument("texts", nargs=-1, required=True, metavar="FILE|-|DEFINITION...")
-@_owner
-@_expect
-@with_session
-def set_(session: Session, texts: tuple[str, ...], owner: str | None, expected: int | None) -> None:
+@_edit(name="set", expects=True)
+@_texts("FILE|-|DEFINITION...")
+def set_(client: Client, texts: list[str], **expected: int | None) -> dict[str, Any]:
     """Put this graph in place of the whole one, everybody's operations included."""
-    read = read_texts(texts)
-    _edit(session, owner, lambda client: client.set(*read, expected_version=expected))
+    return client.set(*texts, **expected)
 
 
-@graph.command()
+@_edit(expects=True)
 @click.argument("names", nargs=-1, required=True)
-@_owner
-@_expect
-@with_session
-def remove(session: Session, names: tuple[str, ...], owner: str | None, expected: int | None) -> None:
+def remove(client: Client, names: tuple[str, ...], **expected: int | None) -> dict[str, Any]:
     """Remove operations NAME..."""
-    _edit(session, owner, lambda client: client.remove(*names, expected_version=expected))
+    return client.remove(*names, **expected)
 
 
-@graph.command(name="remove-mine")
-@_owner
-@with_session
-def remove_mine(session: Session, owner: str | None) -> None:
+@_edit(name="remove-mine")
+def remove_mine(client: Client) -> dict[str, Any]:
     """Remove every operation that nobody but me wants."""
-    _edit(session, owner, lambda client: client.remove_mine())
+    return client.remove_mine()
 
 
-@graph.command()
-@_owner
-@with_session
-def undo(session: Session, owner: str | None) -> None:
+@_edit()
+def undo(client: Client) -> dict[str, Any]:
     """Go back to the graph before the last change."""
-    _edit(session, owner, lambda client: client.undo())
+    return client.undo()
 
 
-@graph.command()
+@_edit()
 @click.argument("version", type=click.IntRange(0))
-@_owner
-@with_session
-def rollback(session: Session, version: int, owner: str | None) -> None:
+def rollback(client: Client, version: int) -> dict[str, Any]:
     """Go back to the graph of VERSION, as a new version."""
-    _edit(session, owner, lambda client: client.rollback(version))
+    return client.rollback(version)
 
 
-@graph.command()
+@_edit()
 @click.argument("names", nargs=-1)
-@_owner
-@with_session
-def reset(session: Session, names: tuple[str, ...], owner: str | None) -> None:
+def reset(client: Client, names: tuple[str, ...]) -> dict[str, Any]:
     """Let the windows of results NAME... (all, without a name) begin anew."""
-    _edit(session, owner, lambda client: client.reset(*names))
+    return client.reset(*names)
 
 
 @graph.command()
@@ -184,15 +176,8 @@ def _listing(records: list[dict[str, Any]]) -> str:
     if not records:
         return "there was no graph yet; `ami graph set FILE` gives the first"
     columns = ("version", "client", "action", "summary", "hash")
-    rows = [[_when(r.get("time_ns")), *(r.get(column, "") for column in columns)] for r in records]
+    rows = [[clock(r.get("time_ns")), *(r.get(column, "") for column in columns)] for r in records]
     return table(["time", *columns], rows, right="lrllll")
-
-
-def _when(time_ns: object) -> str:
-    try:
-        return datetime.fromtimestamp(int(str(time_ns)) / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return clean(time_ns)
 
 
 @graph.command()

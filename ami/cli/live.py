@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 import click
 
+from ami.cli.screen import now
+
 REVERSE, NORMAL = "\x1b[7m", "\x1b[0m"
 _END_OF_LINE, _BELOW = "\x1b[K", "\x1b[J"
+
+
+def title(text: str, trouble: str) -> str:
+    """Return the first line of a view that goes on: the time, what it is, what is wrong."""
+    return f"{now()}  {text}   Ctrl-C ends" + (f"   ! {trouble}" if trouble else "")
 
 
 class Redrawn:

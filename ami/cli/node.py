@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -133,11 +134,8 @@ def has_end(uri: str) -> bool:
     Raises:
         SourceError
     """
-    source = open_source(uri)
-    try:
+    with closing(open_source(uri)) as source:
         return source.length is not None
-    finally:
-        source.close()
 
 
 def restart_source(config: Config) -> None:

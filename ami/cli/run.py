@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 
 import click
 
@@ -37,12 +38,8 @@ def run(session: Session, graph: str, source: str, limit: int | None) -> None:
         share, whole = (done / total, f" of {number(total)}") if total else (0.0, "")
         bar.draw(done, total, f"{100 * share:3.0f} %  {number(done)}{whole} events")
 
-    opened = open_source(source)
-    try:
+    with closing(open_source(source)) as opened, bar:
         found = run_offline(wanted, opened, limit=limit, progress=show)
-    finally:
-        opened.close()
-        bar.clear()
     session.answer(lambda: found.results, lambda: report(found))
 
 

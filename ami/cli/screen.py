@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,11 @@ def number(value: float, digits: int = 6) -> str:
     return f"{value:.{digits}g}"
 
 
+def some(count: int) -> str:
+    """Return a count; nothing for none, where it is the usual."""
+    return number(count) if count else ""
+
+
 def rate(value: object) -> str:
     """Return events per second: ``950 /s``, ``3.1 k/s``, ``12 M/s``; nothing for what is no number."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
@@ -89,6 +95,20 @@ def duration(seconds: float) -> str:
     if size < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if size < 172_800 else f"{seconds / 86400:.0f} d"
+
+
+def clock(time_ns: object, timespec: str = "seconds") -> str:
+    """Return a time since 1970, in ns, as date and time (UTC)."""
+    try:
+        moment = datetime.fromtimestamp(int(str(time_ns)) / 1e9, UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError, OSError):
+        return f"{clean(time_ns)} ns"
+    return moment.isoformat(" ", timespec)
+
+
+def now(timespec: str = "seconds") -> str:
+    """Return the time of day where this terminal is."""
+    return datetime.now().time().isoformat(timespec)
 
 
 def size(count: float | None) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from ami.cli.options import Session, with_session
 from ami.cli.screen import duration, number, size, table
-from ami.sources import PROTOCOLS, Source, open_source
+from ami.sources import Source, open_source
 
 # One URI of each kind, with what it is; docs/sources.md has all options.
 EXAMPLES = (
@@ -30,17 +32,9 @@ def sources(session: Session, uri: str | None) -> None:
         content = [{"uri": example, "what": what} for example, what in EXAMPLES]
         session.answer(lambda: content, lambda: table(["source", "what"], EXAMPLES))
         return
-    source = open_source(uri)
-    try:
+    with closing(open_source(uri)) as source:
         facts = describe(source)
-    finally:
-        source.close()
     session.answer(lambda: facts, lambda: report(facts))
-
-
-def protocols() -> frozenset[str]:
-    """Return the protocols that sources can have."""
-    return frozenset(PROTOCOLS)
 
 
 def describe(source: Source) -> dict[str, Any]:
@@ -52,16 +46,7 @@ def describe(source: Source) -> dict[str, Any]:
         "interval_s": source.interval_s,
         "policy": source.policy,
         "identity": source.identity,
-        "fields": [
-            {
-                "name": field.name,
-                "dtype": str(field.dtype),
-                "shape": list(field.shape),
-                "unit": field.unit,
-                "variable": field.variable,
-            }
-            for field in source.schema.fields
-        ],
+        "fields": [asdict(one) | {"dtype": str(one.dtype)} for one in source.schema.fields],
     }
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
-from ami.cli.screen import clean, duration, number, rate, table
+from ami.cli.screen import clean, duration, number, rate, some, table
 from ami.client import ClusterStatus, Identity, ProcessStatus, RingStatus
 
 
 @click.command()
 @with_session
-@click.pass_context
-def status(context: click.Context, session: Session) -> None:
+def status(session: Session) -> None:
     """Say of every process whether it lives, how fast it is and what was lost.
 
     Exit code 1 when something that should run does not.
@@ -22,7 +23,7 @@ def status(context: click.Context, session: Session) -> None:
         seen = client.status()
     session.answer(seen.to_plain, lambda: report(seen))
     if not seen.well:
-        context.exit(EXIT_REFUSED)
+        sys.exit(EXIT_REFUSED)
 
 
 def report(seen: ClusterStatus) -> str:
@@ -64,8 +65,8 @@ def _row(process: ProcessStatus) -> list[object]:
         "" if process.up_s is None else duration(process.up_s),
         rate(process.rate_hz),
         process.lag,
-        number(process.dropped) if process.dropped else "",
-        number(process.set_aside) if process.set_aside else "",
+        some(process.dropped),
+        some(process.set_aside),
         process.state,
     ]
 

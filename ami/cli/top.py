@@ -5,16 +5,17 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from operator import attrgetter
 
 import click
 
-from ami.cli.live import Redrawn
+from ami.cli.live import Redrawn, title
 from ami.cli.options import Session, with_session
-from ami.cli.screen import clean, cut, number, rate, size, table
+from ami.cli.screen import clean, cut, number, rate, size, some, table
 from ami.cli.status import show_fill
-from ami.client.load import NOBODY, Load, OperationLoad, OwnerLoad, ProcessLoad
+from ami.client.load import NOBODY, Load, OperationLoad, ProcessLoad
 from ami.client.meter import Meter
 from ami.errors import StoreUnavailable
 
@@ -34,21 +35,15 @@ def top(session: Session, once: bool, sort: str) -> None:
     core is what their heartbeat says, and memory is not known. Operations that call a user's function
     for one event after the other are marked `per event`.
     """
-    with session.connect() as client:
-        meter = client.meter()
-        try:
-            if once or session.as_json or not sys.stdout.isatty():
-                meter.look()
-                time.sleep(REDRAW_S)
-                load = meter.look()
-                session.answer(load.to_plain, lambda: "\n".join(report(load, sort)))
-            else:
-                _follow(meter, sort)
-        except KeyboardInterrupt:
-            # How a person ends it.
-            return
-        finally:
-            meter.close()
+    # KeyboardInterrupt: how a person ends it.
+    with session.connect() as client, closing(client.meter()) as meter, suppress(KeyboardInterrupt):
+        if once or session.as_json or not sys.stdout.isatty():
+            meter.look()
+            time.sleep(REDRAW_S)
+            load = meter.look()
+            session.answer(load.to_plain, lambda: "\n".join(report(load, sort)))
+        else:
+            _follow(meter, sort)
 
 
 def report(load: Load, sort: str = "share") -> list[str]:
@@ -74,9 +69,7 @@ def _follow(meter: Meter, sort: str) -> None:
 
 def frame(load: Load | None, sort: str, trouble: str, columns: int, rows: int) -> list[str]:
     """Return the lines for a terminal of this size; of what does not fit, the number is told."""
-    now = datetime.now().astimezone().strftime("%H:%M:%S")
-    title = f"{now}  ami top, by {sort}   Ctrl-C ends"
-    lines = [f"{title}   ! {trouble}" if trouble else title]
+    lines = [title(f"ami top, by {sort}", trouble)]
     if load is None:
         return [cut(line, columns) for line in [*lines, "", "nothing yet"]]
     lines += [*_head(load), "", *_processes(load), ""]
@@ -99,16 +92,13 @@ def _head(load: Load) -> list[str]:
     graph = "none yet" if not status.graph_version else f"version {status.graph_version}"
     timed = "" if load.timed is None else f", {100 * load.timed:.2g} % of the events timed"
     lines = [f"graph   {graph}, {len(load.operations)} operations on the workers{timed}"]
-    queues = load.queues
+    queues, ring = load.queues, status.ring
     waiting = {"batches": queues.inbox, "requests": queues.requests, "flushes": queues.flushes}
-    lines.append(
-        "waiting " + ", ".join(f"{number(n)} {what}" for what, n in waiting.items() if n is not None)
-    )
-    if status.ring is not None:
-        ring = status.ring
-        lines.append(
-            f"ring    {show_fill(ring)}, {number(ring.dropped)} dropped, policy {clean(ring.policy)}"
-        )
+    told = ", ".join(f"{number(n)} {what}" for what, n in waiting.items() if n is not None)
+    lines.append(f"waiting {told}")
+    if ring is not None:
+        dropped = f"{number(ring.dropped)} dropped, policy {clean(ring.policy)}"
+        lines.append(f"ring    {show_fill(ring)}, {dropped}")
     return lines + [f"! {clean(problem)}" for problem in status.problems]
 
 
@@ -130,7 +120,7 @@ def _process(process: ProcessLoad) -> list[object]:
         size(process.resident_bytes),
         ", ".join(f"{number(count)} {what}" for what, count in process.queue.items() if count),
         process.lag,
-        number(process.dropped) if process.dropped else "",
+        some(process.dropped),
         process.state if process.alive else f"DEAD: {process.state}",
     ]
 
@@ -145,7 +135,7 @@ def _operations(load: Load, sort: str) -> list[str]:
             rate(operation.events_hz),
             f"{operation.us_per_event:.3g}",
             _share(operation.share),
-            number(operation.errors) if operation.errors else "",
+            some(operation.errors),
         ]
         for operation in sort_operations(load.operations, sort)
     ]
@@ -158,22 +148,15 @@ def _operations(load: Load, sort: str) -> list[str]:
 
 def sort_operations(operations: Sequence[OperationLoad], sort: str) -> list[OperationLoad]:
     """Return operations by ``sort``; equals by share, the largest first."""
-    by: dict[str, Callable[[OperationLoad], object]] = {
-        "share": lambda operation: (),
-        "name": lambda operation: operation.name,
-        "owner": lambda operation: operation.owners,
-    }
     costly = sorted(operations, key=lambda operation: -operation.share)
-    return sorted(costly, key=by[sort])  # type: ignore[arg-type]  # texts, or tuples of texts
+    by = {"name": attrgetter("name"), "owner": attrgetter("owners")}.get(sort)
+    return sorted(costly, key=by) if by else costly
 
 
 def _owners(load: Load) -> list[str]:
     headings = ["owner", "operations", "core", "errors"]
-    return table(headings, [_owner(owner) for owner in load.owners], right="lrrr").splitlines()
-
-
-def _owner(owner: OwnerLoad) -> list[object]:
-    return [owner.owner, owner.operations, _share(owner.share), number(owner.errors) if owner.errors else ""]
+    rows = [[one.owner, one.operations, _share(one.share), some(one.errors)] for one in load.owners]
+    return table(headings, rows, right="lrrr").splitlines()
 
 
 def _share(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -22,8 +23,7 @@ TIMEOUT_S = 600.0
 @click.argument("recording", metavar="FILE|SOURCE-URI")
 @click.option("--workers", type=click.IntRange(1, 250), default=2, show_default=True)
 @with_session
-@click.pass_context
-def verify(context: click.Context, session: Session, graph: str, recording: str, workers: int) -> None:
+def verify(session: Session, graph: str, recording: str, workers: int) -> None:
     """Run a recording through a private node and in one process; compare every result.
 
     Integers and counts must be equal, floats up to the order of merging (1e-12). Exit code 1 when
@@ -40,7 +40,7 @@ def verify(context: click.Context, session: Session, graph: str, recording: str,
         )
     session.answer(lambda: [one.to_plain() for one in found], lambda: report(found))
     if any(one.difference for one in found):
-        context.exit(EXIT_REFUSED)
+        sys.exit(EXIT_REFUSED)
 
 
 def report(found: list[Comparison]) -> str:

@@ -6,15 +6,15 @@ import shutil
 import sys
 import time
 from collections.abc import Collection
-from datetime import datetime
+from contextlib import suppress
 
 import click
 
 from ami.cli.get import card
-from ami.cli.live import NORMAL, REVERSE, Redrawn
+from ami.cli.live import NORMAL, REVERSE, Redrawn, title
 from ami.cli.options import Session, to_json, with_session
 from ami.cli.results import flags, one_line_of
-from ami.cli.screen import clean, cut, duration, number, table
+from ami.cli.screen import clean, cut, duration, now, number, table
 from ami.client import Client
 from ami.client.updates import Updates
 from ami.errors import AmiError, StoreUnavailable
@@ -38,17 +38,13 @@ def watch(session: Session, names: tuple[str, ...], count: int | None) -> None:
     --json an object. With --timeout it gives up, with exit code 1, when nothing new came for so long.
     """
     wanted = names or None
-    with session.connect() as client:
-        try:
-            for missing in sorted(set(names) - client.catalogue().keys()):
-                click.echo(f"ami: there is no result {missing!r} yet; waiting for it", err=True)
-            if sys.stdout.isatty() and not session.as_json:
-                _View(client, wanted, session.timeout_s).follow(count)
-            else:
-                _print_updates(client.updates(wanted), session, count)
-        except KeyboardInterrupt:
-            # How a person ends it.
-            return
+    with session.connect() as client, suppress(KeyboardInterrupt):  # how a person ends it
+        for missing in sorted(set(names) - client.catalogue().keys()):
+            click.echo(f"ami: there is no result {missing!r} yet; waiting for it", err=True)
+        if sys.stdout.isatty() and not session.as_json:
+            _View(client, wanted, session.timeout_s).follow(count)
+        else:
+            _print_updates(client.updates(wanted), session, count)
 
 
 def stale(result: Result) -> bool:
@@ -72,16 +68,16 @@ def _silence(timeout_s: float) -> AmiError:
 
 
 def _line(result: Result) -> str:
-    now = datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
-    return f"{now}  {clean(result.name)}  {one_line_of(result)}  {_envelope(result)}"
+    return f"{now('milliseconds')}  {clean(result.name)}  {one_line_of(result)}  {_envelope(result)}"
 
 
 def _envelope(result: Result) -> str:
-    words = f"{number(result.events.used)} of {number(result.events.expected)} events"
-    words += f", age {duration(result.age_s())}"
-    if stale(result):
-        words += ", STALE"
-    return f"{words}, {clean(flags(result))}" if flags(result) else words
+    counts = f"{number(result.events.used)} of {number(result.events.expected)} events"
+    return ", ".join([counts, f"age {duration(result.age_s())}", *_marks(result)])
+
+
+def _marks(result: Result) -> list[str]:
+    return [word for word in ("STALE" if stale(result) else "", clean(flags(result))) if word]
 
 
 class _View:
@@ -133,9 +129,7 @@ class _View:
         self._screen.draw(self._frame(columns, rows - 1))
 
     def _frame(self, columns: int, rows: int) -> list[str]:
-        now = datetime.now().astimezone().strftime("%H:%M:%S")
-        head = f"{now}  {len(self._results)} results   Ctrl-C ends"
-        lines = [cut(f"{head}   ! {self._trouble}" if self._trouble else head, columns), ""]
+        lines = [cut(title(f"{len(self._results)} results", self._trouble), columns), ""]
         shown = list(self._results.values())
         if not shown:
             return [*lines, "nothing yet"]
@@ -151,6 +145,6 @@ class _View:
 
 def _row(result: Result) -> list[object]:
     events = result.events
-    marks = ", ".join(word for word in ("STALE" if stale(result) else "", flags(result)) if word)
-    age = duration(result.age_s())
-    return [result.name, age, number(events.used), number(events.expected), marks, one_line_of(result, 24)]
+    counts = number(events.used), number(events.expected)
+    value = one_line_of(result, 24)
+    return [result.name, duration(result.age_s()), *counts, ", ".join(_marks(result)), value]

@@ -6,7 +6,7 @@ Nothing in ami decides anything by what is found here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -106,8 +106,5 @@ def _tiers(config: Config, store: Store) -> Iterator[dict[str, Store]]:
     if not config.local_store.socket.exists():
         yield {"global": store}
         return
-    local = open_local(config.local_store, store.prefix)
-    try:
+    with closing(open_local(config.local_store, store.prefix)) as local:
         yield {"local": local, "global": store}
-    finally:
-        local.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 from ami.event import Slots
@@ -45,8 +46,5 @@ def images(folder: str, rows: int, columns: int) -> str:
 
 def first_events(uri: str, count: int) -> Slots:
     """Return the first events of a source, in memory of their own."""
-    source = open_source(uri)
-    try:
+    with closing(open_source(uri)) as source:
         return take(source, 0, count)
-    finally:
-        source.close()

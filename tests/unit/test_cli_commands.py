@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 
 from ami.cli.group import COMMANDS, EXIT_REFUSED, EXIT_USAGE, ami, one_line
 from ami.cli.options import to_json
-from ami.cli.sources import EXAMPLES, protocols
+from ami.cli.sources import EXAMPLES
 from ami.errors import GraphError
+from ami.sources import PROTOCOLS
 from tests.unit.test_cli_screen import VALUES
 
 
@@ -162,7 +163,7 @@ def test_a_source_tells_its_fields() -> None:
 
 
 def test_there_is_an_example_of_every_kind_of_source() -> None:
-    assert {uri.partition("://")[0] for uri, _ in EXAMPLES} == protocols()
+    assert {uri.partition("://")[0] for uri, _ in EXAMPLES} == set(PROTOCOLS)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda v: f"{type(v).__name__}{getattr(v, 'shape', '')}")
