@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 
 import numpy as np
@@ -10,19 +11,7 @@ from hypothesis import strategies as st
 from ami.errors import GraphError
 from ami.event import Field, Schema
 from ami.graph.expression.elementary import FUNCTIONS as ELEMENTARY
-from ami.graph.expression.nodes import (
-    COMPARISONS,
-    TIGHTNESS,
-    Call,
-    Compare,
-    Literal,
-    Logic,
-    Name,
-    Node,
-    Pair,
-    Sign,
-    spell,
-)
+from ami.graph.expression.spelling import COMPARISONS, LOGIC, PAIRS, SIGNS, spell
 from ami.graph.graph import Graph
 from ami.graph.language.document import Definition, Document
 from ami.graph.language.lower import define
@@ -79,14 +68,19 @@ plain: st.SearchStrategy[Plain] = st.recursive(
 )
 
 
-def trees(leaves: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+def trees(leaves: st.SearchStrategy[ast.expr]) -> st.SearchStrategy[ast.expr]:
     """Return trees of expressions whose names are drawn from ``leaves``."""
-    constants = st.one_of(numbers, st.booleans()).map(Literal)
+    constants = st.one_of(numbers, st.booleans()).map(ast.Constant)
     return st.recursive(st.one_of(leaves, constants), _wider, max_leaves=8)
 
 
+def call(function: str, *arguments: ast.expr) -> ast.Call:
+    """Return a call as the language's reader makes it."""
+    return ast.Call(ast.Attribute(attr=function), list(arguments), [])  # type: ignore[call-arg]  # of nothing
+
+
 @st.composite
-def _wider(draw: st.DrawFn, inner: st.SearchStrategy[Node]) -> Node:
+def _wider(draw: st.DrawFn, inner: st.SearchStrategy[ast.expr]) -> ast.expr:
     """Return a node of parts drawn from ``inner``.
 
     One strategy for all sorts of nodes, because hypothesis names each level by all that it may be.
@@ -94,26 +88,28 @@ def _wider(draw: st.DrawFn, inner: st.SearchStrategy[Node]) -> Node:
     first = draw(inner)
     match draw(st.sampled_from(["pair", "sign", "compare", "chain", "logic", "call", "where"])):
         case "pair":
-            return Pair(draw(st.sampled_from([*TIGHTNESS, "**"])), first, draw(inner))
+            operator = draw(st.sampled_from([sign for sign in PAIRS if sign != "where"]))
+            return ast.BinOp(first, PAIRS[operator], draw(inner))
         case "sign":
             operator = draw(st.sampled_from(["+", "~", "not", "-"]))
             # The reader makes one number of a minus and a number.
-            return first if operator == "-" and isinstance(first, Literal) else Sign(operator, first)
+            one = operator == "-" and isinstance(first, ast.Constant)
+            return first if one else ast.UnaryOp(SIGNS[operator], first)
         case "compare":
-            return Compare((first, draw(inner)), (draw(st.sampled_from(COMPARISONS)),))
+            return ast.Compare(first, [COMPARISONS[draw(st.sampled_from([*COMPARISONS]))]], [draw(inner)])
         case "chain":
-            return Compare((first, draw(inner), draw(inner)), ("<", "<="))
+            return ast.Compare(first, [ast.Lt(), ast.LtE()], [draw(inner), draw(inner)])
         case "logic":
             rest = draw(st.lists(inner, min_size=1, max_size=2))
-            return Logic(draw(st.sampled_from(["and", "or"])), (first, *rest))
+            return ast.BoolOp(LOGIC[draw(st.sampled_from(["and", "or"]))], [first, *rest])
         case "call":
-            one = [name for name, (_, count) in ELEMENTARY.items() if count == 1]
-            return Call(draw(st.sampled_from(one)), (first,))
+            one_value = [name for name, (_, count) in ELEMENTARY.items() if count == 1]
+            return call(draw(st.sampled_from(one_value)), first)
         case _:
-            return Call("where", (first, draw(inner), draw(inner)))
+            return call("where", first, draw(inner), draw(inner))
 
 
-placeholders = st.integers(0, 3).map(lambda index: Name(f"_{index}"))
+placeholders = st.integers(0, 3).map(lambda index: ast.Name(f"_{index}"))
 expression_texts = trees(placeholders).map(spell)
 
 

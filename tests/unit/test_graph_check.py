@@ -77,13 +77,13 @@ def test_kinds_are_propagated_from_the_fields_to_the_results() -> None:
         ),
         (
             "x: last(camera   -wave)",
-            "'x', in camera - wave: values of shapes (200, 200) and (100,) do not fit each other\n"
+            "'x', in camera -wave: values of shapes (200, 200) and (100,) do not fit each other\n"
             "  last(camera   -wave)",
         ),
         ("x: last(monitor & 1)", "it cannot be computed from float32"),
         ("x: mean_vs(monitor, key=delay) > 3", "a scan can be used with + - * / only"),
         ("x: moments(monitor) * 3", "there is no arithmetic on moments; take a part of it"),
-        ("x: histogram(monitor, 100, 0)", "histogram lacks 'high'; it reads histogram(value, bins=, low=, "),
+        ("x: histogram(monitor, 100, 0)", "argument: 'high'; it reads histogram(value, bins=, low=, "),
         ("x: histogram(monitor, 100, 0, 10, window=week)", "window 'week' is unknown; known: interval, run"),
         (
             "x: last(roi(camera, rows=500:600))",
@@ -91,7 +91,7 @@ def test_kinds_are_propagated_from_the_fields_to_the_results() -> None:
         ),
         ("x: mean_vs(monitor, key=wave)", "\n  mean_vs(monitor, key=wave)"),
         ("delay: last(monitor)", "'delay' is a field of the source; choose another name"),
-        ("x: pick(count=3)", "pick lacks 'value 1'; it reads pick(..., count="),
+        ("x: pick(count=3)", "argument: 'value_1'; it reads pick(..., count="),
         ("x: expression(monitor, 'open(_0)')", "an expression has no function 'open'"),
         ("x: expression(monitor, 3)", "must be text, got int"),
     ],

@@ -16,7 +16,7 @@ from ami.errors import GraphError
 from ami.graph.kind import Kind
 from ami.graph.library import LIBRARY
 from ami.graph.library.axes import Max, Mean, Min, Projection, Roi, Std, Sum
-from ami.graph.library.base import Function, Reduction, parameter_names
+from ami.graph.library.base import Function, Reduction, parameters_of
 from ami.graph.library.histograms import Histogram2D
 from ami.graph.library.registry import GROUP, Library
 from ami.graph.library.select import Part, Where
@@ -37,7 +37,7 @@ def test_every_operation_is_registered_under_its_own_name() -> None:
 def test_every_reduction_but_pick_has_a_window_which_is_the_last_parameter() -> None:
     for kind in LIBRARY.values():
         if issubclass(kind, Reduction) and kind.name != "pick":
-            assert parameter_names(kind)[-1] == "window", kind
+            assert [*parameters_of(kind)][-1] == "window", kind
 
 
 @pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 1), (-2,)])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ami.errors import GraphError
 from ami.graph.expression.grammar import parse as tree_of
-from ami.graph.expression.nodes import Call, Literal, Name, Node, Where, spell
+from ami.graph.expression.spelling import COMPARISONS, LOGIC, PAIRS, SIGNS, spell
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
@@ -135,44 +135,48 @@ def test_every_document_is_lowered_to_the_same_graph_each_time(document: Documen
     ]
 
 
-@given(trees(names.map(Name)))
+@given(trees(names.map(ast.Name)))
 @settings(deadline=None)
-def test_every_definition_is_read_back_from_its_spelling(tree: Node) -> None:
-    assert tree_of(spell(tree)) == tree
+def test_every_definition_is_read_back_from_its_spelling(tree: ast.expr) -> None:
+    assert ast.dump(tree_of(spell(tree))) == ast.dump(tree)
 
 
-@given(trees(st.sampled_from([Name("a"), Name("b")])))
+@given(trees(st.sampled_from([ast.Name("a"), ast.Name("b")])))
 @settings(deadline=None)
-def test_spelling_keeps_pythons_precedence(tree: Node) -> None:
+def test_spelling_keeps_pythons_precedence(tree: ast.expr) -> None:
     """Python reads the spelling as it reads the same tree with every bracket that there can be."""
     assert ast.dump(ast.parse(spell(tree))) == ast.dump(ast.parse(_bracketed(tree)))
 
 
-def _bracketed(node: Node) -> str:
+def _bracketed(node: ast.AST) -> str:
     """Return the text with every bracket that there can be."""
     match node:
-        case Name() | Literal():
-            return f"({spell(node)})"
-        case Call(function, arguments):
+        case ast.Call(ast.Attribute(attr=function), arguments):
             return f"{function}({', '.join(map(_bracketed, arguments))})"
-        case _ if hasattr(node, "operand"):
-            return f"({node.operator} {_bracketed(node.operand)})"
-        case _ if hasattr(node, "left"):
-            return f"({_bracketed(node.left)} {node.operator} {_bracketed(node.right)})"
-        case _ if hasattr(node, "operators"):
-            rest = "".join(
-                f" {o} {_bracketed(x)}" for o, x in zip(node.operators, node.operands[1:], strict=True)
-            )
-            return f"({_bracketed(node.operands[0])}{rest})"
+        case ast.UnaryOp(operator, operand):
+            return f"({sign_of(operator)} {_bracketed(operand)})"
+        case ast.BinOp(left, operator, right):
+            return f"({_bracketed(left)} {sign_of(operator)} {_bracketed(right)})"
+        case ast.Compare(left, operators, others):
+            pairs = zip(operators, others, strict=True)
+            rest = "".join(f" {sign_of(operator)} {_bracketed(x)}" for operator, x in pairs)
+            return f"({_bracketed(left)}{rest})"
+        case ast.BoolOp(operator, operands):
+            return "(" + f" {sign_of(operator)} ".join(map(_bracketed, operands)) + ")"
         case _:
-            return "(" + f" {node.operator} ".join(map(_bracketed, node.operands)) + ")"
+            return f"({spell(node)})"
+
+
+def sign_of(operator: ast.AST) -> str:
+    signs: dict[str, ast.AST] = {**PAIRS, **COMPARISONS, **LOGIC}
+    (sign,) = [sign for sign, one in [*signs.items(), *SIGNS.items()] if type(one) is type(operator)]
+    return sign
 
 
 def test_where_binds_less_tightly_than_all_else() -> None:
-    node = tree_of("a + b where c or d")
-    assert isinstance(node, Where)
-    assert spell(node) == "a + b where c or d"
-    assert spell(tree_of("(a where b) + 1")) == "(a where b) + 1"
+    for text in ("a + b where c or d", "(a where b) + 1", "a where b where c", "a where (b where c)"):
+        assert spell(tree_of(text)) == text
+    assert isinstance(tree_of("a + b where c or d"), ast.BinOp)
 
 
 @pytest.mark.parametrize(
@@ -185,8 +189,11 @@ def test_where_binds_less_tightly_than_all_else() -> None:
         ("`a", "column 1: ` is opened and never closed"),
         ("roi(a, rows=1:b)", "the ends of a slice must be numbers"),
         ("smu(a)", "column 1: there is no operation 'smu'; did you mean 'sum'"),
-        ("histogram(a, 2, 0, 1, windw=run)", "histogram has no 'windw'; did you mean 'window'"),
-        ("mean_vs(a)", "mean_vs lacks 'key'; it reads mean_vs"),
+        (
+            "histogram(a, 2, 0, 1, windw=run)",
+            "histogram: .* unexpected keyword argument 'windw'; it reads .* window=",
+        ),
+        ("mean_vs(a)", "mean_vs: missing a required argument: 'key'; it reads mean_vs"),
         ("sum(3)", "sum works on a value, got 3"),
         ("3 + 4", "uses no value"),
         ("", "column 1: expected a value"),
@@ -251,6 +258,7 @@ def test_python_beyond_expressions_is_refused(definition: str) -> None:
         "a" + " ** a" * 3000,
         "a" + " where a" * 2000,
         "abs(" * 3000 + "a",
+        "sum(1 + 2 * " * 150 + "a" + ")" * 150,
         "sum(a, axis=" + "[" * 3000,
         "a" * 30_000,
         "a < " * 4000 + "a",

@@ -1,54 +1,32 @@
 """Compute an expression such as ``_0 / (1 + abs(_1))`` on whole blocks of events.
 
 The text is read by :mod:`ami.graph.expression.grammar`, which knows nothing but operators, numbers and calls;
-what may be called stands in :mod:`ami.graph.expression.elementary`. Python's parser never sees it: a syntax
-tree is built from what was understood, and compiled to one code object. Inputs are called ``_0``,
-``_1`` and so on, because the names of values are no part of what an operation computes.
+what may be called stands in :mod:`ami.graph.expression.elementary`. Python's parser never sees it: another
+tree is made of what was understood, and compiled to one code object. Inputs are called ``_0``, ``_1``
+and so on, because the names of values are no part of what an operation computes.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
 from ami.errors import GraphError
 from ami.event import Array
-from ami.graph.expression.elementary import FUNCTIONS, check_call, constant_of
+from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.grammar import parse
-from ami.graph.expression.nodes import (
-    COMPARISONS,
-    TIGHTNESS,
-    Call,
-    Compare,
-    Literal,
-    Logic,
-    Name,
-    Node,
-    Pair,
-    Sign,
-    Where,
-    names_in,
-    nodes_in,
-)
+from ami.graph.expression.spelling import is_number
 from ami.graph.kind import Kind
+from ami.graph.operation import INTEGERS
 
 # Results that can be added, subtracted, multiplied and divided; see ami/values.py.
 COMBINABLE = frozenset({"scan", "histogram"})
 
-# Our operators are Python's, so Python says what stands for them in its trees.
-_BINARY: dict[str, ast.operator] = {
-    sign: ast.parse(f"a {sign} b", mode="eval").body.op  # type: ignore[attr-defined]  # a BinOp
-    for sign in (*TIGHTNESS, "**")
-}
-_UNARY: dict[str, ast.unaryop] = {"-": ast.USub(), "+": ast.UAdd(), "~": ast.Invert()}
-_COMPARISON: dict[str, ast.cmpop] = {
-    sign: ast.parse(f"a {sign} b", mode="eval").body.ops[0]  # type: ignore[attr-defined]  # a Compare
-    for sign in COMPARISONS
-}
+_BITS = (ast.BitAnd, ast.BitOr, ast.BitXor)
 _PLACEHOLDER = re.compile(r"_(0|[1-9]\d{0,3})")
 
 
@@ -71,15 +49,19 @@ class Expression:
             raise GraphError(f"the text of an expression must be text, got {type(text).__name__}")
         self.text = text
         self._tree = parse(text)
-        self._used = sorted({placeholder(name) for name in names_in(self._tree)})
+        names = {node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)}
+        self._used = sorted(map(placeholder, names))
         if not self._used:
             raise GraphError(f"{text!r} uses no value; a constant needs no operation")
-        # Scans and histograms know these four operations only.
-        self._combines = all(
-            isinstance(node, Literal | Name) or getattr(node, "operator", "") in ("+", "-", "*", "/")
-            for node in nodes_in(self._tree)
-        )
-        self._function = _compile_tree(self._tree, [f"_{index}" for index in self._used])
+        inputs = [ast.arg(f"_{index}") for index in self._used]
+        arguments = ast.arguments([], inputs, None, [], [], None, [])
+        self._function = _evaluate(ast.Lambda(arguments, _code(self._tree)))
+
+    def has_only(self, *operators: type[ast.AST]) -> bool:
+        """Whether there are no other operators, and no calls."""
+        return {*map(type, ast.walk(self._tree))} <= {
+            ast.Name, ast.Load, ast.Constant, ast.BinOp, ast.UnaryOp, *operators,
+        }  # fmt: skip
 
     @property
     def input_count(self) -> int:
@@ -120,7 +102,7 @@ class Expression:
             raise GraphError(
                 f'there is no arithmetic on {structure}; take a part of it, as in part(x, "mean")'
             )
-        if not self._combines:
+        if not self.has_only(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UAdd, ast.USub):
             raise GraphError(f"a {structure} can be used with + - * / only")
         return structure
 
@@ -179,77 +161,112 @@ _NAMESPACE: dict[str, Any] = {
 }
 
 
-def _compile_tree(tree: Node, inputs: list[str]) -> Callable[..., Any]:
-    arguments = ast.arguments([], [ast.arg(name) for name in inputs], None, [], [], None, [])
-    body = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, _code(tree))))
-    function: Callable[..., Any] = eval(compile(body, "<expression>", "eval"), _NAMESPACE)
-    return function
+def _evaluate(code: ast.expr) -> Any:
+    """Compute what was made of constants, and of the names of ``_NAMESPACE``."""
+    body = ast.fix_missing_locations(ast.Expression(code))
+    return eval(compile(body, "<expression>", "eval"), _NAMESPACE)
 
 
-def _code(node: Node) -> ast.expr:  # noqa: C901  # one case for each kind of node
-    """Return Python's tree for ours, with constants computed."""
-    constant = constant_of(node)
-    if constant is not None:
-        return ast.Constant(constant)
+def _code(node: ast.AST) -> ast.expr:
+    """Return code that computes a definition's tree for a block.
+
+    Constants are computed once and here, with bounds. In the code they would be computed by
+    Python for each block, and ``9 ** 9 ** 9`` or ``1 // 0`` would be a worker's problem.
+    """
+    code: ast.expr
     match node:
-        case Name(name):
+        case ast.Name(name):
             return ast.Name(name, ast.Load())
-        case Sign("not", operand):
-            return _call("logical_not", _code(operand))
-        case Sign(sign, operand):
-            return ast.UnaryOp(_UNARY[sign], _code(operand) if sign == "~" else _widen(operand))
-        case Pair(sign, left, right):
-            widen = _code if sign in "&|^" else _widen
-            return ast.BinOp(widen(left), _BINARY[sign], _exponent(right) if sign == "**" else widen(right))
-        case Compare(operands, operators):
-            codes = [_code(operand) for operand in operands]
-            links: list[ast.expr] = [
-                ast.Compare(a, [_COMPARISON[o]], [b])
-                for a, o, b in zip(codes, operators, codes[1:], strict=False)
-            ]
-            return _join("logical_and", links)
-        case Logic(word, operands):
-            return _join(f"logical_{word}", [_code(operand) for operand in operands])
-        case Call():
-            return _function_call(node)
-        case Where():
+        case ast.Constant(value):
+            if not isinstance(value, bool | int | float):
+                raise GraphError(f"an expression computes with numbers, got {value!r}"[:200])
+            return _constant(value, node)
+        case ast.UnaryOp(operator, operand):
+            parts = [_widen(operand) if isinstance(operator, ast.UAdd | ast.USub) else _code(operand)]
+            inverts = isinstance(operator, ast.Not)
+            code = _call("logical_not", *parts) if inverts else ast.UnaryOp(operator, *parts)
+        case ast.BinOp(_, ast.MatMult(), _):
             raise GraphError("'where' filters events; within an expression write where(condition, a, b)")
-        case Literal(value):
-            raise GraphError(f"an expression computes with numbers, got {value!r}"[:200])
+        case ast.BinOp(left, operator, right):
+            parts = [_code(part) if isinstance(operator, _BITS) else _widen(part) for part in (left, right)]
+            code = ast.BinOp(
+                parts[0], operator, _exponent(parts[1]) if isinstance(operator, ast.Pow) else parts[1]
+            )
+        case ast.Compare(left, operators, others):
+            parts = [_code(part) for part in (left, *others)]
+            links = zip(parts, operators, parts[1:], strict=False)
+            code = _chain("logical_and", [ast.Compare(a, [operator], [b]) for a, operator, b in links])
+        case ast.BoolOp(operator, operands):
+            parts = [_code(part) for part in operands]
+            code = _chain("logical_and" if isinstance(operator, ast.And) else "logical_or", parts)
+        case ast.Call(ast.Attribute(attr=function), arguments, keywords):
+            _check_call(function, len(arguments), len(keywords))
+            # The condition of where() is no number to compute with.
+            bare = int(function == "where")
+            parts = [*map(_code, arguments[:bare]), *map(_widen, arguments[bare:])]
+            code = _call(f"call_{function}", *parts)
         case _:
             raise GraphError("not an expression")
+    constants = [part.value for part in parts if isinstance(part, ast.Constant)]
+    return _compute(code, constants) if len(constants) == len(parts) else code
 
 
-def _function_call(node: Call) -> ast.expr:
-    check_call(node)
-    # The condition of where() is no number to compute with.
-    plain = 1 if node.function == "where" else 0
-    codes = [_code(argument) if n < plain else _widen(argument) for n, argument in enumerate(node.arguments)]
-    return _call(f"call_{node.function}", *codes)
+def _compute(code: ast.expr, constants: list[Any]) -> ast.Constant:
+    """Return the number that code of constants amounts to.
+
+    Raises:
+        GraphError: there is none.
+    """
+    try:
+        match code:
+            # The float is cheap at any size and says whether the integer would be.
+            case ast.BinOp(_, ast.Pow()) if abs(float(constants[0]) ** float(constants[1])) > 2.0**64:
+                raise OverflowError("the result is too large")
+            case ast.BinOp(_, ast.LShift() | ast.RShift()) if not 0 <= constants[1] < 64:
+                raise OverflowError("shifts go over 0 to 63 bits")
+        with np.errstate(all="ignore"):
+            value = _evaluate(code)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise GraphError(f"{ast.unparse(code)} cannot be computed: {error}") from None
+    return _constant(value.item() if isinstance(value, np.generic | np.ndarray) else value, code)
 
 
-def _widen(node: Node) -> ast.expr:
+def _constant(value: object, code: ast.AST) -> ast.Constant:
+    if not isinstance(value, bool | int | float) or (isinstance(value, int) and value not in INTEGERS):
+        raise GraphError(f"{ast.unparse(code)} is no number of 64 bits; write it as a float, such as 1e30")
+    return ast.Constant(value)
+
+
+def _check_call(function: str, arguments: int, keywords: int) -> None:
+    if function not in FUNCTIONS:
+        raise GraphError(f"an expression has no function {function!r}; it has {', '.join(FUNCTIONS)}")
+    count = FUNCTIONS[function][1]
+    if keywords or arguments != count:
+        raise GraphError(
+            f"{function} takes {count} value{'s' * (count > 1)} without names, got {arguments + keywords}"
+        )
+
+
+def _widen(node: ast.AST) -> ast.expr:
     """Return code for an operand of arithmetic; only what may be narrow is widened at run time."""
-    arithmetic = (isinstance(node, Pair) and node.operator not in "&|^") or (
-        isinstance(node, Sign) and node.operator in "+-"
-    )
-    return _code(node) if arithmetic or constant_of(node) is not None else _call("wide", _code(node))
+    match code := _code(node):
+        case ast.Constant() | ast.UnaryOp(ast.UAdd() | ast.USub()):
+            return code
+        case ast.BinOp(_, operator) if not isinstance(operator, _BITS):
+            return code
+    return _call("wide", code)
 
 
-def _exponent(node: Node) -> ast.expr:
+def _exponent(code: ast.expr) -> ast.expr:
     """Return an exponent; numpy takes integers to the power of -1 only when that is a float."""
-    constant = constant_of(node)
-    if constant is None:
-        return _widen(node)
-    return ast.Constant(float(constant) if constant < 0 else constant)
+    if isinstance(code, ast.Constant) and is_number(code.value) and code.value < 0:
+        return ast.Constant(float(code.value))
+    return code
 
 
-def _call(function: str, *arguments: ast.expr) -> ast.Call:
+def _call(function: str, *arguments: ast.expr) -> ast.expr:
     return ast.Call(ast.Name(function, ast.Load()), list(arguments), [])
 
 
-def _join(function: str, operands: list[ast.expr]) -> ast.expr:
-    joined = operands[0]
-    for operand in operands[1:]:
-        joined = _call(function, joined, operand)
-    return joined
+def _chain(function: str, operands: list[ast.expr]) -> ast.expr:
+    return reduce(partial(_call, function), operands)

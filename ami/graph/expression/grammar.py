@@ -2,56 +2,50 @@
 
 The language has Python's operators with Python's precedence, ``where`` below them all, calls with
 slices as arguments, and names in backticks. It is read by this parser and not by Python's, so
-nothing but what stands here can be said, and an error can name the column and what was expected.
+nothing but what stands here can be said, and an error can name the column and what was expected. (Rejected:
+to rewrite a text until Python's parser takes it. Rewriting, finding columns again and refusing what is too
+much is as long, and how deep a text may be would be CPython's to say.)
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from ami.errors import GraphError
-from ami.graph.expression.nodes import (
-    COMPARISONS,
-    RESERVED,
-    TIGHTNESS,
-    WORDS,
-    Call,
-    Compare,
-    Literal,
-    Logic,
-    Name,
-    Node,
-    Pair,
-    Sign,
-    Where,
-    height,
-    is_number,
-)
+from ami.graph.expression import spelling
 from ami.graph.operation import INTEGERS, check_name
 
 MAX_DEFINITION = 20_000  # characters
-MAX_DEPTH = 30  # of brackets and signs within each other
+MAX_DEPTH = 100  # of brackets, and of operators behind those that bind less tightly, within each other
 MAX_HEIGHT = 100  # of the tree: so many operators in a row; all that walks it may recurse
+
+_INFIX = (*spelling.PAIRS, *spelling.COMPARISONS, *spelling.LOGIC)
+_TOKEN = re.compile(
+    r"""(?P<space>\s+)
+    | (?P<number>0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    | `(?P<quoted>[^`]*)`
+    | (?P<sign>(?:and|or|not)\b|\*\*|//|<<|>>|==|!=|<=|>=|[-+*/%<>&|^~()\[\],:=])
+    | (?P<word>[^\W\d]\w*)
+    | (?P<strange>.)""",
+    re.VERBOSE,
+)
+
+Expr = TypeVar("Expr", bound=ast.expr)
 
 
 class Token(NamedTuple):
-    kind: str  # number, text, word, quoted, sign, end
+    kind: str  # number, text, quoted, word, sign, end
     text: str
-    column: int  # from 1
+    start: int
+    end: int
 
-
-_TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<number>0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
-    | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-    | `(?P<quoted>[^`]*)`
-    | (?P<word>[^\W\d]\w*)
-    | (?P<sign>\*\*|//|<<|>>|==|!=|<=|>=|[-+*/%<>&|^~()\[\],:=])
-    )""",
-    re.VERBOSE,
-)
+    @property
+    def column(self) -> int:
+        return self.start + 1
 
 
 def tokens(text: str) -> list[Token]:
@@ -62,20 +56,15 @@ def tokens(text: str) -> list[Token]:
     """
     if len(text) > MAX_DEFINITION:
         raise GraphError(f"a definition of {len(text)} characters; at most {MAX_DEFINITION} are possible")
-    found: list[Token] = []
-    place, end = 0, len(text.rstrip())
-    while place < end:
-        match = _TOKEN.match(text, place)
-        if match is None or match.lastgroup is None:
-            place += len(text[place:]) - len(text[place:].lstrip())
-            raise GraphError(f"column {place + 1}: {_strange(text[place])}")
-        kind = match.lastgroup
-        found.append(Token(kind, match[kind], match.start(kind) + 1))
-        place = match.end()
-    return [*found, Token("end", "the end", len(text) + 1)]
+    found = [Token(m.lastgroup or "", m[m.lastgroup or 0], *m.span()) for m in _TOKEN.finditer(text)]
+    for token in found:
+        if token.kind == "strange":
+            raise GraphError(f"column {token.column}: {_explain(token.text)}")
+    end = Token("end", "the end", len(text), len(text))
+    return [*(token for token in found if token.kind != "space"), end]
 
 
-def _strange(character: str) -> str:
+def _explain(character: str) -> str:
     if character in "\"'`":
         return f"{character} is opened and never closed"
     if character == ".":
@@ -83,20 +72,24 @@ def _strange(character: str) -> str:
     return f"{character!r} has no meaning here"
 
 
-def parse(text: str) -> Node:
-    """Return what a definition says.
+def parse(text: str) -> ast.expr:
+    """Return what a definition says; each part knows where in the text it begins and ends.
 
     Raises:
         GraphError: with the column, what was seen and what was expected.
     """
     parser = _Parser(tokens(text))
-    node = parser.where()
-    token = parser.token
-    if token.kind == "sign" and token.text == "=":
+    node = parser.read()
+    if parser.sees("="):
         raise parser.unexpected("'==' to compare")
-    if token.kind != "end":
+    if parser.token.kind != "end":
         raise parser.unexpected("an operator or the end")
-    if height(node) > MAX_HEIGHT:
+    height, level = 0, [node]  # type: int, list[ast.AST]
+    while level:
+        height += 1
+        parts = (part for node in level for part in ast.iter_child_nodes(node))
+        level = [part for part in parts if isinstance(part, ast.expr | ast.keyword)]
+    if height > MAX_HEIGHT:
         raise GraphError(f"more than {MAX_HEIGHT} operators in a row; give parts of it names under values")
     return node
 
@@ -111,196 +104,167 @@ class _Parser:
     def token(self) -> Token:
         return self._tokens[self._place]
 
-    def unexpected(self, expected: str) -> GraphError:
-        token = self.token
-        seen = token.text if token.kind == "end" else repr(token.text)
-        return GraphError(f"column {token.column}: expected {expected}, got {seen}")
+    def sees(self, *texts: str) -> bool:
+        return self.token.kind in ("sign", "word") and self.token.text in texts
 
-    def _deeper(self) -> None:
+    def _next_is(self, sign: str) -> bool:
+        return self._tokens[self._place + 1][:2] == ("sign", sign)
+
+    def unexpected(self, expected: str) -> GraphError:
+        seen = self.token.text if self.token.kind == "end" else repr(self.token.text)
+        return GraphError(f"column {self.token.column}: expected {expected}, got {seen}")
+
+    def _take(self) -> Token:
+        self._place += 1
+        return self._tokens[self._place - 1]
+
+    def _takes(self, *texts: str) -> str:
+        return self._take().text if self.sees(*texts) else ""
+
+    def _demand(self, text: str, also: str = "") -> None:
+        if not self._takes(text):
+            raise self.unexpected(f"{also}{text!r}")
+
+    def _end(self, node: Expr, start: int) -> Expr:
+        """Return a node that knows its place, from ``start`` to what was taken last."""
+        node.col_offset, node.end_col_offset = start, self._tokens[self._place - 1].end
+        return node
+
+    def _constant(self, value: Any, start: int) -> ast.Constant:
+        return self._end(ast.Constant(value), start)
+
+    def read(self, least: int = 0) -> ast.expr:
+        """Read values and operators that bind at least as tightly as ``least``."""
+        start = self.token.start
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise GraphError(
-                f"column {self.token.column}: nested deeper than {MAX_DEPTH}; "
-                f"give parts of it names under values"
+                f"column {start + 1}: nested deeper than {MAX_DEPTH}; give parts of it names under values"
             )
-
-    def _sees(self, *texts: str) -> str | None:
-        token = self.token
-        return token.text if token.kind in ("sign", "word") and token.text in texts else None
-
-    def _takes(self, *texts: str) -> str | None:
-        text = self._sees(*texts)
-        if text is not None:
-            self._place += 1
-        return text
-
-    def _demand(self, text: str, also: str = "") -> None:
-        if self._takes(text) is None:
-            raise self.unexpected(f"{also}{text!r}")
-
-    def where(self) -> Node:
-        self._deeper()
-        node = self._logic("or")
-        while self._takes("where"):
-            node = Where(node, self._logic("or"))
+        node = self._read_signs(least)
+        while (level := self._level()) >= least:
+            operands: list[ast.expr] = [node]
+            signs: list[str] = []
+            while self._level() == level and (not signs or signs[0] not in spelling.PAIRS):
+                signs.append(self._take().text)
+                operands.append(self.read(spelling.SIGN if level == spelling.POWER else level + 1))
+            node = self._end(_join(signs, operands), start)
         self._depth -= 1
         return node
 
-    def _logic(self, operator: str) -> Node:
-        operands = [self._logic("and") if operator == "or" else self._not()]
-        while self._takes(operator):
-            operands.append(self._logic("and") if operator == "or" else self._not())
-        return operands[0] if len(operands) == 1 else Logic(operator, tuple(operands))
+    def _level(self) -> int:
+        """Return how tightly the operator that comes next binds, -1 where none comes."""
+        return spelling.TIGHTNESS[self.token.text] if self.sees(*_INFIX) else -1
 
-    def _not(self) -> Node:
-        turns = 0
-        while self._takes("not"):
-            turns += 1
-        operands, operators = [self._pair(0)], []
-        while operator := self._takes(*COMPARISONS):
-            operators.append(operator)
-            operands.append(self._pair(0))
-        node = Compare(tuple(operands), tuple(operators)) if operators else operands[0]
-        for _ in range(turns):
-            node = Sign("not", node)
-        return node
-
-    def _pair(self, level: int) -> Node:
-        """Read operators that bind at least as tightly as ``level`` says."""
-        node = self._sign()
-        while self.token.kind == "sign" and TIGHTNESS.get(self.token.text, -1) >= level:
-            operator = self.token.text
-            self._place += 1
-            node = Pair(operator, node, self._pair(TIGHTNESS[operator] + 1))
-        return node
-
-    def _sign(self) -> Node:
-        operators = []
-        while operator := self._takes("-", "+", "~"):
-            operators.append(operator)
-        node = self._power()
-        for operator in reversed(operators):
-            if operator == "-" and isinstance(node, Literal) and is_number(node.value):
-                node = Literal(-node.value, node.column)  # type: ignore[operator]  # it is a number
+    def _read_signs(self, least: int) -> ast.expr:
+        inverts = least <= spelling.NOT and self.sees("not")
+        signs: list[tuple[str, int]] = []
+        while self.sees(*(("not",) if inverts else ("-", "+", "~"))):
+            signs.append((self.token.text, self._take().start))
+        node = self.read(spelling.COMPARE if inverts else spelling.POWER) if signs else self._read_atom()
+        for sign, start in reversed(signs):
+            if sign == "-" and isinstance(node, ast.Constant) and spelling.is_number(node.value):
+                node = self._constant(-node.value, start)
             else:
-                node = Sign(operator, node)
+                node = self._end(ast.UnaryOp(spelling.SIGNS[sign], node), start)
         return node
 
-    def _power(self) -> Node:
-        node = self._atom()
-        if self._takes("**"):
-            self._deeper()
-            node = Pair("**", node, self._sign())
-            self._depth -= 1
-        return node
-
-    def _atom(self) -> Node:
-        token = self.token
+    def _read_atom(self) -> ast.expr:
+        if self.sees("["):
+            return self._read_list()
         if self._takes("("):
-            node = self.where()
-            if self._sees(","):
+            node = self.read()
+            if self.sees(","):
                 raise self.unexpected("')'; a list is written in [ ]")
             self._demand(")", "an operator or ")
             return node
-        if self._sees("["):
-            return self._list()
-        self._place += token.kind != "end"
-        if token.kind == "number":
-            return Literal(_number(token), token.column)
-        if token.kind == "text":
-            return Literal(_unquote(token), token.column)
-        if token.kind == "quoted":
-            check_name(token.text, f"the value in backticks in column {token.column}")
-            return Name(token.text, token.column)
-        if token.kind == "word":
-            return self._word(token)
-        self._place -= token.kind != "end"
-        raise self.unexpected("a value, a number or '('")
-
-    def _word(self, token: Token) -> Node:
-        if self._sees("(") and token.text not in RESERVED - {"where"}:
-            return self._call(token)
-        if token.text.lower() in WORDS and token.text in (token.text.lower(), token.text.capitalize()):
-            return Literal(WORDS[token.text.lower()], token.column)
-        if token.text in RESERVED:
-            self._place -= 1
+        token = self.token
+        constant = token.kind == "word" and token.text in spelling.WORDS
+        if token.kind == "word" and self._next_is("(") and not constant:
+            return self._read_call()
+        if token.kind in ("end", "sign") or token[:2] == ("word", "where"):
             raise self.unexpected("a value, a number or '('")
-        check_name(token.text, f"the value in column {token.column}")
-        return Name(token.text, token.column)
+        self._take()
+        if constant:
+            return self._constant(spelling.WORDS[token.text], token.start)
+        if token.kind in ("word", "quoted"):
+            check_name(token.text, f"the value in column {token.column}")
+            return self._end(ast.Name(token.text), token.start)
+        return self._constant(_value(token), token.start)
 
-    def _call(self, function: Token) -> Node:
-        self._demand("(")
-        arguments: list[Node] = []
-        keywords: dict[str, Node] = {}
-        while not self._sees(")"):
-            follower = self._tokens[min(self._place + 1, len(self._tokens) - 1)]
-            if self.token.kind == "word" and follower.text == "=" and follower.kind == "sign":
-                keyword = self.token.text
+    def _read_items(self, closing: str) -> Iterator[Token]:
+        """Yield where each of those things begins that stand between commas, up to a bracket."""
+        self._take()
+        while not self.sees(closing):
+            yield self.token
+            if not self._takes(","):
+                break
+        self._demand(closing, "',' or ")
+
+    def _read_call(self) -> ast.expr:
+        function = self._take()
+        arguments: list[ast.expr] = []
+        keywords: dict[str, ast.expr] = {}
+        for token in self._read_items(")"):
+            if token.kind == "word" and self._next_is("="):
                 self._place += 2
-                if keyword in keywords:
-                    raise GraphError(f"column {function.column}: {keyword!r} stands twice")
-                keywords[keyword] = self._argument()
+                if token.text in keywords:
+                    raise GraphError(f"column {token.column}: {token.text!r} stands twice")
+                keywords[token.text] = self._read_argument()
             elif keywords:
                 raise self.unexpected("NAME=..., because such an argument stands before it")
             else:
-                arguments.append(self._argument())
-            if not self._takes(","):
-                break
-        self._demand(")", "',' or ")
-        return Call(function.text, tuple(arguments), tuple(keywords.items()), function.column)
+                arguments.append(self._read_argument())
+        called = ast.Attribute(attr=function.text)  # type: ignore[call-arg]  # of nothing
+        named = [ast.keyword(name, value) for name, value in keywords.items()]
+        return self._end(ast.Call(called, arguments, named), function.start)
 
-    def _argument(self) -> Node:
+    def _read_argument(self) -> ast.expr:
         """Return a value, or the tuple of a slice ``a:b`` or ``a:b:c``, where each may be missing."""
-        column = self.token.column
-        first = None if self._sees(":") else self.where()
-        if not self._sees(":"):
-            assert first is not None
-            return first
-        parts = [self._read_bound(first)]
-        while len(parts) < 3 and self._takes(":"):
-            parts.append(None if self._sees(":", ",", ")") else self._read_bound(self.where()))
-        return Literal(tuple(parts), column)
+        start = self.token.start
+        node = None if self.sees(":") else self.read()
+        if node is not None and not self.sees(":"):
+            return node
+        ends = [node]
+        while len(ends) < 3 and self._takes(":"):
+            ends.append(None if self.sees(":", ",", ")") else self.read())
+        values = tuple(getattr(end, "value", end) for end in ends)
+        if not all(value is None or spelling.is_number(value) for value in values):
+            raise GraphError(f"column {start + 1}: the ends of a slice must be numbers, as in 100:140")
+        return self._constant(values, start)
 
-    def _read_bound(self, node: Node | None) -> int | float | None:
-        if node is None:
-            return None
-        if not isinstance(node, Literal) or not is_number(node.value):
-            raise GraphError(
-                f"column {self.token.column}: the ends of a slice must be numbers, as in 100:140"
-            )
-        return node.value  # type: ignore[return-value]  # it is a number
-
-    def _list(self) -> Node:
-        column = self.token.column
-        self._deeper()
-        self._demand("[")
+    def _read_list(self) -> ast.expr:
+        start = self.token.start
         items: list[object] = []
-        while not self._sees("]"):
-            item = self._sign() if not self._sees("[") else self._list()
-            if not isinstance(item, Literal):
-                raise GraphError(f"column {column}: a list has numbers and texts only, such as [0, 1.5, 4]")
+        for _ in self._read_items("]"):
+            item = self.read(spelling.SIGN)
+            if not isinstance(item, ast.Constant):
+                raise GraphError(
+                    f"column {start + 1}: a list has numbers and texts only, such as [0, 1.5, 4]"
+                )
             items.append(item.value)
-            if not self._takes(","):
-                break
-        self._demand("]", "',' or ")
-        self._depth -= 1
-        return Literal(tuple(items), column)
+        return self._constant(tuple(items), start)
 
 
-def _number(token: Token) -> int | float:
-    try:
-        value = int(token.text, 0) if re.fullmatch(r"0[xX]\w+|0|[1-9]\d*", token.text) else None
-    except ValueError:  # Python reads at most 4300 digits
-        value = 1 << 64
-    if value is None:
+def _join(signs: list[str], operands: list[ast.expr]) -> ast.expr:
+    left, *others = operands
+    if signs[0] in spelling.PAIRS:
+        return ast.BinOp(left, spelling.PAIRS[signs[0]], *others)
+    if signs[0] in spelling.COMPARISONS:
+        return ast.Compare(left, [spelling.COMPARISONS[sign] for sign in signs], others)
+    return ast.BoolOp(spelling.LOGIC[signs[0]], operands)
+
+
+def _value(token: Token) -> int | float | str:
+    if token.kind == "text":
+        try:
+            return str(ast.literal_eval(token.text))  # a quoted text and nothing else, by its token
+        except (SyntaxError, ValueError) as error:
+            raise GraphError(f"column {token.column}: {token.text[:50]} is no text: {error}") from None
+    if not re.fullmatch(r"0[xX]\w+|0|[1-9]\d*", token.text):
         return float(token.text)
+    # Python reads no more than 4300 digits.
+    value = int(token.text, 0) if len(token.text) < 100 else 1 << 64
     if value not in INTEGERS:
         raise GraphError(f"column {token.column}: an integer of more than 64 bits; write it as 1e30")
     return value
-
-
-def _unquote(token: Token) -> str:
-    try:
-        return str(ast.literal_eval(token.text))  # a quoted text and nothing else, by its token
-    except (SyntaxError, ValueError) as error:
-        raise GraphError(f"column {token.column}: {token.text[:50]} is no text: {error}") from None

@@ -23,18 +23,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.grammar import parse
-from ami.graph.expression.nodes import (
-    COMPARISONS,
-    Call,
-    Compare,
-    Literal,
-    Name,
-    Node,
-    Pair,
-    Sign,
-    Where,
-    spell,
-)
+from ami.graph.expression.spelling import spell, spell_constant, spell_name
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import define, lower
@@ -44,8 +33,8 @@ from ami.graph.operation import Plain, check_name
 from ami.graph.order import similar
 
 _UFUNCS = {function: name for name, (function, _) in FUNCTIONS.items()}
-_SIGNS: dict[np.ufunc, str] = {np.negative: "-", np.positive: "+", np.invert: "~"}
 _OPERATORS: dict[np.ufunc, str] = {
+    np.negative: "-", np.positive: "+", np.invert: "~",
     np.add: "+", np.subtract: "-", np.multiply: "*", np.true_divide: "/", np.floor_divide: "//",
     np.remainder: "%", np.power: "**", np.bitwise_and: "&", np.bitwise_or: "|", np.bitwise_xor: "^",
     np.left_shift: "<<", np.right_shift: ">>", np.equal: "==", np.not_equal: "!=", np.less: "<",
@@ -58,21 +47,20 @@ class Value(NDArrayOperatorsMixin):
 
     __hash__ = None  # type: ignore[assignment]  # == gives a Value
 
-    def __init__(self, node: Node) -> None:
-        """Take what was built.
+    def __init__(self, text: str) -> None:
+        """Take what was built, without the brackets that it does not need.
 
         Raises:
             GraphError: it is too long for one definition; parts of it need names.
         """
-        self._text = spell(node)
         # Read at once: what is too long must be refused before x = x + x has doubled it sixty times.
-        self._node = parse(self._text)
+        self._text = spell(parse(text))
 
     def where(self, condition: Value) -> Value:
         """Return this value for those events only that meet a condition."""
         if not isinstance(condition, Value):
             raise GraphError(f"where needs a condition on values, got {condition!r}")
-        return Value(Where(self._node, condition._node))
+        return Value(f"({self._text}) where ({condition._text})")
 
     def __getattr__(self, name: str) -> Callable[..., Value]:
         """Return an operation of the library or an elementary function, to be called."""
@@ -89,15 +77,13 @@ class Value(NDArrayOperatorsMixin):
             return NotImplemented
         if ufunc in _UFUNCS:
             return call(_UFUNCS[ufunc], *inputs)
-        nodes = tuple(map(_node_of, inputs))
-        operator = _SIGNS.get(ufunc) or _OPERATORS.get(ufunc)
+        operator = _OPERATORS.get(ufunc)
         if operator is None:
             raise GraphError(
                 f"an expression has no function {ufunc.__name__!r}; it has {', '.join(FUNCTIONS)}"
             )
-        if ufunc in _SIGNS:
-            return Value(Sign(operator, *nodes))
-        return Value(Compare(nodes, (operator,)) if operator in COMPARISONS else Pair(operator, *nodes))
+        *left, right = (f"({_text_of(one)})" for one in inputs)
+        return Value(" ".join([*left, operator, right]))
 
 
 def call(operation: str, *arguments: object, **keywords: object) -> Value:
@@ -107,12 +93,12 @@ def call(operation: str, *arguments: object, **keywords: object) -> Value:
         GraphError: an argument is no value, number or text. What the operation itself refuses
             is said when its value gets a name.
     """
-    nodes = tuple(_node_of(argument) for argument in arguments)
-    return Value(Call(operation, nodes, tuple((name, _node_of(value)) for name, value in keywords.items())))
+    given = [*map(_text_of, arguments), *(f"{name}={_text_of(value)}" for name, value in keywords.items())]
+    return Value(f"{operation}({', '.join(given)})")
 
 
-def _node_of(argument: object) -> Node:
-    return argument._node if isinstance(argument, Value) else Literal(_plain(argument))
+def _text_of(argument: object) -> str:
+    return argument._text if isinstance(argument, Value) else spell_constant(_plain(argument))
 
 
 def _plain(argument: object) -> Plain:
@@ -137,7 +123,7 @@ class Builder:
     def field(self, name: str) -> Value:
         """Return a field of each event, or a value that already has this name."""
         check_name(name, "a field")
-        return Value(Name(name))
+        return Value(spell_name(name))
 
     def fields(self, *names: str) -> tuple[Value, ...]:
         return tuple(self.field(name) for name in names)
@@ -157,7 +143,7 @@ class Builder:
         grown = replace(self._document, definitions={**self._document.definitions, name: new})
         lower(grown)  # refuses a cycle
         self._document = grown
-        return Value(Name(name))
+        return Value(spell_name(name))
 
     def result(self, name: str, value: Value) -> Value:
         """Give a value a name and have it published."""

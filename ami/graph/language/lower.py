@@ -7,17 +7,18 @@ names such as ``signal/1``: where something of a part is to be said, its text is
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Container
 
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.grammar import parse
-from ami.graph.expression.nodes import Call, Literal, Name, Node, Where, names_in, rebuild, rename, spell
+from ami.graph.expression.spelling import spell
 from ami.graph.graph import Graph
 from ami.graph.language.document import Definition, Document, Functions
 from ami.graph.library import LIBRARY
-from ami.graph.library.base import Function, Reduction, parameter_names
+from ami.graph.library.base import Function, Reduction, parameters_of
 from ami.graph.operation import MAX_SHOWN, Operation, Plain, definition_of
 from ami.graph.order import in_order, similar
 
@@ -68,9 +69,9 @@ def define(name: str, text: str, functions: Functions) -> Definition:
     Raises:
         GraphError: with the column, what was seen and what would be right, and the text.
     """
-    lowering = _Lowering(name, functions)
+    lowering = _Lowering(name, text, functions)
     try:
-        lowering.lower(parse(text), name, text)
+        lowering.lower(parse(text), name)
     except GraphError as error:
         raise GraphError(f"{name!r}: {error}\n  {text[:MAX_SHOWN]}") from None
     return Definition(text, parts=tuple(lowering.operations))
@@ -81,114 +82,115 @@ def library_kinds() -> list[str]:
     return [kind for kind in LIBRARY if kind not in FUNCTIONS]
 
 
+class _Flat(ast.NodeTransformer):
+    """Puts _0, _1 and so on in place of the names in an expression, and of operations of the library."""
+
+    def __init__(self, lowering: _Lowering) -> None:
+        self.places: dict[str, str] = {}  # by the name of the value
+        self._lowering = lowering
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        match node:
+            case ast.Name() | ast.BinOp(_, ast.MatMult(), _):
+                return self._place(node)
+            case ast.Call(ast.Attribute(attr=function)) if function not in FUNCTIONS:
+                return self._place(node)
+        return self.generic_visit(node)
+
+    def _place(self, node: ast.expr) -> ast.Name:
+        name = self._lowering.name_of(node)
+        return ast.Name(self.places.setdefault(name, f"_{len(self.places)}"))
+
+
 class _Lowering:
-    def __init__(self, name: str, functions: Functions) -> None:
+    def __init__(self, name: str, text: str, functions: Functions) -> None:
         self.operations: list[Operation] = []
         self._base = name
+        self._text = text
         self._nested = 0
         self._functions = functions
 
-    def lower(self, node: Node, name: str | None = None, text: str | None = None) -> str:
+    def lower(self, node: ast.expr, name: str = "") -> str:
         """Append the operations of ``node``; return the name of its value."""
-        kind, (inputs, parameters) = self._operation(node)
-        if name is None:
+        kind, (inputs, parameters) = self._read(node)
+        if not name:
             self._nested += 1
             name = f"{self._base}/{self._nested}"
         reduces = issubclass(LIBRARY[kind], Reduction)
-        text = (text or spell(node))[:MAX_SHOWN]
+        text = (self._text if name == self._base else self._written(node))[:MAX_SHOWN]
         self.operations.append(Operation(name, kind, tuple(inputs), parameters, (), reduces, text))
         return name
 
-    def _operation(self, node: Node) -> tuple[str, Bound]:
-        if isinstance(node, Where):
-            return "where", ([self._value(node.value), self._value(node.condition)], ())
-        if isinstance(node, Call) and node.function in self._functions:
-            if node.keywords:
-                raise GraphError(f"column {node.column}: {node.function} takes values without names only")
-            values = [self._value(argument) for argument in node.arguments]
-            return "function", (values, self._functions[node.function])
-        if isinstance(node, Call) and node.function not in FUNCTIONS:
-            return node.function, self._bind(node)
-        return "expression", self._expression(node)
+    def _written(self, node: ast.expr) -> str:
+        """Return a part of the text as people wrote it, in one line."""
+        return " ".join(self._text[node.col_offset : node.end_col_offset].split())
 
-    def _value(self, node: Node) -> str:
-        return node.name if isinstance(node, Name) else self.lower(node)
+    def _read(self, node: ast.expr) -> tuple[str, Bound]:
+        match node:
+            case ast.BinOp(value, ast.MatMult(), condition):
+                return "where", ([self.name_of(value), self.name_of(condition)], ())
+            case ast.Call(ast.Attribute(attr=function), arguments, keywords) if function in self._functions:
+                if keywords:
+                    raise GraphError(f"{_place(node)}{function} takes values without names only")
+                return "function", ([*map(self.name_of, arguments)], self._functions[function])
+            case ast.Call(ast.Attribute(attr=function)) if function not in FUNCTIONS:
+                return function, self._bind(node, function)
+        flat = _Flat(self)
+        tree = flat.visit(node)
+        if not flat.places:
+            raise GraphError(f"{self._written(node)} uses no value; a constant needs no operation")
+        return "expression", (list(flat.places), (("text", spell(tree)),))
 
-    def _expression(self, node: Node) -> Bound:
-        tree = self._flat(node)
-        inputs = names_in(tree)
-        if not inputs:
-            raise GraphError(f"{spell(node)} uses no value; a constant needs no operation")
-        places = {name: f"_{index}" for index, name in enumerate(inputs)}
-        return inputs, (("text", spell(rename(tree, places))),)
+    def name_of(self, node: ast.expr) -> str:
+        """Return the name of a node's value; what has none yet is lowered."""
+        return node.id if isinstance(node, ast.Name) else self.lower(node)
 
-    def _flat(self, node: Node) -> Node:
-        """Return an expression in which operations of the library are names of values."""
-        if isinstance(node, Where) or (
-            isinstance(node, Call) and (node.function in self._functions or node.function not in FUNCTIONS)
-        ):
-            return Name(self.lower(node))
-        return rebuild(node, self._flat)
-
-    def _find_known(self, call: Call) -> type[Function] | type[Reduction]:
+    def _find_known(self, node: ast.Call, function: str) -> type[Function] | type[Reduction]:
         """Return what the library has under a name; only a package that has it is imported for that."""
-        kind = LIBRARY.get(call.function)
-        if kind is None and call.function in LIBRARY.refused:
-            raise GraphError(f"column {call.column}: {LIBRARY.refused[call.function]}")
+        kind = LIBRARY.get(function)
+        if kind is None and function in LIBRARY.refused:
+            raise GraphError(f"{_place(node)}{LIBRARY.refused[function]}")
         if kind is None:
             known = [*library_kinds(), *self._functions, *FUNCTIONS]
-            hint = similar(call.function, known) or (
+            hint = similar(function, known) or (
                 f"; known here: {', '.join(known)}; if a package has it, install that package"
             )
-            raise GraphError(f"column {call.column}: there is no operation {call.function!r}{hint}")
+            raise GraphError(f"{_place(node)}there is no operation {function!r}{hint}")
         return kind
 
-    def _bind(self, call: Call) -> Bound:
+    def _bind(self, call: ast.Call, function: str) -> Bound:
         """Share out a call's arguments over inputs and parameters, as the library's class has them."""
-        kind, column = self._find_known(call), f"column {call.column}: "
-        inputs = kind.inputs
+        kind = self._find_known(call, function)
+        inputs, parameters = kind.inputs, parameters_of(kind)
+        usage = f"{function}({', '.join([*(inputs or ['...']), *(f'{name}=' for name in parameters)])})"
         if inputs is None:  # any number: all that stands before the first number or text
-            literals = (n for n, node in enumerate(call.arguments) if isinstance(node, Literal))
-            inputs = tuple(f"value {n + 1}" for n in range(next(literals, len(call.arguments)) or 1))
-        names = (*inputs, *parameter_names(kind))
-        if len(call.arguments) > len(names):
-            raise GraphError(f"{column}{call.function} takes no more than {_usage(kind)}")
-        given = dict(zip(names, call.arguments, strict=False))
-        for name, node in call.keywords:
-            if name in given:
-                raise GraphError(f"{column}{call.function} takes only one {name!r}")
-            if name not in names:
-                hint = similar(name, names) or f"; it reads {_usage(kind)}"
-                raise GraphError(f"{column}{call.function} has no {name!r}{hint}")
-            given[name] = node
-        for name in (*inputs, *_list_required(kind)):
-            if name not in given:
-                raise GraphError(f"{column}{call.function} lacks {name!r}; it reads {_usage(kind)}")
+            constants = (n for n, node in enumerate(call.args) if isinstance(node, ast.Constant))
+            inputs = tuple(f"value_{n + 1}" for n in range(next(constants, len(call.args)) or 1))
+        values = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in inputs]
+        keywords = {keyword.arg or "": keyword.value for keyword in call.keywords}
+        try:
+            given = inspect.Signature([*values, *parameters.values()]).bind(*call.args, **keywords).arguments
+        except (TypeError, ValueError) as error:  # a ValueError where a plug-in calls two things the same
+            raise GraphError(f"{_place(call)}{function}: {error}; it reads {usage}") from None
         for name in inputs:
-            if isinstance(given[name], Literal):
-                seen = spell(given[name])
+            if isinstance(given[name], ast.Constant):
                 raise GraphError(
-                    f"{column}{call.function} works on a value, got {seen}; it reads {_usage(kind)}"
+                    f"{_place(call)}{function} works on a value, got {spell(given[name])}; it reads {usage}"
                 )
-        parameters = [(n, _parameter(call, n, given[n])) for n in names[len(inputs) :] if n in given]
-        return [self._value(given[name]) for name in inputs], tuple(parameters)
+        plain = [(name, self._plain(function, name, given[name])) for name in parameters if name in given]
+        return [self.name_of(given[name]) for name in inputs], tuple(plain)
+
+    def _plain(self, function: str, name: str, node: ast.expr) -> Plain:
+        """Return the plain value of a parameter; a bare word is a text, as in window=interval."""
+        if isinstance(node, ast.Constant):
+            return node.value  # type: ignore[return-value]  # the grammar's constants are plain
+        if isinstance(node, ast.Name):
+            return node.id
+        raise GraphError(
+            f"{_place(node)}{name} of {function} must be a number, a text or a word,"
+            f" got {self._written(node)}"
+        )
 
 
-def _parameter(call: Call, name: str, node: Node) -> Plain:
-    """Return the plain value of a parameter; a bare word is a text, as in window=interval."""
-    if isinstance(node, Literal):
-        return node.value  # type: ignore[return-value]  # the grammar's literals are plain
-    if isinstance(node, Name):
-        return node.name
-    place = f"column {call.column}: {name} of {call.function}"
-    raise GraphError(f"{place} must be a number, a text or a word, got {spell(node)}")
-
-
-def _list_required(kind: type[Function] | type[Reduction]) -> list[str]:
-    signature = inspect.signature(kind).parameters if parameter_names(kind) else {}
-    return [name for name, parameter in signature.items() if parameter.default is parameter.empty]
-
-
-def _usage(kind: type[Function] | type[Reduction]) -> str:
-    inputs = ["..."] if kind.inputs is None else list(kind.inputs)
-    return f"{kind.name}({', '.join([*inputs, *(f'{name}=' for name in parameter_names(kind))])})"
+def _place(node: ast.expr) -> str:
+    return f"column {node.col_offset + 1}: "

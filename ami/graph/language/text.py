@@ -16,13 +16,13 @@ from typing import Any
 
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
-from ami.graph.expression.nodes import RESERVED
+from ami.graph.expression.spelling import RESERVED
 from ami.graph.graph import Graph, count
 from ami.graph.language.document import Definition, Document, Functions
 from ami.graph.language.lower import define, lower, parts_of
 from ami.graph.language.safe_yaml import dump, load
 from ami.graph.library import LIBRARY
-from ami.graph.library.base import parameter_names
+from ami.graph.library.base import parameters_of
 from ami.graph.operation import Operation, Plain, check_name, texts, to_lists
 from ami.graph.order import similar
 
@@ -129,7 +129,7 @@ def check_function(name: str, parameters: tuple[tuple[str, Plain], ...]) -> None
     """
     if not name.isidentifier() or name in RESERVED or name in LIBRARY or name in FUNCTIONS:
         raise GraphError(f"a function cannot be called {name!r}: no plain name, or the library has one")
-    known = parameter_names(LIBRARY["function"])
+    known = parameters_of(LIBRARY["function"])
     for parameter, _ in parameters:
         if parameter not in known:
             hint = similar(parameter, known) or f"; it has {', '.join(known)}"

@@ -218,11 +218,9 @@ def own(array: Array) -> Array:
     return array if array.flags.writeable else array.copy()
 
 
-def parameter_names(kind: type[Function] | type[Reduction]) -> tuple[str, ...]:
+def parameters_of(kind: type[Function] | type[Reduction]) -> Mapping[str, inspect.Parameter]:
     """Return the parameters of an operation of the library, in the order of its text form."""
-    if kind.__init__ is object.__init__:
-        return ()
-    return tuple(inspect.signature(kind).parameters)
+    return {} if kind.__init__ is object.__init__ else inspect.signature(kind).parameters
 
 
 def is_numeric(kind: Kind) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+
 from ami.graph.expression.expression import Expression as Text
-from ami.graph.expression.nodes import Literal, Name, nodes_in
 from ami.graph.library.base import Function
 
 
@@ -15,10 +16,7 @@ class Expression(Text, Function):
 
     def unit(self, *inputs: str) -> str:
         """Return the unit of sums and differences of values of one unit, constants included."""
-        adds = all(
-            isinstance(node, Literal | Name) or getattr(node, "operator", "") in ("+", "-")
-            for node in nodes_in(self._tree)
-        )
+        adds = self.has_only(ast.Add, ast.Sub, ast.UAdd, ast.USub)
         return inputs[0] if adds and len(set(inputs)) == 1 else ""
 
 
