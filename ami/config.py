@@ -82,10 +82,21 @@ def _addresses(setting: str, got: tuple[str, ...]) -> None:
         _check(good, setting, "a list of HOST:PORT", address)
 
 
+def _bytes_or_share(setting: str, got: int) -> None:
+    _check(got == 0 or 4096 <= got <= 1 << 46, setting, f"0 or from 4096 to {1 << 46}", got)
+
+
+def _share(setting: str, got: float) -> None:
+    _check(math.isfinite(got) and 0 < got <= 0.9, setting, "above 0 and at most 0.9", got)
+
+
 # No ":" or braces: these part a Redis key.
 _NAME = _text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "letters, digits, '.', '_' and '-', at most 63")
-# Leaked segments are found by this prefix; the length leaves room for the semaphores' suffixes.
-_RING_NAME = _text(r"/ami-[A-Za-z0-9._-]{1,100}", "'/ami-' and up to 100 letters, digits, '.', '_' and '-'")
+# Leaked segments are found by this prefix; the length leaves room for the suffixes of columns and semaphores.
+_RING_NAME = _text(
+    r"/ami-(?!.*\.(c[0-9]+|new|work|space|done)$)[A-Za-z0-9._-]{1,100}",
+    "'/ami-' and up to 100 letters, digits, '.', '_' and '-', without the ring's own endings such as .c1",
+)
 _FSYNC = _choice("no", "everysec", "always")
 
 
@@ -121,7 +132,9 @@ class RingConfig(_Part):
     """Geometry of the shared-memory event ring of a node."""
 
     name: str = _setting("/ami-events", _RING_NAME)
-    bytes: int = _setting(256 << 20, _count(4096))
+    bytes: int = _setting(0, _bytes_or_share)
+    share: float = _setting(0.25, _share)
+    max_bytes: int = _setting(512 << 20, _count(4096))
     max_slots: int = _setting(1 << 20, _count(2, 1 << 31))
     entries: int = _setting(4096, _count(4, 1 << 24))
 

@@ -46,6 +46,10 @@ class RingBusy(RingError):
     """A living process already has this place in the ring."""
 
 
+class RingFull(RingError):
+    """There is not enough shared memory for it now."""
+
+
 class RingGone(RingError):
     """There is no such ring now, or it was replaced."""
 

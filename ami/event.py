@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,9 @@ Array = NDArray[Any]
 TIMESTAMP = "timestamp"  # int64, ns since the Unix epoch
 SEQUENCE = "sequence"  # int64, number of the event in the ring
 
-MAX_FIELDS = 63  # one validity bit each, in one int64 word that is never negative
+MAX_FIELDS: Final = 16_384
+WORD_BITS: Final = 63  # fields with a validity bit in one int64 word, which is never negative
+_ALL: Final = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +62,28 @@ class Field:
             raise SourceError(f"field {self.name!r} is variable but has no axis to vary along")
 
     @property
+    def length_name(self) -> str:
+        """The field that has the lengths of this variable one."""
+        return f"{self.name}.length"
+
+    @property
     def event_bytes(self) -> int:
         """Bytes of one event's value."""
         return int(self.dtype.itemsize * np.prod(self.shape, dtype=np.int64))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schema:
     """The fields of every event of one configuration, in order."""
 
     fields: tuple[Field, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [field.name for field in self.fields]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise SourceError(f"field names must differ, these stand twice: {', '.join(twice)}")
-        if len(names) > MAX_FIELDS:
-            raise SourceError(f"{len(names)} fields; at most {MAX_FIELDS} are possible")
+        if len(self.fields) > MAX_FIELDS:
+            raise SourceError(f"{len(self.fields)} fields; at most {MAX_FIELDS} are possible")
 
     @classmethod
     def of(cls, fields: Iterable[Field]) -> Schema:
@@ -84,34 +92,73 @@ class Schema:
         for field in fields:
             complete.append(field)
             if field.variable:
-                complete.append(Field(f"{field.name}.length", np.dtype(np.int64)))
+                complete.append(Field(field.length_name, np.dtype(np.int64)))
         return cls(tuple(complete))
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(field.name for field in self.fields)
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
+
     def __getitem__(self, name: str) -> Field:
-        for field in self.fields:
-            if field.name == name:
-                return field
-        raise KeyError(name)
+        return self.fields[self._places[name]]
 
     def __contains__(self, name: object) -> bool:
-        return any(field.name == name for field in self.fields)
+        return name in self._places
 
-    def bit(self, name: str) -> int:
-        """Return the validity bit of a field, as a mask."""
-        return 1 << self.names.index(name)
+    def with_lengths(self, names: Iterable[str]) -> frozenset[str]:
+        """Return those of ``names`` that are fields, with the lengths of the variable ones."""
+        found = {name for name in names if name in self}
+        return frozenset(found | {self[name].length_name for name in found if self[name].variable})
 
-    def mask(self, names: Iterable[str]) -> int:
-        """Return the validity word of an event that has just these fields."""
-        return sum(self.bit(name) for name in set(names))
+    def select(self, names: Iterable[str]) -> Schema:
+        """Return the schema of these of its fields, in its order.
+
+        Raises:
+            KeyError: one of them is none.
+        """
+        places = sorted({self._places[name] for name in names})
+        return Schema(tuple(self.fields[place] for place in places))
 
     @property
+    def word_count(self) -> int:
+        """How many validity words an event has."""
+        return -(-len(self.fields) // WORD_BITS)
+
+    def bit(self, name: str) -> tuple[int, int]:
+        """Return in which validity word a field has its bit, and that word with just this bit."""
+        word, bit = divmod(self._places[name], WORD_BITS)
+        return word, 1 << bit
+
+    def words(self, names: Iterable[str]) -> list[int]:
+        """Return the validity words of an event that has just these fields."""
+        chosen = frozenset(names)
+        if chosen == self.name_set:  # nearly always, and of thousands of fields quickly
+            return self._full
+        return self._words(chosen)
+
+    @cached_property
+    def name_set(self) -> frozenset[str]:
+        return frozenset(self.names)
+
+    @cached_property
+    def _full(self) -> list[int]:
+        return self._words(self.names)
+
+    def _words(self, names: Iterable[str]) -> list[int]:
+        words = [0] * self.word_count
+        for name in names:
+            word, bit = self.bit(name)
+            words[word] |= bit
+        return words
+
+    @cached_property
     def event_bytes(self) -> int:
-        """Bytes of one event in a ring: its fields, its timestamp and its validity word."""
-        return sum(field.event_bytes for field in self.fields) + 16
+        """Bytes of one event in a ring: its fields, its timestamp and its validity words."""
+        return sum(field.event_bytes for field in self.fields) + 8 + 8 * max(1, self.word_count)
 
     def to_json(self) -> str:
         return json.dumps(
@@ -161,10 +208,12 @@ class Schema:
 class Slots:
     """A stretch of events: one array ``(count, *shape)`` for each field, without a copy.
 
-    ``valid[i]`` has the field's bit (:meth:`Schema.bit`) set where event i has that field.
-    ``timestamps`` are ns. A reader's arrays are read-only.
+    ``schema`` has the fields that are kept, which may be fewer than the source has. ``valid`` says which
+    event has which of them: row w is validity word w of each event. Who writes it says :meth:`set_valid`
+    and :meth:`set_missing`, who reads it :meth:`has`. ``timestamps`` are ns. A reader's arrays are read-only.
     """
 
+    schema: Schema
     count: int
     columns: Mapping[str, Array]
     valid: NDArray[np.int64]
@@ -175,15 +224,34 @@ class Slots:
 
     @classmethod
     def allocate(cls, schema: Schema, count: int) -> Slots:
-        """Return private memory for ``count`` events."""
+        """Return private memory for ``count`` events, which have no field yet."""
         columns = {f.name: np.zeros((count, *f.shape), f.dtype) for f in schema.fields}
-        zeros = np.zeros(count, np.int64)
-        return cls(count, columns, zeros, zeros.copy())
+        valid = np.zeros((schema.word_count, count), np.int64)
+        return cls(schema, count, columns, valid, np.zeros(count, np.int64))
 
     def part(self, start: int, stop: int) -> Slots:
         """Return the events ``start`` to ``stop`` of this run."""
         columns = {name: column[start:stop] for name, column in self.columns.items()}
-        return Slots(stop - start, columns, self.valid[start:stop], self.timestamps[start:stop])
+        return Slots(
+            self.schema, stop - start, columns, self.valid[:, start:stop], self.timestamps[start:stop]
+        )
+
+    def set_valid(self, names: Iterable[str], rows: slice = _ALL) -> None:
+        """Say that the events ``rows`` have just these fields."""
+        for word, bits in enumerate(self.schema.words(names)):
+            self.valid[word, rows] = bits
+
+    def set_missing(self, names: Iterable[str], rows: Array | Sequence[int] | slice = _ALL) -> None:
+        """Say that the events ``rows`` (numbers, truths or a slice) lack these fields."""
+        for word, bits in enumerate(self.schema.words(names)):
+            if bits:
+                self.valid[word, rows] &= ~bits
+
+    def has(self, name: str) -> NDArray[np.bool_]:
+        """Return which events have a field."""
+        word, bit = self.schema.bit(name)
+        there: NDArray[np.bool_] = (self.valid[word] & bit) != 0
+        return there
 
 
 class Transition(IntEnum):

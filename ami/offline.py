@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ami.errors import SourceError
-from ami.event import Schema, Slots, Transition
+from ami.event import Slots, Transition
 from ami.graph.check import check
 from ami.graph.execution.partial import Partial
 from ami.graph.execution.plan import WorkerPlan
@@ -108,7 +108,7 @@ class _Offline:
         self._plan = WorkerPlan(graph, source.schema)
         self._accumulator = Accumulator(graph)
         self._accumulator.set_units({field.name: field.unit for field in source.schema.fields})
-        wanted = Schema(tuple(f for f in source.schema.fields if f.name in self._plan.fields))
+        wanted = source.schema.select(self._plan.fields)
         count = max(1, min(block_events, BLOCK_BYTES // wanted.event_bytes))
         self._slots = Slots.allocate(wanted, count)
         self._interval: int | None = None

@@ -36,7 +36,7 @@ def batch(
     if values:
         slots = Slots.allocate(SCHEMA, len(values))
         slots["x"][:] = values
-        slots.valid[:] = 3
+        slots.set_valid(SCHEMA.names)
         slots.timestamps[:] = interval * INTERVAL_NS + np.arange(len(values))
         plan.run(slots, 0, partial)
         partial.graph_version = graph_version

@@ -70,6 +70,8 @@ class Shift:
             interval_ns=INTERVAL_NS,
             policy="wait",
         )
+        while self.ring.open is None and not self.ring.configure(SCHEMA.names):
+            pass
         self.run = 1
         self._interval = 0
 
@@ -88,7 +90,7 @@ class Shift:
             slots["x"][:] = np.arange(first, first + slots.count)
             slots["image"][:] = 1
             slots.timestamps[:] = self._interval * INTERVAL_NS + np.arange(slots.count)
-            slots.valid[:] = 3
+            slots.set_valid(SCHEMA.names)
             self.ring.publish(slots.count, position=first + slots.count)
             left -= slots.count
         if dropped:

@@ -93,7 +93,11 @@ def wait_for_source(client: Client, began_ns: int) -> Schema:
             if said.startswith("failed"):
                 raise AmiError(f"the source {said}")
             schema = client.schema()
-            begun = said in ("running", "finished") or said.endswith("a graph") or "no events for" in said
+            begun = (
+                said.startswith(("running", "finished"))
+                or said.endswith("a graph")
+                or "no events for" in said
+            )
             if schema is not None and begun:
                 return schema
             if "the first event" in said:

@@ -17,6 +17,7 @@ from ami.messages.heartbeat import Heartbeat
 from ami.messages.message import expect
 from ami.processes import DAEMONS, IN_A_CLUSTER, ON_A_NODE, SERVERS
 
+TROUBLE = ("failed", "running, but", "waiting: no room")  # how states begin that somebody should see
 LAG_S = 0.1  # a source that is less behind its pace, or a reducer by one interval, just works
 
 
@@ -163,7 +164,7 @@ def judge_cluster(
     there = sorted(processes, key=_place)
     nodes = {p.host for p in there if p.type in ON_A_NODE} | set(hosts) or {this_host}
     problems = [f"{p.name}: {p.state}" for p in there if not p.alive]
-    problems += [f"{p.name} {p.state}" for p in there if p.alive and p.state.startswith("failed")]
+    problems += [f"{p.name} {p.state}" for p in there if p.alive and p.state.startswith(TROUBLE)]
     missing = _missing(this_host, nodes, there, programs)
     problems += [f"{p.name} {p.state}" for p in missing]
     version, graph_hash = None, None

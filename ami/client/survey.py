@@ -74,7 +74,7 @@ def _ring(name: str) -> RingStatus | None:
             return RingStatus(
                 published=cursor.published,
                 dropped=cursor.dropped,
-                slot_count=ring.slot_count,
+                slot_count=ring.depth,
                 held=max(0, held),
                 policy=ring.policy,
                 writer_alive=ring.writer_alive,

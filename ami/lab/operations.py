@@ -99,7 +99,7 @@ def _chain(count: int) -> str:
 def _numbers(count: int) -> Slots:
     events = Slots.allocate(NUMBERS, count)
     events["x"][:] = np.linspace(0.0, 1.0, count)
-    events.valid[:] = NUMBERS.mask(NUMBERS.names)
+    events.set_valid(NUMBERS.names)
     events.timestamps[:] = np.arange(count)
     return events
 

@@ -71,15 +71,18 @@ def ring_rate(block: int, lasting_s: float) -> tuple[float, Busy]:
 
 
 def _create(name: str) -> RingWriter:
-    return RingWriter.create(
+    ring = RingWriter.create(
         name, EVENT, source_id="bench", bytes=RING_BYTES, max_slots=MAX_SLOTS, entries=64,
         interval_ns=1, policy="wait",
     )  # fmt: skip
+    while not ring.configure(EVENT.names):
+        pass
+    return ring
 
 
 def _write(ring: RingWriter, block: int, lasting_s: float) -> int:
     """Publish for ``lasting_s``, wait until all is committed; return how many events that were."""
-    ones, valid = np.ones(block), EVENT.mask(EVENT.names)
+    ones = np.ones(block)
     ring.open_entry(interval=0, run=1, step=0, step_value=0.0, graph_version=1)
     published, end = 0, time.monotonic() + lasting_s
     while time.monotonic() < end:
@@ -89,7 +92,7 @@ def _write(ring: RingWriter, block: int, lasting_s: float) -> int:
             continue
         for column in slots.columns.values():
             column[:] = ones[: slots.count]
-        slots.valid[:] = valid
+        slots.set_valid(EVENT.names)
         slots.timestamps[:] = published
         published += slots.count
         ring.publish(slots.count, position=published)

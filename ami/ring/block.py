@@ -1,4 +1,4 @@
-"""Cut numbers of events into blocks that are one slice of each column and of one entry. Pure."""
+"""Cut numbers of events into blocks of one entry that lie side by side in the ring. Pure."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class Block:
     ``slots`` are views into the ring, read-only, valid until they are committed. ``sequence`` is the
     number of the first event. ``entry`` is as it was when this worker first met it, so an open
     one may have grown since. ``attempts`` is how many workers died while running just these events.
+    ``large_done``: they are in large states that outlive the worker that ran them.
     """
 
     slots: Slots
     sequence: int
     entry: Entry
     attempts: int
+    large_done: bool = False
 
     @property
     def count(self) -> int:
@@ -47,6 +49,7 @@ class Piece:
     count: int
     entry: int
     attempts: int
+    large_done: bool = False
 
 
 def among(sequences: Sequences, stretches: Iterable[Stretch]) -> NDArray[np.bool_]:
@@ -61,6 +64,7 @@ def among(sequences: Sequences, stretches: Iterable[Stretch]) -> NDArray[np.bool
 def split(
     sequences: Sequences,
     attempts: NDArray[np.uint8],
+    large_done: NDArray[np.uint8],
     entries: Sequence[tuple[int, int]],
     *,
     slot_count: int,
@@ -68,11 +72,11 @@ def split(
 ) -> list[Piece]:
     """Cut ascending sequence numbers into pieces.
 
-    A piece has no gap, does not cross the ring's end or an entry's border, has equal attempts
-    throughout, and at most ``limit`` events.
+    A piece has no gap, does not cross the ring's end or an entry's border, has equal attempts and
+    large_done throughout, and at most ``limit`` events.
 
     Args:
-        attempts: of each sequence.
+        attempts, large_done: of each sequence.
         entries: (first sequence, index) of the entries, ascending; an entry without events has the
             same first sequence as the next one, which wins.
     """
@@ -86,6 +90,7 @@ def split(
         | (sequences[1:] % slot_count == 0)
         | (np.diff(entry) != 0)
         | (attempts[1:] != attempts[:-1])
+        | (large_done[1:] != large_done[:-1])
     )
     starts = [0, *(np.flatnonzero(border) + 1).tolist(), len(sequences)]
     pieces = []
@@ -97,6 +102,7 @@ def split(
                     count=min(limit, stop - low),
                     entry=int(entry[low]),
                     attempts=int(attempts[low]),
+                    large_done=bool(large_done[low]),
                 )
             )
     return pieces

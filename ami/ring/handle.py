@@ -10,12 +10,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ami.errors import RingError
 from ami.event import Schema
-from ami.ring.columns import Columns
 from ami.ring.cursor import Cursor, CursorRecord
 from ami.ring.entries import Entry, EntryTable
-from ami.ring.layout import REDUCED
+from ami.ring.layout import DEPTH, REDUCED
 from ami.ring.owners import Owners
 from ami.ring.segment import Segment
 from ami.ring.wake import Bell
@@ -25,14 +27,16 @@ from ami.ring.workers import WorkerTable
 class Handle:
     """One process' view of one ring."""
 
-    def __init__(self, segment: Segment, *, writable: bool = False, worker: int | None = None) -> None:
+    def __init__(self, segment: Segment, worker: int | None = None) -> None:
         layout = segment.layout
         self._segment = segment
         self._words = segment.words
         self._record = CursorRecord(segment)
         self._entries = EntryTable(segment)
         self._owners = Owners(segment, worker)
-        self._columns = Columns(segment, writable=writable)
+        self._timestamps: NDArray[np.int64] = np.ndarray(
+            (layout.slot_count,), np.int64, buffer=segment.memory, offset=layout.offsets["timestamps"]
+        )
         self._workers = WorkerTable(segment, worker)
         self._bell = Bell(segment)
         self.name = segment.name
@@ -40,7 +44,13 @@ class Handle:
         self.source_id = layout.source_id
         self.interval_ns = layout.interval_ns
         self.slot_count = layout.slot_count
+        self.column_bytes = layout.column_bytes
         self.ring_id = segment.ring_id
+
+    @property
+    def depth(self) -> int:
+        """How many events there is room for, with the fields that are kept now."""
+        return self._words[DEPTH] or self.slot_count
 
     @property
     def cursor(self) -> Cursor:
@@ -103,8 +113,12 @@ class Handle:
             opened == closed
             and self._owners.count_claimed() >= published
             and (reduced < 0 or reduced >= closed)
-            and self._owners.count_uncommitted(0, published, self._record.read_published) == 0
+            and self.is_committed(published)
         )
+
+    def is_committed(self, stop: int) -> bool:
+        """Return whether each published event up to ``stop`` is committed."""
+        return self._owners.count_uncommitted(0, stop, self._record.read_published) == 0
 
     def close(self) -> None:
         """Let go of the ring."""

@@ -1,14 +1,12 @@
-"""Say where everything lies in a ring's segment, and read and write nothing.
+"""Say where everything lies in a ring's control segment, and read and write nothing.
 
-    offset 0         Static header: magic, version, checksum, geometry (never changes)
-           4096      words: cursor, claims, flags, each in a cache line of who writes it
-           6144      one byte for each worker that sleeps
-           8192      one row for each worker: who it is, what it runs
-           40960     description: schema and source as JSON (never changes)
-           ...       entry table, owner, attempts, valid, timestamps, one column per field
-
-Columns lie one behind the other, so a field that nobody reads or writes keeps its pages
-untouched, and a page of shared memory that nobody touched does not exist.
+offset 0         Static header: magic, version, checksum, geometry (never changes)
+       4096      words: cursor, claims, flags, each in a cache line of who writes it
+       6144      one byte for each worker that sleeps
+       8192      one row for each worker: who it is, what it runs
+       40960     description: schema and source as JSON (never changes)
+       ...       entry table, owner, attempts, large_done, timestamps: all that does not depend on
+                 what the graph asks for. The fields lie in segments of their own: ami.ring.columns
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from ami.errors import RingError, SourceError
 from ami.event import Schema
 
 MAGIC: Final = b"ami-ring"
-VERSION: Final = 1
+VERSION: Final = 2
 PAGE: Final = 4096
 CACHE_LINE: Final = 64
 MIN_SLOTS: Final = 8
@@ -38,6 +36,7 @@ STATIC: Final = np.dtype(
         ("total_bytes", "<i8"),
         ("ring_id", "<i8"),
         ("slot_count", "<i8"),
+        ("column_bytes", "<i8"),  # what the columns of one configuration may take
         ("entry_count", "<i8"),
         ("interval_ns", "<i8"),
         ("description_bytes", "<i8"),
@@ -55,6 +54,8 @@ REDUCED: Final = _WORDS + 32  # entries below it need no row any more; -1: no re
 RETIRED: Final = _WORDS + 40
 POLICY: Final = _WORDS + 41
 ATTEMPTED: Final = _WORDS + 42  # 1 when any slot's attempts were ever counted up
+LARGE: Final = _WORDS + 43  # 1 when any slot's large_done was ever set
+DEPTH: Final = _WORDS + 44  # places of the newest configuration, for people
 SLEEPERS: Final = _WORDS + 48  # 1 when some worker's byte may be set
 SOURCE_WAITS: Final = _WORDS + 56
 REDUCER_WAITS: Final = _WORDS + 64
@@ -81,12 +82,11 @@ LOCKS: Final = WORKER_LOCK + MAX_WORKERS
 SEMAPHORES: Final = (".work", ".space", ".done")
 
 
-def slot_count(schema: Schema, bytes: int, max_slots: int) -> int:
-    """Return how many events fit ``bytes``: at least 8, at most ``max_slots``."""
-    return max(MIN_SLOTS, min(max_slots, bytes // schema.event_bytes))
+SLOT_BYTES: Final = 16  # no event takes less: its timestamp and a validity word
 
 
-def _align(offset: int, size: int) -> int:
+def align(offset: int, size: int) -> int:
+    """Return where something of ``size`` bytes may begin, at ``offset`` or behind it."""
     step = PAGE if size >= PAGE else CACHE_LINE
     return -(-offset // step) * step
 
@@ -95,11 +95,19 @@ class Layout:
     """Offsets of everything behind the header, in bytes."""
 
     def __init__(
-        self, schema: Schema, *, source_id: str, slot_count: int, entry_count: int, interval_ns: int
+        self,
+        schema: Schema,
+        *,
+        source_id: str,
+        slot_count: int,
+        column_bytes: int,
+        entry_count: int,
+        interval_ns: int,
     ) -> None:
         self.schema = schema
         self.source_id = source_id
         self.slot_count = slot_count
+        self.column_bytes = column_bytes
         self.entry_count = entry_count
         self.interval_ns = interval_ns
         self.description = json.dumps({"schema": schema.to_json(), "source": source_id}).encode()
@@ -108,21 +116,29 @@ class Layout:
             "entries": entry_count * ENTRY_BYTES,
             "owner": slot_count,
             "attempts": slot_count,
-            "valid": 8 * slot_count,
+            "large_done": slot_count,
             "timestamps": 8 * slot_count,
         }
         self.offsets: dict[str, int] = {}
         for name, size in sizes.items():
-            offset = _align(offset, max(size, PAGE))
+            offset = align(offset, max(size, PAGE))
             self.offsets[name] = offset
             offset += size
-        self.columns: dict[str, int] = {}
-        for field in schema.fields:
-            size = field.event_bytes * slot_count
-            offset = _align(offset, size)
-            self.columns[field.name] = offset
-            offset += size
-        self.total_bytes = _align(offset, PAGE)
+        self.total_bytes = align(offset, PAGE)
+
+    @classmethod
+    def fit(
+        cls, schema: Schema, source_id: str, max_slots: int, entry_count: int, interval_ns: int, bytes: int
+    ) -> Layout:
+        """Return the layout with as many slots as ``bytes`` can need: at least 8, at most ``max_slots``."""
+        return cls(
+            schema,
+            source_id=source_id,
+            slot_count=max(MIN_SLOTS, min(max_slots, bytes // SLOT_BYTES)),
+            column_bytes=bytes,
+            entry_count=entry_count,
+            interval_ns=interval_ns,
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Layout) and self._geometry() == other._geometry()
@@ -130,8 +146,8 @@ class Layout:
     def __hash__(self) -> int:
         return hash(self._geometry())
 
-    def _geometry(self) -> tuple[bytes, int, int, int]:
-        return self.description, self.slot_count, self.entry_count, self.interval_ns
+    def _geometry(self) -> tuple[bytes, int, int, int, int]:
+        return self.description, self.slot_count, self.column_bytes, self.entry_count, self.interval_ns
 
     def static(self, ring_id: int) -> bytes:
         """Return the header's unchanging bytes."""
@@ -141,14 +157,16 @@ class Layout:
         header["total_bytes"] = self.total_bytes
         header["ring_id"] = ring_id
         header["slot_count"] = self.slot_count
+        header["column_bytes"] = self.column_bytes
         header["entry_count"] = self.entry_count
         header["interval_ns"] = self.interval_ns
         header["description_bytes"] = len(self.description)
-        header["checksum"] = _checksum(header.tobytes(), self.description)
+        header["checksum"] = checksum(header.tobytes(), self.description)
         return header.tobytes()
 
 
-def _checksum(static: bytes, description: bytes) -> int:
+def checksum(static: bytes, description: bytes) -> int:
+    """Return what guards a header and its description."""
     return zlib.crc32(description, zlib.crc32(static[CHECKED_FROM:]))
 
 
@@ -180,10 +198,10 @@ def parse(name: str, head: bytes, size: int) -> tuple[Layout, int]:
             f"segment {name} has {size} bytes, its header says {static['total_bytes']}: it was cut; remove it"
         )
     description = head[DESCRIPTION : DESCRIPTION + int(static["description_bytes"])]
-    checksum = _checksum(head[: STATIC.itemsize], description)
-    if checksum != static["checksum"]:
+    found = checksum(head[: STATIC.itemsize], description)
+    if found != static["checksum"]:
         raise RingError(
-            f"segment {name}: the header's checksum is {checksum:#x}, "
+            f"segment {name}: the header's checksum is {found:#x}, "
             f"{int(static['checksum']):#x} was written: it is damaged; remove it"
         )
     try:
@@ -193,6 +211,7 @@ def parse(name: str, head: bytes, size: int) -> tuple[Layout, int]:
             schema,
             source_id=str(plain["source"]),
             slot_count=int(static["slot_count"]),
+            column_bytes=int(static["column_bytes"]),
             entry_count=int(static["entry_count"]),
             interval_ns=int(static["interval_ns"]),
         )

@@ -8,6 +8,7 @@ from typing import Final
 import posix_ipc
 
 from ami.errors import RingBusy, RingError
+from ami.ring import configurations
 from ami.ring import layout as at
 from ami.ring.locks import RecordLocks
 from ami.ring.segment import FOLDER, NEW, PATIENCE_S, check_name, inode, making, unlink_semaphore
@@ -27,6 +28,7 @@ def find_leaked(prefix: str = "/ami-") -> list[str]:
         name = "/" + file.name.removeprefix(_SEMAPHORE_FILE)
         for suffix in (*at.SEMAPHORES, NEW):
             name = name.removesuffix(suffix)
+        name = configurations.SUFFIX.sub("", name)
         if name.startswith(prefix):
             names.add(name)
     return sorted(name for name in names if _is_dead(name))
@@ -48,7 +50,7 @@ def _is_dead(name: str) -> bool:
 
 
 def reclaim(name: str) -> bool:
-    """Remove a ring whose processes are all dead, with its semaphores; False when there is none.
+    """Remove a ring whose processes are all dead, with columns and semaphores; False when there is none.
 
     Raises:
         RingBusy: a living process is attached to it.
@@ -64,11 +66,18 @@ def reclaim(name: str) -> bool:
                 if not RecordLocks(fd).take(0, at.LOCKS, within_s=PATIENCE_S):
                     raise RingBusy(f"ring {name} is in use by {_users(fd)}; stop them first")
                 _retire(fd)
+                columns = _remove_columns(name)
                 posix_ipc.unlink_shared_memory(name)
             finally:
                 os.close(fd)
+        else:
+            columns = _remove_columns(name)
         semaphores = [unlink_semaphore(name + suffix) for suffix in at.SEMAPHORES]
-    return unfinished or fd is not None or any(semaphores)
+    return unfinished or fd is not None or columns or any(semaphores)
+
+
+def _remove_columns(name: str) -> bool:
+    return configurations.remove(name, configurations.find(name))
 
 
 def _open(name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Keep who has each slot: nobody, who comes first, or a worker, in one byte a slot.
+"""Keep who has each slot (nobody, who comes first, or a worker: one byte a slot) and what was done with it.
 
 Each byte has one writer at any time. The source writes those that are FREE, a worker those that it owns,
 and UNCLAIMED ones are handed out under the claim lock: the worker's number goes into the bytes, and only
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ami.errors import RingError
-from ami.ring.layout import ATTEMPTED, CLAIM_ENTRY, CLAIMED
+from ami.ring.layout import ATTEMPTED, CLAIM_ENTRY, CLAIMED, LARGE
 from ami.ring.segment import Segment
 
 FREE: Final = 0
@@ -27,7 +27,8 @@ Sequences = NDArray[np.int64]
 
 
 class Owners:
-    """The owners of one ring's slots, and each slot's attempts: how many workers died of its event.
+    """The owners of one ring's slots; each slot's attempts, which is how many workers died of its event; and
+    whether its event is in a large state that outlives its worker.
 
     Args:
         worker: whose hands these are; it is n + 1 in the bytes.
@@ -41,6 +42,7 @@ class Owners:
         self._offset = layout.offsets["owner"]
         self.bytes: NDArray[np.uint8] = self._array(segment, "owner")
         self._attempts: NDArray[np.uint8] = self._array(segment, "attempts")
+        self._large_done: NDArray[np.uint8] = self._array(segment, "large_done")
         self._me = FREE if worker is None else worker + 1
         self._mine = b""
 
@@ -92,6 +94,8 @@ class Owners:
     def count_by_worker(self, published: int) -> NDArray[np.int64]:
         """Return how many events each worker owns."""
         owners = self.between(max(0, published - self._slot_count), self._words[CLAIMED])
+        if not owners.view(np.bool_).any():  # 0.03 ms of a million slots; to count them takes 5 ms
+            return np.zeros(UNCLAIMED - 1, np.int64)
         return np.bincount(owners, minlength=UNCLAIMED)[1:]
 
     def sequences_of(self, worker: int, published: int) -> Sequences:
@@ -115,13 +119,12 @@ class Owners:
             return first
         return first + (int(owners.view(np.bool_).argmax()) or len(owners))
 
-    def is_free(self, sequence: int) -> bool:
-        return self.bytes.item(sequence % self._slot_count) == FREE
-
     def offer(self, start: int, stop: int) -> None:
         """Let workers have the events in these slots, as soon as they are published."""
         if self._words[ATTEMPTED]:
             self._attempts[start:stop] = 0
+        if self._words[LARGE]:
+            self._large_done[start:stop] = 0
         self.bytes[start:stop] = UNCLAIMED
 
     def withdraw(self, published: int) -> None:
@@ -159,11 +162,17 @@ class Owners:
         """Commit a dead worker's events. Under the claim lock."""
         self.bytes[sequences % self._slot_count] = FREE
 
-    def take(self, sequences: Sequences) -> NDArray[np.uint8]:
-        """Make a dead worker's events one's own, under the claim lock; return each one's attempts."""
+    def take(self, sequences: Sequences) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Make a dead worker's events one's own, under the claim lock; return attempts, large_done."""
         slots = sequences % self._slot_count
         self.bytes[slots] = self._me
-        return self._attempts[slots]
+        return self._attempts[slots], self._large_done[slots]
+
+    def set_large_done(self, first: int, count: int) -> None:
+        """Say that these events, which are this worker's, are in large states that outlive it."""
+        self._words[LARGE] = 1
+        for piece in self._pieces(first, first + count):
+            self._large_done[piece] = 1
 
     def count_attempt(self, sequences: Sequences) -> None:
         self._words[ATTEMPTED] = 1

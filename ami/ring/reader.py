@@ -6,12 +6,15 @@ owner byte, and committed slots are the source's to fill again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from ami.errors import RingError
+from ami.event import Slots
+from ami.ring import configurations
 from ami.ring import layout as at
-from ami.ring.block import Block, Stretch, among, split
+from ami.ring.block import Block, Piece, Stretch, among, split
+from ami.ring.columns import Columns
 from ami.ring.entries import Entry
 from ami.ring.handle import Handle
 from ami.ring.owners import Sequences
@@ -37,17 +40,27 @@ class RingReader(Handle):
         if not 0 <= worker < at.MAX_WORKERS:
             raise RingError(f"a worker's number is 0 to {at.MAX_WORKERS - 1}, got {worker}")
         segment = Segment.join(name, at.WORKER_LOCK + worker, pid_word(worker), f"worker {worker}")
-        super().__init__(segment, worker=worker)
+        super().__init__(segment, worker)
+        self._timestamps.flags.writeable = False
         self._claim_lock = segment.locks.critical(at.CLAIM_LOCK)
         self._announce = self._bell.announce_worker(worker)
         self._entry: Entry | None = None
+        self._columns: Columns | None = None  # of that entry
         self._closed_seen = self._record.read_closed()
         self.worker = worker
 
     # --- claim and commit -----------------------------------------------------------------------
 
-    def claim(self, limit: int) -> Block | None:
-        """Take the next events, at most ``limit``, of one entry; None when there are none now."""
+    def claim(self, limit: int, bytes: int = _MANY) -> Block | None:
+        """Take the next events of one entry; None when there are none now.
+
+        Args:
+            limit: events at most.
+            bytes: that they take at most, where that is not less than one event.
+
+        Raises:
+            RingError: their columns cannot be mapped; nothing was taken.
+        """
         if limit < 1:
             raise RingError(f"a claim is for at least 1 event, got {limit}")
         if self._owners.count_claimed() >= self._record.read_published():
@@ -58,11 +71,18 @@ class RingReader(Handle):
             if first >= published:
                 return None
             index, end = self._entry_of(first, published, opened)
-            count = min(limit, end - first, self.slot_count - first % self.slot_count)
+            entry, columns = self._meet(index)
+            count = min(
+                limit,
+                end - first,
+                self.slot_count - first % self.slot_count,
+                columns.room(first),
+                bytes // columns.schema.event_bytes or 1,
+            )
             self._owners.claim(first, count, index)
         if first + count < published:
             self._bell.wake_a_worker()
-        return self._block(first, count, index, 0)
+        return Block(self._slots(columns, first, count), first, entry, 0)
 
     def _entry_of(self, sequence: int, published: int, opened: int) -> tuple[int, int]:
         """Return index and end of the entry that has an unclaimed event.
@@ -78,11 +98,24 @@ class RingReader(Handle):
             index += 1
         return index, published
 
-    def _block(self, first: int, count: int, index: int, attempts: int) -> Block:
-        entry = self._entry
+    def _meet(self, index: int) -> tuple[Entry, Columns]:
+        """Return an entry, and the columns that have its events."""
+        entry, columns = self._entry, self._columns
         if entry is None or entry.index != index:
-            self._entry = entry = self.entry(index)
-        return Block(self._columns.slots(first, count), first, entry, attempts)
+            entry = self.entry(index)
+        if columns is None or columns.number != entry.configuration:
+            columns = configurations.attach(self.name, self.ring_id, entry.configuration, self.schema)
+        # Columns of earlier entries go with the last block that looks at them.
+        self._entry, self._columns = entry, columns
+        return entry, columns
+
+    def _slots(self, columns: Columns, first: int, count: int) -> Slots:
+        start = first % self.slot_count
+        return columns.slots(first, count, self._timestamps[start : start + count])
+
+    def depth_of(self, entry: Entry) -> int:
+        """Return how many events there is room for while entries have the columns of this one."""
+        return self._meet(entry.index)[1].depth
 
     def commit(self, stretches: Iterable[Stretch]) -> None:
         """Give events back whose results are stored: (first sequence, count) of each stretch.
@@ -100,6 +133,14 @@ class RingReader(Handle):
         self._workers.count_commit(events)
         self._bell.wake_source()
         self._bell.wake_reducer()
+
+    def set_large_done(self, stretches: Iterable[Stretch]) -> None:
+        """Say that events of this worker are in large states that outlive it; may be said again.
+
+        Whoever follows this worker finds it in their blocks. It is forgotten with the event.
+        """
+        for first, count in stretches:
+            self._owners.set_large_done(first, count)
 
     def leave_breadcrumb(self, first: int, count: int, operation: int) -> None:
         """Leave word of what runs now (operation 0: nothing), should this process die of it."""
@@ -168,12 +209,22 @@ class RingReader(Handle):
             owners.free(sequences[done])
             left = sequences[~done]
             self._count_attempt(worker, left)
-            attempts = owners.take(left)
+            attempts, large_done = owners.take(left)
         if done.any():
             self._count_commit(int(done.sum()))
         firsts = self._entries.first_sequences(self._record.read().entries_opened)
-        pieces = split(left, attempts, firsts, slot_count=self.slot_count, limit=limit)
-        return [self._block(piece.first, piece.count, piece.entry, piece.attempts) for piece in pieces]
+        pieces = split(left, attempts, large_done, firsts, slot_count=self.slot_count, limit=limit)
+        return [block for piece in pieces for block in self._blocks(piece)]
+
+    def _blocks(self, piece: Piece) -> Iterator[Block]:
+        """Cut a piece where its columns end."""
+        entry, columns = self._meet(piece.entry)
+        first, end = piece.first, piece.first + piece.count
+        while first < end:
+            count = min(end - first, columns.room(first))
+            slots = self._slots(columns, first, count)
+            yield Block(slots, first, entry, piece.attempts, piece.large_done)
+            first += count
 
     def _count_attempt(self, worker: int, left: Sequences) -> None:
         row = self._workers.read(worker)

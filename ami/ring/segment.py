@@ -6,6 +6,7 @@ half-made ring, and the lock on its writer's record is held before anyone can se
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import time
@@ -15,18 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import posix_ipc
 
-from ami.errors import RingBusy, RingError, RingGone
+from ami.errors import RingBusy, RingError, RingFull, RingGone
 from ami.ring.layout import (
     DESCRIPTION,
     MAX_WORKERS,
-    PAGE,
     POLICY,
     REDUCED,
     RETIRED,
     SEMAPHORES,
     SLEEPING,
+    STATIC,
     WRITER_LOCK,
     WRITER_PID,
     Layout,
@@ -42,14 +44,14 @@ NEW: Final = ".new"
 PATIENCE_S: Final = 0.5
 
 
-def _path(name: str) -> Path:
+def shm_path(name: str) -> Path:
     return FOLDER / name.lstrip("/")
 
 
 def inode(name: str) -> int | None:
     """Return what tells this segment from a later one of the same name, or None."""
     try:
-        return os.stat(_path(name)).st_ino
+        return os.stat(shm_path(name)).st_ino
     except FileNotFoundError:
         return None
 
@@ -150,7 +152,7 @@ class Segment:
         try:
             size = os.fstat(fd).st_size
             head = os.pread(fd, DESCRIPTION, 0)
-            length = int.from_bytes(head[56:64], "little") if len(head) == DESCRIPTION else 0
+            length = _description_bytes(head)
             if 0 < length < size:
                 head += os.pread(fd, length, DESCRIPTION)
             layout, ring_id = parse(name, head, size)
@@ -183,15 +185,15 @@ class Segment:
 
         Raises:
             RingBusy: another process is making this ring just now.
-            RingError: there is not enough shared memory.
+            RingFull: there is not enough shared memory.
         """
         with making(name) as fd:
             # From here on nobody else gets this far, so the name's owner does not change either.
             if inode(name) != (None if replacing is None else replacing.inode):
                 return None
             os.ftruncate(fd, 0)
-            _check_space(name, layout.total_bytes)
-            os.ftruncate(fd, layout.total_bytes)
+            if not allocate(fd, 0, layout.total_bytes):
+                raise RingFull(show_shortage(name, layout.total_bytes))
             segment = cls(name, os.dup(fd), layout.total_bytes)
             segment._fill(layout, policy)
             # A process that attaches between these steps finds the old ring with the new semaphores;
@@ -202,7 +204,7 @@ class Segment:
                 segment._semaphores[suffix] = semaphore
             if replacing is not None:
                 replacing.retire()
-            os.rename(_path(name + NEW), _path(name))
+            os.rename(shm_path(name + NEW), shm_path(name))
         return segment
 
     def _fill(self, layout: Layout, policy: int) -> None:
@@ -289,12 +291,34 @@ def unlink_semaphore(name: str) -> bool:
     return True
 
 
-def _check_space(name: str, wanted_bytes: int) -> None:
-    # A write to shared memory that cannot be had is no error but a SIGBUS, so look before.
+def _description_bytes(head: bytes) -> int:
+    if len(head) < DESCRIPTION:
+        return 0
+    return int(np.frombuffer(head, STATIC, 1)[0]["description_bytes"])
+
+
+def free_bytes() -> int:
+    """Return how much shared memory can still be had."""
     facts = os.statvfs(FOLDER)
-    free_bytes = facts.f_bavail * facts.f_frsize
-    if facts.f_blocks and wanted_bytes + PAGE > free_bytes:
-        raise RingError(
-            f"ring {name} needs {wanted_bytes >> 20} MiB of shared memory, {FOLDER} has "
-            f"{free_bytes >> 20} MiB left: lower ring.bytes or make {FOLDER} larger"
-        )
+    # A file system without a limit says that it has no blocks.
+    return facts.f_bavail * facts.f_frsize if facts.f_blocks else 1 << 62
+
+
+def show_shortage(name: str, wanted_bytes: int) -> str:
+    return (
+        f"{FOLDER} has {free_bytes() >> 20} MiB free, {-(-wanted_bytes >> 20)} MiB wanted for ring {name}: "
+        f"lower ring.bytes or make {FOLDER} larger"
+    )
+
+
+def allocate(fd: int, offset: int, bytes: int) -> bool:
+    """Allocate shared memory; return whether it could be had. A write to what could not is a SIGBUS."""
+    if bytes > free_bytes():  # asked before: the kernel would take all that there is, and then fail
+        return False
+    try:
+        os.posix_fallocate(fd, offset, bytes)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG):
+            raise
+        return False
+    return True

@@ -3,18 +3,24 @@
 Everything that the source knows of the stream is in its cursor. What lies beyond the selected cursor
 (slots, owners, rows of the table) never counted, so a source killed at any instruction leaves a
 consistent ring, and the next one goes on at ``cursor.position``.
+
+Which fields are kept is changed between two entries (:meth:`RingWriter.configure`).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from ami.errors import RingError, RingGone
 from ami.event import Schema, Slots
 from ami.ring import layout as at
+from ami.ring.columns import Columns, Configuration
 from ami.ring.cursor import SourceCursor
 from ami.ring.entries import Entry
 from ami.ring.handle import Handle
+from ami.ring.keeper import Keeper
 from ami.ring.layout import Layout
 from ami.ring.observer import RingObserver
 from ami.ring.segment import Segment
@@ -24,8 +30,8 @@ from ami.ring.wake import wait
 class RingWriter(Handle):
     """The one writer of a ring; not for several threads. Made by :meth:`create`."""
 
-    def __init__(self, segment: Segment, *, resumed: bool) -> None:
-        super().__init__(segment, writable=True)
+    def __init__(self, segment: Segment, *, resumed: bool, replaced: Segment | None = None) -> None:
+        super().__init__(segment)
         self._own = SourceCursor(segment)
         self._table_full = False
         self._reserved = 0
@@ -35,6 +41,8 @@ class RingWriter(Handle):
         if resumed:
             with segment.locks.critical(at.CLAIM_LOCK):
                 self._owners.withdraw(self._own.published)
+        self._keeper = Keeper(self, self._entries, None if replaced is None else Handle(replaced))
+        self._use(self._keeper.columns)
 
     @classmethod
     def create(
@@ -48,6 +56,7 @@ class RingWriter(Handle):
         entries: int,
         interval_ns: int,
         policy: str,
+        share: Callable[[], int] = lambda: 0,
     ) -> RingWriter:
         """Continue the ring of a dead writer, or make a new one.
 
@@ -55,38 +64,37 @@ class RingWriter(Handle):
         ring of this name is retired at once, whatever is still in it (see :meth:`leftover`).
 
         Args:
-            bytes: what slots may take; there are at least 8 and at most ``max_slots`` of them.
+            bytes: what events may take, of at least 8 and at most ``max_slots``; 0: as much as in the ring
+                that is continued, and in a new one what ``share`` returns.
             entries: rows in the table of entries.
             policy: "wait" or "drop", for others to read; the caller keeps to it.
 
         Raises:
             RingBusy: a living process writes to this ring.
-            RingError: the name belongs to something else, or shared memory is short.
+            RingFull: there is not enough shared memory.
+            RingError: the name belongs to something else.
         """
-        if policy not in at.POLICIES:
-            raise RingError(f"ring policy {policy!r} is unknown; known: {', '.join(at.POLICIES)}")
-        if entries < 2 or interval_ns < 1:
-            raise RingError(f"a ring needs at least 2 entries and 1 ns, got {entries} and {interval_ns}")
-        wanted = Layout(
-            schema,
-            source_id=source_id,
-            slot_count=at.slot_count(schema, bytes, max_slots),
-            entry_count=entries,
-            interval_ns=interval_ns,
-        )
+        _check(policy, entries, interval_ns)
+        lay_out = partial(Layout.fit, schema, source_id, max_slots, entries, interval_ns)
         policy_number = at.POLICIES.index(policy)
         while True:
             old = _take_over(name)
-            if old is not None and not old.retired and old.layout == wanted:
+            if (
+                old is not None
+                and not old.retired
+                and old.layout == lay_out(bytes or old.layout.column_bytes)
+            ):
                 old.words[at.POLICY] = policy_number
                 return cls(old, resumed=True)
+            segment = None
             try:
+                wanted = lay_out(bytes or share())
                 segment = Segment.create(name, wanted, policy=policy_number, replacing=old)
             finally:
-                if old is not None:
+                if old is not None and segment is None:
                     old.close()
             if segment is not None:
-                return cls(segment, resumed=False)
+                return cls(segment, resumed=False, replaced=old)
 
     @classmethod
     def leftover(cls, name: str) -> RingObserver | None:
@@ -108,6 +116,45 @@ class RingWriter(Handle):
             if writer.open is not None:
                 writer.close_entry()
             return None if writer.is_drained() else RingObserver(name)
+
+    # --- which fields are kept ------------------------------------------------------------------
+
+    @property
+    def configuration(self) -> Configuration | None:
+        """What the events of the next entry are kept in; None before the first :meth:`configure`."""
+        return None if self._columns is None else self._columns.configuration
+
+    def prepare(self, names: Iterable[str]) -> bool:
+        """Work for some milliseconds on columns for just these fields; return whether they are whole.
+
+        Raises:
+            RingFull: there is not enough shared memory.
+        """
+        return self._keeper.prepare(names)
+
+    def configure(self, names: Iterable[str]) -> bool:
+        """Keep just these fields from the next entry on; False: their columns are not whole yet, call again.
+
+        Raises:
+            RingFull: there is not enough shared memory.
+            RingError: an entry is open.
+        """
+        if self.open is not None:
+            raise RingError(f"an entry of ring {self.name} is open; its columns cannot be exchanged")
+        if not self._keeper.prepare(names):
+            return False
+        self._keeper.exchange(self._own.published)
+        self._use(self._keeper.columns)
+        return True
+
+    def _use(self, columns: Columns | None) -> None:
+        self._columns = columns
+        self._free_until = self._own.published
+        self._words[at.DEPTH] = 0 if columns is None else columns.depth
+
+    def tidy(self) -> None:
+        """Remove columns of which every event is committed."""
+        self._keeper.tidy()
 
     # --- entries --------------------------------------------------------------------------------
 
@@ -132,9 +179,11 @@ class RingWriter(Handle):
         Returns False when the table is full, because the local reducer is behind.
 
         Raises:
-            RingError: an entry is open.
+            RingError: an entry is open, or it is not known which fields to keep.
         """
-        own = self._own
+        own, columns = self._own, self._columns
+        if columns is None:
+            raise RingError(f"ring {self.name} has no columns yet; configure it first")
         if own.entries_opened > own.entries_closed:
             raise RingError(f"entry {own.entries_closed} of ring {self.name} is still open; close it first")
         self._table_full = not self._row_is_free()
@@ -151,6 +200,7 @@ class RingWriter(Handle):
             transition=transition,
             first_sequence=own.published,
             opened_wall_ns=now_ns,
+            configuration=columns.number,
             closed_wall_ns=now_ns if transition else 0,
         )
         self._entries.write(entry)
@@ -161,6 +211,7 @@ class RingWriter(Handle):
         own.flip()
         if entry.closed:
             self._announce_closed()
+        self._keeper.tidy()
         return True
 
     def _row_is_free(self) -> bool:
@@ -196,17 +247,37 @@ class RingWriter(Handle):
     # --- events ---------------------------------------------------------------------------------
 
     def reserve(self, limit: int) -> Slots | None:
-        """Return free slots to fill: at least 1, at most ``limit``, never past the ring's end.
+        """Return free slots to fill: at least 1, at most ``limit``, side by side in every column.
 
         Returns None when the ring is full. Reserving again gives the same slots again.
         """
+        columns = self._columns
+        if columns is None:
+            return None
         first = self._own.published
-        wanted = min(limit, self.slot_count - first % self.slot_count)
+        start = first % self.slot_count
+        wanted = min(limit, self.slot_count - start, columns.room(first))
         if first + wanted > self._free_until:
-            self._free_until = self._owners.free_from(first, wanted)
+            self._free_until = self._look(columns, first, wanted)
             wanted = min(wanted, self._free_until - first)
         self._reserved = wanted
-        return self._columns.slots(first, wanted) if wanted > 0 else None
+        if wanted <= 0:
+            return None
+        return columns.slots(first, wanted, self._timestamps[start : start + wanted])
+
+    def _look(self, columns: Columns, first: int, wanted: int) -> int:
+        """Return up to which event there are free slots with free places, from the next one on."""
+        until = self._owners.free_from(first, wanted)
+        depth = columns.depth
+        if depth < self.slot_count and until > first:
+            # A place is free when nobody was there yet, or who was there is committed.
+            earlier = max(first - depth, self._keeper.first)
+            if earlier < first:
+                committed = min(first, self._owners.free_from(earlier, wanted))
+                until = min(until, committed + depth)
+            else:
+                until = min(until, first + depth)
+        return until
 
     def publish(self, slots_written: int, *, position: int) -> None:
         """Make the first ``slots_written`` reserved slots events, and the input's place known.
@@ -225,7 +296,7 @@ class RingWriter(Handle):
         if slots_written:
             start = first % self.slot_count
             stop = start + slots_written
-            timestamps = self._columns.timestamps
+            timestamps = self._timestamps
             self._owners.offer(start, stop)
             if first == self._entry_first:
                 self._entries.begin(own.entries_closed, timestamps.item(start))
@@ -253,7 +324,10 @@ class RingWriter(Handle):
         return wait(self._has_space, self._bell.announce_source, self._segment.semaphore(".space"), timeout_s)
 
     def _has_space(self) -> bool:
-        return self._row_is_free() if self._table_full else self._owners.is_free(self._own.published)
+        if self._table_full:
+            return self._row_is_free()
+        first, columns = self._own.published, self._columns
+        return columns is not None and self._look(columns, first, 1) > first
 
     # --- the end --------------------------------------------------------------------------------
 
@@ -261,8 +335,18 @@ class RingWriter(Handle):
         """Let go of the ring, so that another writer may continue it; or retire and remove it."""
         if unlink:
             self._segment.retire()
+        # Before the name is free: who makes the next ring of this name has columns of this name, too.
+        self._keeper.close(unlink=unlink)
+        if unlink:
             self._segment.unlink()
         super().close()
+
+
+def _check(policy: str, entries: int, interval_ns: int) -> None:
+    if policy not in at.POLICIES:
+        raise RingError(f"ring policy {policy!r} is unknown; known: {', '.join(at.POLICIES)}")
+    if entries < 2 or interval_ns < 1:
+        raise RingError(f"a ring needs at least 2 entries and 1 ns, got {entries} and {interval_ns}")
 
 
 def _take_over(name: str) -> Segment | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
 from ami.errors import SourceError
-from ami.event import Schema, Slots
+from ami.event import Slots
 from ami.sources import live, recorded, simulated
 from ami.sources.base import LiveInput, Opener, Source, Span
 from ami.sources.playback import Playback
@@ -87,13 +87,14 @@ def _find_plugged_in(uri: str, protocol: str) -> Opener:
 def take(source: Source, first: int, count: int, fields: Iterable[str] | None = None) -> Slots:
     """Return ``count`` events from position ``first`` on in memory of their own.
 
-    There are columns for ``fields`` only; None: all. Valid bits are those of the source's schema.
+    There are columns for ``fields`` only; None: all.
 
     Raises:
         SourceError: the input has gone bad, or ends before.
     """
-    wanted = frozenset(source.schema.names if fields is None else fields)
-    schema = Schema(tuple(field for field in source.schema.fields if field.name in wanted))
+    schema = source.schema
+    if fields is not None:
+        schema = schema.select(schema.with_lengths(fields))
     slots = Slots.allocate(schema, count)
-    source.read(first, slots, frozenset(schema.names))
+    source.read(first, slots, schema.name_set)
     return slots

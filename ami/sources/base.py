@@ -132,9 +132,10 @@ class Source(Protocol):
         """
 
     def read(self, first: int, into: Slots, fields: frozenset[str]) -> None:
-        """Write the events from position ``first`` on: the columns of ``fields``, valid bits, timestamps.
+        """Write the events from position ``first`` on: the columns of ``fields``, which event has which of
+        them (:meth:`~ami.event.Slots.set_valid`), and timestamps.
 
-        Bits of other fields are cleared. What stands in a column where its bit is clear means nothing. A
+        Events have no other fields. What stands in a column where an event lacks it means nothing. A
         stream writes events of its last span.
 
         Raises:
@@ -179,7 +180,7 @@ class Input(Protocol):
         """Return the step of an event; None where the input has no steps."""
 
     def read(self, index: int, into: Slots, fields: frozenset[str]) -> None:
-        """Write columns of ``fields`` and all valid bits of the events from ``index`` on."""
+        """Write columns of ``fields`` of the events from ``index`` on, and which event has which of them."""
 
     def close(self) -> None:
         """Let go of files and memory."""
@@ -233,7 +234,7 @@ class LiveInput(Protocol):
 
     def read(self, start: int, into: Slots, fields: frozenset[str]) -> None:
         """Write the events from index ``start`` of the last :meth:`receive` on: columns of ``fields``,
-        and all valid bits, which are those of ``fields`` that the event has."""
+        and which event has which of them."""
 
     def close(self) -> None:
         """Let go of sockets and memory. Called once."""

@@ -12,8 +12,8 @@ from ami.daemons.source import feeder
 from ami.daemons.source.feeder import Feeder
 from ami.event import Transition
 from ami.graph.language.text import graph_of
-from ami.ring import Entry, RingObserver, RingReader
-from ami.sources import intervals, open_source, pace
+from ami.ring import Entry, RingObserver, RingReader, configurations
+from ami.sources import intervals, open_source, pace, take
 from tests.feeder_rig import Killed, Stamp, World, entries, feed_to_the_end, ring_interval_ns, story
 from tests.ring_rig import ring_name
 
@@ -72,7 +72,8 @@ def test_each_entry_has_the_newest_graph_at_its_beginning_and_only_its_fields_ar
         with RingReader(world.name, 0) as reader:
             while (block := reader.claim(1 << 16)) is not None:
                 wanted = {1: ["delay", "monitor"], 2: ["diode"]}[block.entry.graph_version]
-                assert (block.slots.valid == source.schema.mask(wanted)).all()
+                assert list(block.slots.columns) == wanted
+                assert all(block.slots.has(name).all() for name in wanted)
     assert before >= 30
     assert versions == [1] * opened + [2] * (len(versions) - opened)
     assert len(versions) > opened
@@ -312,4 +313,92 @@ def test_a_graph_of_fields_that_the_source_does_not_have_reads_what_there_is(wor
         with RingReader(world.name, 0) as reader:
             block = reader.claim(10)
             assert block is not None
-            assert (block.slots.valid == source.schema.mask(["monitor"])).all()
+            assert list(block.slots.columns) == ["monitor"]
+            assert block.slots.has("monitor").all()
+
+
+WITHOUT_CAMERA = graph_of("results: {level: moments(monitor)}")
+WITH_CAMERA = graph_of("results: {level: moments(monitor), image: moments(sum(camera))}")
+
+
+def test_until_a_new_fields_columns_are_whole_entries_go_on_with_the_graph_that_they_had(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_source(ONE_RUN.replace("stop=100", "stop=20000"))
+    monkeypatch.setattr("ami.ring.configurations._PIECE_BYTES", 4096)
+    monkeypatch.setattr("ami.ring.configurations._TURN_S", 0.0)
+    world.graph = WITHOUT_CAMERA.at_version(1)
+    with world.ring(source, slots=4096, entries=4096) as ring, RingReader(world.name, 0) as reader:
+        feeding = world.feeder(source, ring)
+        for number in range(100_000):
+            if feeding.finished:
+                break
+            feeding.step()
+            if number >= 20:  # somebody edits all the time, and holds up nobody
+                world.graph = WITH_CAMERA.at_version(2 + number // 20)
+            while (block := reader.claim(1000)) is not None:
+                reader.commit([(block.sequence, block.count)])
+        stamped = [(entry.graph_version, entry.configuration) for entry in entries(ring)]
+    assert stamped == sorted(stamped)
+    assert {configuration for version, configuration in stamped if version >= 2} == {2}
+    assert [version for version, _ in stamped].count(1) > 50  # most of them after the first edit
+    assert len({version for version, _ in stamped}) > 10
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_camera_that_is_added_and_removed_again_and_again_loses_no_event(world: World, drop: bool) -> None:
+    source = open_source(ONE_RUN.replace("stop=100", "stop=20000"))
+    world.graph = WITHOUT_CAMERA.at_version(1)
+    seen: list[int] = []
+    kept = set()
+    with world.ring(source, slots=256, entries=4096) as ring, RingReader(world.name, 0) as reader:
+        feeding = world.feeder(source, ring, drop=drop)
+        for number in range(100_000):
+            if feeding.finished:
+                break
+            feeding.step()
+            if number % 40 == 0:
+                graph = (WITH_CAMERA, WITHOUT_CAMERA)[number // 40 % 2]
+                world.graph = graph.at_version(number // 40 + 2)
+            while (block := reader.claim(64)) is not None:
+                has = "camera" in block.slots.schema
+                image = take(source, block.sequence, block.count, ["camera", "monitor"])
+                assert (block.slots["monitor"] == image["monitor"]).all()
+                assert not has or (block.slots["camera"] == image["camera"]).all()
+                assert has == (block.entry.graph_version % 2 == 0)
+                assert all(block.slots.has(name).all() for name in block.slots.columns)
+                seen += range(block.sequence, block.sequence + block.count)
+                kept.add((has, block.entry.graph_version))
+                reader.commit([(block.sequence, block.count)])
+            assert len(configurations.find(world.name)) <= 3
+        assert feeding.finished
+        assert ring.cursor.dropped == 0
+    assert seen == list(range(20_000))
+    assert len([True for has, _ in kept if has]) >= 3
+    assert len([True for has, _ in kept if not has]) >= 3
+
+
+def test_a_camera_for_which_there_is_no_room_waits_and_the_others_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_source(ONE_RUN)
+    free = [1 << 40]
+    monkeypatch.setattr("ami.ring.segment.free_bytes", lambda: free[0])
+    monkeypatch.setattr("ami.ring.configurations.free_bytes", lambda: free[0])
+    world.graph = WITHOUT_CAMERA.at_version(1)
+    with world.ring(source) as ring:
+        feeding = world.feeder(source, ring)
+        while ring.cursor.published < 20:
+            feeding.step()
+        free[0] = 1000
+        world.graph = WITH_CAMERA.at_version(2)
+        while ring.cursor.published < 50:
+            feeding.step()
+        assert feeding.shortage.startswith("/dev/shm has 0 MiB free, 1 MiB wanted for ring")
+        assert feeding.begun
+        assert entries(ring)[-1].graph_version == 1
+        free[0] = 1 << 40
+        feed_to_the_end(feeding)
+        assert not feeding.shortage
+        assert entries(ring)[-1].graph_version == 2
+        assert sum(entry.count for entry in entries(ring)) == 100

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ami.ring import Block, RingObserver, RingReader
+from ami.ring import Block, RingObserver, RingReader, configurations
 from tests import ring_rig as rig
 
 EVENTS = 30  # in a ring of 32 slots
@@ -74,14 +74,19 @@ class Store:
         self._file.close()
 
 
-def _source(name: str, until: int) -> None:
-    """Publish, drop and change entries until the input is at ``until``, from where it is."""
-    with rig.create(name, slots=32, entries=8) as writer:
+def _source(name: str, until: int, *, edits: bool = False) -> None:
+    """Publish, drop and change entries until the input is at ``until``, from where it is.
+
+    With ``edits`` every other entry has the image, and columns of its own.
+    """
+    with rig.create(name, slots=32, entries=8, keep=["x"] if edits else None) as writer:
         while (position := writer.cursor.position) < until:
             interval = position // 5
             if writer.open is not None and writer.open.interval != interval:
                 writer.close_entry()
             if writer.open is None:
+                if edits:
+                    rig.configure(writer, ["x", "image"] if interval % 2 else ["x"])
                 rig.open_entry(writer, interval)
             if position % 7 == 3:
                 writer.drop(1, position=position + 1)
@@ -103,17 +108,18 @@ def _run_all(name: str, worker: int, store: Store) -> None:
             blocks = []
 
 
-@pytest.mark.parametrize("used", [0, 30])
-def test_a_source_killed_anywhere_is_continued_without_a_gap(name: str, used: int) -> None:
-    """The ring does not exist yet, or its slots held other events before."""
+@pytest.mark.parametrize(("used", "edits"), [(0, False), (30, False), (0, True), (30, True)])
+def test_a_source_killed_anywhere_is_continued_without_a_gap(name: str, used: int, edits: bool) -> None:
+    """The ring does not exist yet, or its slots held other events before; with edits, columns are made,
+    exchanged and removed meanwhile."""
 
     def victim() -> None:
-        _source(name, used + 12)
+        _source(name, used + 12, edits=edits)
 
     def reset() -> None:
         rig.reclaim(name)
         if used:
-            _source(name, used)
+            _source(name, used, edits=edits)
             store = Store()
             _run_all(name, 0, store)
             store.close()
@@ -122,8 +128,9 @@ def test_a_source_killed_anywhere_is_continued_without_a_gap(name: str, used: in
     for moment in _moments(victim, reset, 120):
         reset()
         kills += rig.killed_after(victim, moment)
-        _source(name, used + EVENTS)
+        _source(name, used + EVENTS, edits=edits)
         store = Store()
+        assert not edits or len(configurations.find(name)) > 2
         with RingObserver(name) as observer:
             _run_all(name, 0, store)
             cursor = observer.cursor
@@ -135,6 +142,9 @@ def test_a_source_killed_anywhere_is_continued_without_a_gap(name: str, used: in
         found = store.events()
         assert found == [n for n in range(used, used + EVENTS) if n % 7 != 3]
         store.close()
+        with rig.create(name, slots=32, entries=8, keep=["x", "image"]) as last:
+            last.tidy()
+            assert configurations.find(name) == [last.configuration.number if last.configuration else 0]
     assert kills > 100
 
 
@@ -147,6 +157,7 @@ def _fill(name: str) -> None:
         first.commit([(0, 6)])
         writer.close_entry()
         for interval, count in ((1, 3), (2, 4), (3, 1)):
+            rig.configure(writer, ["x", "image"] if interval % 2 else ["x"])
             rig.open_entry(writer, interval)
             rig.publish(writer, count)
             writer.close_entry()

@@ -118,7 +118,9 @@ def test_an_unknown_setting_is_named_with_the_known_ones(tmp_path: Path) -> None
     path = written(tmp_path, "[ring]\nslots = 4\n")
     with pytest.raises(ConfigError) as caught:
         load(path, {})
-    wanted = f"{path} [ring]: unknown setting 'slots'; known: name, bytes, max_slots, entries"
+    wanted = (
+        f"{path} [ring]: unknown setting 'slots'; known: name, bytes, share, max_bytes, max_slots, entries"
+    )
     assert str(caught.value) == wanted
 
 
@@ -136,10 +138,12 @@ def test_an_unknown_variable_is_named_with_the_known_ones(tmp_path: Path) -> Non
         ("[ring]\nbytes = '8'\n", r"\[ring\]: bytes must be an integer, got '8'"),
         ("[ring]\nbytes = true\n", "bytes must be an integer, got True"),
         ("[ring]\nbytes = 1.5\n", "bytes must be an integer, got 1.5"),
-        ("[ring]\nbytes = 1\n", "ring.bytes must be from 4096 to .*, got 1"),
+        ("[ring]\nbytes = 1\n", "ring.bytes must be 0 or from 4096 to .*, got 1"),
         ("[ring]\nbytes = 0x" + "f" * 5000, "got an integer of thousands of digits"),
         ("[ring]\nname = 'ami-events'\n", "ring.name must be '/ami-'"),
         ("[ring]\nname = '/ami-a/b'\n", "ring.name must be"),
+        ("[ring]\nname = '/ami-a.c1'\n", "without the ring's own endings"),
+        ("[ring]\nshare = 1.0\n", "ring.share must be above 0 and at most 0.9"),
         ("[ring]\nname = 7\n", "name must be a string, got 7"),
         ("[source]\ninterval_s = nan\n", "source.interval_s must be from .* got nan"),
         ("[source]\ninterval_s = inf\n", "source.interval_s must be"),

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ami.config import WorkerConfig
 from ami.daemons.worker.blocksize import FIRST_EVENTS, STEP_S, BlockSize
-from ami.event import Field, Schema
-
-SMALL = Schema.of([Field("x", np.dtype("f8"))])
-IMAGES = Schema.of([Field("image", np.dtype("f4"), (1024, 1024))])
 
 
 def test_quick_blocks_grow_up_to_the_limit_and_no_further() -> None:
@@ -45,31 +40,11 @@ def test_a_block_of_fair_length_changes_nothing() -> None:
     assert block.events == FIRST_EVENTS
 
 
-def test_large_events_bound_the_block_by_its_bytes() -> None:
-    config = WorkerConfig(block_bytes=16 << 20)
-    block = BlockSize(config)
-    block.fit(IMAGES)
-    for _ in range(10):
-        block.learn(block.events, 0.0)
-    assert block.events == (16 << 20) // IMAGES.event_bytes
-    block.fit(SMALL)
-    for _ in range(12):
-        block.learn(block.events, 0.0)
-    assert block.events == config.block_events
-
-
-def test_an_event_larger_than_a_block_may_be_is_still_taken() -> None:
-    block = BlockSize(WorkerConfig(block_bytes=1))
-    block.fit(IMAGES)
-    assert block.events == 1
-
-
 @given(st.lists(st.tuples(st.integers(1, 10_000), st.floats(0, 10)), max_size=40), st.integers(1, 5000))
 def test_whatever_blocks_took_the_next_one_is_within_bounds(
     took: list[tuple[int, float]], limit: int
 ) -> None:
     block = BlockSize(WorkerConfig(block_events=limit))
-    block.fit(SMALL)
     for events, elapsed_s in took:
         block.learn(events, elapsed_s)
         assert 1 <= block.events <= limit

@@ -48,13 +48,13 @@ def events(count: int = 8, **columns: Any) -> Slots:
     slots.columns["laser"][:] = np.arange(count) % 2
     for name, column in columns.items():
         slots.columns[name][:] = column
-    slots.valid[:] = SCHEMA.mask(SCHEMA.names)
+    slots.set_valid(SCHEMA.names)
     slots.timestamps[:] = 1000 + np.arange(count)
     return slots
 
 
 def without(slots: Slots, name: str, rows: Any) -> Slots:
-    slots.valid[rows] &= ~SCHEMA.bit(name)
+    slots.set_missing([name], rows)
     return slots
 
 
@@ -87,7 +87,7 @@ def test_filters_and_holes_in_blocks_give_what_a_loop_over_events_gives(
     slots = events(len(shots), x=[s[0] for s in shots], laser=[s[1] for s in shots])
     slots.valid[:] = [s[2] for s in shots]  # which of camera, x, y, laser are there
     if all(s[3] for s in shots):
-        slots.valid[:] = SCHEMA.mask(SCHEMA.names)
+        slots.set_valid(SCHEMA.names)
     g = graph(
         expression("sum_xy", "_0 + _1", "x", "y"),
         expression("lit", "_0 == 1", "laser"),
@@ -104,7 +104,7 @@ def test_filters_and_holes_in_blocks_give_what_a_loop_over_events_gives(
     )
     wanted: dict[str, Any] = {"a": None, "b": None, "c": 0, "d": None}
     for row in range(slots.count):
-        camera, x, y, laser = (bool(slots.valid[row] & (1 << bit)) for bit in range(4))
+        camera, x, y, laser = (bool(slots.valid[0, row] & (1 << bit)) for bit in range(4))
         value = {name: slots.columns[name][row] for name in SCHEMA.names}
         if x and y and laser and value["laser"] == 1:
             wanted["d"] = value["x"] + value["y"]
@@ -298,7 +298,7 @@ def test_the_scan_graph_gives_the_numbers_of_the_reference(size: tuple[int, int,
     slots.columns["cspad"][:] = 1
     slots.columns["laser"][:] = lit
     slots.columns["delta_t"][:] = [8, 3]
-    slots.valid[:] = schema.mask(schema.names)
+    slots.set_valid(schema.names)
     plan = WorkerPlan(g, schema)
     partials = [plan.partial(), plan.partial()]
     for partial in partials:

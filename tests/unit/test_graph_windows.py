@@ -38,7 +38,7 @@ def partial(graph: Graph, *values: float, sequence: int = 0, key: int = 0) -> Pa
     slots = Slots.allocate(SCHEMA, len(values))
     slots.columns["x"][:] = values
     slots.columns["key"][:] = key
-    slots.valid[:] = SCHEMA.mask(SCHEMA.names)
+    slots.set_valid(SCHEMA.names)
     slots.timestamps[:] = sequence + np.arange(len(values))
     plan = WorkerPlan(graph, SCHEMA)
     made = plan.partial()

@@ -41,7 +41,7 @@ def test_events_are_seen_as_they_were_published(writer: RingWriter, reader: Ring
     block = reader.claim(10)
     assert block is not None
     assert rig.events(block) == [0, 1, 2, 3, 4]
-    assert block.slots.valid.tolist() == [3] * 5
+    assert block.slots.valid.tolist() == [[3] * 5]
     assert block.slots["image"].shape == (5, 3, 5)
     assert (block.sequence, block.attempts, block.entry.interval, block.entry.step_value) == (0, 0, 7, 0.5)
 
@@ -375,20 +375,26 @@ def test_a_ring_larger_than_shared_memory_is_refused(name: str) -> None:
     assert not reclaim(name)
 
 
-def test_the_slots_follow_bytes_within_bounds(name: str) -> None:
-    for bytes_, most, expected in ((0, 100, 8), (1 << 20, 100, 100), (39 * 50, 100, 50)):
-        with rig.create(name, bytes=bytes_, max_slots=most) as writer:
-            assert writer.slot_count == expected
+def test_the_places_follow_bytes_and_fields_within_bounds(name: str) -> None:
+    for bytes_, most, keep, expected in (
+        (0, 100, ["x"], 8),
+        (1 << 20, 100, ["x"], 100),
+        (39 * 50, 100, ["x", "image"], 50),
+        (39 * 50, 100, ["x"], 81),
+        (39 * 50, 100, [], 100),
+    ):
+        with rig.create(name, bytes=bytes_, max_slots=most, keep=keep) as writer:
+            assert writer.depth == expected
+            with RingObserver(name) as observer:
+                assert observer.depth == expected
             writer.close(unlink=True)
 
 
-def test_slots_that_nobody_touched_take_no_memory(name: str) -> None:
-    with rig.create(name, slots=1 << 20) as writer:
-        rig.open_entry(writer)
-        rig.publish(writer, 4)
-        facts = os.stat("/dev/shm" + name)
-        assert facts.st_size > 30 << 20
-        assert facts.st_blocks * 512 < 200_000
+def test_memory_is_had_before_it_is_used(name: str) -> None:
+    with rig.create(name, slots=1 << 18) as writer:
+        for part, least in ((name, 11 << 18), (f"{name}.c1", 31 << 18)):
+            facts = os.stat("/dev/shm" + part)
+            assert facts.st_blocks * 512 >= facts.st_size > least
         writer.close(unlink=True)
 
 

@@ -61,7 +61,7 @@ def test_another_layout_version_is_refused_but_may_be_reclaimed(name: str, file:
     with file.open("r+b") as segment:
         segment.seek(8)
         segment.write(b"\x63\0\0\0")
-    _refused(name, "layout version 99, this ami knows 1")
+    _refused(name, "layout version 99, this ami knows 2")
     assert reclaim(name)
 
 

@@ -34,7 +34,7 @@ EVENTS = 5
 def batch(graph: Graph, interval: int, run: int = 1) -> Batch:
     """Five events of an interval, 100 ns apart, the first one 200 ns after its begin."""
     slots = Slots.allocate(SCHEMA, EVENTS)
-    slots.valid[:] = SCHEMA.mask(SCHEMA.names)
+    slots.set_valid(SCHEMA.names)
     slots.timestamps[:] = interval * INTERVAL_NS + 200 + 100 * np.arange(EVENTS)
     plan = WorkerPlan(graph, SCHEMA)
     partial = plan.partial()

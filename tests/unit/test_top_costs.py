@@ -40,7 +40,7 @@ def events(count: int = EVENTS) -> Slots:
     slots = Slots.allocate(SCHEMA, count)
     slots.columns["x"][:] = np.arange(count)
     slots.columns["laser"][:] = np.arange(count) % 4 == 0
-    slots.valid[:] = SCHEMA.mask(SCHEMA.names)
+    slots.set_valid(SCHEMA.names)
     return slots
 
 

@@ -1,8 +1,8 @@
 """Move the events of one source into the ring, in entries, at their pace.
 
-The feeder is the sequencer of the node: it alone decides where an entry ends, and stamps each with its
-interval, run, step and graph version. All that it must not forget lies in the ring's cursor, so
-a killed source's successor goes on with the next event.
+The feeder is the sequencer of the node: it alone decides where an entry ends, stamps each with its
+interval, run, step and graph version, and has the ring keep the fields that this graph asks for. All that
+it must not forget lies in the ring, so a killed source's successor goes on with the next event.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ami.errors import RingError
+from ami.errors import RingError, RingFull
 from ami.event import Transition
 from ami.graph.graph import Graph
 from ami.ring.entries import Entry
@@ -73,11 +73,19 @@ class Feeder:
         self._nap_s = min(max(interval_ns / self._pace.speed / 1e10, NAP_S[0]), NAP_S[1])
         self._span: Span | None = None
         self._announced = 0  # how many of the transitions at this position are in the ring already
-        self._block = max(1, min(BLOCK_EVENTS, BLOCK_BYTES // source.schema.event_bytes))
+        self._block = 1
         self._fields: frozenset[str] = frozenset()
+        self._entries_of: Graph | None = None  # which entries are stamped with now
+        self._coming: Graph | None = None  # a newer one, for whose fields columns are being made
+        self.shortage = ""  # why that one must wait
         self.position = source.resume(ring.cursor.position)
         self.finished = False
         self._phase = self._resume()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are columns for some graph's fields."""
+        return self._entries_of is not None
 
     @property
     def lag_s(self) -> float:
@@ -118,8 +126,11 @@ class Feeder:
     def step(self) -> bool:
         """Move one block at the most, or wait up to 0.1 s until there is something to do."""
         if self.finished:
+            self._ring.tidy()
             self._nap(2 * WAIT_S)
             return False
+        if self._coming is not None:
+            self._make_room(self._coming, self._ring.prepare)
         if self._phase.run == 0 and not self._begin_run():
             return False
         span = self._span or self._next()
@@ -178,7 +189,9 @@ class Feeder:
         return self._open(interval=0, transition=int(transition), phase=phase)
 
     def _open(self, *, interval: int, phase: Phase, transition: int = 0) -> bool:
-        graph = self._graph()
+        graph = self._choose()
+        if graph is None:
+            return False
         opened = self._ring.open_entry(
             interval=interval,
             run=phase.run,
@@ -187,14 +200,43 @@ class Feeder:
             graph_version=graph.version,
             transition=transition,
         )
-        if opened:
-            self._fields = frozenset(name for name in graph.fields if name in self._source.schema)
-        else:
+        if not opened:
             self._ring.wait_for_space(WAIT_S)
         return opened
 
+    def _choose(self) -> Graph | None:
+        """Return the newest graph for whose fields the ring has columns; None while it has none for any.
+
+        Until a newer one's are whole, entries go on with the graph that they had: nobody waits for what
+        somebody else wants.
+        """
+        graph = self._coming or self._graph()
+        if self._make_room(graph, self._ring.configure):
+            kept = self._ring.configuration
+            assert kept is not None
+            self._fields = kept.schema.name_set
+            self._block = max(1, min(BLOCK_EVENTS, BLOCK_BYTES // kept.schema.event_bytes))
+            self._entries_of, self._coming = graph, None
+        elif self._entries_of is None and self.shortage:
+            self._nap(WAIT_S)
+        return self._entries_of
+
+    def _make_room(self, graph: Graph, work: Callable[[frozenset[str]], bool]) -> bool:
+        """Let the ring work on columns for a graph's fields; return whether they are whole."""
+        try:
+            whole = work(self._source.schema.with_lengths(graph.fields))
+        except RingFull as error:
+            self._coming, self.shortage = (
+                None,
+                str(error),
+            )  # perhaps nobody wants it any more when there is room
+            return False
+        self._coming, self.shortage = graph, ""
+        return whole
+
     def _idle(self, next_ns: int) -> None:
         """Wait for the next event, but close the open interval when its time is over."""
+        self._ring.tidy()
         wait_s = max(self._pace.due_s(next_ns), self._nap_s)
         self._nap(min(wait_s, self._over_s()))
 

@@ -10,9 +10,10 @@ from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.source.feeder import Feeder
-from ami.errors import RingError, SourceError, StoreUnavailable
+from ami.errors import RingError, RingFull, SourceError, StoreUnavailable
 from ami.event import Schema
 from ami.ring.observer import RingObserver
+from ami.ring.segment import free_bytes
 from ami.ring.writer import RingWriter
 from ami.sources import intervals, open_source
 from ami.sources.base import Source
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 # How often an input that could not be opened is looked at again, s.
 REOPEN_S = 5.0
 READY_S = 0.01
+# A ring that holds the stream for less is told: a worker's restart takes nearly as long.
+ENOUGH_S = 1.0
+SHOWN = 50  # names of fields in the log
 
 
 class SourceStage:
@@ -32,6 +36,7 @@ class SourceStage:
         self._config = setup.config
         self._stopping = setup.stopping
         self._rate = Rate()
+        self._told = 0  # the configuration of which was told what there is room for
         self._failure = ""
         self._waiting_for = "the control store and the ring"
         self._reopen_at = 0.0
@@ -49,7 +54,29 @@ class SourceStage:
             return f"waiting: for {self._waiting_for}"
         if self._feeder.finished or self._source is None:
             return "finished"
-        return self._source.state or "running"
+        return self._source.state or self._room()
+
+    def _room(self) -> str:
+        """Return that it runs, and whether there is room enough for that."""
+        assert self._feeder is not None
+        short, hold_s = self._feeder.shortage, self._hold_s()
+        if short and not self._feeder.begun:
+            return f"waiting: no room: {short}"
+        if short:
+            return f"running, but the newest graph waits for room: {short}"
+        if 0 < hold_s < ENOUGH_S:
+            return (
+                f"running, but the ring holds {hold_s:.2g} s of the stream: raise ring.bytes, or ask for less"
+            )
+        return "running"
+
+    def _hold_s(self) -> float:
+        """Return for how long the ring can take the stream when nobody works on it, s; 0: not known."""
+        if self._ring is None or self._source is None or not self._source.pace.paced:
+            return 0.0
+        cursor = self._ring.cursor
+        rate_hz = self._rate.per_s(cursor.published + cursor.dropped)
+        return self._ring.depth / rate_hz if rate_hz else 0.0
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -63,6 +90,7 @@ class SourceStage:
             "entries_opened": cursor.entries_opened,
             "rate_hz": self._rate.per_s(cursor.published + cursor.dropped),
             "lag_s": self._feeder.lag_s,
+            "ring_s": self._hold_s(),
             **(self._source.counters if self._source is not None else {}),
         }
 
@@ -74,12 +102,32 @@ class SourceStage:
             self._stopping.wait(0.2)
             return
         assert self._feeder is not None
+        self._tell_room()
         try:
             self._feeder.step()
         except SourceError as error:
             self._fail(error)
             self._feeder.close_entry()
             self._feeder.finished = True
+
+    def _tell_room(self) -> None:
+        """Write down what the ring has room for, once for each configuration."""
+        assert self._ring is not None
+        assert self._source is not None
+        kept = self._ring.configuration
+        if kept is None or kept.number == self._told:
+            return
+        text = ""
+        if self._source.pace.paced:
+            if not (hold_s := self._hold_s()):
+                return  # not known yet
+            text = f": {hold_s:.1f} s of the stream at {kept.depth / hold_s:.0f} Hz"
+        self._told = kept.number
+        logger.info(
+            "ring: %d events of %d of %d fields, %.0f MiB%s",
+            kept.depth, len(kept.schema.fields), len(self._source.schema.fields),
+            kept.depth * kept.schema.event_bytes / (1 << 20), text,
+        )  # fmt: skip
 
     def _begin(self) -> bool:
         if self._source is None and (time.monotonic() < self._reopen_at or not self._open()):
@@ -96,7 +144,12 @@ class SourceStage:
             self._waiting_for = "a graph"
             return False
         if self._ring is None:
-            self._ring = self._attach(self._source)
+            try:
+                self._ring = self._attach(self._source)
+            except RingFull as error:
+                self._waiting_for = f"room: {error}"
+                return False
+        self._rate = Rate()
         self._feeder = Feeder(
             self._source,
             self._ring,
@@ -152,7 +205,9 @@ class SourceStage:
 
     def _attach(self, source: Source) -> RingWriter:
         ring = self._config.ring
-        logger.info("%s: %s", self._config.source.uri, ", ".join(source.schema.names) or "no fields")
+        names = source.schema.names
+        some = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        logger.info("%s: %s", self._config.source.uri, some or "no fields")
         self._drain_leftover(source)
         made = RingWriter.create(
             ring.name,
@@ -163,10 +218,11 @@ class SourceStage:
             entries=ring.entries,
             interval_ns=intervals.choose(source, self._config.source.interval_s),
             policy=source.policy or self._config.source.policy,
+            share=lambda: min(ring.max_bytes, int(ring.share * free_bytes())),
         )
         logger.info(
-            "ring %s of %d slots %s at position %d, intervals of %g s",
-            ring.name, made.slot_count, "resumed" if made.resumed else "made",
+            "ring %s of %d MiB %s at position %d, intervals of %g s",
+            ring.name, made.column_bytes >> 20, "resumed" if made.resumed else "made",
             made.cursor.position, made.interval_ns / 1e9,
         )  # fmt: skip
         return made

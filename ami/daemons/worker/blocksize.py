@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ami.config import WorkerConfig
-from ami.event import Schema
 
 # A block's run time is kept below this, so that the worker comes round often enough to be seen
 # alive, to notice a stop, and to share the load with the others.
@@ -16,14 +15,8 @@ class BlockSize:
     """Grows while blocks are quick, shrinks when they are slow (user code of milliseconds an event)."""
 
     def __init__(self, config: WorkerConfig) -> None:
-        self._config = config
         self._most = config.block_events
         self.events = min(FIRST_EVENTS, self._most)
-
-    def fit(self, schema: Schema) -> None:
-        """Bound the block by the bytes of its events."""
-        self._most = max(1, min(self._config.block_events, self._config.block_bytes // schema.event_bytes))
-        self.events = min(self.events, self._most)
 
     def learn(self, events: int, elapsed_s: float) -> None:
         """Learn from a block that was run."""

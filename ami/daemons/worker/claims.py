@@ -47,7 +47,7 @@ class Claims:
     def first(self, most: int) -> Block | None:
         """Return the block to run next, of at most ``most`` events if nobody died of it."""
         if not self._blocks:
-            claimed = self.ring.claim(most)
+            claimed = self.ring.claim(most, self._setup.config.worker.block_bytes)
             if claimed is None:
                 return None
             self._blocks.append(claimed)

@@ -138,7 +138,6 @@ class WorkerStage:
         self._last_flush, self._sharers = claims.last_flush, ring.worker_count
         here = f"on worker:{self._setup.number} of {self._config.node.host}"
         self._plans = Plans(self._graphs.get, ring.schema, here)
-        self._block.fit(ring.schema)
         return claims
 
     def _detach(self) -> None:
@@ -195,7 +194,9 @@ class WorkerStage:
     def _held_too_much(self, ring: RingReader) -> bool:
         # All workers together leave the source half of the ring, also under the policy `drop`, where
         # nobody asks for space. Less often is better: a flush of an image's sum takes milliseconds.
-        return self._held is not None and 2 * self._sharers * self._held.events > ring.slot_count
+        return self._held is not None and 2 * self._sharers * self._held.events > ring.depth_of(
+            self._held.entry
+        )
 
     def _hand_on(self, ring: RingReader) -> None:
         """Let what was run since the last time be stored, and its slots be freed after that."""

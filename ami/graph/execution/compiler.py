@@ -29,7 +29,7 @@ from ami.graph.kind import Kind
 from ami.graph.library.base import Function, Reduction
 from ami.graph.operation import Operation
 
-Loader = tuple[str, int, int]  # name of a field, its register, its validity bit
+Loader = tuple[str, int]  # name of a field, its register
 
 
 class Compiler:
@@ -160,5 +160,5 @@ class Compiler:
             if name in (TIMESTAMP, SEQUENCE):
                 self.builtin[name] = register
             else:
-                self.loaders.append((name, register, self._schema.bit(name)))
+                self.loaders.append((name, register))
         return self._registers[name]

@@ -42,13 +42,15 @@ class WorkerPlan:
         compiler = Compiler(graph, schema, here)
         self.graph_version = graph.version
         self.broken = compiler.broken
-        self.fields = frozenset(name for name, _, _ in compiler.loaders)
+        self.fields = frozenset(name for name, _ in compiler.loaders)
         self.operations = tuple(names[0] for names in compiler.names)
         self.per_event = frozenset(compiler.per_event)
         self.reductions = compiler.reductions
         self._frame = compiler.frame
         self._loaders = tuple(compiler.loaders)
-        self._mask = schema.mask(self.fields)
+        self._kept: Schema | None = None  # what the slots were that came last
+        self._bits: list[tuple[int, int]] = []  # of each loader
+        self._masks: list[tuple[int, int]] = []  # validity words, with the bits of all loaders
         self._builtin = dict(compiler.builtin)
         self._steps = compiler.finish()
         # What a filter takes in is its value; the selection is what it does.
@@ -125,17 +127,30 @@ class WorkerPlan:
             stamps = frame.stamps()
             for name, register in self._builtin.items():
                 frame.set(register, stamps[:, 0 if name == TIMESTAMP else 1], None, whole=True)
-        in_all = int(np.bitwise_and.reduce(slots.valid))
-        if in_all & self._mask == self._mask:
-            for name, register, _ in self._loaders:
-                frame.set(register, slots.columns[name], None, whole=True)
-            return
-        holes: list[Array] = []
-        for name, register, bit in self._loaders:
+        if slots.schema is not self._kept:
+            self._meet(slots.schema)
+        valid = slots.valid
+        for word, mask in self._masks:
+            if int(np.bitwise_and.reduce(valid[word])) & mask != mask:
+                self._load_some(slots)
+                return
+        for name, register in self._loaders:
+            frame.set(register, slots.columns[name], None, whole=True)
+
+    def _meet(self, kept: Schema) -> None:
+        """Find the validity bits of the fields: they differ with the fields that are kept."""
+        self._bits = [kept.bit(name) for name, _ in self._loaders]
+        words = kept.words(name for name, _ in self._loaders)
+        self._masks = [(word, mask) for word, mask in enumerate(words) if mask]
+        self._kept = kept
+
+    def _load_some(self, slots: Slots) -> None:
+        in_all = np.bitwise_and.reduce(slots.valid, axis=1).tolist()
+        holes: dict[bytes, Array] = {}
+        for (name, register), (word, bit) in zip(self._loaders, self._bits, strict=True):
             index: Index = None
-            if not in_all & bit:
-                index = np.flatnonzero(slots.valid & bit)
+            if not in_all[word] & bit:
+                index = np.flatnonzero(slots.valid[word] & bit)
                 # Detectors of one rate have the same holes: let them share the index object.
-                index = next((other for other in holes if np.array_equal(other, index)), index)
-                holes.append(index)
-            frame.set(register, slots.columns[name], index, whole=True)
+                index = holes.setdefault(index.tobytes(), index)
+            self._frame.set(register, slots.columns[name], index, whole=True)

@@ -19,7 +19,7 @@ from ami.errors import SourceError
 from ami.event import MAX_FIELDS, TIMESTAMP, Array, Field, Schema, Transition
 from ami.sources.base import Timestamps
 
-HEADER_BYTES = 1 << 16
+HEADER_BYTES = 1 << 21  # some 16,000 fields
 MAX_EVENTS = 1 << 20  # of one message
 MAX_SEQUENCE = 2**53  # what JSON's numbers hold everywhere
 MAX_TIME_NS = 2**63 - 1  # whether a time is plausible is not asked here

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ami.errors import SourceError
-from ami.event import MAX_FIELDS, TIMESTAMP, Schema, Slots
+from ami.event import TIMESTAMP, Schema, Slots
 from ami.sources import uri
 from ami.sources.base import NOTHING_YET, LiveInput, Opener, Received, Silence
 from ami.sources.live import message as wire
@@ -45,6 +45,7 @@ QUEUE_BYTES = 1 << 28  # waiting to be received
 QUEUE_MESSAGES = (64, 100_000)
 COPY_BYTES = 1 << 16  # frames of smaller messages are cheaper copied than shared
 LONGEST_S = 0.05  # nothing is received at one go for longer, whatever comes
+MAX_LEFT_OUT = 64  # fields that are told one by one
 GAP_EVENTS = 10**10  # a number that is further ahead is no gap: that would be 11 days at 10 kHz
 
 
@@ -210,7 +211,7 @@ class ZeroMQ:
         return ""
 
     def _leave_out(self, name: str) -> None:
-        if name != TIMESTAMP and name not in self._left_out and len(self._left_out) < MAX_FIELDS:
+        if name != TIMESTAMP and name not in self._left_out and len(self._left_out) < MAX_LEFT_OUT:
             self._left_out.add(name)
             reason = f"{name}: it is not among the agreed fields; restart the source to take it up"
             self.skipped = (*self.skipped, reason)
@@ -262,8 +263,7 @@ class ZeroMQ:
 
     def read(self, start: int, into: Slots, fields: frozenset[str]) -> None:
         """See :class:`~ami.sources.base.LiveInput`."""
-        assert self.schema is not None
-        bits = {name: self.schema.bit(name) for name in fields}
+        layout, there = None, fields
         number = bisect_right(self._starts, start) - 1
         done = 0
         while done < into.count:
@@ -271,12 +271,11 @@ class ZeroMQ:
             first = start + done - self._starts[number]
             stop = min(message.count, first + into.count - done)
             here = slice(done, done + stop - first)
-            valid = 0
-            for name, bit in bits.items():
-                if name in message.frames:
-                    into.columns[name][here] = message.column(name)[first:stop]
-                    valid |= bit
-            into.valid[here] = valid
+            if message.layout is not layout:
+                layout, there = message.layout, fields & message.layout.keys()
+            for name in there:
+                into.columns[name][here] = message.column(name)[first:stop]
+            into.set_valid(there, here)
             done, number = done + stop - first, number + 1
 
     def close(self) -> None:

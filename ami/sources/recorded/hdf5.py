@@ -177,7 +177,7 @@ class Recording:
         return None
 
     def read(self, index: int, into: Slots, fields: frozenset[str]) -> None:
-        into.valid[:] = self.schema.mask(fields)
+        into.set_valid(fields)
         for name in fields:
             column = into.columns[name]
             with _translate_errors(self._path):

@@ -84,12 +84,12 @@ class Detectors:
         return None
 
     def read(self, index: int, into: Slots, fields: frozenset[str]) -> None:
-        into.valid[:] = self.schema.mask(fields)
+        into.set_valid(fields)
         for name in fields:
             copy_cyclic(self._pool(name), index, into.columns[name])
         if self._options and self._options["missing"] and (lost := fields & self._lost):
             missing = is_missing(index, into.count, self._options["missing"], self._options["seed"])
-            into.valid[missing] &= ~self.schema.mask(lost)
+            into.set_missing(lost, missing)
 
     def _pool(self, name: str) -> Array:
         if name not in self._pools:

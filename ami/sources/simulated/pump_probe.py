@@ -127,12 +127,12 @@ class PumpProbe:
         return Step(run, number, float(self.delays[number % len(self.delays)]), stop)
 
     def read(self, index: int, into: Slots, fields: frozenset[str]) -> None:
-        into.valid[:] = self.schema.mask(fields)
+        into.set_valid(fields)
         for name in fields:
             self._copy(index, self._pool(name), into.columns[name])
         if self._options["missing"] and (lost := fields & set(self._options["missing_fields"])):
             missing = is_missing(index, into.count, self._options["missing"], self._options["seed"])
-            into.valid[missing] &= ~self.schema.mask(lost)
+            into.set_missing(lost, missing)
 
     def _copy(self, index: int, pool: Array, into: Array) -> None:
         steps, rows = pool.shape[:2]

@@ -59,11 +59,11 @@ class Lines:
     def read(self, start: int, into: Slots, fields: frozenset[str]) -> None:
         assert self.schema is not None
         values = self._values[start : start + into.count]
-        into.valid[:] = 0
+        into.set_valid(fields)
         for column, field in enumerate(self.schema.fields):
             if field.name in fields:
                 into.columns[field.name][:] = values[:, column]
-                into.valid[:] |= np.where(np.isnan(values[:, column]), 0, self.schema.bit(field.name))
+                into.set_missing([field.name], np.isnan(values[:, column]))
 
     def close(self) -> None:
         if self._file is not None:
