@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ami.config import Config, GlobalStoreConfig
+from ami.daemons.process.stage import Waits
 from ami.daemons.reduction.global_reducer import GlobalReducerStage
 from ami.daemons.reduction.publisher import Publisher
 from ami.errors import ConfigError, StoreUnavailable
@@ -25,7 +27,7 @@ from ami.stores.client import ClusterLink
 from ami.stores.opened import Stores
 from tests.batches import batch, border
 from tests.client_rig import made
-from tests.daemons_rig import GRAPH, Faults, FaultyLink, config, die, put_graph, setup, steps
+from tests.daemons_rig import GRAPH, SHORT, Faults, FaultyLink, config, die, put_graph, setup, steps
 
 pytestmark = pytest.mark.integration
 
@@ -55,10 +57,10 @@ class Rig:
             number = self._numbers[node] = self._numbers.get(node, 0) + 1
             assert self.store.journal(keys.inbox(node)).append(number, one)
 
-    def stage(self, number: int = 0) -> GlobalReducerStage:
+    def stage(self, number: int = 0, *, waits: Waits = SHORT) -> GlobalReducerStage:
         # The watch on the graph asks at times of its own: a fault's number would not say where it comes.
         link = FaultyLink(self.link, self.faults, spared="graph-manager")
-        stage = GlobalReducerStage(setup(self.config, cluster=link, number=number))
+        stage = GlobalReducerStage(setup(self.config, cluster=link, number=number, waits=waits))
         stage.start()
         return stage
 
@@ -132,6 +134,19 @@ def test_results_have_the_units_that_the_source_tells(rig: Rig) -> None:
     assert {name: result.label.unit for name, result in rig.results().items()} == {
         "shots": "", "total": "mJ", "now": "mJ",
     }  # fmt: skip
+    stage.close()
+
+
+def test_each_run_has_the_units_that_its_source_told_before_it(rig: Rig) -> None:
+    source = rig.store.view(keys.prefix(rig.name, "source", 0))
+    stage = rig.stage(waits=replace(SHORT, look_s=3600.0))
+    rng = np.random.default_rng(7)
+    for run in range(1, 9):
+        unit = "".join(rng.choice(list("mJµ /\n"), size=3))
+        source[keys.SCHEMA] = Schema.of([Field("x", np.dtype(np.int64), unit=unit)]).to_json()
+        rig.send(batch(run, [run], node="a", run=run))
+        steps(stage, lambda n=run: rig.applied() == {"a": n})  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        assert rig.results()["total"].label.unit == unit
     stage.close()
 
 

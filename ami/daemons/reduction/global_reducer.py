@@ -138,6 +138,9 @@ class GlobalReducerStage:
         except Undecodable as error:
             self._pass_over(BadRecord(self._inboxes[node].key, record.number, str(error)))
             return
+        if batch.entry.run > self._assembly.run:
+            # Before its first event, a source that began anew told its fields; a short run is over in a look.
+            self._read_units()
         self._assembly.apply(node, record.number, batch)
         self._batches += 1
 
