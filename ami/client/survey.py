@@ -43,8 +43,20 @@ def judge(
         hosts=[str(host) for host in reducer.get(keys.NODES) or ()],
         graph=manager.get(keys.CURRENT),
         ring=_ring(config.ring.name),
-        programs=here,
+        programs=(*here, *unstarted_exports(config, here)),
     )
+
+
+def unstarted_exports(config: Config, here: tuple[Program, ...]) -> list[Program]:
+    """Return the exports that are asked for and for which supervisord has no process."""
+    started = {program.number for program in here if program.type == "export"}
+    state = "no such process; raise numprocs of the program export in conf/supervisord.conf"
+    wanted = range(len(config.export.uris)) if started else ()  # a node without exports wants none
+    return [
+        Program("export", number, f"export:{number}", state, pid=0, exit_code=0)
+        for number in wanted
+        if number not in started
+    ]
 
 
 def heartbeats(store: Store) -> dict[str, object]:

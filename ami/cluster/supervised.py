@@ -234,7 +234,7 @@ class Supervised:
 
 
 def supervisor_settings(config: Config, workers: int | None, programs: Collection[str] | None = None) -> str:
-    """Return ``conf/supervisord.conf`` with the folders of ``config`` and so many workers.
+    """Return ``conf/supervisord.conf`` with folders and exports of ``config``, and so many workers.
 
     Raises:
         ConfigError: this installation has no ``conf/supervisord.conf``, or no such program.
@@ -263,6 +263,8 @@ def supervisor_settings(config: Config, workers: int | None, programs: Collectio
             parser.set(section, name, text)
     if workers is not None and parser.has_section("program:worker"):
         parser.set("program:worker", "numprocs", str(workers))
+    if parser.has_section("program:export"):
+        parser.set("program:export", "numprocs", str(max(1, len(config.export.uris))))
     lines = ["; Written at each start from conf/supervisord.conf."]
     for section in parser.sections():
         lines += ["", f"[{section}]", *(f"{name}={text}" for name, text in parser.items(section))]

@@ -23,6 +23,7 @@ PROCESS = ("host", "type", "number")
 COUNTED = frozenset(
     {"events", "blocks", "flushes", "batches", "published", "dropped", "set_aside", "results", "restarts"}
     | {"requests", "denied", "incomplete", "conflated", "exported", "failures"}
+    | {"entries_opened", "entries", "lost", "refused", "late", "set_back"}
 )
 TOLD_APART = frozenset({"rate_hz", "lag_s", "lag_intervals"})  # with a family and a unit of their own
 Labels = tuple[str, str, str]

@@ -2,12 +2,16 @@
 
 import json
 from dataclasses import replace
+from itertools import chain, combinations
 
 import pytest
 
 from ami.cli.status import report
 from ami.client import ClusterStatus, ProcessStatus
 from ami.client.status import judge_cluster, judge_process, split_prefix
+from ami.client.survey import unstarted_exports
+from ami.cluster.supervisor import Program
+from ami.config import load
 from ami.messages.heartbeat import Heartbeat
 
 NOW_NS = 1_000_000_000_000_000_000
@@ -142,3 +146,20 @@ def test_a_status_is_plain_enough_for_json() -> None:
 )
 def test_a_prefix_is_host_type_and_number(prefix: str, parts: tuple[str, str, int]) -> None:
     assert split_prefix(prefix) == parts
+
+
+@pytest.mark.parametrize("wanted", range(4))
+@pytest.mark.parametrize(
+    "started", [*chain.from_iterable(combinations(range(4), count) for count in range(5))], ids=str
+)
+def test_an_export_for_which_nothing_is_started_is_missed(wanted: int, started: tuple[int, ...]) -> None:
+    uris = ",".join(f"prometheus://127.0.0.1:{number}" for number in range(wanted))
+    here = tuple(
+        Program("export", number, f"export:{number}", "RUNNING", pid=1, exit_code=0) for number in started
+    )
+    found = unstarted_exports(load(environ={"AMI_EXPORT_URIS": uris}), here)
+    assert {program.number for program in found} == (set(range(wanted)) - {*started} if started else set())
+    there = [process(name) for name in (*WELL, *(f"export:{number}" for number in started))]
+    problems = cluster(*there, programs=(*here, *found)).problems
+    assert [line.split()[0] for line in problems] == [f"host:export:{program.number}" for program in found]
+    assert all("numprocs" in line for line in problems)

@@ -14,6 +14,7 @@ from ami.client.status import Identity, ProcessStatus, RingStatus, judge_cluster
 from ami.errors import ConfigError, ExportError
 from ami.exports import open_export
 from ami.exports.metrics import Seen, families
+from ami.sources import open_source
 
 
 def process(kind: str = "worker", number: int = 0, **more: Any) -> ProcessStatus:
@@ -80,6 +81,15 @@ def test_each_number_of_a_heartbeat_is_told_and_what_ascends_is_a_counter() -> N
     assert found["ami_process_made_by_a_plugin", labels()] == 3
     assert found["ami_process_events_per_second", labels()] == 7
     assert found["ami_process_lag_seconds", labels()] == 0.25
+
+
+def test_all_that_a_stream_counts_is_a_counter() -> None:
+    source = open_source("zmq://127.0.0.1:1")
+    counters = dict.fromkeys(source.counters, 4.0)
+    source.close()
+    found = told(Seen().with_load(look(process("source", counters=counters)), {}))
+    for name in ("lost", "refused", "late", "set_back", *counters):
+        assert found[f"ami_process_{name}_total", labels("source")] == 4
 
 
 def test_age_is_counted_from_the_notification() -> None:

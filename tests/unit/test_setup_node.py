@@ -152,6 +152,14 @@ def test_an_unknown_program_is_refused_by_name() -> None:
         supervisor_settings(load(environ={}), None, ["wroker"])
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_a_node_starts_a_process_for_each_export(count: int) -> None:
+    uris = ",".join(f"prometheus://127.0.0.1:{number}" for number in range(count))
+    text = supervisor_settings(load(environ={"AMI_EXPORT_URIS": uris}), None)
+    export = text.split("[program:export]")[1].split("[")[0]
+    assert f"numprocs={max(1, count)}\n" in export  # supervisord refuses 0; one without an entry ends at once
+
+
 def test_an_installation_without_conf_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervised, "PROJECT", tmp_path)
     with pytest.raises(ConfigError, match="supervisord.conf: cannot be read"):
