@@ -86,43 +86,33 @@ def _list_known(name: str, known: Mapping[str, Option]) -> str:
     return f"{hint}known: {', '.join(sorted(known))}"
 
 
-def number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError("a number is wanted, such as 1.5") from None
-    if not math.isfinite(value):
-        raise ValueError("a finite number is wanted, such as 1.5")
-    return value
+def _numbers(
+    wanted: str, fits: Callable[[float], bool], kind: Callable[[float], Any] = float
+) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not fits(value):
+            raise ValueError(f"{wanted} is wanted")
+        return kind(value)
+
+    return read
 
 
-def positive(text: str) -> float:
-    if (value := number(text)) <= 0:
-        raise ValueError("a number above 0 is wanted, such as 1.5")
-    return value
+def _is_whole(value: float) -> bool:
+    return 0 <= value < 2**53 and value.is_integer()
 
 
-def natural(text: str) -> int:
-    """Return a whole number from 0 on; 1000, 1_000 and 1e3 are the same."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not (0 <= value < 2**53 and value.is_integer()):
-        raise ValueError("a whole number from 0 on is wanted, such as 1000")
-    return int(value)
-
-
-def counted(text: str) -> int:
-    if (value := natural(text)) < 1:
-        raise ValueError("a whole number from 1 on is wanted, such as 1000")
-    return value
-
-
-def fraction(text: str) -> float:
-    if not 0 <= (value := number(text)) <= 1:
-        raise ValueError("a number from 0 to 1 is wanted, such as 0.1")
-    return value
+number = _numbers("a finite number, such as 1.5,", math.isfinite)
+positive = _numbers("a number above 0, such as 1.5,", lambda value: 0 < value < math.inf)
+fraction = _numbers("a number from 0 to 1, such as 0.1,", lambda value: 0 <= value <= 1)
+# 1000, 1_000 and 1e3 are the same.
+natural = _numbers("a whole number from 0 on, such as 1000,", _is_whole, int)
+counted = _numbers(
+    "a whole number from 1 on, such as 1000,", lambda value: value >= 1 and _is_whole(value), int
+)
 
 
 def duration_s(text: str) -> float:
@@ -135,7 +125,7 @@ def rate_hz(text: str) -> float:
     if text == "max":
         return MAX
     try:
-        return positive(text)
+        return float(positive(text))
     except ValueError:
         value, unit = _with_unit(text.lower(), _RATES, "1000, 10kHz, or max")
         return value * _RATES[unit]
@@ -146,7 +136,7 @@ def repeat(text: str) -> int:
     if text in ("", "forever", "yes"):
         return FOREVER
     try:
-        return counted(text)
+        return int(counted(text))
     except ValueError:
         raise ValueError("how often is wanted, such as 3, or forever") from None
 
@@ -176,7 +166,7 @@ def _with_unit(text: str, units: Mapping[str, float], example: str) -> tuple[flo
     match = re.fullmatch(r"([0-9.eE+-]*[0-9.])\s*([a-z]+)", text)
     if match is None or match[2] not in units:
         raise ValueError(f"a number with a unit ({', '.join(units)}) is wanted, such as {example}")
-    return positive(match[1]), match[2]
+    return float(positive(match[1])), match[2]
 
 
 # Options that every protocol has.

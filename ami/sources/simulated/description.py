@@ -111,12 +111,8 @@ def _detector(name: str, plain: object, where: str) -> Detector:
 
 def _scalar(name: str, plain: Mapping[str, Any], where: str) -> Detector:
     limits = plain.get("range", [0, 2] if plain.get("binary") else [0, 1])
-    if not (
-        isinstance(limits, list)
-        and len(limits) == 2
-        and all(map(_is_number, limits))
-        and limits[0] < limits[1]
-    ):
+    pair = isinstance(limits, list) and len(limits) == 2 and all(map(_is_number, limits))
+    if not pair or not limits[0] < limits[1]:
         raise SourceError(f"{where}: range {limits!r} is not [low, high] with low below high")
     flags = plain.get("integer", False), plain.get("binary", False)
     if not all(isinstance(flag, bool) for flag in flags):
@@ -154,26 +150,23 @@ def fields(texts: tuple[str, ...], where: str) -> Description:
     return describe({"config": config}, where)
 
 
-SCALARS = describe(
-    {
-        "config": {
-            "delay": {"dtype": "Scalar", "range": [0, 20], "integer": True},
-            "laser": {"dtype": "Scalar", "range": [0, 2], "integer": True, "binary": True},
-            "monitor": {"dtype": "Scalar", "range": [0, 2]},
-            "offset": {"dtype": "Scalar", "range": [-1, 1]},
-            "energy": {"dtype": "Scalar", "range": [9000, 10000]},
-        }
-    },
-    "sim://scalars",
-)
-STATIC = describe(
-    {
-        "config": {
-            "delta_t": {"dtype": "Scalar", "range": [0, 10], "integer": True},
-            "laser": {"dtype": "Scalar", "range": [0, 2], "integer": True, "binary": True},
-            "cspad": {"dtype": "Image", "pedestal": 5, "width": 1, "shape": [1024, 1024]},
-            "waveform": {"dtype": "Waveform", "length": 1024},
-        }
-    },
-    "static://",
-)
+def _integers(low: int, high: int, **more: object) -> dict[str, object]:
+    return {"dtype": "Scalar", "range": [low, high], "integer": True, **more}
+
+
+_LASER = _integers(0, 2, binary=True)
+_SCALARS = {
+    "delay": _integers(0, 20),
+    "laser": _LASER,
+    "monitor": {"dtype": "Scalar", "range": [0, 2]},
+    "offset": {"dtype": "Scalar", "range": [-1, 1]},
+    "energy": {"dtype": "Scalar", "range": [9000, 10000]},
+}
+_STATIC = {
+    "delta_t": _integers(0, 10),
+    "laser": _LASER,
+    "cspad": {"dtype": "Image", "pedestal": 5, "width": 1, "shape": [1024, 1024]},
+    "waveform": {"dtype": "Waveform", "length": 1024},
+}
+SCALARS = describe({"config": _SCALARS}, "sim://scalars")
+STATIC = describe({"config": _STATIC}, "static://")

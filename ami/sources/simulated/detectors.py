@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from ami.errors import SourceError
-from ami.event import Array, Slots
+from ami.event import Array
 from ami.sources import uri
-from ami.sources.base import Step, Timestamps
 from ami.sources.simulated.description import Description, Detector
-from ami.sources.simulated.pool import Clock, copy_cyclic, is_missing
+from ami.sources.simulated.pool import Clock, Pooled
 from ami.sources.uri import MAX, Option
 
 OPTIONS: Mapping[str, Option] = {
@@ -46,57 +45,22 @@ def clock(description: Description, event_rate_hz: float | None, rate_hz: float 
     return Clock(event_rate_hz or (nominal if rate_hz == MAX else rate_hz or 1 / description.interval_s))
 
 
-class Detectors:
-    """An :class:`~ami.sources.base.Input` of described detectors; ``static`` or drawn from a seed."""
-
-    count: int | None = None
-    skipped: tuple[str, ...] = ()
+class Detectors(Pooled):
+    """Described detectors: drawn from a seed, or static without ``options``."""
 
     def __init__(
-        self, description: Description, clock: Clock, options: Mapping[str, Any] | None, where: str
+        self, description: Description, clock: Clock, options: Mapping[str, Any], where: str
     ) -> None:
-        self.schema = description.schema
+        super().__init__(where, description.schema, clock, options)
+        self._lost = self._lost or frozenset(self.schema.names[-1:])
         self._detectors = description.detectors
-        self._clock = clock
-        self._options = options
-        lost = frozenset(options["missing_fields"]) if options else frozenset()
-        unknown = lost - set(self.schema.names)
-        if unknown:
-            raise SourceError(
-                f"{where}: missing_fields: there is no {min(unknown)!r}; "
-                f"known: {', '.join(self.schema.names)}"
-            )
-        self._lost = lost or frozenset(self.schema.names[-1:])
-        used = {name: options[name] for name in OPTIONS if name != "event_rate"} if options else {}
-        drawn = sorted(used.items()) or "ones"
+        drawn = sorted((n, options[n]) for n in OPTIONS if n != "event_rate") if options else "ones"
         described = hashlib.sha256(description.text.encode()).hexdigest()
         self.content = f"detectors {VERSION} {self.rate_hz!r} {drawn} {described}"
-        self._pools: dict[str, Array] = {}
 
-    @property
-    def rate_hz(self) -> float:
-        return self._clock.rate_hz
-
-    def timestamps(self, index: int, into: Timestamps) -> None:
-        self._clock.write(index, into)
-
-    def step(self, index: int) -> Step | None:
-        return None
-
-    def read(self, index: int, into: Slots, fields: frozenset[str]) -> None:
-        into.set_valid(fields)
-        for name in fields:
-            copy_cyclic(self._pool(name), index, into.columns[name])
-        if self._options and self._options["missing"] and (lost := fields & self._lost):
-            missing = is_missing(index, into.count, self._options["missing"], self._options["seed"])
-            into.set_missing(lost, missing)
-
-    def _pool(self, name: str) -> Array:
-        if name not in self._pools:
-            detector = self._detectors[name]
-            made = self._ones(detector) if self._options is None else self._draw(detector, self._options)
-            self._pools[name] = made
-        return self._pools[name]
+    def _make(self, name: str) -> Array:
+        detector = self._detectors[name]
+        return self._draw(detector, self._options) if self._options else self._ones(detector)
 
     def _ones(self, detector: Detector) -> Array:
         # Even, so that 1, 0 goes on over the pool's end; long enough that a block is one copy or two.
@@ -124,6 +88,3 @@ class Detectors:
                 drawn = np.clip(np.rint(drawn), limits.min, limits.max)
             row[...] = drawn
         return pool
-
-    def close(self) -> None:
-        self._pools.clear()

@@ -43,7 +43,7 @@ def _static(uri: Uri) -> tuple[Input, dict[str, Any]]:
         described = description.STATIC
     clock = detectors.clock(described, values["event_rate"], values["rate"], uri.text)
     values["rate"] = values["rate"] or clock.rate_hz
-    return detectors.Detectors(described, clock, None, uri.text), values
+    return detectors.Detectors(described, clock, {}, uri.text), values
 
 
 PROTOCOLS: Mapping[str, Opener] = {"sim": _open_simulated, "static": _static}

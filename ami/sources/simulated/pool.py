@@ -6,11 +6,15 @@ it runs measures itself. Here they are made once, and an event is a copy.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ami.event import Array
-from ami.sources.base import Timestamps
+from ami.errors import SourceError
+from ami.event import Array, Schema, Slots
+from ami.sources.base import Step, Timestamps
 
 # 2026-01-01T00:00:00Z. A fixed day, not today: the same position has the same timestamp in every
 # process, so that a source that was killed goes on where it stopped.
@@ -30,6 +34,55 @@ class Clock:
         if len(self._ramp) < len(into):
             self._ramp = np.arange(len(into), dtype=np.int64) * self.period_ns
         np.add(self._ramp[: len(into)], self._start_ns + index * self.period_ns, out=into)
+
+
+class Pooled:
+    """An :class:`~ami.sources.base.Input` that copies each field from a pool, made when it is first read.
+
+    Args:
+        where: what errors name.
+        options: of these, share and fields of the values that are ``missing``, and the ``seed``; or none.
+    """
+
+    count: int | None = None
+    skipped: tuple[str, ...] = ()
+
+    def __init__(self, where: str, schema: Schema, clock: Clock, options: Mapping[str, Any]) -> None:
+        self.schema = schema
+        self.rate_hz = clock.rate_hz
+        self._clock = clock
+        self._options = options
+        self._lost = frozenset(options.get("missing_fields", ()))
+        if unknown := self._lost - set(schema.names):
+            known = ", ".join(schema.names)
+            raise SourceError(f"{where}: missing_fields: there is no {min(unknown)!r}; known: {known}")
+        self._pools: dict[str, Array] = {}
+
+    def timestamps(self, index: int, into: Timestamps) -> None:
+        self._clock.write(index, into)
+
+    def step(self, index: int) -> Step | None:
+        return None
+
+    def read(self, index: int, into: Slots, fields: frozenset[str]) -> None:
+        into.set_valid(fields)
+        for name in fields:
+            if name not in self._pools:
+                self._pools[name] = self._make(name)
+            self._copy(self._pools[name], index, into.columns[name])
+        if self._options.get("missing") and (lost := fields & self._lost):
+            missing = is_missing(index, into.count, self._options["missing"], self._options["seed"])
+            into.set_missing(lost, missing)
+
+    def _make(self, name: str) -> Array:
+        """Return the pool of a field."""
+        raise NotImplementedError
+
+    def _copy(self, pool: Array, index: int, into: Array) -> None:
+        copy_cyclic(pool, index, into)
+
+    def close(self) -> None:
+        self._pools.clear()
 
 
 def copy_cyclic(pool: Array, index: int, into: Array) -> None:

@@ -10,17 +10,17 @@ else. So reading is copying, and any position can be read at any time, in any or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ami.errors import SourceError
-from ami.event import Array, Field, Schema, Slots
+from ami.event import Array, Field, Schema
 from ami.sources import uri
 from ami.sources.base import Step
 from ami.sources.simulated import truth
-from ami.sources.simulated.pool import Clock, copy_cyclic, is_missing
+from ami.sources.simulated.pool import Clock, Pooled, copy_cyclic
 from ami.sources.uri import MAX, Option
 
 OPTIONS: Mapping[str, Option] = {
@@ -47,76 +47,31 @@ POOL_LIMIT_BYTES = 512 << 20
 VERSION = 1  # raise it when an event's values change: recorded positions then mean other events
 
 
-class PumpProbe:
+class PumpProbe(Pooled):
     """The :class:`~ami.sources.base.Input` of ``sim://pump-probe``; options as in docs/sources.md."""
 
-    count: int | None = None
-    skipped: tuple[str, ...] = ()
-
     def __init__(self, options: Mapping[str, Any], rate_hz: float) -> None:
-        self._options = options
-        self._check()
-        self.clock = Clock(options["event_rate"] or (NOMINAL_HZ if rate_hz == MAX else rate_hz))
-        self.rate_hz = self.clock.rate_hz
-        self.schema = Schema(
-            (
-                Field("delay", np.dtype(np.float64), unit="ps"),
-                Field("laser", np.dtype(np.int64)),
-                Field("monitor", np.dtype(np.float64)),
-                Field("diode", np.dtype(np.float64)),
-                Field("energy", np.dtype(np.float64), unit="eV"),
-                Field("waveform", np.dtype(np.float32), (options["samples"],)),
-                Field("camera", np.dtype(options["camera_type"]), options["camera"], unit="counts"),
-            )
+        _check(options)
+        clock = Clock(options["event_rate"] or (NOMINAL_HZ if rate_hz == MAX else rate_hz))
+        fields = (
+            Field("delay", np.dtype(np.float64), unit="ps"),
+            Field("laser", np.dtype(np.int64)),
+            Field("monitor", np.dtype(np.float64)),
+            Field("diode", np.dtype(np.float64)),
+            Field("energy", np.dtype(np.float64), unit="eV"),
+            Field("waveform", np.dtype(np.float32), (options["samples"],)),
+            Field("camera", np.dtype(options["camera_type"]), options["camera"], unit="counts"),
         )
-        unknown = [name for name in options["missing_fields"] if name not in self.schema]
-        if unknown:
-            raise SourceError(
-                f"sim://pump-probe: missing_fields: there is no {unknown[0]!r}; "
-                f"known: {', '.join(self.schema.names)}"
-            )
+        super().__init__("sim://pump-probe", Schema(fields), clock, options)
         used = {name: options[name] for name in OPTIONS if name != "event_rate"}
         self.content = f"pump-probe {VERSION} {self.rate_hz!r} {sorted(used.items())}"
         self.delays = np.linspace(options["first_delay"], options["last_delay"], options["steps"])
         self._rows = self._pool_rows()
-        self._pools: dict[str, Array] = {}
-        self._makers: dict[str, Callable[[int, Array], None]] = {
-            "delay": self._make_delay,
-            "laser": self._make_laser,
-            "monitor": self._make_monitor,
-            "diode": self._make_diode,
-            "energy": self._make_energy,
-            "waveform": self._make_waveform,
-            "camera": self._make_camera,
-        }
-
-    def _check(self) -> None:
-        options = self._options
-        steps, variants, camera = options["steps"], options["variants"], options["camera"]
-        if variants % 2:
-            raise SourceError(
-                f"sim://pump-probe: variants={variants} is odd; every other shot has the laser on"
-            )
-        if min(camera) < 16:
-            raise SourceError(
-                f"sim://pump-probe: camera={camera[0]}x{camera[1]} has no room for two spots; 16x16 has"
-            )
-        if options["event_rate"] == MAX:
-            raise SourceError("sim://pump-probe: event_rate=max is no event time; give events per second")
-        pool = steps * variants * int(np.prod(camera)) * np.dtype(options["camera_type"]).itemsize
-        if pool > POOL_LIMIT_BYTES:
-            raise SourceError(
-                f"sim://pump-probe: a camera of {camera[0]}x{camera[1]} asks for a pool of {pool >> 20} MiB, "
-                f"{POOL_LIMIT_BYTES >> 20} are possible; lower steps={steps} or variants={variants}"
-            )
 
     def _pool_rows(self) -> int:
         """Return the rows of a step in the pool of scalars: the step, or a multiple of the variants."""
         variants, events = self._options["variants"], self._options["step_events"]
         return int(min(events, -(-POOL_ROWS // variants) * variants))
-
-    def timestamps(self, index: int, into: Array) -> None:
-        self.clock.write(index, into)
 
     def step(self, index: int) -> Step:
         events = self._options["step_events"]
@@ -126,15 +81,7 @@ class PumpProbe:
             stop = min(stop, run * self._options["run_events"])
         return Step(run, number, float(self.delays[number % len(self.delays)]), stop)
 
-    def read(self, index: int, into: Slots, fields: frozenset[str]) -> None:
-        into.set_valid(fields)
-        for name in fields:
-            self._copy(index, self._pool(name), into.columns[name])
-        if self._options["missing"] and (lost := fields & set(self._options["missing_fields"])):
-            missing = is_missing(index, into.count, self._options["missing"], self._options["seed"])
-            into.set_missing(lost, missing)
-
-    def _copy(self, index: int, pool: Array, into: Array) -> None:
+    def _copy(self, pool: Array, index: int, into: Array) -> None:
         steps, rows = pool.shape[:2]
         events = self._options["step_events"]
         if rows == events:  # the pool is the whole scan
@@ -147,16 +94,32 @@ class PumpProbe:
             copy_cyclic(pool[number % steps], event, into[done : done + count])
             done += count
 
-    def _pool(self, name: str) -> Array:
-        """Return the pool of a field, ``(steps, rows, *shape)``; it is made at the first call."""
-        if name not in self._pools:
-            field = self.schema[name]
-            rows = min(self._options["variants"], self._rows) if field.shape else self._rows
-            pool = np.empty((len(self.delays), rows, *field.shape), field.dtype)
-            for step in range(len(self.delays)):
-                self._makers[name](step, pool[step])
-            self._pools[name] = pool
-        return self._pools[name]
+    def _make(self, name: str) -> Array:
+        """Return the pool of a field, ``(steps, rows, *shape)``."""
+        field = self.schema[name]
+        rows = min(self._options["variants"], self._rows) if field.shape else self._rows
+        pool = np.empty((len(self.delays), rows, *field.shape), field.dtype)
+        for step in range(len(self.delays)):
+            self._fill(name, step, pool[step])
+        return pool
+
+    def _fill(self, name: str, step: int, into: Array) -> None:
+        """Write a field's rows of one step."""
+        if name == "delay":
+            into[:] = self.delays[step]
+        elif name == "laser":
+            into[:] = 1 - np.arange(len(into)) % 2
+        elif name == "monitor":
+            into[:] = self._monitor(step, len(into))
+        elif name == "diode":
+            into[:] = self._diode(step, len(into)) + 0.01 * self._noise("diode", step, into.shape)
+        elif name == "energy":
+            into[:] = truth.ENERGY_EV + 10.0 * self._noise("energy", step, into.shape)
+        elif name == "waveform":
+            exact = self._diode(step, len(into))[:, None] * truth.pulse(into.shape[1])
+            into[:] = exact + 0.01 * self._noise("waveform", step, into.shape)
+        else:
+            self._fill_camera(step, into)
 
     def _noise(self, name: str, step: int, shape: tuple[int, ...]) -> Array:
         """Return standard normal numbers that depend on seed, field and step only."""
@@ -165,26 +128,7 @@ class PumpProbe:
         drawn *= np.float32(self._options["noise"])
         return drawn
 
-    def _make_delay(self, step: int, into: Array) -> None:
-        into[:] = self.delays[step]
-
-    def _make_laser(self, step: int, into: Array) -> None:
-        into[:] = 1 - np.arange(len(into)) % 2
-
-    def _make_monitor(self, step: int, into: Array) -> None:
-        into[:] = self._monitor(step, len(into))
-
-    def _make_diode(self, step: int, into: Array) -> None:
-        into[:] = self._diode(step, len(into)) + 0.01 * self._noise("diode", step, into.shape)
-
-    def _make_energy(self, step: int, into: Array) -> None:
-        into[:] = truth.ENERGY_EV + 10.0 * self._noise("energy", step, into.shape)
-
-    def _make_waveform(self, step: int, into: Array) -> None:
-        exact = self._diode(step, len(into))[:, None] * truth.pulse(into.shape[1])
-        into[:] = exact + 0.01 * self._noise("waveform", step, into.shape)
-
-    def _make_camera(self, step: int, into: Array) -> None:
+    def _fill_camera(self, step: int, into: Array) -> None:
         shape = self._options["camera"]
         pumped, reference = truth.profile(shape, "pumped"), truth.profile(shape, "reference")
         monitor, diode = self._monitor(step, len(into)), self._diode(step, len(into))
@@ -207,5 +151,20 @@ class PumpProbe:
         laser = 1 - np.arange(rows) % 2
         return np.asarray(self._monitor(step, rows) * truth.truth(self.delays[step], laser))
 
-    def close(self) -> None:
-        self._pools.clear()
+
+def _check(options: Mapping[str, Any]) -> None:
+    steps, variants, camera = options["steps"], options["variants"], options["camera"]
+    if variants % 2:
+        raise SourceError(f"sim://pump-probe: variants={variants} is odd; every other shot has the laser on")
+    if min(camera) < 16:
+        raise SourceError(
+            f"sim://pump-probe: camera={camera[0]}x{camera[1]} has no room for two spots; 16x16 has"
+        )
+    if options["event_rate"] == MAX:
+        raise SourceError("sim://pump-probe: event_rate=max is no event time; give events per second")
+    pool = steps * variants * int(np.prod(camera)) * np.dtype(options["camera_type"]).itemsize
+    if pool > POOL_LIMIT_BYTES:
+        raise SourceError(
+            f"sim://pump-probe: a camera of {camera[0]}x{camera[1]} asks for a pool of {pool >> 20} MiB, "
+            f"{POOL_LIMIT_BYTES >> 20} are possible; lower steps={steps} or variants={variants}"
+        )
