@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, Final
@@ -161,19 +161,8 @@ class Schema:
         return sum(field.event_bytes for field in self.fields) + 8 + 8 * max(1, self.word_count)
 
     def to_json(self) -> str:
-        return json.dumps(
-            [
-                {
-                    "name": f.name,
-                    "dtype": f.dtype.str,
-                    "shape": list(f.shape),
-                    "variable": f.variable,
-                    "unit": f.unit,
-                }
-                for f in self.fields
-            ],
-            separators=(",", ":"),
-        )
+        plain = [asdict(field) | {"dtype": field.dtype.str} for field in self.fields]
+        return json.dumps(plain, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Schema:
@@ -183,18 +172,7 @@ class Schema:
             SourceError: the text is not such a schema.
         """
         try:
-            return cls(
-                tuple(
-                    Field(
-                        str(f["name"]),
-                        np.dtype(str(f["dtype"])),
-                        tuple(f["shape"]),
-                        bool(f["variable"]),
-                        str(f["unit"]),
-                    )
-                    for f in json.loads(text)
-                )
-            )
+            return cls(tuple(map(_field_of, json.loads(text))))
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"not the text of a schema: {error!r}") from error
 
@@ -202,6 +180,11 @@ class Schema:
     def fingerprint(self) -> str:
         """16 hex digits that are equal for equal schemas."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+
+def _field_of(plain: Mapping[str, Any]) -> Field:
+    name, dtype, unit = (str(plain[part]) for part in ("name", "dtype", "unit"))
+    return Field(name, np.dtype(dtype), tuple(plain["shape"]), bool(plain["variable"]), unit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ami.cli.group import EXIT_REFUSED
-from ami.cli.options import Session, with_session
+from ami.cli.options import Session, say, with_session
 from ami.cli.screen import rate, table
 from ami.cluster.supervised import PROJECT
 from ami.lab.against import Pair, compare, median, problems
@@ -56,10 +56,6 @@ def bench(
     `--only A B C` and `A B C` are the same.
     """
     only, timeout_s = (*names, *more), session.timeout_s
-
-    def say(text: str) -> None:
-        click.echo(text, err=True)
-
     if against is not None:
         pairs = compare(against, PROJECT, only, quick=quick, rounds=rounds, timeout_s=timeout_s, say=say)
         session.answer(lambda: {"figures": [pair.to_plain() for pair in pairs]}, lambda: text_of_pairs(pairs))

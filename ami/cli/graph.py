@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from ami.cli.options import Session, with_session
 from ami.cli.screen import clean, clock, table
 from ami.client import Client, connect
 from ami.errors import GraphError
+
+if TYPE_CHECKING:
+    from ami.graph.language.document import Document
 
 MAX_TEXT_BYTES = 8 << 20
 
@@ -79,6 +82,24 @@ def _read(argument: str) -> str:
             f"{clean(argument)!r} is no definition (NAME = EXPRESSION), and no file that can be read: "
             f"{clean(getattr(error, 'strerror', None) or error)}"
         ) from error
+
+
+def read_document(path: str) -> Document:
+    """Return what stands in a graph's file, or of standard input when ``path`` is ``-``.
+
+    Raises:
+        GraphError: with the file's name, and why.
+    """
+    from ami.graph.language.lower import lower
+    from ami.graph.language.text import parse
+
+    text = _read(path)
+    try:
+        document = parse(text)
+        lower(document)  # refuses a cycle
+    except GraphError as error:
+        raise GraphError(f"{path}: {error}") from error
+    return document
 
 
 def _write_acceptance(reply: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ami.cli.graph import read_document
 from ami.cli.options import Session, with_session
 from ami.cli.results import listing
 from ami.cli.screen import clean
@@ -16,7 +17,7 @@ from ami.client.first_graph import first_look, ready_graph
 from ami.cluster.node import run_foreground
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.config import Config
-from ami.errors import AmiError, GraphError
+from ami.errors import AmiError
 from ami.event import Schema
 from ami.sources import open_source
 
@@ -39,7 +40,7 @@ LOOK_S = 0.2
 def node(context: click.Context, session: Session, source: str | None, graph_file: Path | None) -> None:
     """Run a whole node in the foreground: servers, source, workers, reducers. Ctrl-C stops it."""
     if graph_file is not None:
-        check_text(graph_file)  # before anything is started
+        read_document(str(graph_file))  # before anything is started
     began_ns = time.time_ns()
 
     def on_ready(config: Config, graph: Path | None) -> None:
@@ -55,22 +56,6 @@ def node(context: click.Context, session: Session, source: str | None, graph_fil
             click.echo(first_results(client))
 
     context.exit(run_foreground(session.config_file, source, graph_file, on_ready))
-
-
-def check_text(path: Path) -> None:
-    """Refuse a graph's file that cannot be read as a graph.
-
-    Raises:
-        GraphError: says why.
-    """
-    from ami.graph.language.text import graph_of
-
-    try:
-        graph_of(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise GraphError(f"{path}: cannot be read: {error}") from error
-    except GraphError as error:
-        raise GraphError(f"{path}: {error}") from error
 
 
 def wait_for_source(client: Client, began_ns: int) -> Schema:

@@ -59,6 +59,11 @@ class Session:
         click.echo(to_json(content()) if self.as_json else text())
 
 
+def say(text: str) -> None:
+    """Tell a person what goes on: on stderr, where no program takes it for the answer."""
+    click.echo(text, err=True)
+
+
 def to_json(content: Any) -> str:
     """Return ``content`` on one line: NaN and infinities as null, bytes by their number and beginning."""
     from ami.values import plain

@@ -8,14 +8,11 @@ from contextlib import closing
 import click
 
 from ami.cli.bar import Bar
-from ami.cli.graph import read_texts
+from ami.cli.graph import read_document
 from ami.cli.options import Session, with_session
 from ami.cli.results import one_line_of
 from ami.cli.screen import number, rate, table
-from ami.errors import GraphError
-from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
-from ami.graph.language.text import parse
 from ami.offline import OfflineResults
 from ami.offline import run as run_offline
 from ami.sources import open_source
@@ -41,21 +38,6 @@ def run(session: Session, graph: str, source: str, limit: int | None) -> None:
     with closing(open_source(source)) as opened, bar:
         found = run_offline(wanted, opened, limit=limit, progress=show)
     session.answer(lambda: found.results, lambda: report(found))
-
-
-def read_document(path: str) -> Document:
-    """Return what stands in a graph's file, or of standard input when ``path`` is ``-``.
-
-    Raises:
-        GraphError: with the file's name, and why.
-    """
-    (text,) = read_texts((path,))
-    try:
-        document = parse(text)
-        lower(document)  # refuses a cycle
-    except GraphError as error:
-        raise GraphError(f"{path}: {error}") from error
-    return document
 
 
 def report(found: OfflineResults) -> str:

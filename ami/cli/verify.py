@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from ami.cli.graph import read_document
 from ami.cli.group import EXIT_REFUSED
-from ami.cli.options import Session, with_session
-from ami.cli.run import read_document
+from ami.cli.options import Session, say, with_session
 from ami.cli.screen import number, table
 from ami.cluster.signals import stoppable
 from ami.lab.verify import Comparison
@@ -36,7 +36,7 @@ def verify(session: Session, graph: str, recording: str, workers: int) -> None:
             uri,
             workers=workers,
             timeout_s=TIMEOUT_S if session.timeout_s is None else session.timeout_s,
-            say=lambda text: click.echo(text, err=True),
+            say=say,
         )
     session.answer(lambda: [one.to_plain() for one in found], lambda: report(found))
     if any(one.difference for one in found):

@@ -129,6 +129,12 @@ class Figure:
         }
 
 
+def measure_in_turn(repeats: int, ours: Callable[[], float], limit: Callable[[], float]) -> dict[str, Any]:
+    """Return samples and limit of a :class:`Measured`, taken in turn: so both meet the same machine."""
+    both = [(limit(), ours()) for _ in range(repeats)]
+    return {"samples": [own for _, own in both], "limit": statistics.median(other for other, _ in both)}
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the smallest value that is not exceeded by ``share`` of all values (nearest rank)."""
     ordered = sorted(values)

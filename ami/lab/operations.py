@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +10,7 @@ from ami.event import Field, Schema, Slots
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.language.text import graph_of
 from ami.lab import bare, graphs
-from ami.lab.figures import Bench, Measured
+from ami.lab.figures import Bench, Measured, measure_in_turn
 
 COST_BLOCK = 256
 COST_OPERATIONS = (2, 22)
@@ -33,14 +32,12 @@ def operation_cost(bench: Bench) -> Mapping[str, Measured]:
             np.add(block["x"], 0.5, out=out)
         return len(blocks) * COST_BLOCK
 
-    costs, limits = [], []
-    for _ in range(bench.choose(7, 3)):
-        rates = {n: plan_rate(_chain(n), blocks, seconds) for n in (few, many)}
-        costs.append((1 / rates[many] - 1 / rates[few]) / (many - few) * 1e6)
-        limits.append(1e6 / bare.rate(add, seconds))
+    def cost() -> float:
+        long, short = (plan_rate(_chain(n), blocks, seconds) for n in (many, few))
+        return (1 / long - 1 / short) / (many - few) * 1e6
+
     measured = Measured(
-        samples=costs,
-        limit=statistics.median(limits),
+        **measure_in_turn(bench.choose(7, 3), cost, lambda: 1e6 / bare.rate(add, seconds)),
         limit_is="numpy.add of the same blocks with a constant, into memory that is there",
         limited_by="the worker: Python's and numpy's calls, some µs a block whatever its length",
         notes=(f"difference of chains of {many} and {few} expressions",),
@@ -52,20 +49,19 @@ def block_sizes(bench: Bench) -> Mapping[str, Measured]:
     """Measure the scalar graph by the length of a block, beside the same by hand."""
     events = graphs.first_events(graphs.SCALARS, graphs.POOL_EVENTS)
     hand, seconds = bare.ScalarGraph(), bench.choose(0.5, 0.2)
-    found = {}
-    for n in BLOCKS:
-        blocks = _blocks(events, n)
-        samples, limits = [], []
-        for _ in range(bench.choose(3, 2)):
-            samples.append(plan_rate(graphs.SCALAR, blocks, seconds))
-            limits.append(bare.rate(lambda some=blocks: sum(map(hand.add, some)), seconds))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        found[f"block_{n}"] = Measured(
-            samples=samples,
-            limit=statistics.median(limits),
+
+    def measure(blocks: list[Slots]) -> Measured:
+        return Measured(
+            **measure_in_turn(
+                bench.choose(3, 2),
+                lambda: plan_rate(graphs.SCALAR, blocks, seconds),
+                lambda: bare.rate(lambda: sum(map(hand.add, blocks)), seconds),
+            ),
             limit_is="the same graph by hand with numpy, same blocks",
             limited_by="the worker",
         )
-    return found
+
+    return {f"block_{n}": measure(_blocks(events, n)) for n in BLOCKS}
 
 
 def plan_rate(text: str, blocks: list[Slots], seconds: float) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from ami.cluster.node import Node
 from ami.errors import AmiError
 from ami.event import Array
-from ami.lab.figures import Bench, Measured
+from ami.lab.figures import Bench, Measured, measure_in_turn
 from ami.lab.machine import Busy
 from ami.stores import Store, open_local
 from ami.stores.wire import SEND_BYTES
@@ -27,18 +27,24 @@ CALLS = {"8k": (400, 100), "8m": (20, 5)}  # usual, quick
 def store_speed(bench: Bench) -> Mapping[str, Measured]:
     """Measure setting and getting an array of each size."""
     found: dict[str, Measured] = {}
-    with Node(programs=("local-redis",)) as node:
-        store = open_local(node.config.local_store, "bench:client:0")
-        try:
-            for name, size in SIZES.items():
-                array, calls = np.arange(size // 8, dtype=np.float64), bench.choose(*CALLS[name])
-                with closing(Raw(node.config.local_store.socket, array.tobytes())) as raw:
-                    for verb, ours, theirs in (("set", _put, raw.set), ("get", _get, raw.get)):
-                        with Busy({"local-redis": node.pid("local-redis")}) as busy:
-                            both = _in_turn(partial(ours, store, array), theirs, calls, bench.choose(7, 4))
-                        found[f"store_{verb}_{name}"] = _measure(verb, size, calls, both, busy)
-        finally:
-            store.close()
+    with (
+        Node(programs=("local-redis",)) as node,
+        closing(open_local(node.config.local_store, "bench:client:0")) as store,
+    ):
+        for name, size in SIZES.items():
+            array, calls = np.arange(size // 8, dtype=np.float64), bench.choose(*CALLS[name])
+            with closing(Raw(node.config.local_store.socket, array.tobytes())) as raw:
+                for verb, ours, theirs in (("set", _put, raw.set), ("get", _get, raw.get)):
+                    own = partial(_microseconds, partial(ours, store, array), calls)
+                    with Busy({"local-redis": node.pid("local-redis")}) as busy:
+                        both = measure_in_turn(bench.choose(7, 4), own, partial(_microseconds, theirs, calls))
+                    found[f"store_{verb}_{name}"] = Measured(
+                        **both,
+                        limit_is=f"a raw socket's {verb.upper()} of the same {size} bytes, in turn with it",
+                        limited_by="the server and the kernel's copies through the socket; "
+                        f"local-redis busy {busy.sum:.0%} of a core",
+                        notes=(f"medians of {calls} calls",),
+                    )
     return found
 
 
@@ -51,13 +57,6 @@ def _get(store: Store, array: Array) -> None:
         raise AmiError("the store gave another array back")
 
 
-def _in_turn(
-    ours: Callable[[], object], theirs: Callable[[], object], calls: int, rounds: int
-) -> list[tuple[float, float]]:
-    """Return the medians of so many calls of both, in µs, again and again."""
-    return [(_microseconds(ours, calls), _microseconds(theirs, calls)) for _ in range(rounds)]
-
-
 def _microseconds(call: Callable[[], object], times: int) -> float:
     call()
     taken = []
@@ -66,19 +65,6 @@ def _microseconds(call: Callable[[], object], times: int) -> float:
         call()
         taken.append(time.perf_counter() - started)
     return statistics.median(taken) * 1e6
-
-
-def _measure(verb: str, size: int, calls: int, both: list[tuple[float, float]], busy: Busy) -> Measured:
-    share = busy.shares["local-redis"]
-    return Measured(
-        samples=[ours for ours, _ in both],
-        limit=statistics.median(theirs for _, theirs in both),
-        limit_is=f"a raw socket's {verb.upper()} of the same {size} bytes, in turn with it",
-        limited_by=(
-            f"the server and the kernel's copies through the socket; local-redis busy {share:.0%} of a core"
-        ),
-        notes=(f"medians of {calls} calls",),
-    )
 
 
 class Raw:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ami.errors import Undecodable
 from ami.stores import codec, keys, labels
-from ami.stores.codec import Buffer
 from ami.stores.link import Command, Link, Part, Reply
 
 SCAN_COUNT = 10_000
@@ -65,29 +65,21 @@ def _facts(link: Link, pages: list[list[bytes]]) -> Iterator[KeyFacts]:
             yield KeyFacts(name, kind.decode(), int(size or 0), ttl_s, keys.parts(name)[0])
 
 
-def _decode(raw: Buffer | None) -> Any:
-    """Return a value of ours, or text, or bytes: whatever it is."""
-    if raw is None:
-        return None
-    try:
-        return codec.decode(raw)
-    except Undecodable:
-        return _text(raw)
+def _first_of(*readers: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what reads bytes as the first of ``readers`` that can; else they stay bytes."""
+
+    def read(raw: Any) -> Any:
+        for reader in readers:
+            with suppress(Undecodable, UnicodeDecodeError):
+                return None if raw is None else reader(raw)
+        return bytes(raw)
+
+    return read
 
 
-def _text(raw: Buffer) -> Any:
-    data = bytes(raw)
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data
-
-
-def _label(raw: bytes) -> Any:
-    try:
-        return labels.decode(raw)
-    except Undecodable:
-        return _text(raw)
+_text = _first_of(lambda raw: bytes(raw).decode())
+_value = _first_of(codec.decode, _text)
+_label = _first_of(labels.decode, _text)
 
 
 def look(link: Link, key: str, limit: int) -> Any:
@@ -105,9 +97,9 @@ def look(link: Link, key: str, limit: int) -> Any:
         raise KeyError(key)
     reply: Reply = link.one(key, *reads[kind], repeat=True)
     if kind == b"string":
-        return _decode(reply)
+        return _value(reply)
     if kind == b"list":
-        return [_decode(element) for element in reply]
+        return [_value(element) for element in reply]
     if kind == b"hash":
         # The kinds' names are names; those of a live dict are labels.
         return _fields(reply[: 2 * limit], _text if keys.parts(key)[1] == keys.KINDS else _label)
@@ -119,4 +111,4 @@ def look(link: Link, key: str, limit: int) -> Any:
 
 
 def _fields(parts: list[bytes], name: Callable[[bytes], Any] = _text) -> dict[Any, Any]:
-    return {name(one): _decode(value) for one, value in zip(parts[::2], parts[1::2], strict=True)}
+    return {name(one): _value(value) for one, value in zip(parts[::2], parts[1::2], strict=True)}
