@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, Final
@@ -161,7 +161,10 @@ class Schema:
         return sum(field.event_bytes for field in self.fields) + 8 + 8 * max(1, self.word_count)
 
     def to_json(self) -> str:
-        plain = [asdict(field) | {"dtype": field.dtype.str} for field in self.fields]
+        plain = [
+            {"name": f.name, "dtype": f.dtype.str, "shape": f.shape, "variable": f.variable, "unit": f.unit}
+            for f in self.fields
+        ]
         return json.dumps(plain, separators=(",", ":"))
 
     @classmethod
