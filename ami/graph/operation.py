@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 from ami.errors import GraphError
@@ -13,6 +14,7 @@ Plain: TypeAlias = "bool | int | float | str | tuple[Plain, ...] | None"
 MAX_NAME = 200  # characters
 MAX_TEXT = 100_000  # characters of one parameter: the source of a user's function
 MAX_SHOWN = 200  # characters of a definition in a message
+_SURROGATES = re.compile("[\ud800-\udfff]")  # what UTF-8 cannot say
 INTEGERS = range(-(1 << 63), 1 << 64)  # what some numpy integer can hold
 
 
@@ -68,15 +70,8 @@ class Operation:
 
     def to_plain(self) -> dict[str, object]:
         """Return it as what JSON can say."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "inputs": list(self.inputs),
-            "parameters": {name: to_lists(value) for name, value in self.parameters},
-            "owners": list(self.owners),
-            "reduces": self.reduces,
-            "text": self.text,
-        }
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {**parts, "parameters": dict(self.parameters)}
 
     @classmethod
     def from_plain(cls, plain: Any) -> Operation:
@@ -138,19 +133,12 @@ def _plain(value: object, what: str) -> Plain:
         raise GraphError(f"{what} is an integer of {value.bit_length()} bits; 64 are possible")
     if isinstance(value, float) and value != value:
         raise GraphError(f"{what} is not a number (nan), which is equal to nothing, itself included")
-    if isinstance(value, str):
-        _check_text(value, what)
-    elif value is not None and not isinstance(value, bool | int | float):
-        raise GraphError(
-            f"{what} is a {type(value).__name__}; numbers, texts, true, false, null and lists are possible"
-        )
-    return value
-
-
-def _check_text(value: str, what: str) -> None:
-    if len(value) > MAX_TEXT:
+    if isinstance(value, str) and len(value) > MAX_TEXT:
         raise GraphError(f"{what} has {len(value)} characters; at most {MAX_TEXT} are possible")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise GraphError(f"{what} is not valid text: {error.reason}") from None
+    if isinstance(value, str) and _SURROGATES.search(value):
+        raise GraphError(f"{what} is not valid text: half of a character stands in it")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise GraphError(
+        f"{what} is a {type(value).__name__}; numbers, texts, true, false, null and lists are possible"
+    )

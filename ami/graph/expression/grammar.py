@@ -40,12 +40,8 @@ Expr = TypeVar("Expr", bound=ast.expr)
 class Token(NamedTuple):
     kind: str  # number, text, quoted, word, sign, end
     text: str
-    start: int
+    column: int  # from 1
     end: int
-
-    @property
-    def column(self) -> int:
-        return self.start + 1
 
 
 def tokens(text: str) -> list[Token]:
@@ -56,12 +52,14 @@ def tokens(text: str) -> list[Token]:
     """
     if len(text) > MAX_DEFINITION:
         raise GraphError(f"a definition of {len(text)} characters; at most {MAX_DEFINITION} are possible")
-    found = [Token(m.lastgroup or "", m[m.lastgroup or 0], *m.span()) for m in _TOKEN.finditer(text)]
-    for token in found:
-        if token.kind == "strange":
-            raise GraphError(f"column {token.column}: {_explain(token.text)}")
-    end = Token("end", "the end", len(text), len(text))
-    return [*(token for token in found if token.kind != "space"), end]
+    found: list[Token] = []
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup or ""
+        if kind == "strange":
+            raise GraphError(f"column {match.start() + 1}: {_explain(match[0])}")
+        if kind != "space":
+            found.append(Token(kind, match[kind], match.start() + 1, match.end()))
+    return [*found, Token("end", "the end", len(text) + 1, len(text))]
 
 
 def _explain(character: str) -> str:
@@ -118,28 +116,30 @@ class _Parser:
         self._place += 1
         return self._tokens[self._place - 1]
 
-    def _takes(self, *texts: str) -> str:
-        return self._take().text if self.sees(*texts) else ""
+    def _takes(self, text: str) -> bool:
+        found = self.sees(text)
+        self._place += found
+        return found
 
     def _demand(self, text: str, also: str = "") -> None:
         if not self._takes(text):
             raise self.unexpected(f"{also}{text!r}")
 
-    def _end(self, node: Expr, start: int) -> Expr:
-        """Return a node that knows its place, from ``start`` to what was taken last."""
-        node.col_offset, node.end_col_offset = start, self._tokens[self._place - 1].end
+    def _end(self, node: Expr, column: int) -> Expr:
+        """Return a node that knows its place, from a column to what was taken last."""
+        node.col_offset, node.end_col_offset = column - 1, self._tokens[self._place - 1].end
         return node
 
-    def _constant(self, value: Any, start: int) -> ast.Constant:
-        return self._end(ast.Constant(value), start)
+    def _constant(self, value: Any, column: int) -> ast.Constant:
+        return self._end(ast.Constant(value), column)
 
     def read(self, least: int = 0) -> ast.expr:
         """Read values and operators that bind at least as tightly as ``least``."""
-        start = self.token.start
+        column = self.token.column
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise GraphError(
-                f"column {start + 1}: nested deeper than {MAX_DEPTH}; give parts of it names under values"
+                f"column {column}: nested deeper than {MAX_DEPTH}; give parts of it names under values"
             )
         node = self._read_signs(least)
         while (level := self._level()) >= least:
@@ -148,7 +148,7 @@ class _Parser:
             while self._level() == level and (not signs or signs[0] not in spelling.PAIRS):
                 signs.append(self._take().text)
                 operands.append(self.read(spelling.SIGN if level == spelling.POWER else level + 1))
-            node = self._end(_join(signs, operands), start)
+            node = self._end(_join(signs, operands), column)
         self._depth -= 1
         return node
 
@@ -160,13 +160,13 @@ class _Parser:
         inverts = least <= spelling.NOT and self.sees("not")
         signs: list[tuple[str, int]] = []
         while self.sees(*(("not",) if inverts else ("-", "+", "~"))):
-            signs.append((self.token.text, self._take().start))
+            signs.append((self.token.text, self._take().column))
         node = self.read(spelling.COMPARE if inverts else spelling.POWER) if signs else self._read_atom()
-        for sign, start in reversed(signs):
+        for sign, column in reversed(signs):
             if sign == "-" and isinstance(node, ast.Constant) and spelling.is_number(node.value):
-                node = self._constant(-node.value, start)
+                node = self._constant(-node.value, column)
             else:
-                node = self._end(ast.UnaryOp(spelling.SIGNS[sign], node), start)
+                node = self._end(ast.UnaryOp(spelling.SIGNS[sign], node), column)
         return node
 
     def _read_atom(self) -> ast.expr:
@@ -186,11 +186,11 @@ class _Parser:
             raise self.unexpected("a value, a number or '('")
         self._take()
         if constant:
-            return self._constant(spelling.WORDS[token.text], token.start)
+            return self._constant(spelling.WORDS[token.text], token.column)
         if token.kind in ("word", "quoted"):
             check_name(token.text, f"the value in column {token.column}")
-            return self._end(ast.Name(token.text), token.start)
-        return self._constant(_value(token), token.start)
+            return self._end(ast.Name(token.text), token.column)
+        return self._constant(_value(token), token.column)
 
     def _read_items(self, closing: str) -> Iterator[Token]:
         """Yield where each of those things begins that stand between commas, up to a bracket."""
@@ -217,11 +217,11 @@ class _Parser:
                 arguments.append(self._read_argument())
         called = ast.Attribute(attr=function.text)  # type: ignore[call-arg]  # of nothing
         named = [ast.keyword(name, value) for name, value in keywords.items()]
-        return self._end(ast.Call(called, arguments, named), function.start)
+        return self._end(ast.Call(called, arguments, named), function.column)
 
     def _read_argument(self) -> ast.expr:
         """Return a value, or the tuple of a slice ``a:b`` or ``a:b:c``, where each may be missing."""
-        start = self.token.start
+        column = self.token.column
         node = None if self.sees(":") else self.read()
         if node is not None and not self.sees(":"):
             return node
@@ -230,20 +230,18 @@ class _Parser:
             ends.append(None if self.sees(":", ",", ")") else self.read())
         values = tuple(getattr(end, "value", end) for end in ends)
         if not all(value is None or spelling.is_number(value) for value in values):
-            raise GraphError(f"column {start + 1}: the ends of a slice must be numbers, as in 100:140")
-        return self._constant(values, start)
+            raise GraphError(f"column {column}: the ends of a slice must be numbers, as in 100:140")
+        return self._constant(values, column)
 
     def _read_list(self) -> ast.expr:
-        start = self.token.start
+        column = self.token.column
         items: list[object] = []
         for _ in self._read_items("]"):
             item = self.read(spelling.SIGN)
             if not isinstance(item, ast.Constant):
-                raise GraphError(
-                    f"column {start + 1}: a list has numbers and texts only, such as [0, 1.5, 4]"
-                )
+                raise GraphError(f"column {column}: a list has numbers and texts only, such as [0, 1.5, 4]")
             items.append(item.value)
-        return self._constant(tuple(items), start)
+        return self._constant(tuple(items), column)
 
 
 def _join(signs: list[str], operands: list[ast.expr]) -> ast.expr:
@@ -256,15 +254,11 @@ def _join(signs: list[str], operands: list[ast.expr]) -> ast.expr:
 
 
 def _value(token: Token) -> int | float | str:
-    if token.kind == "text":
-        try:
-            return str(ast.literal_eval(token.text))  # a quoted text and nothing else, by its token
-        except (SyntaxError, ValueError) as error:
-            raise GraphError(f"column {token.column}: {token.text[:50]} is no text: {error}") from None
-    if not re.fullmatch(r"0[xX]\w+|0|[1-9]\d*", token.text):
-        return float(token.text)
-    # Python reads no more than 4300 digits.
-    value = int(token.text, 0) if len(token.text) < 100 else 1 << 64
-    if value not in INTEGERS:
+    try:
+        # A number or a quoted text and nothing else, by its token. Python has no 007; here it is a float.
+        value: Any = float(token.text) if re.fullmatch(r"0\d+", token.text) else ast.literal_eval(token.text)
+    except (SyntaxError, ValueError) as error:
+        raise GraphError(f"column {token.column}: {token.text[:50]} cannot be read: {error}") from None
+    if isinstance(value, int) and value not in INTEGERS:
         raise GraphError(f"column {token.column}: an integer of more than 64 bits; write it as 1e30")
-    return value
+    return value  # type: ignore[no-any-return]

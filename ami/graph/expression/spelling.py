@@ -51,12 +51,11 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def spell(node: ast.AST) -> str:
-    """Return the text of a definition, with the brackets that it needs to be read back."""
-    return _spell(node, 0)
+def spell(node: ast.AST, tightness: int = 0) -> str:
+    """Return the text of a definition, with the brackets that it needs to be read back.
 
-
-def _spell(node: ast.AST, tightness: int) -> str:
+    ``tightness``: of what stands beside it.
+    """
     text, own = _spell_bare(node)
     return text if own >= tightness else f"({text})"
 
@@ -73,25 +72,24 @@ def _spell_bare(node: ast.AST) -> tuple[str, int]:
             parts += [f"{one.arg}={_spell_argument(one)}" for one in keywords]
             return f"{function}({', '.join(parts)})", _ATOM
         case ast.UnaryOp(ast.Not(), operand):
-            return f"not {_spell(operand, NOT)}", NOT
+            return f"not {spell(operand, NOT)}", NOT
         case ast.UnaryOp(operator, operand):
             # A bracket keeps -(true) apart from a number with its minus.
             bare = isinstance(operator, ast.USub) and isinstance(operand, ast.Constant)
-            return f"{_SPELT[type(operator)]}{_spell(operand, _ATOM + 1 if bare else SIGN)}", SIGN
-        case ast.BinOp(left, ast.Pow(), right):
-            return f"{_spell(left, _ATOM)} ** {_spell(right, SIGN)}", POWER
+            return f"{_SPELT[type(operator)]}{spell(operand, _ATOM + 1 if bare else SIGN)}", SIGN
         case ast.BinOp(left, operator, right):
             sign = _SPELT[type(operator)]
             level = TIGHTNESS[sign]
-            return f"{_spell(left, level)} {sign} {_spell(right, level + 1)}", level
+            beside = (_ATOM, SIGN) if level == POWER else (level, level + 1)
+            return f"{spell(left, beside[0])} {sign} {spell(right, beside[1])}", level
         case ast.Compare(left, operators, others):
             signs = [_SPELT[type(operator)] for operator in operators]
-            rest = [f" {s} {_spell(other, COMPARE + 1)}" for s, other in zip(signs, others, strict=True)]
-            return "".join([_spell(left, COMPARE + 1), *rest]), COMPARE
+            rest = [f" {s} {spell(other, COMPARE + 1)}" for s, other in zip(signs, others, strict=True)]
+            return "".join([spell(left, COMPARE + 1), *rest]), COMPARE
         case ast.BoolOp(operator, operands):
             word = _SPELT[type(operator)]
             level = TIGHTNESS[word]
-            return f" {word} ".join(_spell(operand, level + 1) for operand in operands), level
+            return f" {word} ".join(spell(operand, level + 1) for operand in operands), level
         case _:
             raise TypeError(f"a definition has no {type(node).__name__}")
 

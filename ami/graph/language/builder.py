@@ -29,7 +29,7 @@ from ami.graph.language.document import Document
 from ami.graph.language.lower import define, lower
 from ami.graph.language.text import check_function, read_function, write
 from ami.graph.library import LIBRARY
-from ami.graph.operation import Plain, check_name
+from ami.graph.operation import check_name
 from ami.graph.order import similar
 
 _UFUNCS = {function: name for name, (function, _) in FUNCTIONS.items()}
@@ -98,19 +98,16 @@ def call(operation: str, *arguments: object, **keywords: object) -> Value:
 
 
 def _text_of(argument: object) -> str:
-    return argument._text if isinstance(argument, Value) else spell_constant(_plain(argument))
-
-
-def _plain(argument: object) -> Plain:
+    if isinstance(argument, Value):
+        return argument._text
     if isinstance(argument, slice):
         ends = (argument.start, argument.stop, argument.step)
-        return tuple(_plain(end) for end in (ends if argument.step is not None else ends[:2]))
-    if isinstance(argument, np.generic):
-        argument = argument.item()
+        return _text_of(ends if argument.step is not None else ends[:2])
     if isinstance(argument, list | tuple):
-        return tuple(_plain(item) for item in argument)
-    if argument is None or isinstance(argument, bool | int | float | str):
-        return argument
+        return f"[{', '.join(map(_text_of, argument))}]"
+    plain = argument.item() if isinstance(argument, np.generic) else argument
+    if plain is None or isinstance(plain, bool | int | float | str):
+        return spell_constant(plain)
     raise GraphError(f"numbers, texts, lists and values are possible, got a {type(argument).__name__}")
 
 

@@ -148,14 +148,11 @@ class _Lowering:
     def _find_known(self, node: ast.Call, function: str) -> type[Function] | type[Reduction]:
         """Return what the library has under a name; only a package that has it is imported for that."""
         kind = LIBRARY.get(function)
-        if kind is None and function in LIBRARY.refused:
-            raise GraphError(f"{_place(node)}{LIBRARY.refused[function]}")
         if kind is None:
             known = [*library_kinds(), *self._functions, *FUNCTIONS]
-            hint = similar(function, known) or (
-                f"; known here: {', '.join(known)}; if a package has it, install that package"
-            )
-            raise GraphError(f"{_place(node)}there is no operation {function!r}{hint}")
+            more = f"; known here: {', '.join(known)}; if a package has it, install that package"
+            why = f"there is no operation {function!r}{similar(function, known) or more}"
+            raise GraphError(f"{_place(node)}{LIBRARY.refused.get(function, why)}")
         return kind
 
     def _bind(self, call: ast.Call, function: str) -> Bound:

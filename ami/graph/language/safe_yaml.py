@@ -18,25 +18,17 @@ from ami.errors import GraphError
 MAX_TEXT = 4 << 20  # characters
 MAX_DEPTH = 20
 
-_RESOLVERS: tuple[tuple[str, str, str], ...] = (
-    ("bool", r"true|false", "tf"),
-    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+_RESOLVERS: tuple[tuple[str, str, list[str]], ...] = (
+    ("bool", r"true|false", ["t", "f"]),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", [*"-+0123456789"]),
     ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|[-+]?[0-9]+[eE][-+]?[0-9]+",
-     "-+.0123456789"),
-    ("null", r"~|null|", "~n"),
+     [*"-+.0123456789"]),
+    ("null", r"~|null|", ["~", "n", ""]),
 )  # fmt: skip
 
 
-def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
-    found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-    for tag, pattern, firsts in _RESOLVERS:
-        for first in (*firsts, *([""] if tag == "null" else [])):
-            found.setdefault(first, []).append((f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{pattern})$")))
-    return found
-
-
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers = _resolvers()
+    yaml_implicit_resolvers = {}  # noqa: RUF012  # PyYAML's own way
     _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -72,7 +64,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 class _Dumper(yaml.SafeDumper):
-    yaml_implicit_resolvers = _resolvers()
+    yaml_implicit_resolvers = {}  # noqa: RUF012  # PyYAML's own way
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -88,6 +80,9 @@ def _list_node(dumper: _Dumper, items: list[Any]) -> yaml.Node:
 
 _Dumper.add_representer(str, _text_node)
 _Dumper.add_representer(list, _list_node)
+for _tag, _pattern, _firsts in _RESOLVERS:
+    for _one in (_Loader, _Dumper):
+        _one.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _firsts)
 
 
 def load(text: str) -> object:

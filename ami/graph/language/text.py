@@ -10,8 +10,8 @@ The text of each definition is kept to the letter; what was written is read back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Container, Mapping
 from typing import Any
 
 from ami.errors import GraphError
@@ -39,53 +39,48 @@ def graph_of(text: str) -> Graph:
     return lower(parse(text))
 
 
-def parse(text: str, known: Functions = NO_FUNCTIONS) -> Document:
-    """Return the document that a text describes; it may call the ``known`` functions besides its own.
+def parse(text: str, known: Functions = NO_FUNCTIONS, graph: Graph | None = None) -> Document:
+    """Return the document that a text describes.
+
+    Args:
+        known: functions that it may call besides its own.
+        graph: what was made of it before. Then nothing is lowered again: it means what it meant, whatever
+            is installed here.
 
     Raises:
         GraphError: with the place, what was seen and what would be right.
     """
     sections = _sections(text)
     functions = {name: read_function(name, code) for name, code in sections["functions"].items()}
-    for name, parameters in functions.items():
+    for name, parameters in functions.items() if graph is None else ():
         check_function(name, parameters)
-    return _document(
-        sections, functions, lambda name, written: define(name, written, {**known, **functions}).parts
-    )
+    values, results = sections["values"], sections["results"]
+    for name in values.keys() & results.keys():
+        raise GraphError(f"{name!r} stands under values and under results; once is enough")
+    written = {**values, **results}
+    owners = _owners(sections["owners"], written)
+    parts = {} if graph is None else parts_of(graph, written)
+    definitions: dict[str, Definition] = {}
+    for name, one in written.items():
+        check_name(name, "a value")
+        if not isinstance(one, str):
+            raise GraphError(f"{name!r} must be a definition such as sum(camera), got {_show(one)}")
+        made = parts.get(name, ()) if graph else define(name, one, {**known, **functions}).parts
+        definitions[name] = Definition(one, owners[name], name in results, tuple(made))
+    resets = {name: count(number, f"reset of {name!r}") for name, number in sections["resets"].items()}
+    document = Document(count(sections["version"], "version"), definitions, functions, resets)
+    for name in resets:
+        document[name]  # a reset of nothing is a mistake
+    return document
 
 
 def restore(text: str, graph: object) -> Document:
     """Return the document that was stored as its text, beside the plain form of the graph made of it.
 
-    Nothing is lowered again: it means what it meant, whatever is installed here.
-
     Raises:
         GraphError: they are none.
     """
-    sections = _sections(text)
-    functions = {name: read_function(name, code) for name, code in sections["functions"].items()}
-    parts = parts_of(Graph.from_plain(graph), {**sections["values"], **sections["results"]})
-    return _document(sections, functions, lambda name, _: tuple(parts.get(name, ())))
-
-
-def _document(
-    sections: Mapping[str, Any], functions: Functions, meaning: Callable[[str, str], tuple[Operation, ...]]
-) -> Document:
-    values, results = sections["values"], sections["results"]
-    for name in values.keys() & results.keys():
-        raise GraphError(f"{name!r} stands under values and under results; once is enough")
-    definitions: dict[str, Definition] = {}
-    for name, text in {**values, **results}.items():
-        check_name(name, "a value")
-        if not isinstance(text, str):
-            raise GraphError(f"{name!r} must be a definition such as sum(camera), got {_show(text)}")
-        definitions[name] = Definition(text, result=name in results, parts=meaning(name, text))
-    resets = {name: count(number, f"reset of {name!r}") for name, number in sections["resets"].items()}
-    version = count(sections["version"], "version")
-    document = Document(version, _with_owners(definitions, sections["owners"]), functions, resets)
-    for name in resets:
-        document[name]  # a reset of nothing is a mistake
-    return document
+    return parse(text, graph=Graph.from_plain(graph))
 
 
 def _sections(text: str) -> dict[str, Any]:
@@ -136,17 +131,15 @@ def check_function(name: str, parameters: tuple[tuple[str, Plain], ...]) -> None
             raise GraphError(f"function {name!r} has no {parameter!r}{hint}")
 
 
-def _with_owners(
-    definitions: Mapping[str, Definition], section: Mapping[str, object]
-) -> dict[str, Definition]:
-    owners: dict[str, list[str]] = {name: [] for name in definitions}
-    for owner, names in section.items():
+def _owners(section: Mapping[str, object], written: Container[str]) -> dict[str, tuple[str, ...]]:
+    owners: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    for owner in sorted(section):
         check_name(owner, "an owner")
-        for name in texts(names, f"definitions of owner {owner!r}"):
-            if name not in owners:
+        for name in dict.fromkeys(texts(section[owner], f"definitions of owner {owner!r}")):
+            if name not in written:
                 raise GraphError(f"{owner!r} cannot own {name!r}: there is no definition of it")
-            owners[name].append(owner)
-    return {name: replace(d, owners=tuple(sorted({*owners[name]}))) for name, d in definitions.items()}
+            owners[name] += (owner,)
+    return owners
 
 
 def write(document: Document, *, whole: bool = True) -> str:
@@ -154,17 +147,17 @@ def write(document: Document, *, whole: bool = True) -> str:
 
     ``whole``: with its version and who owns what.
     """
-    owners: dict[str, list[str]] = {}
+    owners: dict[str, list[str]] = defaultdict(list)
     for name, definition in document.definitions.items():
         for owner in definition.owners:
-            owners.setdefault(owner, []).append(name)
+            owners[owner].append(name)
     content: dict[str, object] = {
         "version": document.version if whole else 0,
         "functions": {name: _write_function(dict(code)) for name, code in document.functions.items()},
         "values": {name: d.text for name, d in document.definitions.items() if not d.result},
         "results": {name: d.text for name, d in document.definitions.items() if d.result},
         "resets": dict(document.resets),
-        "owners": owners if whole else {},
+        "owners": dict(owners) if whole else {},
     }
     return dump({section: part for section, part in content.items() if part})
 
