@@ -23,7 +23,7 @@ from ami.errors import AmiError
 from ami.event import Array, Slots
 
 WAIT_S = 10.0
-# As many bytes as the ring of a node has slots for, by default.
+# About as much memory as the ring of a node has.
 SHARED_BYTES = 256 << 20
 MAX_PIECES = 256
 

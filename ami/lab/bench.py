@@ -16,7 +16,14 @@ from typing import Any
 
 from ami.cluster.signals import handle_signals, stoppable
 from ami.errors import AmiError, ConfigError
-from ami.lab.end_to_end import loaded_memory, mean_image, region_mean, scalar_graph, workers
+from ami.lab.end_to_end import (
+    loaded_memory,
+    mean_image,
+    region_mean,
+    scalar_graph,
+    unused_camera,
+    workers,
+)
 from ami.lab.figures import Bench, Figure, Row
 from ami.lab.idle import idle
 from ami.lab.latency import INTERVAL_MS, edit_latency, result_latency
@@ -36,6 +43,8 @@ ROWS: Mapping[str, Row] = {row.name: row for row in (
         what="mean of a 512×512 region of 1024×1024 float32 images: end to end, 1 worker"),
     Row(mean_image, "mean_image", "events/s", goal=0.7, goal_of="ratio",
         what="running mean of 512×512 float32 images: end to end, 1 worker"),
+    Row(unused_camera, "unused_camera", "events/s", goal=0.8, goal_of="ratio",
+        what="mean of one number beside a camera of 2048×2048 that nobody asks for: end to end, 1 worker"),
     Row(ring_blocks, "ring_blocks", "events/s", goal=1e7,
         what="ring only, events of 32 bytes, blocks of 1024"),
     Row(operation_cost, "operation_cost", "µs/event", less=True, goal=0.1,

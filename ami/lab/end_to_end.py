@@ -70,6 +70,20 @@ def mean_image(bench: Bench) -> Mapping[str, Measured]:
     return _of_images("mean_image", 512, graphs.IMAGE, "mean_camera", 4500, add_all, limit_is, bench)
 
 
+def unused_camera(bench: Bench) -> Mapping[str, Measured]:
+    """Measure the mean of one number beside a camera that nobody asks for, and the same without it."""
+    with tempfile.TemporaryDirectory(prefix="ami-bench-") as folder:
+        alone, beside = (
+            Workload(graphs.meter(folder, camera=camera), graphs.LEVEL, "level", 1e7)
+            for camera in (False, True)
+        )
+        before, found, after = (through(load, bench) for load in (alone, beside, alone))
+    limit_is = "the same node and graph without the camera, just before and just after"
+    limit = statistics.median([*before.samples, *after.samples])
+    failures = (*before.failures, *found.failures, *after.failures)
+    return {"unused_camera": replace(found, limit=limit, limit_is=limit_is, failures=failures)}
+
+
 def workers(bench: Bench) -> Mapping[str, Measured]:
     """Measure a CPU-bound graph with one and two workers, and a bare loop in one and two processes."""
     load = Workload(SCALARS, graphs.HEAVY, "wave_0", 1e6)

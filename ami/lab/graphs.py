@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -29,6 +30,7 @@ results:
 """
 REGION = "results: {level: 'mean_events(mean(roi(camera, rows=256:768, cols=256:768)))'}\n"
 IMAGE = "results: {mean_camera: mean_events(camera)}\n"
+LEVEL = "results: {level: mean_events(level_meter)}\n"
 SHOTS = "results: {level: mean_events(monitor)}\n"
 # Sines and cosines: about a microsecond an event.
 HEAVY = "results:\n" + "".join(
@@ -38,9 +40,22 @@ HEAVY = "results:\n" + "".join(
 
 def images(folder: str, rows: int, columns: int) -> str:
     """Write a description of a float32 camera into ``folder``; return the source that simulates it."""
-    path = Path(folder, f"camera-{rows}x{columns}.json")
-    camera = {"dtype": "Image", "shape": [rows, columns], "pedestal": 5, "width": 1}
-    path.write_text(json.dumps({"interval": 0.001, "config": {"camera": camera}}))
+    return _describe(folder, camera=_camera(rows, columns))
+
+
+def meter(folder: str, *, camera: bool) -> str:
+    """Do the same of one number, with or without a camera of 4 megapixels beside it."""
+    number = {"dtype": "Scalar", "range": [0, 1]}
+    return _describe(folder, level_meter=number, **({"camera": _camera(2048, 2048)} if camera else {}))
+
+
+def _camera(rows: int, columns: int) -> Mapping[str, object]:
+    return {"dtype": "Image", "shape": [rows, columns], "pedestal": 5, "width": 1}
+
+
+def _describe(folder: str, **detectors: object) -> str:
+    path = Path(folder, f"{'-'.join(detectors)}.json")
+    path.write_text(json.dumps({"interval": 0.001, "config": detectors}))
     return f"sim://{path}"
 
 

@@ -92,7 +92,7 @@ def _write(ring: RingWriter, block: int, lasting_s: float) -> int:
             continue
         for column in slots.columns.values():
             column[:] = ones[: slots.count]
-        slots.set_valid(EVENT.names)
+        slots.set_valid(EVENT.name_set)
         slots.timestamps[:] = published
         published += slots.count
         ring.publish(slots.count, position=published)

@@ -52,7 +52,7 @@ class Configuration:
     depth: int
 
     @classmethod
-    def fit(
+    def choose(
         cls, number: int, schema: Schema, names: Iterable[str], *, bytes: int, slot_count: int
     ) -> Configuration:
         """Return the one that keeps these fields for as many events as ``bytes`` allow: at least 8."""
@@ -123,6 +123,7 @@ class Columns:
         self.number = configuration.number
         self.schema = configuration.schema
         self.depth = configuration.depth
+        self._event_bytes = self.schema.event_bytes
         valid_at, *columns_at, _ = configuration.offsets()
 
         def array(shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> NDArray[Any]:
@@ -138,6 +139,10 @@ class Columns:
     def room(self, sequence: int) -> int:
         """Return how many events from this one on lie side by side."""
         return self.depth - sequence % self.depth
+
+    def fit(self, bytes: int) -> int:
+        """Return how many events take so many bytes, but not less than one."""
+        return bytes // self._event_bytes or 1
 
     def slots(self, first: int, count: int, timestamps: NDArray[np.int64]) -> Slots:
         """Return the slots of ``count`` events from ``first`` on, which lie side by side."""

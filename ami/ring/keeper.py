@@ -89,7 +89,7 @@ class Keeper:
 
     def _begin(self, names: Iterable[str]) -> Construction:
         ring = self._ring
-        wanted = Configuration.fit(
+        wanted = Configuration.choose(
             self._next, ring.schema, names, bytes=ring.column_bytes, slot_count=ring.slot_count
         )
         self._next += 1

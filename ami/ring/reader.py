@@ -72,17 +72,13 @@ class RingReader(Handle):
                 return None
             index, end = self._entry_of(first, published, opened)
             entry, columns = self._meet(index)
-            count = min(
-                limit,
-                end - first,
-                self.slot_count - first % self.slot_count,
-                columns.room(first),
-                bytes // columns.schema.event_bytes or 1,
-            )
+            start = first % self.slot_count
+            count = min(limit, end - first, self.slot_count - start, columns.room(first), columns.fit(bytes))
             self._owners.claim(first, count, index)
         if first + count < published:
             self._bell.wake_a_worker()
-        return Block(self._slots(columns, first, count), first, entry, 0)
+        slots = columns.slots(first, count, self._timestamps[start : start + count])
+        return Block(slots, first, entry, 0)
 
     def _entry_of(self, sequence: int, published: int, opened: int) -> tuple[int, int]:
         """Return index and end of the entry that has an unclaimed event.
@@ -101,8 +97,9 @@ class RingReader(Handle):
     def _meet(self, index: int) -> tuple[Entry, Columns]:
         """Return an entry, and the columns that have its events."""
         entry, columns = self._entry, self._columns
-        if entry is None or entry.index != index:
-            entry = self.entry(index)
+        if entry is not None and columns is not None and entry.index == index:
+            return entry, columns
+        entry = self.entry(index)
         if columns is None or columns.number != entry.configuration:
             columns = configurations.attach(self.name, self.ring_id, entry.configuration, self.schema)
         # Columns of earlier entries go with the last block that looks at them.

@@ -18,6 +18,7 @@ ASKED_FOR = [
     "scalar_graph",
     "region_mean",
     "mean_image",
+    "unused_camera",
     "ring_blocks",
     "operation_cost",
     "result_latency_p99",
