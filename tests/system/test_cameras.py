@@ -1,0 +1,80 @@
+"""A camera that is asked for while events flow: it is kept from an entry's border on, and nothing is lost."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import Experiment, StartNode
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.system
+
+STOP = 40_000
+URI = f"sim://pump-probe?rate=2000&stop={STOP}&camera=64x64&samples=64"
+SHOTS = "results: {shots: count(monitor), sums: sum_events(laser)}"
+
+
+def _ask_again_and_again(experiment: Experiment, times: int, kill: random.Random | None = None) -> int:
+    """Add a camera and remove it, while events come; return how often it was there."""
+    client, node, there = experiment.client, experiment.node, 0
+    for number in range(times):
+        client.add("pixels = sum_events(sum(camera) * 0 + 1)")
+        if kill is not None:
+            for name in kill.sample(["source", "worker:0", "worker:1", "local-reducer"], 2):
+                if node.pid(name):
+                    node.kill(name)
+        client.get("pixels", wait_s=PATIENCE_S)
+
+        def is_in() -> bool:
+            return "pixels" in client.results() and client.get("pixels").events.used > 0
+
+        wait_until(is_in, what=f"events with a camera, time {number}")
+        result = client.get("pixels")
+        assert not result.error
+        assert (
+            result.value == result.events.used == result.events.expected
+        )  # no event of its entries lacks it
+        there += 1
+        if number + 1 < times:
+            client.remove("pixels")
+    return there
+
+
+@pytest.mark.parametrize("policy", ["wait", "drop"])
+def test_a_camera_that_comes_and_goes_loses_no_event(start_node: StartNode, policy: str) -> None:
+    experiment = start_node(f"{URI}&policy={policy}", SHOTS)
+    experiment.client.get("shots", wait_s=PATIENCE_S)
+    ring = experiment.node.config.ring.name
+    assert _ask_again_and_again(experiment, 4) == 4
+    results = experiment.run_to_the_end()
+    account = results["shots"].events
+    assert (results["shots"].value, account.expected, account.dropped) == (STOP, STOP, 0)
+    assert results["sums"].value == STOP // 2
+    assert results["pixels"].value == results["pixels"].events.expected
+    wait_until(lambda: len(list(Path("/dev/shm").glob(f"{ring[1:]}.c*"))) == 1, what="one set of columns")
+
+
+def test_a_camera_comes_and_goes_while_processes_die(start_node: StartNode) -> None:
+    experiment = start_node(f"{URI}&policy=wait", SHOTS)
+    experiment.client.get("shots", wait_s=PATIENCE_S)
+    assert _ask_again_and_again(experiment, 4, random.Random(8)) == 4
+    results = experiment.run_to_the_end()
+    account = results["shots"].events
+    assert (results["shots"].value, account.expected, account.dropped) == (STOP, STOP, 0)
+    assert results["sums"].value == STOP // 2
+    assert results["pixels"].value == results["pixels"].events.expected
+
+
+def test_thousands_of_fields_of_which_some_are_asked_for(start_node: StartNode, tmp_path: Path) -> None:
+    config = ",".join(f'"pv{n}": {{"dtype": "Scalar", "range": [0, 1]}}' for n in range(3000))
+    (tmp_path / "many.json").write_text(f'{{"interval": 0.001, "config": {{{config}}}}}')
+    results = ",".join(f"r{n}: count(pv{7 * n})" for n in range(100))
+    uri = f"sim://{tmp_path}/many.json?rate=1000&stop=4000&policy=wait&missing=0.1&missing_fields=pv0"
+    experiment = start_node(uri, f"results: {{{results}}}")
+    found = experiment.run_to_the_end()
+    assert found["r99"].value == 4000
+    assert 0 < found["r0"].value < 4000
+    assert found["r0"].events.expected == 4000
