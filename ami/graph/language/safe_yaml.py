@@ -34,17 +34,17 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise yaml.MarkedYAMLError(
-                problem="references (& and *) are not possible here", problem_mark=event.start_mark
-            )
+            raise _wrong("references (& and *) are not possible here", event)
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested deeper than {MAX_DEPTH}", problem_mark=event.start_mark
-            )
+            raise _wrong(f"nested deeper than {MAX_DEPTH}", event)
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         return node
+
+
+def _wrong(problem: str, place: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem[:200], problem_mark=place.start_mark)
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -52,10 +52,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
-            problem = f"{key!r} must be a name; write it in quotes"
-            raise yaml.MarkedYAMLError(problem=problem[:200], problem_mark=key_node.start_mark)
+            raise _wrong(f"{key!r} must be a name; write it in quotes", key_node)
         if key in found:
-            raise yaml.MarkedYAMLError(problem=f"{key!r} stands twice", problem_mark=key_node.start_mark)
+            raise _wrong(f"{key!r} stands twice", key_node)
         found[key] = loader.construct_object(value_node, deep=True)
     return found
 
