@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import click
 
-from ami.cli.screen import now
+from ami.cli.screen import clean, now
+from ami.errors import StoreUnavailable
 
 REVERSE, NORMAL = "\x1b[7m", "\x1b[0m"
 _END_OF_LINE, _BELOW = "\x1b[K", "\x1b[J"
@@ -17,16 +20,29 @@ def title(text: str, trouble: str) -> str:
     return f"{now()}  {text}   Ctrl-C ends" + (f"   ! {trouble}" if trouble else "")
 
 
-class Redrawn:
-    """Lines of the terminal, the ones drawn last; what was above them stays."""
+def redraw(
+    look: Callable[[], object], frame: Callable[[str, int, int], Sequence[str]], every_s: float
+) -> Iterator[None]:
+    """Look and draw, again and again; what was above the lines that are drawn stays.
 
-    def __init__(self) -> None:
-        self._drawn = 0
+    A store that is being restarted ends nobody's view: what is shown grows old, and says so.
 
-    def draw(self, lines: Sequence[str]) -> None:
-        """Put ``lines`` in place of those drawn before; each fits in a line of the terminal."""
-        up = f"\x1b[{self._drawn}F" if self._drawn else ""
+    Args:
+        frame: is given what is wrong, and columns and rows of the terminal; each line fits.
+    """
+    drawn = 0
+    while True:
+        begin, trouble = time.monotonic(), ""
+        try:
+            look()
+        except StoreUnavailable as error:
+            trouble = clean(error, 200)
+        columns, rows = shutil.get_terminal_size((100, 24))
+        lines = frame(trouble, columns, rows - 1)
+        up = f"\x1b[{drawn}F" if drawn else ""
         # In one piece, so that nobody sees half a frame.
         body = "".join(f"{line}{NORMAL}{_END_OF_LINE}\n" for line in lines)
         click.echo(f"{up}{body}{_BELOW}", nl=False)
-        self._drawn = len(lines)
+        drawn = len(lines)
+        yield
+        time.sleep(max(0.05, begin + every_s - time.monotonic()))

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from operator import attrgetter
 
 import click
 
-from ami.cli.live import Redrawn, title
+from ami.cli.live import redraw, title
 from ami.cli.options import Session, with_session
 from ami.cli.screen import clean, cut, number, rate, size, some, table
 from ami.cli.status import show_fill
 from ami.client.load import NOBODY, Load, OperationLoad, ProcessLoad
 from ami.client.meter import Meter
-from ami.errors import StoreUnavailable
 
 REDRAW_S = 1.0
 OPERATIONS_SHOWN = 8  # lines, before there is room for owners
@@ -52,19 +51,13 @@ def report(load: Load, sort: str = "share") -> list[str]:
 
 
 def _follow(meter: Meter, sort: str) -> None:
-    screen = Redrawn()
-    load: Load | None = None
-    trouble = ""
-    while True:
-        begin = time.monotonic()
-        # A store that is being restarted ends nobody's view: what is shown grows old, and it says so.
-        try:
-            load, trouble = meter.look(), ""
-        except StoreUnavailable as error:
-            trouble = clean(error, 200)
-        columns, rows = shutil.get_terminal_size((100, 24))
-        screen.draw(frame(load, sort, trouble, columns, rows - 1))
-        time.sleep(max(0.1, begin + REDRAW_S - time.monotonic()))
+    loads: deque[Load] = deque(maxlen=1)
+    for _ in redraw(
+        lambda: loads.append(meter.look()),
+        lambda trouble, columns, rows: frame(loads[0] if loads else None, sort, trouble, columns, rows),
+        REDRAW_S,
+    ):
+        pass
 
 
 def frame(load: Load | None, sort: str, trouble: str, columns: int, rows: int) -> list[str]:

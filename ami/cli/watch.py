@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Collection
@@ -11,18 +10,17 @@ from contextlib import suppress
 import click
 
 from ami.cli.get import card
-from ami.cli.live import NORMAL, REVERSE, Redrawn, title
+from ami.cli.live import NORMAL, REVERSE, redraw, title
 from ami.cli.options import Session, to_json, with_session
 from ami.cli.results import flags, one_line_of
 from ami.cli.screen import clean, cut, duration, now, number, table
 from ami.client import Client
 from ami.client.updates import Updates
-from ami.errors import AmiError, StoreUnavailable
+from ami.errors import AmiError
 from ami.result import Result
 
 REDRAW_S = 0.25
 WAIT_S = 3600.0  # without --timeout: how long one wait is, not how many there are
-RETRY_S = 1.0
 STALE_S = 2.0  # results come once per interval; older than this and than five intervals is stale
 STALE_INTERVALS = 5
 
@@ -89,8 +87,8 @@ class _View:
         self._timeout_s = timeout_s
         self._updates: Updates | None = None
         self._results: dict[str, Result] = {}
-        self._trouble = ""
-        self._screen = Redrawn()
+        self._seen = 0
+        self._heard_at = time.monotonic()
 
     def follow(self, count: int | None) -> None:
         """Redraw until ``count`` updates came.
@@ -98,38 +96,21 @@ class _View:
         Raises:
             AmiError: nothing came within the time-out.
         """
-        seen, heard_at = 0, time.monotonic()
-        while count is None or seen < count:
-            begin = time.monotonic()
-            found = self._take()
-            self._results |= found
-            self._draw()
-            seen += len(found)
-            heard_at = time.monotonic() if found else heard_at
-            if self._timeout_s is not None and time.monotonic() - heard_at > self._timeout_s:
+        for _ in redraw(self._look, self._frame, REDRAW_S):
+            if count is not None and self._seen >= count:
+                return
+            if self._timeout_s is not None and time.monotonic() - self._heard_at > self._timeout_s:
                 raise _silence(self._timeout_s)
-            time.sleep(max(0.0, begin + REDRAW_S - time.monotonic()))
 
-    def _take(self) -> dict[str, Result]:
-        # A store that is being restarted is no reason to end somebody's view of the experiment:
-        # what is on the screen stays, grows old and says so.
-        try:
-            if self._updates is None:
-                self._updates = self._client.updates(self._names)
-            found = self._updates.take(REDRAW_S)
-        except StoreUnavailable as error:
-            self._trouble = clean(error, 200)
-            time.sleep(RETRY_S)
-            return {}
-        self._trouble = ""
-        return found
+    def _look(self) -> None:
+        if self._updates is None:
+            self._updates = self._client.updates(self._names)
+        if found := self._updates.take(REDRAW_S):
+            self._results |= found
+            self._seen, self._heard_at = self._seen + len(found), time.monotonic()
 
-    def _draw(self) -> None:
-        columns, rows = shutil.get_terminal_size((100, 24))
-        self._screen.draw(self._frame(columns, rows - 1))
-
-    def _frame(self, columns: int, rows: int) -> list[str]:
-        lines = [cut(title(f"{len(self._results)} results", self._trouble), columns), ""]
+    def _frame(self, trouble: str, columns: int, rows: int) -> list[str]:
+        lines = [cut(title(f"{len(self._results)} results", trouble), columns), ""]
         shown = list(self._results.values())
         if not shown:
             return [*lines, "nothing yet"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
 
 from ami.errors import ConfigError, ExportError, SourceError
 from ami.exports.base import Export
+from ami.packages import load
 from ami.sources import uri
 
 GROUP = "ami.exports"
@@ -23,18 +23,7 @@ def open_export(text: str) -> Export:
         parts = uri.parse(text)
     except SourceError as error:
         raise ConfigError(f"export.uris: {error}") from error
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    if parts.proto not in found:
-        raise ExportError(
-            f"no export {parts.proto!r} is installed on this machine; there is {', '.join(sorted(found))}. "
-            f"Install the package that has it (entry point {parts.proto!r} of the group {GROUP!r})"
-        )
-    point = found[parts.proto]
-    try:
-        make: Callable[[uri.Uri], Export] = point.load()
-    except Exception as error:  # a package of others: whatever is wrong with it is told by its name
-        name = point.dist.name if point.dist else "?"
-        raise ExportError(f"export {parts.proto!r} of {name} cannot be imported: {error!r}") from error
+    make: Callable[[uri.Uri], Export] = load(GROUP, parts.proto, "export", ExportError)
     try:
         return make(parts)
     except SourceError as error:

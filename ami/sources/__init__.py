@@ -7,15 +7,14 @@ with its ``PROTOCOLS``, or an installed package with an entry point in the group
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import pkgutil
 from collections.abc import Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 
 from ami.errors import SourceError
 from ami.event import Slots
+from ami.packages import load
 from ami.sources import live, recorded, simulated
 from ami.sources.base import LiveInput, Opener, Source, Span
 from ami.sources.playback import Playback
@@ -48,40 +47,23 @@ def open_source(uri: str) -> Source:
             seen and what is wanted.
     """
     parts = parse(uri)
-    events, values = (PROTOCOLS.get(parts.proto) or _find_plugged_in(uri, parts.proto))(parts)
     try:
-        source = (
-            Stream(events, parts, values)
-            if isinstance(events, LiveInput)
-            else Playback(events, parts, values)
-        )
+        opener = PROTOCOLS.get(parts.proto) or load(GROUP, parts.proto, "protocol", SourceError, PROTOCOLS)
+    except SourceError as error:
+        raise SourceError(f"{uri!r}: {error}") from error
+    events, values = opener(parts)
+    try:
+        source: Source
+        if isinstance(events, LiveInput):
+            source = Stream(events, parts, values)
+        else:
+            source = Playback(events, parts, values)
     except BaseException:
         events.close()
         raise
     for reason in source.skipped:
         logger.warning("%s: left out %s", uri, reason)
     return source
-
-
-def _find_plugged_in(uri: str, protocol: str) -> Opener:
-    """Return what an installed package has for this protocol; one may be installed between two calls."""
-    importlib.invalidate_caches()
-    found: dict[str, EntryPoint] = {point.name: point for point in entry_points(group=GROUP)}
-    if protocol not in found:
-        known = sorted({*PROTOCOLS, *found})
-        close = difflib.get_close_matches(protocol, known, n=1)
-        hint = f"did you mean {close[0]}://? " if close else ""
-        raise SourceError(
-            f"{uri!r}: unknown protocol {protocol!r}; {hint}known: {', '.join(known)}. Install the "
-            f"package that has it here (entry point {protocol!r} of the group {GROUP!r})"
-        )
-    point = found[protocol]
-    package = point.dist.name if point.dist else "an unknown package"
-    try:
-        opener: Opener = point.load()
-    except Exception as error:  # a package of others: whatever is wrong with it is told by its name
-        raise SourceError(f"{uri!r}: {protocol!r} of {package} cannot be imported: {error!r}") from error
-    return opener
 
 
 def take(source: Source, first: int, count: int, fields: Iterable[str] | None = None) -> Slots:

@@ -11,7 +11,7 @@ which is not equal to itself), str, bytes, or a tuple or frozenset of labels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -55,25 +55,14 @@ def decode(data: bytes) -> Label:
     Raises:
         Undecodable: the bytes are not those of a label.
     """
-    kind, rest = data[:1], data[1:]
+    if data == b"n":
+        return None
+    if (read := _READERS.get(data[:1])) is None:
+        raise Undecodable(f"{data[:40]!r} is no key or member of ours")
     try:
-        if kind == b"s":
-            return rest.decode("utf-8", "surrogatepass")
-        if kind == b"i":
-            return int(rest)
-        if kind == b"f":
-            return float(rest)
-        if kind == b"b":
-            return rest
-        if kind == b"n" and not rest:
-            return None
-        if kind == b"t":
-            return tuple(map(decode, _parts(rest)))
-        if kind == b"z":
-            return frozenset(map(decode, _parts(rest)))
+        return read(data[1:])
     except (ValueError, RecursionError) as error:
         raise Undecodable(f"{data[:40]!r} is no key or member: {error}") from error
-    raise Undecodable(f"{data[:40]!r} is no key or member of ours")
 
 
 def _join(parts: Iterable[bytes]) -> bytes:
@@ -89,3 +78,13 @@ def _parts(data: bytes) -> Iterator[bytes]:
             raise ValueError(f"a part of a tuple or set would end at {end} of {len(data)} bytes")
         yield data[colon + 1 : end]
         place = end
+
+
+_READERS: dict[bytes, Callable[[bytes], Label]] = {
+    b"s": lambda rest: rest.decode("utf-8", "surrogatepass"),
+    b"i": int,
+    b"f": float,
+    b"b": bytes,
+    b"t": lambda rest: tuple(map(decode, _parts(rest))),
+    b"z": lambda rest: frozenset(map(decode, _parts(rest))),
+}

@@ -119,7 +119,7 @@ def test_a_node_hands_results_to_an_export_of_a_package(with_example: Environmen
             lines = path.read_text().splitlines() if path.exists() else []
             return int(json.loads(lines[-1])["value"] or 0) if lines else 0
 
-        wait_until(lambda: count_last() == 1500, within_s=60, what="the last event in the file")
+        wait_until(lambda: count_last() == 1500, what="the last event in the file")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert {line["name"] for line in lines} == {"shots"}
     assert [line["value"] for line in lines] == sorted(line["value"] for line in lines)

@@ -129,7 +129,7 @@ def test_a_graph_is_read_from_standard_input() -> None:
         ("results: {n: count(nothing)}", "sim://pump-probe?stop=10", "nothing"),
         ("results: [", "sim://pump-probe?stop=10", "line 1"),
         ("results: {n: count(delay)}", "sim://pump-probe", "no end"),
-        ("results: {n: count(delay)}", "simm://pump-probe", "sim://"),
+        ("results: {n: count(delay)}", "simm://pump-probe", "did you mean 'sim'"),
         ("results: {n: count(delay)}", "hdf5:///no/such/file.h5", "/no/such/file.h5"),
     ],
 )

@@ -47,7 +47,7 @@ def test_an_option_is_read_with_its_unit(read, text: str, value: object) -> None
     ("text", "words"),
     [
         ("pump-probe", "proto://body"),
-        ("sin://pump-probe", "did you mean sim://"),
+        ("sin://pump-probe", "did you mean 'sim'"),
         ("xyz://a", "known: hdf5, sim, static, zmq"),
         ("sim://pump-prob", "pump-probe, scalars, and FILE.json"),
         ("sim://pump-probe?rat=5", "unknown option 'rat'; did you mean 'rate'? known: camera"),
