@@ -37,8 +37,8 @@ _ALL: Final = slice(None)
 class Field:
     """One named value of each event.
 
-    A ``variable`` field has between 0 and ``shape[0]`` entries along its first axis. Its
-    number of entries is a field of its own, ``NAME.length`` (int64); entries beyond it are 0.
+    A ``variable`` field has between 0 and ``shape[0]`` elements along its first axis. Their number
+    is a field of its own, ``NAME.length`` (int64); what stands beyond it in a column means nothing.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Field:
 
     @property
     def event_bytes(self) -> int:
-        """Bytes of one event's value."""
+        """Bytes of one event's value, where it is longest."""
         return int(self.dtype.itemsize * np.prod(self.shape, dtype=np.int64))
 
 
@@ -110,9 +110,11 @@ class Schema:
         return name in self._places
 
     def with_lengths(self, names: Iterable[str]) -> frozenset[str]:
-        """Return those of ``names`` that are fields, with the lengths of the variable ones."""
+        """Return those of ``names`` that are fields; variable ones and their lengths go together."""
         found = {name for name in names if name in self}
-        return frozenset(found | {self[name].length_name for name in found if self[name].variable})
+        bases = {base for name in found if (base := name.removesuffix(".length")) in self}
+        variable = [self[name] for name in found | bases if self[name].variable]
+        return frozenset(found.union(*((field.name, field.length_name) for field in variable)))
 
     def select(self, names: Iterable[str]) -> Schema:
         """Return the schema of these of its fields, in its order.

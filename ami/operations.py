@@ -30,6 +30,7 @@ from ami.graph.library.base import (
     require_per_event,
     require_scalar,
 )
+from ami.ragged import Ragged
 from ami.values import NO_LABEL, Axis, Label, Part, Value
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Kind",
     "Label",
     "Part",
+    "Ragged",
     "Reduction",
     "State",
     "Value",

@@ -2,52 +2,21 @@
 
 They are what clients see, so each says by :meth:`Value.parts` and :meth:`Value.axes` what the numbers are,
 and has :meth:`Value.to_plain` for JSON. Scans and histograms of equal binning can be subtracted, divided
-and so on; errors are propagated to first order for independent inputs (R. J. Barlow, "Statistics",
-Wiley 1989, section 4.3): for sums and differences s = sqrt(a**2 + b**2) of the absolute errors,
-for products and ratios the same of the relative ones.
+and so on; :mod:`ami.arithmetic` propagates the errors.
 """
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ami.arithmetic import Binary, Floats, Operators, propagate
 from ami.errors import GraphError
 from ami.event import Array
-
-Floats = NDArray[np.float64]
-Binary = Callable[[Any, Any], Any]
-
-
-def _operator(operation: Binary, *, swapped: bool = False) -> Any:
-    def method(self: _Operators, other: Any) -> Any:
-        return self._combine(operation, other, swapped=swapped)
-
-    return method
-
-
-class _Operators:
-    """Arithmetic by one method, :meth:`_combine`."""
-
-    # numpy must leave ``array - scan`` to us instead of going through the array element by element.
-    __array_ufunc__ = None
-
-    def _combine(self, operation: Binary, other: Any, *, swapped: bool) -> Any:
-        raise NotImplementedError
-
-    __add__, __radd__ = _operator(operator.add), _operator(operator.add, swapped=True)
-    __sub__, __rsub__ = _operator(operator.sub), _operator(operator.sub, swapped=True)
-    __mul__, __rmul__ = _operator(operator.mul), _operator(operator.mul, swapped=True)
-    __truediv__, __rtruediv__ = _operator(operator.truediv), _operator(operator.truediv, swapped=True)
-
-    def __neg__(self) -> Any:
-        return self._combine(operator.mul, -1, swapped=False)
 
 
 class Part(NamedTuple):
@@ -134,7 +103,7 @@ def axes_of(value: Any, label: Label = NO_LABEL) -> tuple[Axis, ...]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Histogram(Value, _Operators):
+class Histogram(Value, Operators):
     """Numbers of values in bins ``[edges[i], edges[i + 1])``.
 
     ``counts`` int64 (n,) (float64 after arithmetic), ``edges`` float64 (n + 1,); how many values
@@ -245,7 +214,7 @@ class Moments(Value):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scan(Value, _Operators):
+class Scan(Value, Operators):
     """Means of a value by key, for example by the delay of a stage.
 
     ``keys`` (m,) ascending, ``counts`` int64 (m,) events of each, ``means`` and ``errors``
@@ -282,49 +251,82 @@ class Scan(Value, _Operators):
             counts = np.minimum(self.counts[mine], other.counts[theirs])
             a = (self.means[mine], self.errors[mine])
             b = (other.means[theirs], other.errors[theirs])
-        elif isinstance(other, _Operators):
+        elif isinstance(other, Operators):
             raise GraphError(f"a scan and a {type(other).__name__.lower()} cannot be combined")
         else:
             keys, counts, a = self.keys, self.counts, (self.means, self.errors)
             b = (np.asarray(other, np.float64), np.asarray(0.0))
         with np.errstate(all="ignore"):
-            means, errors = _propagate(operation, b, a) if swapped else _propagate(operation, a, b)
+            means, errors = propagate(operation, b, a) if swapped else propagate(operation, a, b)
         return Scan(keys, counts, means, errors, self.overflow, self.nan)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrays(Value):
+    """One array for each of some events, of another length in each; ``arrays[i]`` is that of event i.
+
+    ``values`` has the elements of all of them, one behind the other, ``lengths`` int64 how many each has.
+    """
+
+    values: Array
+    lengths: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        lengths = self.lengths
+        if lengths.ndim != 1 or lengths.dtype != np.int64 or (lengths < 0).any():
+            raise ValueError(f"lengths are {lengths.dtype} {lengths.shape}; int64 from 0 on are wanted")
+        if lengths.sum() != len(self.values):
+            raise ValueError(f"arrays of {lengths.sum()} elements in all have {len(self.values)}")
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, event: int) -> Array:
+        stop = int(self.lengths.cumsum()[event])
+        return self.values[stop - int(self.lengths[event]) : stop]
+
+    def parts(self, label: Label = NO_LABEL) -> tuple[Part, ...]:
+        return Part("lengths", self.lengths, "", ("event",)), Part("elements", self.values, label.unit)
+
+    def axes(self, label: Label = NO_LABEL) -> tuple[Axis, ...]:
+        return (Axis("event", np.arange(len(self))),)
+
+    def to_plain(self) -> Any:
+        """Return a list for each event."""
+        return [plain(array) for array in np.split(self.values, self.lengths.cumsum()[:-1])[: len(self)]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PickedEvents(Value):
     """Picked events, oldest first: ``timestamps`` (ns) and ``sequences`` int64 (n,).
 
-    ``values`` has one array ``(n, *shape)`` for each value that was asked for.
+    ``values`` has one array ``(n, *shape)`` for each value that was asked for, :class:`Arrays` for one of
+    variable length.
     """
 
     timestamps: NDArray[np.int64]
     sequences: NDArray[np.int64]
-    values: tuple[Array, ...]
+    values: tuple[Array | Arrays, ...]
 
     def parts(self, label: Label = NO_LABEL) -> tuple[Part, ...]:
-        values = [Part(f"value {n}", v, label.unit, ("event",)) for n, v in enumerate(self.values, start=1)]
+        values: list[Part] = []
+        for n, value in enumerate(self.values, start=1):
+            if isinstance(value, Arrays):
+                values += [p._replace(name=f"{p.name} {n}") for p in value.parts(label)]
+            else:
+                values.append(Part(f"value {n}", value, label.unit, ("event",)))
         return (*values, Part("timestamps", self.timestamps, "ns", ("event",)))
 
     def axes(self, label: Label = NO_LABEL) -> tuple[Axis, ...]:
         return (Axis("event", self.sequences),)
 
 
-VALUE_TYPES: tuple[type[Value], ...] = (Histogram, Histogram2D, Moments, Scan, PickedEvents)
-
-
-def _propagate(operation: Binary, a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Floats, Floats]:
-    """Return value and error of ``a operation b``; each is (value, error)."""
-    value = np.asarray(operation(a[0], b[0]), np.float64)
-    if operation in (operator.add, operator.sub):
-        return value, np.broadcast_to(np.hypot(a[1], b[1]), value.shape).copy()
-    if operation is operator.mul:
-        return value, np.hypot(a[1] * b[0], b[1] * a[0])
-    return value, np.hypot(a[1] / b[0], b[1] * a[0] / np.square(b[0]))
+VALUE_TYPES: tuple[type[Value], ...] = (Histogram, Histogram2D, Moments, Scan, PickedEvents, Arrays)
 
 
 def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Value):
+        return bool(a == b)
     if isinstance(a, tuple):
         return len(a) == len(b) and all(map(_same, a, b))
     return bool(np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind == "f"))

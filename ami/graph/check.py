@@ -16,7 +16,7 @@ from ami.event import SEQUENCE, TIMESTAMP, Schema
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.library import LIBRARY
-from ami.graph.library.base import Function, Reduction
+from ami.graph.library.base import Function, Reduction, infer
 from ami.graph.operation import MAX_SHOWN, Operation, definition_of
 from ami.graph.order import similar
 
@@ -35,7 +35,7 @@ def check(graph: Graph, schema: Schema, before: Graph | None = None) -> dict[str
         GraphError: the graph cannot run on events of this schema.
     """
     kinds = {name: Kind(np.dtype(np.int64)) for name in (TIMESTAMP, SEQUENCE)}
-    kinds |= {field.name: Kind(field.dtype, field.shape) for field in schema.fields}
+    kinds |= {field.name: Kind.of(field) for field in schema.fields}
     running = set() if before is None else {before.fingerprint(one.name) for one in before.operations}
     for operation in graph.operations:
         try:
@@ -81,7 +81,7 @@ def _kind_of(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) -> K
     _check_stage(operation, known, graph)
     try:
         computes = known(**operation.arguments)  # type: ignore[arg-type]  # each class checks its own
-        return computes.infer(*(kinds[name] for name in operation.inputs))
+        return infer(computes, *(kinds[name] for name in operation.inputs))
     except GraphError as error:
         place = _user_line(error, operation)
         if place is None:

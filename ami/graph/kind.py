@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ami.event import Field
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -16,20 +18,31 @@ class Kind:
     array ``(k, *shape)``. A ``reduced`` one is there once for a window. Its ``structure`` is
     ``array``, or the name of what a reduction gives: ``histogram``, ``scan`` and so on; then
     dtype and shape are those of the numbers in it (of one bin, of one key).
+
+    A ``variable`` value has up to ``shape[0]`` elements along its first axis, in each event another number
+    of them: in a block it is an :class:`~ami.ragged.Ragged`, reduced it is a plain array.
     """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...] = ()
     reduced: bool = False
     structure: str = "array"
+    variable: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
 
+    @classmethod
+    def of(cls, field: Field) -> Kind:
+        """Return the kind of a field of the source."""
+        return cls(field.dtype, field.shape, variable=field.variable)
+
     def __str__(self) -> str:
-        """Return it in words, for messages: ``reduced scan of float64`` or ``float32 (40, 40)``."""
+        """Return it in words: ``reduced scan of float64``, ``float32 (40, 40)``, ``float64 (up to 100)``."""
         number = f"{self.dtype} {self.shape}" if self.shape else str(self.dtype)
+        if self.variable:
+            number = f"{self.dtype} (up to {', '.join(map(str, self.shape))})"
         if self.structure != "array":
             number = f"{self.structure} of {number}"
         return f"reduced {number}" if self.reduced else number

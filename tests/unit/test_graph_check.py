@@ -139,7 +139,9 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "graphs.md").read_text()
     "text", re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL), ids=lambda text: text[:20]
 )
 def test_each_example_of_the_guide_can_run(text: str) -> None:
-    schema = Schema.of([*SCHEMA.fields, Field("lab:stage.temperature", np.dtype("f8"))])
+    numbers = [Field(name, np.dtype("f8")) for name in ("lab:stage.temperature", "gain", "offset")]
+    peaks = [Field(name, np.dtype("f8"), (9,), variable=True) for name in ("energy", "place")]
+    schema = Schema.of([*SCHEMA.fields, *numbers, *peaks])
     graph = graph_of(text)
     assert all(kind.reduced for name, kind in check(graph, schema).items() if name in graph.results)
     assert graph.results

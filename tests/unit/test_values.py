@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ami.errors import GraphError
-from ami.values import VALUE_TYPES, Histogram, Histogram2D, Moments, PickedEvents, Scan
+from ami.values import VALUE_TYPES, Arrays, Histogram, Histogram2D, Moments, PickedEvents, Scan
 
 SCAN = Scan(np.array([1, 3, 5]), np.array([4, 5, 6]), np.array([10.0, 20, 30]), np.array([3.0, 1, 2]))
 OTHER = Scan(np.array([3, 5, 9]), np.array([9, 2, 7]), np.array([4.0, 5, 6]), np.array([2.0, 4, 1]))
@@ -20,6 +20,7 @@ EXAMPLES = [
     Histogram2D(np.eye(2, dtype=np.int64), np.arange(3.0), np.arange(3.0), 1, 2),
     Moments(4, np.array(10.0), np.array(90.0)),
     PickedEvents(np.array([1, 2]), np.array([0, 1]), (np.array([3.0, 4.0]),)),
+    Arrays(np.array([3.0, 4.0, 5.0]), np.array([2, 0, 1])),
 ]
 
 

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ami.errors import GraphError
-from ami.event import SEQUENCE, TIMESTAMP, Schema
+from ami.event import SEQUENCE, TIMESTAMP, Field, Schema
 from ami.graph.execution.bind import Unbound, bind
 from ami.graph.execution.frame import Frame
 from ami.graph.execution.steps import (
     Step,
     event_step,
+    filled_step,
     function_step,
     reduction_step,
     select_step,
@@ -26,7 +27,7 @@ from ami.graph.execution.steps import (
 )
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
-from ami.graph.library.base import Function, Reduction
+from ami.graph.library.base import Function, Reduction, infer
 from ami.graph.operation import Operation
 
 Loader = tuple[str, int]  # name of a field, its register
@@ -40,12 +41,14 @@ class Compiler:
         steps: each with its breadcrumb number and the registers that it reads.
         selections: registers of the events for which a condition is true, by register of the condition.
         loaders, builtin: what is put into registers before the first step.
+        variable: registers of the fields of variable length among them, with the field.
         reductions, per_event, broken: as of the plan.
     """
 
     def __init__(self, graph: Graph, schema: Schema, here: str) -> None:
         self.loaders: list[Loader] = []
         self.builtin: dict[str, int] = {}
+        self.variable: dict[int, Field] = {}
         self.reductions: dict[str, Reduction] = {}
         self.names: list[list[str]] = []
         self.per_event: set[str] = set()
@@ -57,7 +60,7 @@ class Compiler:
         self._schema = schema
         self._bound = bind(graph, here)
         self._kinds = {name: Kind(np.dtype(np.int64)) for name in (TIMESTAMP, SEQUENCE)}
-        self._kinds |= {field.name: Kind(field.dtype, field.shape) for field in schema.fields}
+        self._kinds |= {field.name: Kind.of(field) for field in schema.fields}
         self._registers: dict[str, int] = {}  # by name of the value
         self._by_fingerprint: dict[str, int] = {}  # register of a function's value
         self._numbers: dict[str, int] = {}  # breadcrumb, by fingerprint
@@ -109,7 +112,7 @@ class Compiler:
                 f" fields: {', '.join(self._schema.names)}"
             )
         try:
-            return computing.infer(*(self._kinds[name] for name in operation.inputs))
+            return infer(computing, *(self._kinds[name] for name in operation.inputs))
         except (TypeError, ValueError) as error:
             raise GraphError(f"it cannot have these inputs: {error}") from error
 
@@ -126,11 +129,11 @@ class Compiler:
         number = self._numbers[fingerprint] = len(self.names)
         inputs = tuple(map(self._input, operation.inputs))
         names, computing = self.names[-1], self._bound[operation.name]
+        variable = any(self._kinds[name].variable for name in operation.inputs)
         if isinstance(computing, Reduction):
             self.reductions[fingerprint] = computing
-            self.steps.append(
-                (reduction_step(self.frame, computing, names, inputs, fingerprint), number, inputs)
-            )
+            step = reduction_step(self.frame, computing, names, inputs, fingerprint, variable=variable)
+            self.steps.append((step, number, inputs))
             return
         assert isinstance(computing, Function)  # what is unbound was left out
         output = self.frame.register()
@@ -140,9 +143,19 @@ class Compiler:
             return
         if computing.per_event:
             self.per_event.add(operation.name)
+        if variable and computing.needs_elements:
+            inputs = self._filled(inputs, number)
         step_of = event_step if computing.per_event else view_step if computing.view else function_step
-        step = step_of(self.frame, computing, names, inputs, output, self._kinds[operation.name])
+        step = step_of(
+            self.frame, computing, names, inputs, output, self._kinds[operation.name], variable=variable
+        )
         self.steps.append((step, number, inputs))
+
+    def _filled(self, inputs: tuple[int, ...], number: int) -> tuple[int, ...]:
+        """Return the register of those events that have elements at all."""
+        filled = self.frame.register()
+        self.steps.append((filled_step(self.frame, inputs[0], filled), number, inputs))
+        return (filled,)
 
     def _where(self, inputs: Sequence[int], output: int, number: int) -> None:
         value, condition = inputs
@@ -161,4 +174,6 @@ class Compiler:
                 self.builtin[name] = register
             else:
                 self.loaders.append((name, register))
+                if self._schema[name].variable:
+                    self.variable[register] = self._schema[name]
         return self._registers[name]

@@ -1,8 +1,8 @@
 """Hold the values of one block while a plan runs over it.
 
-A value stands in a register: an array, and the index of the events that have it. Index None
-means all events of the block, else it is int64, ascending. Two registers with the same index
-*object* have the same events, so a join of values behind the same filter costs nothing.
+A value stands in a register: an array, or a :class:`~ami.ragged.Ragged`, and the index of the events
+that have it. Index None means all events of the block, else it is int64, ascending. Two registers with
+the same index *object* have the same events, so a join of values behind the same filter costs nothing.
 
 Where an index is there, the array may still be the whole block's (``whole``): a filter only
 narrows the index, and rows are copied when an operation needs just these rows. An image that is
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ami.event import Array, Slots
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
+from ami.ragged import Ragged
 
 Index = NDArray[np.int64] | None
 MAX_TEXT = 4000  # characters of a traceback that are kept: its end
@@ -63,7 +64,7 @@ class Frame:
             self.arrays[register] = None
             self.indices[register] = None
 
-    def set(self, register: int, array: Array | None, index: Index, *, whole: bool = False) -> None:
+    def set(self, register: int, array: Array | Ragged | None, index: Index, *, whole: bool = False) -> None:
         """Put a value into a register."""
         self.arrays[register] = array
         self.indices[register] = index

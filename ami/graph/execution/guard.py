@@ -15,7 +15,9 @@ import numpy as np
 from ami.errors import GraphError
 from ami.event import Array
 from ami.graph.execution.frame import traceback_text
+from ami.graph.kind import Kind
 from ami.graph.library.base import NO_STAMPS, Function, Reduction, State
+from ami.ragged import Ragged
 
 SPOILED = "spoiled"  # a state (SPOILED, traceback) stands for those that could not be merged
 PLAIN = (type(None), bool, int, float, str, bytes, np.generic)
@@ -32,12 +34,26 @@ class _Function(Function):
 
     narrows = False
     view = False  # the quick ways around a call trust what comes of it
+    _gives: type[np.ndarray[Any, Any]] | type[Ragged] = np.ndarray
+
+    def infer(self, *inputs: Kind) -> Kind:
+        kind = super().infer(*inputs)
+        self._gives = Ragged if kind.variable and not kind.reduced else np.ndarray
+        return kind
 
     def __call__(self, *arrays: Array) -> Array:
-        value = super().__call__(*arrays)
-        count = len(arrays[0]) if isinstance(arrays[0], np.ndarray) else None
-        if count is not None and not (isinstance(value, np.ndarray) and value.ndim and len(value) == count):
-            raise ValueError(f"it must give an array of {count} values, gave {type(value)} {np.shape(value)}")
+        value: Array = self._checked(super().__call__(*arrays), arrays[0])
+        return value
+
+    def ragged(self, *arrays: Any) -> Array | Ragged:
+        value: Array | Ragged = self._checked(super().ragged(*arrays), arrays[0])
+        return value
+
+    def _checked(self, value: Any, first: Any) -> Any:
+        count = len(first) if isinstance(first, np.ndarray | Ragged) else None
+        if count is not None and not (isinstance(value, self._gives) and value.ndim and len(value) == count):
+            what = "an array" if self._gives is np.ndarray else "a Ragged"
+            raise ValueError(f"it must give {what} of {count} values, gave {type(value)} {np.shape(value)}")
         return value
 
 

@@ -17,6 +17,7 @@ from ami.graph.execution.compiler import Compiler
 from ami.graph.execution.frame import Index
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
 from ami.graph.graph import Graph
+from ami.ragged import Ragged
 
 # Is told the number of an operation, ns that it took by the clock, ns of a core, events of its inputs.
 Timing = Callable[[int, int, int, int], None]
@@ -42,7 +43,7 @@ class WorkerPlan:
         compiler = Compiler(graph, schema, here)
         self.graph_version = graph.version
         self.broken = compiler.broken
-        self.fields = frozenset(name for name, _ in compiler.loaders)
+        self.fields = schema.with_lengths(name for name, _ in compiler.loaders)
         self.operations = tuple(names[0] for names in compiler.names)
         self.per_event = frozenset(compiler.per_event)
         self.reductions = compiler.reductions
@@ -51,6 +52,7 @@ class WorkerPlan:
         self._kept: Schema | None = None  # what the slots were that came last
         self._bits: list[tuple[int, int]] = []  # of each loader
         self._masks: list[tuple[int, int]] = []  # validity words, with the bits of all loaders
+        self._variable = dict(compiler.variable)
         self._builtin = dict(compiler.builtin)
         self._steps = compiler.finish()
         # What a filter takes in is its value; the selection is what it does.
@@ -133,9 +135,12 @@ class WorkerPlan:
         for word, mask in self._masks:
             if int(np.bitwise_and.reduce(valid[word])) & mask != mask:
                 self._load_some(slots)
-                return
-        for name, register in self._loaders:
-            frame.set(register, slots.columns[name], None, whole=True)
+                break
+        else:
+            for name, register in self._loaders:
+                frame.set(register, slots.columns[name], None, whole=True)
+        if self._variable:
+            self._limit(slots)
 
     def _meet(self, kept: Schema) -> None:
         """Find the validity bits of the fields: they differ with the fields that are kept."""
@@ -154,3 +159,18 @@ class WorkerPlan:
                 # Detectors of one rate have the same holes: let them share the index object.
                 index = holes.setdefault(index.tobytes(), index)
             self._frame.set(register, slots.columns[name], index, whole=True)
+
+    def _limit(self, slots: Slots) -> None:
+        """Take of each value of variable length what is there; an event of an impossible length has none."""
+        frame = self._frame
+        for register, field in self._variable.items():
+            column, index = slots.columns[field.name], frame.indices[register]
+            lengths = slots.columns[field.length_name]
+            there = lengths if index is None else lengths[index]
+            bad = np.flatnonzero((there < 0) | (there > field.shape[0]))
+            if len(bad):
+                text = f"{there[bad[0]]} elements, {field.shape[0]} is the most that {field.name} can have"
+                frame.error([field.name], bad, index, text)
+                rows = np.arange(slots.count) if index is None else index
+                index = np.delete(rows, bad)
+            frame.set(register, Ragged.padded(column, lengths), index, whole=True)

@@ -7,6 +7,7 @@ itself only: it is left out of this operation and of what depends on it, and cou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,19 @@ import numpy as np
 from ami.event import Array
 from ami.graph.execution.frame import Frame, Index, bisect, traceback_text
 from ami.graph.kind import Kind
-from ami.graph.library.base import NO_STAMPS, Function, Reduction
-from ami.graph.library.user import plain
+from ami.graph.library.base import NO_STAMPS, Function, Reduction, State, add_elements
+from ami.graph.library.user import fitting, gather_arrays, plain
+from ami.ragged import concatenate
 
 Step = Callable[[], None]
 
 
 def function_step(
-    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind
-) -> Step:
+    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind,
+    *, variable: bool = False,
+) -> Step:  # fmt: skip
     """Return the step that calls a block-wise function on the events that have all its inputs."""
+    call = function.ragged if variable else function
 
     def step() -> None:
         index, arrays = frame.join(inputs)
@@ -31,9 +35,9 @@ def function_step(
             frame.set(output, _nothing(kind), index)
             return
         try:
-            value = function(*arrays)
+            value = call(*arrays)
         except Exception:
-            _function_in_pieces(frame, function, names, index, arrays, output, kind)
+            _function_in_pieces(frame, call, names, index, arrays, output, kind)
         else:
             frame.set(output, value, index)
 
@@ -41,8 +45,9 @@ def function_step(
 
 
 def view_step(
-    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind
-) -> Step:
+    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind,
+    *, variable: bool = False,
+) -> Step:  # fmt: skip
     """Return the step of a function that only gives a view: of the whole block, without a copy."""
     (register,) = inputs
 
@@ -54,8 +59,9 @@ def view_step(
 
 
 def event_step(
-    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind
-) -> Step:
+    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind,
+    *, variable: bool = False,
+) -> Step:  # fmt: skip
     """Return the step that calls a user's function for one event after the other."""
     one = function.one
 
@@ -70,7 +76,7 @@ def event_step(
                 value = one(*event)
                 if value is not None:
                     if kind.shape or type(value) not in (int, float, bool):
-                        value = _fitting(value, kind)
+                        value = fitting(value, kind)
                     values.append(value)
                     kept.append(row)
             except Exception as error:
@@ -79,7 +85,10 @@ def event_step(
         if bad:
             frame.error(names, np.array(bad), index, text)
         narrowed = index if len(kept) == len(arrays[0]) else _narrow(index, np.array(kept, np.int64))
-        frame.set(output, np.asarray(values, kind.dtype).reshape(-1, *kind.shape), narrowed)
+        if kind.variable:
+            frame.set(output, gather_arrays(values, kind), narrowed)
+        else:
+            frame.set(output, np.asarray(values, kind.dtype).reshape(-1, *kind.shape), narrowed)
 
     return step
 
@@ -97,6 +106,20 @@ def select_step(frame: Frame, condition: int, output: int) -> Step:
         chosen = np.flatnonzero(truth)
         index = frame.indices[condition]
         frame.set(output, None, index if len(chosen) == len(truth) else _narrow(index, chosen))
+
+    return step
+
+
+def filled_step(frame: Frame, value: int, output: int) -> Step:
+    """Return the step that leaves out the events whose value of variable length has no elements."""
+
+    def step() -> None:
+        array, index = frame.select(value), frame.indices[value]
+        some = np.flatnonzero(array.lengths)
+        if len(some) == len(array):
+            frame.set(output, array, index)
+        else:
+            frame.set(output, array.take(some), _narrow(index, some))
 
     return step
 
@@ -119,10 +142,12 @@ def where_step(frame: Frame, value: int, selection: int, output: int) -> Step:
 
 
 def reduction_step(
-    frame: Frame, reduction: Reduction, names: Sequence[str], inputs: Sequence[int], fingerprint: str
-) -> Step:
+    frame: Frame, reduction: Reduction, names: Sequence[str], inputs: Sequence[int], fingerprint: str,
+    *, variable: bool = False,
+) -> Step:  # fmt: skip
     """Return the step that adds a block's events to a reduction's state in the partial."""
     lazy, stamped = reduction.lazy, reduction.stamped
+    add = partial(add_elements, reduction) if variable and reduction.elementwise else None
 
     def gather() -> tuple[Index, list[Any], Array, Index]:
         """Return index, arrays, stamps and rows, as :meth:`Reduction.add` wants them."""
@@ -145,19 +170,21 @@ def reduction_step(
         if not count:
             return
         try:
-            states[fingerprint] = reduction.add(states[fingerprint], *arrays, stamps=stamps, rows=rows)
+            states[fingerprint] = (add or reduction.add)(
+                states[fingerprint], *arrays, stamps=stamps, rows=rows
+            )
         except Exception:
-            count -= _reduction_in_pieces(frame, reduction, names, fingerprint, index, inputs)
+            count -= _reduction_in_pieces(frame, add or reduction.add, names, fingerprint, index, inputs)
         used[fingerprint] += count
 
     return step
 
 
 def _function_in_pieces(
-    frame: Frame, function: Function, names: Sequence[str], index: Index, arrays: list[Any], output: int,
-    kind: Kind,
+    frame: Frame, function: Callable[..., Any], names: Sequence[str], index: Index, arrays: list[Any],
+    output: int, kind: Kind,
 ) -> None:  # fmt: skip
-    good: list[Array] = []
+    good: list[Any] = []
 
     def run(start: int, stop: int) -> None:
         good.append(function(*(array[start:stop] for array in arrays)))
@@ -166,12 +193,13 @@ def _function_in_pieces(
     if len(bad):
         frame.error(names, bad, index, text)
     kept = np.delete(np.arange(len(arrays[0])), bad)
-    value = np.concatenate(good) if good else _nothing(kind)
+    together = concatenate if kind.variable else np.concatenate
+    value = together(good) if good else _nothing(kind)
     frame.set(output, value, _narrow(index, kept) if len(bad) else index)
 
 
 def _reduction_in_pieces(
-    frame: Frame, reduction: Reduction, names: Sequence[str], fingerprint: str, index: Index,
+    frame: Frame, add: Callable[..., State], names: Sequence[str], fingerprint: str, index: Index,
     inputs: Sequence[int],
 ) -> int:  # fmt: skip
     """Add what can be added; return the number of events that cannot."""
@@ -181,7 +209,7 @@ def _reduction_in_pieces(
 
     def run(start: int, stop: int) -> None:
         pieces = (array[start:stop] for array in arrays)
-        states[fingerprint] = reduction.add(states[fingerprint], *pieces, stamps=stamps[start:stop])
+        states[fingerprint] = add(states[fingerprint], *pieces, stamps=stamps[start:stop])
 
     bad, text = bisect(run, len(arrays[0]))
     if len(bad):
@@ -193,14 +221,5 @@ def _narrow(index: Index, rows: Array) -> Index:
     return rows if index is None else index[rows]
 
 
-def _nothing(kind: Kind) -> Array:
-    return np.empty((0, *kind.shape), kind.dtype)
-
-
-def _fitting(value: Any, kind: Kind) -> Array:
-    array = np.asarray(value)
-    if array.shape != kind.shape or array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"the function gave {array.dtype} {array.shape}, but first {kind.dtype} {kind.shape}"
-        )
-    return array
+def _nothing(kind: Kind) -> Any:
+    return gather_arrays([], kind) if kind.variable else np.empty((0, *kind.shape), kind.dtype)

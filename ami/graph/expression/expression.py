@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
 
@@ -22,6 +24,7 @@ from ami.graph.expression.grammar import parse
 from ami.graph.expression.spelling import is_number
 from ami.graph.kind import Kind
 from ami.graph.operation import INTEGERS
+from ami.ragged import Ragged, align
 
 # Results that can be added, subtracted, multiplied and divided; see ami/values.py.
 COMBINABLE = frozenset({"scan", "histogram"})
@@ -79,11 +82,8 @@ class Expression:
             raise GraphError(f"{self.text!r} needs {self.input_count} inputs, got {len(inputs)}")
         used = [inputs[index] for index in self._used]
         reduced = any(kind.reduced for kind in used)
-        try:
-            shape = np.broadcast_shapes(*(kind.shape for kind in used))
-        except ValueError:
-            shapes = " and ".join(str(kind.shape) for kind in used)
-            raise GraphError(f"values of shapes {shapes} do not fit each other") from None
+        variable = any(kind.variable for kind in used)
+        shape = _variable_shape(used) if variable else _shape(used)
         structures = {kind.structure for kind in used} - {"array"}
         if structures:
             return Kind(np.dtype(np.float64), shape, reduced, self._structure(structures))
@@ -92,7 +92,7 @@ class Expression:
         except (TypeError, ValueError, OverflowError) as error:
             dtypes = " and ".join(str(kind.dtype) for kind in used)
             raise GraphError(f"it cannot be computed from {dtypes}: {error}") from error
-        return Kind(value.dtype, shape, reduced)
+        return Kind(value.dtype, shape, reduced, variable=variable)
 
     def _structure(self, structures: set[str]) -> str:
         if len(structures) > 1:
@@ -119,6 +119,49 @@ class Expression:
             if all(isinstance(array, np.ndarray) for array in used):
                 return self._function(*_align([np.asarray(array) for array in used]))
             return self._function(*(a[0] if isinstance(a, np.ndarray) else a for a in used))
+
+    def ragged(self, *arrays: Any) -> Ragged:
+        """Return the values of all elements, of inputs of which some have variable length.
+
+        Raises:
+            ValueError: they have different lengths in some event.
+        """
+        elements, lengths = align([arrays[index] for index in self._used])
+        with np.errstate(all="ignore"):
+            return Ragged.of(self._function(*_align(elements)), lengths)
+
+
+def _shape(kinds: Sequence[Kind]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(*(kind.shape for kind in kinds))
+    except ValueError:
+        shapes = " and ".join(str(kind.shape) for kind in kinds)
+        raise GraphError(f"values of shapes {shapes} do not fit each other") from None
+
+
+def _variable_shape(kinds: Sequence[Kind]) -> tuple[int, ...]:
+    """Return the shape of a longest value, where some are of variable length."""
+    variable = [kind for kind in kinds if kind.variable]
+    fixed = [kind for kind in kinds if not kind.variable]
+    axes = len(variable[0].shape)
+    for kind in kinds:
+        if (
+            kind.structure != "array"
+            or len(kind.shape) + (not kind.variable) > axes
+            or (kind.variable and len(kind.shape) < axes)
+        ):
+            raise GraphError(
+                f"{variable[0]} and {kind} do not fit each other: with a value of variable length goes"
+                f" a number, or a value that has as many elements in each event"
+            )
+    if variable[0].reduced and len(variable) > 1:
+        # One of a single element would be taken for a number, and combined with any other.
+        raise GraphError(
+            "reduced values of variable length may be of different events and lengths;"
+            " compute first and reduce then, as in last(x - y)"
+        )
+    elements = _shape([*fixed, *(replace(kind, shape=kind.shape[1:]) for kind in variable)])
+    return (min(kind.shape[0] for kind in variable), *elements)
 
 
 def placeholder(name: str) -> int:

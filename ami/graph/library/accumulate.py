@@ -64,6 +64,7 @@ class Count(Reduction):
 
     name = "count"
     lazy = True
+    variable = True
 
     def infer(self, *inputs: Kind) -> Kind:
         require_per_event(self.name, *inputs)

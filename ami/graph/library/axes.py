@@ -15,6 +15,7 @@ from ami.event import Array
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, is_numeric
 from ami.graph.library.large import is_large, narrow_sum, small_buffers
+from ami.ragged import Ragged
 
 Slice = tuple[int | None, ...]
 
@@ -61,10 +62,30 @@ class Roi(Function):
         return (..., rows or slice(None), last or slice(None))
 
 
+class Length(Function):
+    """Number of elements along a value's first axis."""
+
+    name = "length"
+    variable = True
+
+    def infer(self, *inputs: Kind) -> Kind:
+        (value,) = inputs
+        if not is_numeric(value) or not value.shape:
+            raise GraphError(f"length counts the elements of a value with axes, got {value}")
+        return Kind(np.dtype(np.int64), (), value.reduced)
+
+    def __call__(self, *arrays: Array) -> Array:
+        return np.full(len(arrays[0]), arrays[0].shape[1])
+
+    def ragged(self, *arrays: Any) -> Array:
+        return np.array(arrays[0].lengths)
+
+
 class _OverAxes(Function):
     """A function that takes all of a value's own axes away, or those that ``axis`` names."""
 
     keeps_unit = True
+    variable = True
 
     def __init__(self, axis: int | tuple[int, ...] | None = None) -> None:
         axes = (axis,) if isinstance(axis, int) and not isinstance(axis, bool) else axis
@@ -80,11 +101,18 @@ class _OverAxes(Function):
         if self._axes is not None and not all(-axes <= n < axes for n in self._axes):
             raise GraphError(f"{self.name}: axis {self._axes} is not among the {axes} axes of {value.shape}")
         gone = {n % axes for n in (range(axes) if self._axes is None else self._axes)}
+        if value.variable and gone != {0} and len(gone) != axes:
+            raise GraphError(f"{self.name}: of {value} either all axes or the first one can be taken away")
         shape = tuple(n for axis, n in enumerate(value.shape) if axis not in gone)
         return Kind(self._dtype(value.dtype), shape, value.reduced)
 
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         raise NotImplementedError
+
+    def _elements(self, array: Ragged) -> Ragged:
+        """Return what to go over, of a value of variable length."""
+        one = self._axes is not None and len(self._axes) < array.ndim - 1
+        return array if one else array.flattened()
 
     def _over(self, array: Array) -> tuple[int, ...]:
         """Return the axes to go over, of an array with the event axis in front."""
@@ -114,11 +142,15 @@ class Sum(_OverAxes):
     def __call__(self, *arrays: Array) -> Array:
         return self._sum(arrays[0])
 
+    def ragged(self, *arrays: Any) -> Array:
+        return _sum_of(self._elements(arrays[0]))
+
 
 class Projection(Sum):
     """Sum along one axis of an image: ``axis=0`` sums the rows up and leaves the columns."""
 
     name = "projection"
+    variable = False
 
     def __init__(self, axis: int) -> None:
         super().__init__(axis)
@@ -128,6 +160,7 @@ class Mean(_OverAxes):
     """Mean over axes, float64."""
 
     name = "mean"
+    needs_elements = True
 
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.dtype(np.float64)
@@ -136,6 +169,9 @@ class Mean(_OverAxes):
         (array,) = arrays
         numbers = math.prod(array.shape[n] for n in self._over(array))
         return np.asarray(np.true_divide(self._sum(array), numbers))
+
+    def ragged(self, *arrays: Any) -> Array:
+        return _mean_of(self._elements(arrays[0]))
 
 
 class Std(Mean):
@@ -150,15 +186,24 @@ class Std(Mean):
         parts = (array[start : start + step] for start in range(0, max(1, len(array)), step))
         return np.concatenate([np.std(part, axis=self._over(array), dtype=np.float64) for part in parts])
 
+    def ragged(self, *arrays: Any) -> Array:
+        array = self._elements(arrays[0])
+        deviations = array.values - np.repeat(_mean_of(array), array.lengths, axis=0)
+        return np.sqrt(_mean_of(Ragged.of(np.square(deviations, out=deviations), array.lengths)))
+
 
 class _Extreme(_OverAxes):
     ufunc: ClassVar[np.ufunc]
+    needs_elements = True
 
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype
 
     def __call__(self, *arrays: Array) -> Array:
         return np.asarray(self.ufunc.reduce(arrays[0], axis=self._over(arrays[0])))
+
+    def ragged(self, *arrays: Any) -> Array:
+        return self._elements(arrays[0]).reduce(self.ufunc)
 
 
 class Min(_Extreme):
@@ -182,6 +227,15 @@ def sum_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.uint64 if dtype == np.uint64 else np.int64)
 
 
+def _sum_of(array: Ragged) -> Array:
+    return array.reduce(np.add, sum_dtype(array.values.dtype))
+
+
+def _mean_of(array: Ragged) -> Array:
+    total = _sum_of(array)
+    return np.asarray(np.true_divide(total, array.lengths.reshape(-1, *(1,) * (total.ndim - 1))))
+
+
 def _slice(parameter: str, value: object) -> slice:
     if (
         isinstance(value, tuple)
@@ -193,4 +247,4 @@ def _slice(parameter: str, value: object) -> slice:
     raise GraphError(f"roi: {parameter} must be a range such as 100:140 or ::2, got {value!r}")
 
 
-OPERATIONS = (Roi, Projection, Sum, Mean, Std, Min, Max)
+OPERATIONS = (Roi, Length, Projection, Sum, Mean, Std, Min, Max)

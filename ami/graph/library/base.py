@@ -26,6 +26,7 @@ import numpy as np
 
 from ami.errors import GraphError
 from ami.event import Array
+from ami.ragged import Ragged, align
 
 if TYPE_CHECKING:
     from ami.graph.kind import Kind
@@ -47,6 +48,8 @@ class Function:
         narrows: the second input is a condition; only events where it is true have a value.
         view: gives a view of its input, so it may be applied to all events of a block at no cost.
         keeps_unit: its value is in the unit of the first input.
+        variable: takes values of variable length, by :meth:`ragged`.
+        needs_elements: of such a value without elements it makes none: the event has no value.
     """
 
     name: ClassVar[str]
@@ -55,6 +58,8 @@ class Function:
     narrows: ClassVar[bool] = False
     view: ClassVar[bool] = False
     keeps_unit: ClassVar[bool] = False
+    variable: bool = False
+    needs_elements: ClassVar[bool] = False
 
     def unit(self, *inputs: str) -> str:
         """Return the unit of the value from those of the inputs; "" where it is not known."""
@@ -70,6 +75,10 @@ class Function:
 
     def __call__(self, *arrays: Array) -> Array:
         """Return ``(k, *shape)`` from arrays ``(k, *shape of the input)``."""
+        raise NotImplementedError
+
+    def ragged(self, *arrays: Any) -> Array | Ragged:
+        """Return the same where inputs have variable length: those are :class:`~ami.ragged.Ragged`."""
         raise NotImplementedError
 
     def one(self, *values: Any) -> Any:
@@ -94,6 +103,8 @@ class Reduction:
             it keeps.
         keeps_unit: what it gives is in the unit of the first input.
         along: which inputs its axes belong to: (1,) if the second is the key of a scan.
+        variable: takes values of variable length, as :class:`~ami.ragged.Ragged` in :meth:`add`.
+        elementwise: of such values it is given all elements, one behind the other, and no rows.
         picks: its state is whole events, so that :meth:`fill` can find N of them.
         window: text of the window, a parameter that all reductions have.
     """
@@ -105,6 +116,8 @@ class Reduction:
     picks: ClassVar[bool] = False
     keyed: ClassVar[bool] = False
     keeps_unit: ClassVar[bool] = False
+    variable: bool = False
+    elementwise: ClassVar[bool] = False
     along: tuple[int, ...] = ()
 
     def __init__(self, window: str = "run") -> None:
@@ -178,6 +191,35 @@ class Reduction:
     def join(self, states: Mapping[Hashable, State]) -> State:
         """Return the state of the keys' states; no array of a key is copied. Only where ``keyed``."""
         raise NotImplementedError
+
+
+def infer(computing: Function | Reduction, *inputs: Kind) -> Kind:
+    """Return the kind of what an operation gives.
+
+    Raises:
+        GraphError: the inputs do not suit; says what was seen and what would be right.
+    """
+    for kind in inputs:
+        if kind.variable and not computing.variable:
+            name = computing.name
+            raise GraphError(
+                f"{name} needs a value of one shape in every event, got {kind}; reduce its elements first,"
+                f" for example {name}(sum(x)) or {name}(length(x))"
+                + (", or take histogram(x, ...) of all elements" * isinstance(computing, Reduction))
+            )
+    return computing.infer(*inputs)
+
+
+def add_elements(
+    reduction: Reduction, state: State, *arrays: Any, stamps: Array = NO_STAMPS, rows: Array | None = None
+) -> State:
+    """Add all elements of a block's values of variable length to the state of an elementwise reduction.
+
+    Raises:
+        ValueError: values have different lengths in some event.
+    """
+    flat, _ = align([array if rows is None else array.take(rows, axis=0) for array in arrays])
+    return reduction.add(state, *flat) if len(flat[0]) else state
 
 
 def check_window(window: str) -> str:

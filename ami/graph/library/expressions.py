@@ -13,6 +13,7 @@ class Expression(Text, Function):
 
     name = "expression"
     inputs = None
+    variable = True
 
     def unit(self, *inputs: str) -> str:
         """Return the unit of sums and differences of values of one unit, constants included."""

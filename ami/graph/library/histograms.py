@@ -33,6 +33,7 @@ class Histogram(Reduction):
     name = "histogram"
     along = (0,)
     lazy = True
+    variable = elementwise = True
 
     def __init__(self, bins: int, low: float, high: float, window: str = "run") -> None:
         super().__init__(window)
@@ -78,6 +79,7 @@ class Histogram2D(Reduction):
     inputs = ("x", "y")
     along = (0, 1)
     lazy = True
+    variable = elementwise = True
 
     def __init__(
         self, x_bins: int, x_low: float, x_high: float, y_bins: int, y_low: float, y_high: float,
@@ -92,7 +94,10 @@ class Histogram2D(Reduction):
     def infer(self, *inputs: Kind) -> Kind:
         require_per_event(self.name, *inputs)
         x, y = inputs
-        if not is_numeric(x) or not is_numeric(y) or x.shape != y.shape:
+        suit = x.shape == y.shape
+        if x.variable or y.variable:  # lengths are compared in each event; a number goes with all elements
+            suit = x.shape[1:] == y.shape[1:] and all(kind.variable or not kind.shape for kind in inputs)
+        if not is_numeric(x) or not is_numeric(y) or not suit:
             raise GraphError(f"histogram2d needs two values of one shape, got {x} and {y}")
         return Kind(np.dtype(np.int64), (self._x.bins, self._y.bins), True, "histogram2d")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from ami.graph.library.base import (
     NO_STAMPS,
     Reduction,
     State,
+    add_elements,
     elements,
     integer,
     is_numeric,
     require_per_event,
 )
-from ami.values import PickedEvents
+from ami.ragged import Ragged, concatenate
+from ami.values import Arrays, PickedEvents
 
 
 class Last(Reduction):
@@ -31,11 +34,12 @@ class Last(Reduction):
     keeps_unit = True
     stamped = True
     lazy = True
+    variable = True
 
     def infer(self, *inputs: Kind) -> Kind:
         (value,) = inputs
         require_per_event(self.name, value)
-        return Kind(value.dtype, value.shape, True, value.structure)
+        return replace(value, reduced=True)
 
     def zero(self) -> State:
         return None
@@ -77,7 +81,8 @@ class Pick(Reduction):
     pools them and, when ``count`` are there, publishes the first and begins the next batch with
     what is left over. Each event comes through exactly one partial, so none is picked twice.
 
-    State: None, or (stamps int64 (n, 2), values: tuple of arrays (n, *shape)), oldest first.
+    State: None, or (stamps int64 (n, 2), values: tuple of arrays (n, *shape)), oldest first; those of
+    variable length are :class:`~ami.values.Arrays`.
     """
 
     name = "pick"
@@ -85,6 +90,7 @@ class Pick(Reduction):
     stamped = True
     lazy = True
     picks = True
+    variable = True
 
     def __init__(self, count: int) -> None:
         super().__init__(f"{integer(self.name, 'count', count, at_least=1)} events")
@@ -113,7 +119,7 @@ class Pick(Reduction):
             if not len(rows):
                 return state
         rows = rows[_order(stamps[rows])[: self.count]]
-        new = (stamps[rows], tuple(array[rows] for array in arrays))
+        new = (stamps[rows], tuple(_rows(array, rows) for array in arrays))
         return self.merge(state, new)
 
     def merge(self, a: State, b: State) -> State:
@@ -143,7 +149,7 @@ class Pick(Reduction):
             return b if a is None else a
         stamps = np.concatenate([a[0], b[0]])
         order = _order(stamps)
-        values = (np.concatenate(pair)[order] for pair in zip(a[1], b[1], strict=True))
+        values = (_rows(_together(*pair), order) for pair in zip(a[1], b[1], strict=True))
         return (stamps[order], tuple(values))
 
     def _split(self, state: State) -> tuple[State, State]:
@@ -151,8 +157,9 @@ class Pick(Reduction):
         if state is None or len(state[0]) <= self.count:
             return state, None
         stamps, values = state
-        first = (stamps[: self.count], tuple(array[: self.count] for array in values))
-        return first, (stamps[self.count :], tuple(array[self.count :] for array in values))
+        here, rest = slice(self.count), slice(self.count, None)
+        first = (stamps[here], tuple(_rows(array, here) for array in values))
+        return first, (stamps[rest], tuple(_rows(array, rest) for array in values))
 
 
 class OverEvents(Pick):
@@ -165,6 +172,7 @@ class OverEvents(Pick):
         super().__init__(int(inner.window.split()[0]))
         self._inner = inner
         self.along = inner.along
+        self.variable = inner.variable
 
     def unit(self, *inputs: str) -> str:
         return self._inner.unit(*inputs)
@@ -177,7 +185,26 @@ class OverEvents(Pick):
             return None
         stamps, values = state
         inner = self._inner
-        return inner.result(inner.add(inner.zero(), *values, stamps=stamps))
+        arrays = [_ragged(value) for value in values]
+        if inner.elementwise and any(isinstance(array, Ragged) for array in arrays):
+            return inner.result(add_elements(inner, inner.zero(), *arrays))
+        return inner.result(inner.add(inner.zero(), *arrays, stamps=stamps))
+
+
+def _ragged(array: Any) -> Any:
+    return Ragged.of(array.values, array.lengths) if isinstance(array, Arrays) else array
+
+
+def _rows(array: Any, rows: Array | slice) -> Any:
+    """Return some events' values, of variable length as a state can keep them: nothing of the block."""
+    some = _ragged(array)[rows]
+    return Arrays(np.array(some.values), np.array(some.lengths)) if isinstance(some, Ragged) else some
+
+
+def _together(a: Any, b: Any) -> Any:
+    if isinstance(a, Arrays):
+        return concatenate([_ragged(a), _ragged(b)])
+    return np.concatenate([a, b])
 
 
 def _takes(place: Array, value: Any) -> bool:

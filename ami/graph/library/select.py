@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from ami.errors import GraphError
 from ami.event import Array
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, is_numeric
+from ami.ragged import Ragged, align
 
 # part: structure -> its parts, with whether a part has the dtype of a count
 PARTS: dict[str, dict[str, type]] = {
@@ -35,11 +38,13 @@ class Where(Function):
     inputs = ("value", "condition")
     narrows = True
     keeps_unit = True
+    variable = True
 
     def infer(self, *inputs: Kind) -> Kind:
         value, condition = inputs
         if condition.shape or not is_numeric(condition):
-            raise GraphError(f"where needs one truth per event, got {condition}")
+            hint = "; to choose elements write select(x, condition)" if condition.shape else ""
+            raise GraphError(f"where needs one truth per event, got {condition}{hint}")
         if value.reduced or condition.reduced:
             raise GraphError("where chooses events; behind a reduction there are none to choose from")
         return value
@@ -47,6 +52,40 @@ class Where(Function):
     def __call__(self, *arrays: Array) -> Array:
         value, condition = arrays
         return np.asarray(value[condition.astype(bool, copy=False)])
+
+
+class Select(Function):
+    """Those elements of a value for which a condition is true; so its length is another in each event."""
+
+    name = "select"
+    inputs = ("value", "condition")
+    keeps_unit = True
+    variable = True
+
+    def infer(self, *inputs: Kind) -> Kind:
+        value, condition = inputs
+        if not is_numeric(value) or not value.shape:
+            raise GraphError(
+                f"select chooses elements of a value with axes, got {value}; for events use where"
+            )
+        if condition.dtype.kind != "b":
+            raise GraphError(f"select needs a condition such as x > 3, got {condition}")
+        if (condition.variable, condition.reduced) != (value.variable, value.reduced) or (
+            len(condition.shape) != 1 or (not value.variable and condition.shape[0] != value.shape[0])
+        ):
+            raise GraphError(f"select needs a truth for each element of {value}, got {condition}")
+        return replace(value, variable=True)
+
+    def __call__(self, *arrays: Array) -> Any:
+        value, condition = arrays
+        if condition.shape != value.shape[:2]:
+            raise ValueError(f"{condition.shape[1]} truths for {value.shape[1]} elements")
+        return Ragged.of(value[condition], np.count_nonzero(condition, axis=1))
+
+    def ragged(self, *arrays: Any) -> Ragged:
+        (values, condition), lengths = align(arrays)
+        chosen = Ragged.of(condition, lengths).reduce(np.add, np.dtype(np.int64))
+        return Ragged.of(values[condition], chosen)
 
 
 class Part(Function):
@@ -78,4 +117,4 @@ class Part(Function):
         return np.asarray(operator.attrgetter(self._part)(arrays[0]))
 
 
-OPERATIONS = (Where, Part)
+OPERATIONS = (Where, Select, Part)

@@ -7,7 +7,8 @@ graph manager (``security.user_code``), not here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ami.errors import GraphError
 from ami.event import Array
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, is_numeric
+from ami.ragged import Ragged
 
 
 class UserFunction(Function):
@@ -25,19 +27,32 @@ class UserFunction(Function):
     shape, or None when this event has no value. With ``block=True`` it gets arrays
     ``(k, *shape)`` and must return one ``(k, *shape)``. ``np`` and ``math`` are there.
 
+    Where its array has another length in each event, the longest one must be known: it is declared, or it is
+    that of the trial calls, if they give several.
+
     Args:
         code: source text, for example ``def f(x): return x**2``.
         dtype, shape: of one event's value; found out by a call on ones when not given.
+        returns: the same as one text, such as ``float64[3, 4]``, or ``float64[:100]`` for up to 100 elements.
     """
 
     name = "function"
     inputs = None
 
     def __init__(
-        self, code: str, block: bool = False, dtype: str | None = None, shape: tuple[int, ...] | None = None
-    ) -> None:
+        self, code: str, block: bool = False, dtype: str | None = None, shape: tuple[int, ...] | None = None,
+        returns: str | None = None,
+    ) -> None:  # fmt: skip
         self._function = _compile(code)
         self.per_event = not block
+        self.variable = not block
+        self._variable = False
+        if returns is not None:
+            if dtype is not None or shape is not None:
+                raise GraphError("function: returns says dtype and shape; give it without them")
+            dtype, shape, self._variable = _read_returns(returns)
+            if block and self._variable:
+                raise GraphError("function: with block: true arrays cannot have another length in each event")
         try:
             self._dtype = None if dtype is None else np.dtype(dtype)
         except TypeError:
@@ -55,18 +70,26 @@ class UserFunction(Function):
             raise GraphError(f"function needs arrays or numbers, got {', '.join(map(str, inputs))}")
         reduced = any(kind.reduced for kind in inputs)
         if self._dtype is not None and self._shape is not None:
-            return Kind(self._dtype, self._shape, reduced)
+            return Kind(self._dtype, self._shape, reduced, variable=self._variable)
         sample = self._sample(inputs)
         if self._shape is not None and sample.shape != self._shape:
             raise GraphError(f"function: gives shape {sample.shape}, declared is {self._shape}")
-        return Kind(self._dtype or sample.dtype, sample.shape, reduced)
+        dtype = self._dtype or sample.dtype
+        if self._shape is not None or not self.per_event or not sample.ndim:
+            return Kind(dtype, sample.shape, reduced)
+        lengths = {len(sample), *self._other_lengths(inputs, sample)}
+        if not max(lengths):
+            raise GraphError(
+                "function: gives an empty array for sample events; declare how many elements it gives at"
+                " most, as in returns: float64[:100]"
+            )
+        return Kind(dtype, (max(lengths), *sample.shape[1:]), reduced, variable=len(lengths) > 1)
 
     def _sample(self, inputs: tuple[Kind, ...]) -> Array:
         """Return what one event of ones (or of zeros, if that has no value) gives."""
         for number in (1, 0):
-            arrays = [np.full((1, *kind.shape), number, kind.dtype) for kind in inputs]
             try:
-                value = self.one(*(plain(a)[0] for a in arrays)) if self.per_event else self(*arrays)[0]
+                value = self._try(inputs, number)
             except Exception as error:
                 raise GraphError(f"function: fails on a sample event: {error!r}") from error
             if value is not None:
@@ -75,6 +98,26 @@ class UserFunction(Function):
                     raise GraphError(f"function: gives {type(value).__name__}; numbers are possible")
                 return sample
         raise GraphError("function: gives None for sample events; declare dtype and shape")
+
+    def _other_lengths(self, inputs: tuple[Kind, ...], sample: Array) -> set[int]:
+        """Return how many elements it gives for an event of zeros, and for arrays half as long."""
+        lengths = set()
+        for number, short in ((0, False), (1, True)):
+            try:
+                other = np.asarray(self._try(inputs, number, short=short))
+            except Exception:  # not every function is made for such events
+                continue
+            if other.ndim == sample.ndim and other.shape[1:] == sample.shape[1:]:
+                lengths.add(len(other))
+        return lengths
+
+    def _try(self, inputs: tuple[Kind, ...], number: int, *, short: bool = False) -> Any:
+        """Return what it gives for an event of equal numbers; ``short``: half of those of variable length."""
+        arrays = []
+        for kind in inputs:
+            shape = (kind.shape[0] // 2, *kind.shape[1:]) if short and kind.variable else kind.shape
+            arrays.append(np.full((1, *shape), number, kind.dtype))
+        return self.one(*(plain(a)[0] for a in arrays)) if self.per_event else self(*arrays)[0]
 
     def one(self, *values: Any) -> Any:
         return self._function(*values)
@@ -88,12 +131,45 @@ class UserFunction(Function):
         return value if self._dtype is None else value.astype(self._dtype, copy=False)
 
 
+def fitting(value: Any, kind: Kind) -> Array:
+    """Return an event's value as an array.
+
+    Raises:
+        ValueError: it is none of this kind.
+    """
+    array, hint = np.asarray(value), ""
+    if array.dtype.kind in "biuf" and array.ndim == len(kind.shape) and array.shape[1:] == kind.shape[1:]:
+        if array.shape == kind.shape or (kind.variable and len(array) <= kind.shape[0]):
+            return array
+        hint = f"; declare how many elements it gives at most, as in returns: {kind.dtype}[:{len(array)}]"
+    raise ValueError(f"the function gave {array.dtype} {array.shape}, but first {kind}{hint}")
+
+
+def gather_arrays(values: Sequence[Array], kind: Kind) -> Ragged:
+    """Return arrays of variable length, one an event, as one value of a block."""
+    flat = np.concatenate(values) if values else np.empty((0, *kind.shape[1:]))
+    lengths = np.fromiter(map(len, values), np.int64, len(values))
+    return Ragged.of(flat.astype(kind.dtype, copy=False), lengths)
+
+
 def plain(array: Array) -> Any:
     """Return what to loop over: Python numbers where there is one per event, else views.
 
     Python's own numbers make a loop of Python three times as fast as numpy's scalars.
     """
     return array.tolist() if array.ndim == 1 else array
+
+
+def _read_returns(text: object) -> tuple[str, tuple[int, ...], bool]:
+    """Return dtype, shape, and whether the length along the first axis changes."""
+    match = re.fullmatch(r"(\w+)(?:\[(:?)(\d+(?:\s*,\s*\d+)*)\])?", text) if isinstance(text, str) else None
+    shape = tuple(int(n) for n in match[3].split(",")) if match and match[3] else ()
+    if match is None or 0 in shape:
+        raise GraphError(
+            f"function: returns must be such as float64, float64[3, 4] or, for up to 100 elements,"
+            f" float64[:100]; got {text!r}"
+        )
+    return match[1], shape, match[2] == ":"
 
 
 def _compile(code: str) -> Callable[..., Any]:
