@@ -53,7 +53,8 @@ def describe(source: Source) -> dict[str, Any]:
 def report(facts: dict[str, Any]) -> str:
     """Return the facts of a source as text."""
     rows = [
-        [f["name"], f["dtype"], "×".join(map(str, f["shape"])) or "-", f["unit"]] for f in facts["fields"]
+        [f["name"], f["dtype"], "≤ " * f["variable"] + "×".join(map(str, f["shape"])) or "-", f["unit"]]
+        for f in facts["fields"]
     ]
     count = "without end" if facts["events"] is None else f"{number(facts['events'])} events"
     pace = "at its own pace" if facts["paced"] else "as fast as possible"

@@ -102,7 +102,7 @@ class Source(Protocol):
 
     @property
     def counters(self) -> Mapping[str, float]:
-        """What a stream counted beside its events; {} of a recording."""
+        """What a stream counted beside its events, or a recording left out; {} of most recordings."""
 
     def ready(self, timeout_s: float, earlier: Schema | None = None) -> bool:
         """Wait until the schema is known; return whether it is.
@@ -163,6 +163,7 @@ class Input(Protocol):
     content: text that is equal for equal input, from which the identity is made.
     count: number of events, or None where there is no end.
     rate_hz: mean number of events per second of event time.
+    counters: may be there: what was left out of events, by names of its own.
     """
 
     schema: Schema

@@ -20,6 +20,8 @@ from ami.sources.base import THE_END, Input, Silence, Span, Step, Timestamps
 from ami.sources.pace import Replay
 from ami.sources.uri import FOREVER, MAX, Uri
 
+NO_COUNTERS: Mapping[str, float] = MappingProxyType({})
+
 
 class Playback:
     """A :class:`~ami.sources.base.Source` of the events of an input.
@@ -32,7 +34,6 @@ class Playback:
 
     live = False
     state = ""
-    counters: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, events: Input, uri: Uri, options: Mapping[str, Any]) -> None:
         self._events = events
@@ -87,6 +88,10 @@ class Playback:
                 f"of 64 bits end; lower stop or start, or raise the rate"
             ) from None
         return int(one[0])
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        return getattr(self._events, "counters", NO_COUNTERS)
 
     def ready(self, timeout_s: float, earlier: Schema | None = None) -> bool:
         return True

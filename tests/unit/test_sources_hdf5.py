@@ -17,7 +17,7 @@ import pytest
 
 from ami.errors import SourceError
 from ami.sources import open_source, take
-from ami.sources.recorded.hdf5 import WINDOW_BYTES
+from ami.sources.recorded.column import WINDOW_BYTES
 
 Write = Callable[..., str]
 TIMES = np.arange(10, dtype=np.int64) * 10**6

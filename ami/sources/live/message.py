@@ -16,7 +16,8 @@ import msgpack
 import numpy as np
 
 from ami.errors import SourceError
-from ami.event import MAX_FIELDS, TIMESTAMP, Array, Field, Schema, Transition
+from ami.event import MAX_FIELDS, TIMESTAMP, Array, Field, Schema, Slots, Transition
+from ami.ragged import fill
 from ami.sources.base import Timestamps
 
 HEADER_BYTES = 1 << 21  # some 16,000 fields
@@ -53,7 +54,7 @@ class Layout(dict[str, Described]):
 class Message:
     """One message: ``count`` events, or a transition before event ``sequence``."""
 
-    __slots__ = ("count", "frames", "layout", "sequence", "session", "timestamps", "transition")
+    __slots__ = ("count", "frames", "layout", "lengths", "sequence", "session", "timestamps", "transition")
 
     def __init__(
         self,
@@ -73,19 +74,32 @@ class Message:
         self.transition = transition
         self.layout = Layout() if layout is None else layout
         self.frames = frames or {}
+        self.lengths: dict[str, Array] = {}  # of the fields of variable length
 
     def __contains__(self, name: str) -> bool:
         return name in self.frames
 
     def column(self, name: str) -> Array:
-        """Return the values of a field, one row an event, without a copy."""
+        """Return the values of a field, one row an event, without a copy; of variable length the elements."""
         described = self.layout[name]
         if described.dtype.kind == "b":  # a byte of 2 would be no bool of numpy's
             column: Array = np.frombuffer(self.frames[name], np.uint8) != 0
         else:
             column = np.frombuffer(self.frames[name], described.dtype)
-        shaped: Array = column.reshape(self.count, *described.field.shape)
+        field = described.field
+        shaped: Array = column.reshape(-1 if field.variable else self.count, *field.shape[field.variable :])
         return shaped
+
+    def write(self, name: str, start: int, stop: int, into: Slots, here: slice) -> None:
+        """Write a field's values of the events ``start`` to ``stop`` into the slots ``here``."""
+        field = self.layout[name].field
+        if not field.variable:
+            into.columns[name][here] = self.column(name)[start:stop]
+            return
+        lengths = self.lengths[name][start:stop]
+        first = int(self.lengths[name][:start].sum())
+        fill(into.columns[name][here], self.column(name)[first : first + int(lengths.sum())], lengths)
+        into.columns[field.length_name][here] = lengths
 
     @property
     def bytes(self) -> int:
@@ -119,15 +133,19 @@ class Reader:
             raise Malformed(
                 f"it has {len(frames) - 1} frames behind its header, which describes {len(layout)} fields"
             )
-        for (name, described), frame in zip(layout.items(), frames[1:], strict=True):
-            if len(frame) != count * described.event_bytes:
-                raise Malformed(
-                    f"field {name!r} has {len(frame)} bytes; {count} events of {described.field.dtype} "
-                    f"{described.field.shape} are {count * described.event_bytes}"
-                )
         message = Message(
             sequence, session, count=count, layout=layout, frames=dict(zip(layout, frames[1:], strict=True))
         )
+        for (name, described), frame in zip(layout.items(), frames[1:], strict=True):
+            wanted = count * described.event_bytes
+            if described.field.variable:
+                lengths = message.lengths[name] = _lengths(header, described.field, count)
+                wanted = int(lengths.sum()) * described.event_bytes // described.field.shape[0]
+            if len(frame) != wanted:
+                raise Malformed(
+                    f"field {name!r} has {len(frame)} bytes; {count} events of {described.field.dtype} "
+                    f"{described.field.shape} are {wanted}"
+                )
         message.timestamps = _timestamps(header, message)
         return message
 
@@ -141,7 +159,7 @@ class Reader:
 
 
 def describe(raw: object) -> Layout:
-    """Return what a list of ``{"name", "dtype", "shape", "unit"}`` says, by name.
+    """Return what a list of ``{"name", "dtype", "shape", "unit", "variable"}`` says, by name.
 
     Raises:
         Malformed: it says no such thing.
@@ -167,7 +185,7 @@ def schema(layout: Mapping[str, Described]) -> Schema:
     if not fields:
         raise Malformed("it has no field")
     try:
-        return Schema(fields)
+        return Schema.of(fields)
     except SourceError as error:
         raise Malformed(str(error)) from error
 
@@ -239,10 +257,26 @@ def _describe(entry: object) -> tuple[str, Described]:
         # A field cannot have this name; this one only says where the times are.
         return name, Described(Field("time", native), dtype, 8)
     try:
-        field = Field(name, native, tuple(shape), unit=unit if isinstance(unit, str) else "")
+        unit = unit if isinstance(unit, str) else ""
+        field = Field(name, native, tuple(shape), entry.get("variable") is True, unit)
     except SourceError as error:
         raise Malformed(str(error)) from error
     return name, Described(field, dtype, math.prod(shape) * dtype.itemsize)
+
+
+def _lengths(header: Mapping[str, Any], field: Field, count: int) -> Array:
+    raw = header.get("lengths")
+    lengths = raw.get(field.name) if isinstance(raw, dict) else None
+    if not isinstance(lengths, list) or len(lengths) != count or not all(type(n) is int for n in lengths):
+        raise Malformed(
+            f"field {field.name!r} is of variable length; lengths must have a list of {count} integers for it"
+        )
+    if not 0 <= min(lengths) <= max(lengths) <= field.shape[0]:
+        raise Malformed(
+            f"field {field.name!r} has {min(lengths)} to {max(lengths)} elements; its shape says 0 to"
+            f" {field.shape[0]}"
+        )
+    return np.array(lengths, np.int64)
 
 
 def _timestamps(header: Mapping[str, Any], message: Message) -> int | Timestamps:

@@ -12,6 +12,7 @@ import re
 import time
 from bisect import bisect_right
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,8 +206,10 @@ class ZeroMQ:
                 self._leave_out(name)
                 continue
             agreed = self.schema[name]
-            if (field.dtype, field.shape) != (agreed.dtype, agreed.shape):
-                seen, wanted = f"{field.dtype} {field.shape}", f"{agreed.dtype} {agreed.shape}"
+            if replace(field, unit=agreed.unit) != agreed:
+                seen, wanted = (
+                    f"{f.dtype} {f.shape}{' of variable length' * f.variable}" for f in (field, agreed)
+                )
                 return f"field {name!r} is {seen}, {wanted} was agreed; restart the source to take it up"
         return ""
 
@@ -263,7 +266,7 @@ class ZeroMQ:
 
     def read(self, start: int, into: Slots, fields: frozenset[str]) -> None:
         """See :class:`~ami.sources.base.LiveInput`."""
-        layout, there = None, fields
+        layout, there, valid = None, fields, fields
         number = bisect_right(self._starts, start) - 1
         done = 0
         while done < into.count:
@@ -273,9 +276,10 @@ class ZeroMQ:
             here = slice(done, done + stop - first)
             if message.layout is not layout:
                 layout, there = message.layout, fields & message.layout.keys()
+                valid = into.schema.with_lengths(there)
             for name in there:
-                into.columns[name][here] = message.column(name)[first:stop]
-            into.set_valid(there, here)
+                message.write(name, first, stop, into, here)
+            into.set_valid(valid, here)
             done, number = done + stop - first, number + 1
 
     def close(self) -> None:

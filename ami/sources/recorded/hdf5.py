@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ami.errors import SourceError
-from ami.event import MAX_FIELDS, SEQUENCE, TIMESTAMP, Array, Field, Schema, Slots
+from ami.event import MAX_FIELDS, SEQUENCE, TIMESTAMP, Field, Schema, Slots
 from ami.sources import uri
 from ami.sources.base import Input, Opener, Step, Timestamps
+from ami.sources.recorded import vlen
+from ami.sources.recorded.column import Column
+from ami.sources.recorded.vlen import VariableColumn
+from ami.sources.refusals import Refusals
 from ami.sources.uri import COMMON, Option, Uri
 
 if TYPE_CHECKING:  # h5py takes 0.1 s and 20 MB, which a simulation does not need
@@ -28,58 +32,9 @@ OPTIONS: Mapping[str, Option] = {
     "speed": Option(uri.positive, None),
     "pace": Option(uri.one_of("max", "recorded"), None),
     "fields": Option(uri.names, ()),
+    "longest": Option(uri.counted, None),
 }
-
-WINDOW_BYTES = 1 << 20
-
-
-class Column:
-    """One dataset, read in runs of events."""
-
-    def __init__(self, dataset: h5py.Dataset, dtype: np.dtype[Any]) -> None:
-        self._dataset = dataset
-        self._descriptor: int = dataset.file.id.get_vfd_handle()
-        self._file_bytes = os.fstat(self._descriptor).st_size
-        event_bytes = max(1, dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=np.int64)))
-        rows = max(1, WINDOW_BYTES // event_bytes)
-        if dataset.chunks:
-            rows = max(1, rows // dataset.chunks[0]) * int(dataset.chunks[0])
-        self._window_rows = min(rows, len(dataset))
-        self._window = np.empty((0, *dataset.shape[1:]), dtype)
-        self._window_number = -1
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def read(self, index: int, into: Array) -> None:
-        """Fill ``into`` with the events from ``index`` on."""
-        rows, done = self._window_rows, 0
-        while done < len(into):
-            number, offset = divmod(index + done, rows)
-            left = len(into) - done
-            if offset == 0 and left >= rows:  # whole windows need no copy
-                count = left // rows * rows
-                self._direct(index + done, into[done : done + count])
-            else:
-                count = min(left, rows - offset)
-                into[done : done + count] = self._load(number)[offset : offset + count]
-            done += count
-
-    def _load(self, number: int) -> Array:
-        if number != self._window_number:
-            first = number * self._window_rows
-            count = min(self._window_rows, len(self._dataset) - first)
-            self._window_number = -1  # a read that fails must not leave half a window
-            window = np.empty((count, *self._window.shape[1:]), self._window.dtype)
-            self._direct(first, window)
-            self._window, self._window_number = window, number
-        return self._window
-
-    def _direct(self, first: int, into: Array) -> None:
-        self._dataset.read_direct(into, np.s_[first : first + len(into)])
-        # HDF5 looks at the size at opening only, and reads zeros where a file has ended since.
-        if (seen := os.fstat(self._descriptor).st_size) < self._file_bytes:
-            raise OSError(f"it had {self._file_bytes} bytes when it was opened and has {seen} now")
+EVENT_BYTES = 64 << 20  # of one array of variable length
 
 
 class Recording:
@@ -96,8 +51,10 @@ class Recording:
         SourceError: there is no such file, it is no HDF5 or cut, or its timestamps are not such.
     """
 
-    def __init__(self, path: Path, fields: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: Path, fields: tuple[str, ...] = (), longest: int | None = None) -> None:
         self._path = path
+        self._longest = longest
+        self._too_long = Refusals(f"hdf5://{path}")
         self._file = _open(path)
         try:
             with _translate_errors(path):
@@ -107,7 +64,8 @@ class Recording:
             self._file.close()
             raise
         facts = path.stat()
-        self.content = f"hdf5 {path.resolve()} {facts.st_size} {facts.st_mtime_ns} {sorted(fields)}"
+        chosen = f"{sorted(fields)}{longest or ''}"
+        self.content = f"hdf5 {path.resolve()} {facts.st_size} {facts.st_mtime_ns} {chosen}"
 
     def _open_fields(self, wanted: tuple[str, ...]) -> None:
         datasets = _datasets(self._file)
@@ -134,8 +92,27 @@ class Recording:
         if not found:
             left_out = f"; left out: {'; '.join(self.skipped)}" if self.skipped else ""
             raise SourceError(f"{self._path}: no dataset beside {TIMESTAMP!r} can be a field{left_out}")
-        self.schema = Schema(tuple(_field(name, datasets[name]) for name in found))
-        self._columns = {f.name: Column(datasets[f.name], f.dtype) for f in self.schema.fields}
+        fields = [self._field(name, datasets[name]) for name in found]
+        self.schema = Schema.of(fields)
+        self._columns = {f.name: Column(datasets[f.name], f.dtype) for f in fields if not f.variable}
+        self._variable = {f.name: VariableColumn(datasets[f.name], f) for f in fields if f.variable}
+
+    def _field(self, name: str, dataset: h5py.Dataset) -> Field:
+        unit = dataset.attrs.get("units", "")
+        unit = unit if isinstance(unit, str) else ""
+        elements = vlen.element_dtype(dataset)
+        # newbyteorder: files of other machines are read into this one's byte order. dtype.str drops
+        # what h5py hangs on a dtype, such as the names of an enumeration.
+        dtype = np.dtype((elements or dataset.dtype).str).newbyteorder("=")
+        if elements is None:
+            return Field(name, dtype, dataset.shape[1:], unit=unit)
+        most = max(1, self._longest or vlen.longest(dataset, self._path))
+        if most * dtype.itemsize > EVENT_BYTES:
+            raise SourceError(
+                f"{self._path}: {name} has up to {most} elements in one event, and every event takes the room"
+                f" of the longest; with longest=N events of more than N lack {name}"
+            )
+        return Field(name, dtype, (most,), variable=True, unit=unit)
 
     def _event_count(self, datasets: Mapping[str, h5py.Dataset]) -> int:
         if TIMESTAMP not in datasets:
@@ -178,10 +155,27 @@ class Recording:
 
     def read(self, index: int, into: Slots, fields: frozenset[str]) -> None:
         into.set_valid(fields)
-        for name in fields:
-            column = into.columns[name]
-            with _translate_errors(self._path):
-                self._columns[name].read(index, column)
+        with _translate_errors(self._path):
+            for name in fields & self._columns.keys():
+                self._columns[name].read(index, into.columns[name])
+            for name in fields & self._variable.keys():
+                self._read_variable(self.schema[name], index, into)
+
+    def _read_variable(self, field: Field, index: int, into: Slots) -> None:
+        lengths = into.columns[field.length_name]
+        too_long = self._variable[field.name].read_arrays(index, into.columns[field.name], lengths)
+        if too_long.any():
+            into.set_missing([field.name, field.length_name], too_long)
+            self._too_long.add(
+                f"event {index + int(np.argmax(too_long))} has more than {field.shape[0]} elements of"
+                f" {field.name}, so it lacks that field; longest=N takes more",
+                int(np.count_nonzero(too_long)),
+            )
+
+    @property
+    def counters(self) -> Mapping[str, float]:
+        """Say how many fields of events were left out because they are too long."""
+        return {"too_long": self._too_long.count} if self._variable else {}
 
     def close(self) -> None:
         self._file.close()
@@ -241,7 +235,7 @@ def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 def _unfit(name: str, dataset: h5py.Dataset, count: int) -> str:
     """Return why a dataset cannot be a field; empty if it can."""
-    dtype, shape = dataset.dtype, dataset.shape
+    dtype, shape = vlen.element_dtype(dataset) or dataset.dtype, dataset.shape
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         return f"{dtype} is not of bools, integers or floats of up to 8 bytes"
     if not shape:
@@ -250,17 +244,14 @@ def _unfit(name: str, dataset: h5py.Dataset, count: int) -> str:
         return f"it has {shape[0]} entries, {TIMESTAMP!r} has {count}"
     if 0 in shape:
         return f"its shape {shape} is empty"
+    if dtype is not dataset.dtype and len(shape) > 1:
+        return f"it has several arrays for each event, {shape[1:]}"
+    if dtype is not dataset.dtype and not dtype.isnative:
+        # h5py 3.16 gives their bytes as they are in the file, and calls them native.
+        return f"{dtype} is another machine's byte order, which h5py misreads in arrays of variable length"
     if name == SEQUENCE:
         return "every event has a sequence already"
     return ""
-
-
-def _field(name: str, dataset: h5py.Dataset) -> Field:
-    unit = dataset.attrs.get("units", "")
-    # newbyteorder: files of other machines are read into this one's byte order. dtype.str drops
-    # what h5py hangs on a dtype, such as the names of an enumeration.
-    dtype = np.dtype(dataset.dtype.str).newbyteorder("=")
-    return Field(name, dtype, dataset.shape[1:], unit=unit if isinstance(unit, str) else "")
 
 
 def _open_input(parts: Uri) -> tuple[Input, dict[str, Any]]:
@@ -272,7 +263,7 @@ def _open_input(parts: Uri) -> tuple[Input, dict[str, Any]]:
         values["speed"] = 1.0
     if not parts.body:
         raise SourceError(f"{parts.text!r}: which file? hdf5:///path/file.h5")
-    return Recording(Path(parts.body), values["fields"]), values
+    return Recording(Path(parts.body), values["fields"], values["longest"]), values
 
 
 PROTOCOLS: Mapping[str, Opener] = {"hdf5": _open_input}

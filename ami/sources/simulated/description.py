@@ -6,6 +6,7 @@
         "cspad": {"dtype": "Image", "pedestal": 5, "width": 1, "shape": [1024, 1024]},
         "waveform": {"dtype": "Waveform", "length": 1024}}}
 
+A waveform that is ``"variable": true`` has from 0 to ``length`` elements, in each event another number.
 ``interval`` is the time between two events, in seconds.
 """
 
@@ -24,7 +25,7 @@ from ami.event import Field, Schema
 
 _KEYS = {
     "Scalar": {"dtype", "range", "integer", "binary"},
-    "Waveform": {"dtype", "length", "pedestal", "width", "type"},
+    "Waveform": {"dtype", "length", "pedestal", "width", "type", "variable"},
     "Image": {"dtype", "shape", "pedestal", "width", "type"},
 }
 
@@ -51,7 +52,7 @@ class Description:
 
     @property
     def schema(self) -> Schema:
-        return Schema(tuple(detector.field for detector in self.detectors.values()))
+        return Schema.of(detector.field for detector in self.detectors.values())
 
 
 def load(path: Path) -> Description:
@@ -106,7 +107,10 @@ def _detector(name: str, plain: object, where: str) -> Detector:
         dtype = np.dtype(plain.get("type", "float32"))
     except TypeError as error:
         raise SourceError(f"{where}: type {plain['type']!r} is none of numpy's, such as float32") from error
-    return Detector(Field(name, dtype, tuple(shape)), pedestal=float(pedestal), width=float(width))
+    variable = plain.get("variable", False)
+    if not isinstance(variable, bool):
+        raise SourceError(f"{where}: variable is true or false, got {variable!r}")
+    return Detector(Field(name, dtype, tuple(shape), variable), pedestal=float(pedestal), width=float(width))
 
 
 def _scalar(name: str, plain: Mapping[str, Any], where: str) -> Detector:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ami.errors import SourceError
-from ami.event import Array
+from ami.event import Array, Field
 from ami.sources import uri
 from ami.sources.simulated.description import Description, Detector
 from ami.sources.simulated.pool import Clock, Pooled
@@ -52,15 +52,23 @@ class Detectors(Pooled):
         self, description: Description, clock: Clock, options: Mapping[str, Any], where: str
     ) -> None:
         super().__init__(where, description.schema, clock, options)
-        self._lost = self._lost or frozenset(self.schema.names[-1:])
+        self._lost = self.schema.with_lengths(self._lost or self.schema.names[-1:])
         self._detectors = description.detectors
         drawn = sorted((n, options[n]) for n in OPTIONS if n != "event_rate") if options else "ones"
         described = hashlib.sha256(description.text.encode()).hexdigest()
         self.content = f"detectors {VERSION} {self.rate_hz!r} {drawn} {described}"
 
     def _make(self, name: str) -> Array:
+        if name not in self._detectors:
+            return self._lengths(self._detectors[name.removesuffix(".length")].field)
         detector = self._detectors[name]
         return self._draw(detector, self._options) if self._options else self._ones(detector)
+
+    def _lengths(self, field: Field) -> Array:
+        if not self._options:
+            return np.full(4096, field.shape[0])
+        rng = np.random.default_rng([self._options["seed"], self.schema.names.index(field.length_name)])
+        return np.asarray(rng.integers(0, field.shape[0] + 1, self._options["pool"]))
 
     def _ones(self, detector: Detector) -> Array:
         # Even, so that 1, 0 goes on over the pool's end; long enough that a block is one copy or two.
