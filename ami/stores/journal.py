@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from ami.errors import Undecodable
@@ -24,6 +25,9 @@ from ami.stores.link import Command, Link, Part, Script
 
 ARRIVING_MS = 60_000  # of a payload whose script never ran
 BATCH = 1000  # records removed at once by trim
+# Payloads of one journal that are read at once, apart from one that is larger. A reader that takes a backlog
+# of gigabytes in one answer looks like one that hangs, is killed, and meets the same backlog again.
+READ_BYTES = 1 << 26
 
 # KEYS: stream, arriving payload, payload, index, names of `also` …
 # ARGV: id, expiry of the payload in ms or 0, then of each `also` its name and its bytes
@@ -118,7 +122,7 @@ class Journal:
         return bool(self._link.script(_APPEND, names, arguments, before=[first], repeat=True))
 
     def read(self, after: int = 0, limit: int = 100) -> list[Record]:
-        """Return the first ``limit`` records beyond number ``after``.
+        """Return the first records beyond number ``after``: ``limit`` of them, or what is read at once.
 
         Raises:
             BadRecord: a payload cannot be decoded; ``number`` says which, so that it can be removed.
@@ -127,22 +131,37 @@ class Journal:
         return self.records(_numbers(entries))
 
     def records(self, numbers: list[int]) -> list[Record]:
-        """Return the records of ``numbers``; one that was removed or expired meanwhile is left out."""
-        if not numbers:
-            return []
-        names = [keys.payload(self.key, number) for number in numbers]
-        payloads = self._link.call(self.key, [("MGET", *names)], repeat=True)[0]
-        records = []
-        for number, payload in zip(numbers, payloads, strict=True):
-            if payload is None:
-                continue
-            try:
-                records.append(Record(number, codec.decode(payload)))
-            except Undecodable as error:
-                if records:  # these first; the bad one is met again
-                    return records
-                raise BadRecord(self.key, number, str(error)) from error
+        """Return the records of ``numbers``; one that was removed or expired meanwhile is left out.
+
+        Only the first that there are, where all together are more than is read at once.
+        """
+        records: list[Record] = []
+        while numbers and not records:
+            part = numbers[: self._portion(numbers)]
+            numbers = numbers[len(part) :]
+            payloads = self._link.call(self.key, [("MGET", *self._payloads(part))], repeat=True)[0]
+            for number, payload in zip(part, payloads, strict=True):
+                if payload is None:
+                    continue
+                try:
+                    records.append(Record(number, codec.decode(payload)))
+                except Undecodable as error:
+                    if records:  # these first; the bad one is met again
+                        return records
+                    raise BadRecord(self.key, number, str(error)) from error
         return records
+
+    def _portion(self, numbers: list[int]) -> int:
+        """Return how many of these records are read at once: those that fit, and at least one."""
+        if len(numbers) == 1:
+            return 1  # so of what comes now and then no size is asked
+        sizes: list[int] = self._link.call(
+            self.key, [("STRLEN", name) for name in self._payloads(numbers)], repeat=True
+        )
+        return max(1, sum(total <= READ_BYTES for total in accumulate(sizes)))
+
+    def _payloads(self, numbers: list[int]) -> list[str]:
+        return [keys.payload(self.key, number) for number in numbers]
 
     def remove(self, numbers: Iterable[int]) -> int:
         """Remove records and their payloads; return how many there were."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,12 +20,13 @@ from ami.graph.execution.plan import WorkerPlan
 from ami.messages.batch import Batch
 from ami.messages.message import expect
 from ami.ring import RingReader
-from ami.stores import Record, keys
+from ami.stores import Record, journal, keys
 from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.opened import Stores
 from tests.daemons_rig import (
     GRAPH,
     SCHEMA,
+    SHORT,
     Faults,
     FaultyLink,
     Shift,
@@ -84,6 +86,7 @@ class Node:
         self.reducer = self.stores.cluster("global-reducer")
         self.inbox = self.reducer.journal(keys.inbox(self.host))
         self.faults = Faults()
+        self.waits = SHORT
 
     def hands(self, number: int = 0) -> Hands:
         return Hands(self.config.ring.name, self.stores, number)
@@ -92,7 +95,7 @@ class Node:
         assert self.cluster is not None
         cluster = FaultyLink(self.cluster, self.faults, spared="graph-manager")
         return LocalReducerStage(
-            setup(self.config, local=FaultyLink(self.local, self.faults), cluster=cluster)
+            setup(self.config, local=FaultyLink(self.local, self.faults), cluster=cluster, waits=self.waits)
         )
 
     def stage(self) -> LocalReducerStage:
@@ -171,6 +174,22 @@ def test_each_entry_becomes_one_batch_and_its_flushes_leave_the_local_store(node
     assert node.host in set(node.reducer.set(keys.NODES))
 
 
+def test_a_backlog_takes_many_steps_and_each_is_short(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_run(node)
+    node.waits = replace(SHORT, step_s=0.0)
+    stage = node.stage()
+    sent = [0]
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "READ_BYTES", 1)
+        while sent[-1] < 6 or node.flushes_left():
+            stage.step()
+            sent.append(last(node.inbox) - 1)  # without the number of the fence
+    assert max(after - before for before, after in itertools.pairwise(sent)) == 1
+    assert len(sent) > 10
+    check_the_run(node)
+    stage.close()
+
+
 def test_while_there_is_no_ring_it_says_that_it_waits_for_one(
     local_redis: LocalStoreConfig, cluster: GlobalStoreConfig
 ) -> None:
@@ -183,20 +202,27 @@ def test_while_there_is_no_ring_it_says_that_it_waits_for_one(
 
 @pytest.mark.parametrize("then", ["a successor", "the same process"])
 @pytest.mark.parametrize("answer_lost", [False, True], ids=["refused", "answer lost"])
+@pytest.mark.parametrize("backlog", [False, True], ids=["all at once", "one by one"])
 def test_whichever_call_to_a_store_fails_every_event_is_in_one_batch(
     local_redis: LocalStoreConfig,
     cluster: GlobalStoreConfig,
+    monkeypatch: pytest.MonkeyPatch,
     then: str,
     answer_lost: bool,
+    backlog: bool,
 ) -> None:
     publish_graph(cluster, GRAPH)
     link = ClusterLink(cluster)
     for fails_at in itertools.count(1):
         with ring_name() as name:
             node = Node(local_redis, cluster, name, link)
+            node.waits = replace(SHORT, step_s=0.0 if backlog else SHORT.step_s)
             a_run(node)
             faults = node.faults = Faults(fails_at, answer_lost=answer_lost)
-            run_through(node, same_process=then == "the same process")
+            with monkeypatch.context() as patch:
+                if backlog:  # as if each flush and each batch took a step's time
+                    patch.setattr(journal, "READ_BYTES", 1)
+                run_through(node, same_process=then == "the same process")
             check_the_run(node)
             assert node.flushes_left() == 0, f"after a fault at call {fails_at}"
             node.close()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ami.errors import Undecodable
 from ami.stores import BadRecord, Store
+from ami.stores import journal as journals
 from ami.stores.link import Chunks, Link, Script
 from tests.hostile import HOSTILE
 
@@ -58,6 +60,32 @@ def test_a_bad_record_is_named_so_that_it_can_be_removed(local_store: Store) -> 
         local_store.read_journals({"j": journal}, {"j": 1}, 0.0)
     journal.remove([caught.value.number])
     assert [record.number for record in journal.read(after=1)] == [3]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_backlog_is_read_in_portions_in_order_and_nothing_is_passed_over(
+    local_store: Store, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    monkeypatch.setattr(journals, "READ_BYTES", 10_000)
+    written = {}
+    for name in "ab":
+        journal = local_store.journal(name)
+        sizes = rng.choice([1, 100, 4_000, 9_000, 30_000], size=20)
+        for number, size in enumerate(sizes.tolist(), start=1):
+            journal.append(number, bytes(size))
+        gone = set(rng.choice(np.arange(1, 21), size=8, replace=False).tolist())
+        put_raw(local_store, "UNLINK", *[f"{journal.key}:{number}" for number in gone])
+        written[name] = {n: size for n, size in enumerate(sizes.tolist(), start=1) if n not in gone}
+    found: dict[str, dict[int, int]] = {"a": {}, "b": {}}
+    mine = {name: local_store.journal(name) for name in "ab"}
+    while records := local_store.read_journals(mine, {n: max(found[n], default=0) for n in "ab"}, 0.0):
+        for name in "ab":
+            part = [(record.number, len(record.value)) for which, record in records if which == name]  # type: ignore[arg-type]
+            assert len(part) == 1 or sum(size for _, size in part) <= 10_000
+            assert [number for number, _ in part] == sorted(number for number, _ in part)
+            found[name].update(part)
+    assert found == written
 
 
 @pytest.mark.parametrize("data", ITEMS.values(), ids=ITEMS.keys())

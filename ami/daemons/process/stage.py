@@ -23,6 +23,7 @@ class Waits:
     store_s: float = 0.2  # for a batch, a request or a lease
     push_s: float = 0.5  # for another graph; the watch looks by itself after it
     look_s: float = 0.5  # between looks for what is rare: workers that stay away, nodes, rings left behind
+    step_s: float = 0.5  # until a step leaves the rest of a backlog to the next one
     schema_s: float = 5.0  # for a source, before a graph is checked without its fields
     # What user code gets for one event. The monitor is patient for longer than this.
     check_s: float = 1.5

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
-from ami.daemons.reduction.entries import EntryQueue, Sent
+from ami.daemons.reduction.entries import EntryQueue, Ready, Sent
 from ami.errors import RingBusy, RingGone, Undecodable
 from ami.messages.batch import Mark
 from ami.messages.flush import Flush
@@ -46,6 +46,7 @@ class LocalReducerStage:
         self._after: dict[str, int] = {}
         self._look_at = 0.0
         self._room = True
+        self._ready: list[Ready] = []  # to be sent when all that was in the store by then has been taken in
         self._unsent: list[Sent] = []  # made, but not acknowledged yet; the same ones are sent again
         self._rate = Rate()
         self._batches = self._incomplete = self._events = 0
@@ -87,17 +88,19 @@ class LocalReducerStage:
         if ring is None:
             stopping.wait(2 * waits.ring_s)
             return
-        self._send_all(ring)
+        if not self._send_all(ring):
+            return
         self._look_around(ring)
         if not self._room:
             stopping.wait(waits.ring_s)
             return
         # What is complete first, what is in the store after: so all flushes of a complete entry are seen.
-        ready = self._queue.look(ring, time.time_ns())
-        if ready:
-            self._gather(ring)
-            self._unsent += [self._queue.batch(ring, entry) for entry in ready]
-            self._send_all(ring)
+        self._ready = self._ready or self._queue.look(ring, time.time_ns())
+        if self._ready:
+            if self._gather(ring):
+                ready, self._ready = self._ready, []
+                self._unsent += [self._queue.batch(ring, entry) for entry in ready]
+                self._send_all(ring)
         elif ring.replaced and self._queue.next_entry >= ring.cursor.entries_opened:
             logger.info("the ring was replaced")
             self._ring = None
@@ -113,11 +116,15 @@ class LocalReducerStage:
                 logger.info("waiting for the ring: %s", error)
                 self._waiting_for = str(error)
             return None
+        gathered = False
         try:
-            self._gather(ring)
-        except BaseException:
-            ring.close()
-            raise
+            gathered = self._gather(ring)
+        finally:
+            if not gathered:
+                ring.close()
+        if not gathered:
+            self._waiting_for = "what the local store holds"
+            return None
         for batch, mark in self._queue.attach(ring):
             logger.warning("%d events of an earlier ring are sent now, as incomplete", batch.covers.events)
             self._unsent.append((batch, mark))
@@ -140,10 +147,11 @@ class LocalReducerStage:
             self._journals[prefix] = self._local.view(prefix).journal(keys.FLUSHES)
         return self._journals[prefix]
 
-    def _gather(self, ring: RingObserver) -> None:
-        """Take in every flush that is in the local store now."""
+    def _gather(self, ring: RingObserver) -> bool:
+        """Take in the flushes that are in the local store, for a while; return whether that was all."""
         for number in ring.worker_numbers():
             self._journal(keys.prefix(self._host, "worker", number))
+        end = time.monotonic() + self._setup.waits.step_s
         while self._journals:
             try:
                 found = self._local.read_journals(self._journals, self._after, timeout_s=0)
@@ -151,9 +159,12 @@ class LocalReducerStage:
                 self._put_away(error)
                 continue
             if not found:
-                return
+                return True
             for worker, record in found:
                 self._take(worker, record)
+            if time.monotonic() >= end:
+                return False
+        return True
 
     def _take(self, worker: str, record: Record) -> None:
         try:
@@ -178,7 +189,9 @@ class LocalReducerStage:
 
     # the global store
 
-    def _send_all(self, ring: RingObserver) -> None:
+    def _send_all(self, ring: RingObserver) -> bool:
+        """Send the batches that are made, for a while; return whether that was all."""
+        end = time.monotonic() + self._setup.waits.step_s
         while self._unsent:
             batch, mark = self._unsent[0]
             self._inbox.append(mark.batch, batch, also={keys.mark(self._host): mark})
@@ -187,7 +200,10 @@ class LocalReducerStage:
             self._batches += 1
             self._events += batch.covers.events
             self._incomplete += not batch.complete
+            if self._unsent and time.monotonic() >= end:
+                return False  # a successor needs the entries of those that are not sent
         ring.forget_entries(self._queue.lowest)
+        return True
 
     def close(self) -> None:
         """Nothing to hand on: what is in no batch yet is in the local store."""
