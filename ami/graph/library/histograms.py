@@ -53,6 +53,9 @@ class Histogram(Reduction):
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
         state = own(state)
+        if rows is None and arrays[0].ndim == 1:
+            self._axis.count(arrays[0], state)
+            return state
         for (values,) in _flat(rows, *arrays):
             self._axis.count(values, state)
         return state
