@@ -23,7 +23,7 @@ from ami.event import Array
 
 LARGE_BYTES = 16 << 10  # of one event's value: from here on numpy's call costs less than the value
 BUFFER = 1024  # numbers
-PIECE = 1 << 16  # pixels that a step goes over at once, where several follow each other
+PIECE = 1 << 17  # pixels that a step goes over at once, where several follow each other
 # Pixels of a sum in a narrower dtype. It is read and written with each event, so it is long, as said above.
 NARROW_PIECE = 1 << 18
 FEW = 3  # events: of fewer a narrow sum costs what it saves
@@ -128,20 +128,28 @@ def add_moments(
             PIECE, block, centre, squares, scratch=floats
         ):
             mean = np.multiply(middle, 1 / count, out=means[0]) if summed else middle
-            for row in rows:
-                new = shift if row == rows[0] else delta
-                np.subtract(events[row], mean, out=new)
-                if new is not shift:
-                    np.add(shift, new, out=shift)
-                np.multiply(new, new, out=delta)
+            np.subtract(events[rows[0]], mean, out=shift)
+            if len(rows) > 1:
+                np.multiply(shift, shift, out=delta)
                 np.add(spread, delta, out=spread)
-                if summed:
+            for row in rows[1:]:
+                np.subtract(events[row], mean, out=delta)
+                np.add(shift, delta, out=shift)
+                np.multiply(delta, delta, out=delta)
+                np.add(spread, delta, out=spread)
+            if summed:
+                for row in rows:
                     np.add(middle, events[row], out=middle)
             np.multiply(shift, share, out=delta)
             if not summed:
                 np.add(middle, delta, out=middle)
-            np.multiply(delta, shift, out=delta)
-            np.subtract(spread, delta, out=spread)
+            if len(rows) > 1:
+                np.multiply(delta, shift, out=delta)
+                np.subtract(spread, delta, out=spread)
+            else:  # one step less: d**2 - d**2 / n = d (d - d / n)
+                np.subtract(shift, delta, out=delta)
+                np.multiply(delta, shift, out=delta)
+                np.add(spread, delta, out=spread)
 
 
 def merge_moments(
