@@ -30,8 +30,9 @@ from ami.graph.library.base import integer, number
 
 MAX_BINS = 1 << 24  # 128 MiB of counts
 DENSE = 4  # a count of all bins pays up to so many bins per value; beyond it, single ones
-CHUNK = 1 << 16  # values at once: what is computed of them stays in the cache
+CHUNK = 1 << 17  # values at once: what is computed of them stays in the cache
 LONG_CHUNK = 1 << 18  # of small integers, after each of which the counts of all integers go into bins
+MANY = 1 << 14  # pairs
 MOST_STRAYS = 4
 
 Way = tuple[Callable[[Array, Array], None], int]
@@ -86,7 +87,7 @@ class Binning:
 
     def _way(self, dtype: np.dtype[Any]) -> Way:
         """Choose how to count numbers of a dtype, and how many at once."""
-        way: Way = (self._count_any, CHUNK)
+        way: Way = (self._count_any, CHUNK // 2)  # it has more steps, and leaves more behind
         if dtype.isnative and dtype.kind in "biu" and dtype.itemsize <= 2:
             way = (partial(self._count_small, self._table(dtype)), LONG_CHUNK)
         elif dtype.isnative and ((dtype.kind == "f" and dtype.itemsize <= 4) or dtype.itemsize == 4):
@@ -188,7 +189,15 @@ class Binning:
 
 def add_counts(counts: Array, places: Array) -> None:
     """Add one at each of ``places``."""
-    if len(counts) > DENSE * len(places):
+    bins, half = len(counts), len(places) // 2
+    if bins > DENSE * len(places):
         np.add.at(counts, places, 1)
+    elif half < MANY or bins * bins > half:
+        counts += np.bincount(places, minlength=bins)
     else:
-        counts += np.bincount(places, minlength=len(counts))
+        # Counting takes the longest, so what is counted is pairs: half as many.
+        pairs = places[:half] * bins
+        pairs += places[half : 2 * half]
+        found = np.bincount(pairs, minlength=bins * bins).reshape(bins, bins)
+        counts += found.sum(axis=0) + found.sum(axis=1)
+        counts += np.bincount(places[2 * half :], minlength=bins)

@@ -18,7 +18,7 @@ from ami.graph.library.base import (
     own,
     require_per_event,
 )
-from ami.graph.library.binning import CHUNK, LONG_CHUNK, MAX_BINS, Binning, add_counts
+from ami.graph.library.binning import CHUNK, MAX_BINS, Binning, add_counts
 from ami.graph.library.large import is_large, pieces, rows_of
 from ami.values import Histogram as HistogramValue
 from ami.values import Histogram2D as Histogram2DValue
@@ -154,7 +154,7 @@ def _flat(rows: Array | None, *arrays: Array) -> Iterator[Sequence[Array]]:
     else:
         for row in rows_of(arrays[0], rows):
             first, *others = (array[row] for array in arrays)
-            for parts in pieces(LONG_CHUNK, first[np.newaxis], *others):
+            for parts in pieces(CHUNK, first[np.newaxis], *others):
                 yield [np.ravel(part) for part in parts]
 
 
