@@ -65,7 +65,7 @@ def parse(text: str, known: Functions = NO_FUNCTIONS, graph: Graph | None = None
         check_name(name, "a value")
         if not isinstance(one, str):
             raise GraphError(f"{name!r} must be a definition such as sum(camera), got {_show(one)}")
-        made = parts.get(name, ()) if graph else define(name, one, {**known, **functions}).parts
+        made = parts.get(name, ()) if graph is not None else define(name, one, {**known, **functions}).parts
         definitions[name] = Definition(one, owners[name], name in results, tuple(made))
     resets = {name: count(number, f"reset of {name!r}") for name, number in sections["resets"].items()}
     document = Document(count(sections["version"], "version"), definitions, functions, resets)
