@@ -10,44 +10,31 @@ from typing import Any
 import click
 
 from ami.cli.group import EXIT_REFUSED
-from ami.cli.options import Session, say, with_session
+from ami.cli.options import Session, option, say, with_session
 from ami.cli.screen import rate, table
 from ami.cluster.supervised import PROJECT
 from ami.lab.against import Pair, compare, median, problems
 from ami.lab.bench import run as run_bench
 
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True)
 HEADINGS = ["figure", "value", "spread", "limit", "ratio", "goal", "", "what limits"]
 
 
 @click.command()
-@click.option(
-    "--only", "names", multiple=True, metavar="NAME", help="Measure this figure; may be given several times."
+@option(
+    "--only names", str, "Measure this figure; may be given several times.", multiple=True, metavar="NAME"
 )
 @click.argument("more", nargs=-1, metavar="[NAME]...")
-@click.option("--quick", is_flag=True, help="A short look: seconds for each, and no scaling.")
-@click.option(
-    "--against",
-    type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
-    metavar="CHECKOUT",
-    help="Measure another checkout of ami in turn with this one, and show old beside new.",
+@click.option("--quick", is_flag=True, help="A short look: seconds for each, and no sizes of blocks.")
+@option(
+    "--against", FOLDER, "Another checkout of ami to measure in turn: old beside new.", metavar="CHECKOUT"
 )
-@click.option(
-    "--rounds",
-    type=click.IntRange(1, 100),
-    default=2,
-    show_default=True,
-    metavar="N",
-    help="With --against: how often each of the two measures a figure.",
+@option(
+    "--rounds", click.IntRange(1, 100), "With --against: of each figure and checkout.", default=2, metavar="N"
 )
 @with_session
-def bench(
-    session: Session,
-    names: tuple[str, ...],
-    more: tuple[str, ...],
-    quick: bool,
-    against: Path | None,
-    rounds: int,
-) -> None:  # fmt: skip
+def bench(session: Session, names: tuple[str, ...], more: tuple[str, ...], quick: bool, against: Path | None,
+          rounds: int) -> None:  # fmt: skip
     """Measure how fast ami is on this machine.
 
     Each figure stands beside a limit that is measured in the same run, because the same machine is not

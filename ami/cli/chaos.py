@@ -5,52 +5,30 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import click
 
 from ami.cli.bar import Bar
 from ami.cli.group import EXIT_REFUSED
-from ami.cli.options import Session, with_session
+from ami.cli.options import Session, option, with_session
 from ami.cli.screen import duration, table
 from ami.cluster.signals import stoppable
 from ami.lab.chaos import run
 from ami.lab.strikes import Outcome, Toll, rows, schedule, targets
 
 WORKERS = 2
+ALL = f"[default: all: {', '.join(targets(WORKERS))}]"
+MOST = "[default: as fast as possible]"
 
 
 @click.command()
-@click.option(
-    "--rounds",
-    type=click.IntRange(1, 100_000),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="How often each target is hit.",
-)
-@click.option(
-    "--target",
-    "wanted",
-    multiple=True,
-    metavar="NAME",
-    help=f"Only this one; may be given again. [default: all: {', '.join(targets(WORKERS))}]",
-)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of order and moments.")
-@click.option(
-    "--rate",
-    "rate_hz",
-    type=click.FloatRange(1, 1e9),
-    metavar="HZ",
-    help="Events per second of the source. [default: as fast as possible]",
-)
+@option("--rounds", click.IntRange(1, 100_000), "How often each target is hit.", default=3, metavar="N")
+@option("--target wanted", str, f"Only this one; may be given again. {ALL}", multiple=True, metavar="NAME")
+@option("--seed", click.IntRange(0), "Of order and moments.", default=1)
+@option("--rate rate_hz", click.FloatRange(1, 1e9), f"Events per second of the source. {MOST}", metavar="HZ")
 @with_session
-def chaos(
-    session: Session,
-    rounds: int,
-    wanted: tuple[str, ...],
-    seed: int,
-    rate_hz: float | None,
-) -> None:  # fmt: skip
+def chaos(session: Session, rounds: int, wanted: tuple[str, ...], seed: int, rate_hz: float | None) -> None:
     """Kill processes of a node with -9 under full load; measure how long results stay away; count all events.
 
     The node is a private one, with a folder, a ring and a port of its own, and is gone afterwards.
@@ -68,7 +46,7 @@ def chaos(
     with bar, stoppable():
         outcomes = run(plan, rate_hz=rate_hz, workers=WORKERS, progress=show)
     found = sorted(rows(outcomes), key=lambda row: targets(WORKERS).index(row.target))
-    session.answer(lambda: [row.to_plain() for row in found], lambda: report(found, outcomes))
+    session.answer(lambda: [asdict(row) for row in found], lambda: report(found, outcomes))
     if not all(row.exact for row in found):
         for line in complaints(outcomes):
             click.echo(f"ami: {line}", err=True)
@@ -77,18 +55,9 @@ def chaos(
 
 def report(found: list[Toll], outcomes: list[Outcome]) -> str:
     """Return the rows as text."""
-    cells = [
-        [
-            row.target,
-            row.rounds,
-            f"{row.recovery_s_median:.2f} s",
-            f"{row.recovery_s_max:.2f} s",
-            row.lost,
-            row.twice,
-            row.wrong,
-        ]
-        for row in found
-    ]
+    cells = [list(asdict(row).values()) for row in found]
+    for row in cells:
+        row[2:4] = (f"{recovery_s:.2f} s" for recovery_s in row[2:4])
     headings = ["killed", "rounds", "recovery, median", "longest", "lost", "twice", "wrong"]
     exact = all(row.exact for row in found)
     verdict = "every event was counted once" if exact else "NOT EXACT"

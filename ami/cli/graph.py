@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ami.cli.options import Session, with_session
+from ami.cli.options import Session, option, with_session
 from ami.cli.screen import clean, clock, table
 from ami.client import Client, connect
 from ami.errors import GraphError
@@ -45,19 +45,16 @@ def _edit(
             session.answer(lambda: reply, lambda: _write_acceptance(reply))
 
         functools.update_wrapper(command, request)  # its help, its arguments and options
-        options = [_OWNER, _EXPECT] if expects else [_OWNER]
-        for option in reversed(options):
-            command = option(command)
-        graph.command(name=name or request.__name__)(with_session(command))
+        asked = _OWNER(_EXPECT(command) if expects else command)
+        graph.command(name=name or request.__name__)(with_session(asked))
 
     return decorate
 
 
-_OWNER = click.option(
-    "--as", "owner", metavar="NAME", help="Act as this owner of operations. [default: USER@HOST]"
+_OWNER = option("--as owner", str, "Act as this owner of operations. [default: USER@HOST]", metavar="NAME")
+_EXPECT = option(
+    "--expect expected_version", click.IntRange(0), "Only if the graph still has it.", metavar="VERSION"
 )
-_EXPECT = click.option("--expect", "expected_version", type=click.IntRange(0), metavar="VERSION",
-                       help="Only if the graph still has this version.")  # fmt: skip
 
 
 def read_texts(arguments: tuple[str, ...]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ami.cli.graph import read_document
-from ami.cli.options import Session, with_session
+from ami.cli.options import Session, option, with_session
 from ami.cli.results import listing
 from ami.cli.screen import clean
 from ami.client import Client, connect
@@ -25,15 +25,13 @@ SOURCE_WAIT_S = 15.0
 SOURCE_STOP_S = 30.0  # it lets the workers finish what is in the ring
 FIRST_RESULTS_WAIT_S = 15.0
 LOOK_S = 0.2
+LAST = "[default: the one that ran last, else one that was made for the source]"
 
 
 @click.command()
-@click.option("--source", metavar="URI", help="Where events come from. [default: source.uri of the settings]")
-@click.option(
-    "--graph",
-    "graph_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Graph to run. [default: the one that ran last, else one that was made for the source]",
+@option("--source", str, "Where events come from. [default: source.uri of the settings]", metavar="URI")
+@option(
+    "--graph graph_file", click.Path(path_type=Path, exists=True, dir_okay=False), f"Graph to run. {LAST}"
 )
 @with_session
 @click.pass_context

@@ -78,23 +78,23 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: float | N
     return value
 
 
+def option(
+    flags: str, kind: Any, text: str, **more: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator for an option with a value; a default stands in its help."""
+    return click.option(*flags.split(), type=kind, help=text, show_default="default" in more, **more)
+
+
 def with_session(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command --config, --timeout and --json; it gets them as its first argument, a Session."""
 
-    @click.option(
-        "--config",
-        "config_file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="File of settings. [default: the one that AMI_CONFIG names, else conf/ami.toml]",
+    default = "[default: the one that AMI_CONFIG names, else conf/ami.toml]"
+    patience = "How long to wait for an answer or an update, seconds."
+
+    @option(
+        "--config config_file", click.Path(path_type=Path, dir_okay=False), f"File of settings. {default}"
     )
-    @click.option(
-        "--timeout",
-        "timeout_s",
-        type=float,
-        callback=_seconds,
-        metavar="S",
-        help="How long to wait for an answer or an update, seconds.",
-    )
+    @option("--timeout timeout_s", float, patience, callback=_seconds, metavar="S")
     @click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
     @functools.wraps(function)
     def command(

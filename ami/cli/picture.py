@@ -25,9 +25,11 @@ def one_line(value: Any, columns: int = SPARK_COLUMNS, label: Label = NO_LABEL) 
         return "nothing yet"
     if isinstance(value, Value):
         return _value_in_a_line(value, columns, label)
-    if isinstance(value, bool | int | float | np.generic) or (_is_array(value) and value.ndim == 0):
+    if isinstance(value, bool | int | float | np.generic) or (
+        isinstance(value, np.ndarray) and value.ndim == 0
+    ):
         return f"{_scalar(value)} {clean(label.unit)}".rstrip()
-    if _is_array(value) and value.ndim == 1 and value.dtype.kind in "biuf":
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "biuf":
         return f"{sparkline(value, columns)}  {_range(value)}"
     return _words(value)
 
@@ -36,7 +38,7 @@ def lines(value: Any, label: Label = NO_LABEL) -> list[str]:
     """Return ``value`` as lines: a plot or a picture where there is one, its numbers below."""
     if isinstance(value, Value):
         return _value(value, label)
-    if _is_array(value) and value.dtype.kind in "biuf" and value.size and value.ndim in (1, 2):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.size and value.ndim in (1, 2):
         drawn = _image(value) if value.ndim == 2 else plot(value, left=0, right=len(value) - 1)
         return [*drawn, _words(value) + (f", in {clean(label.unit)}" if label.unit else "")]
     return [one_line(value, label=label)]
@@ -150,7 +152,3 @@ def _words(value: Any) -> str:
         return clean(facts["value"])
     rest = {name: fact for name, fact in facts.items() if name != "type"}
     return clean(f"{facts['type']} {json.dumps(plain(rest), default=str, ensure_ascii=False)}")
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ami.errors import ConfigError
 from ami.lab.truth import Deviation
@@ -60,9 +59,6 @@ class Toll:
     def exact(self) -> bool:
         return not (self.lost or self.twice or self.wrong)
 
-    def to_plain(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def processes(workers: int) -> tuple[str, ...]:
     """Return the programs of a node that can be killed alone, without those that a node is well without."""
@@ -105,17 +101,12 @@ def rows(outcomes: Iterable[Outcome]) -> list[Toll]:
     by_target: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_target.setdefault(outcome.strike.target, []).append(outcome)
-    return [_row(target, found) for target, found in by_target.items()]
+    return [_sum_up(target, found) for target, found in by_target.items()]
 
 
-def _row(target: str, outcomes: list[Outcome]) -> Toll:
-    recoveries = [outcome.recovery_s for outcome in outcomes]
-    return Toll(
-        target,
-        len(outcomes),
-        round(statistics.median(recoveries), 3),
-        round(max(recoveries), 3),
-        sum(outcome.deviation.lost for outcome in outcomes),
-        sum(outcome.deviation.twice for outcome in outcomes),
-        sum(len(outcome.deviation.wrong) for outcome in outcomes),
-    )
+def _sum_up(target: str, outcomes: list[Outcome]) -> Toll:
+    recoveries = sorted(outcome.recovery_s for outcome in outcomes)
+    median, longest = round(statistics.median(recoveries), 3), round(recoveries[-1], 3)
+    found = [outcome.deviation for outcome in outcomes]
+    lost, twice = sum(one.lost for one in found), sum(one.twice for one in found)
+    return Toll(target, len(outcomes), median, longest, lost, twice, sum(len(one.wrong) for one in found))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -48,8 +47,11 @@ def cluster_waits(config: GlobalStoreConfig) -> Waits:
     )
 
 
-def _connect(kind: Any, waits: Waits, not_let_in: Callable[[Exception], str], **settings: Any) -> Wire:
+def _connect(kind: Any, waits: Waits, not_let_in: tuple[str, str], **settings: Any) -> Wire:
     """Connect and log in with redis-py, to talk over its socket ourselves.
+
+    Args:
+        not_let_in: what is to be said when we are not let in, before and behind what Redis says.
 
     Raises:
         NotDone: nobody is there.
@@ -60,7 +62,7 @@ def _connect(kind: Any, waits: Waits, not_let_in: Callable[[Exception], str], **
     try:
         connection.connect()
     except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-        raise ConfigError(not_let_in(error)) from error
+        raise ConfigError(f"{not_let_in[0]} ({error}){not_let_in[1]}") from error
     except (exceptions.RedisError, OSError) as error:
         raise NotDone(str(error)) from error
 
@@ -80,15 +82,9 @@ class LocalLink(HeldLink):
         self._path = str(config.socket)
 
     def _connect(self, address: Address) -> Wire:
-        return _connect(
-            redis.UnixDomainSocketConnection,
-            self._waits,
-            lambda error: (
-                f"{self._what} asks for a password ({error}), so it is not the one that ami starts; set "
-                f"local_store.socket to a path of its own"
-            ),
-            path=self._path,
-        )
+        what = f"{self._what} asks for a password"
+        hint = ", so it is not the one that ami starts; set local_store.socket to a path of its own"
+        return _connect(redis.UnixDomainSocketConnection, self._waits, (what, hint), path=self._path)
 
 
 class ClusterLink(HeldLink):
@@ -119,14 +115,16 @@ class ClusterLink(HeldLink):
             ) from error
 
     def _connect(self, address: Address) -> Wire:
+        user, file = self._config.username, self._config.password_file
+        what = f"{self._what} does not accept user {user!r} with the password in {file}"
+        hint = (
+            "; copy the file from the node where the store runs, or set global_store.username and "
+            "global_store.password_file"
+        )
         return _connect(
             redis.Connection,
             self._waits,
-            lambda error: (
-                f"{self._what} does not accept user {self._config.username!r} with the password in "
-                f"{self._config.password_file} ({error}); copy the file from the node where the store runs, "
-                f"or set global_store.username and global_store.password_file"
-            ),
+            (what, hint),
             host=address[0],
             port=address[1],
             username=self._config.username,
