@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -164,7 +164,7 @@ def test_a_row_has_the_median_and_the_longest_recovery_and_the_sums() -> None:
     worse = Deviation(2, 1, ("fine", "coarse"))
     found = rows([outcome("a", 1.0), outcome("b", 9.0), outcome("a", 5.0, worse), outcome("a", 2.0)])
     assert [row.target for row in found] == ["a", "b"]
-    assert found[0].to_plain() == {
+    assert asdict(found[0]) == {
         "target": "a",
         "rounds": 3,
         "recovery_s_median": 2.0,
