@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,23 @@ from hypothesis import strategies as st
 
 from ami.graph.kind import Kind
 from ami.graph.library import LIBRARY
-from ami.graph.library.accumulate import MaxEvents, MeanEvents, MinEvents, MomentsEvents, StdEvents, SumEvents
+from ami.graph.library.accumulate import (
+    Count,
+    MaxEvents,
+    MeanEvents,
+    MinEvents,
+    MomentsEvents,
+    StdEvents,
+    SumEvents,
+)
 from ami.graph.library.axes import Max, Mean, Projection, Sum
-from ami.graph.library.base import Reduction, State, bytes_of
+from ami.graph.library.base import Reduction, State, add_elements, bytes_of
 from ami.graph.library.binning import Binning
 from ami.graph.library.histograms import Histogram, Histogram2D
 from ami.graph.library.keep import Last, Pick
 from ami.graph.library.large import LARGE_BYTES, narrow_sum
 from ami.graph.library.scan import MeanVs
+from ami.ragged import Ragged
 
 SHAPE = (160, 224)  # large in one byte a pixel too
 ARRAYS = [SumEvents(), MeanEvents(), MomentsEvents(), StdEvents(), MinEvents(), MaxEvents(), Last(), MeanVs()]
@@ -249,6 +259,21 @@ def test_a_state_has_the_bytes_that_are_told(name: str) -> None:
         if isinstance(reduction, MeanVs | Pick):
             continue
         assert Reduction.state_bytes(reduction, *kinds) == bytes_of(state)  # what one event leaves
+
+
+@pytest.mark.parametrize("reduction", [Count(), Last(), Pick(3), Histogram(20, 0, 10)], ids=lambda r: r.name)
+def test_a_state_of_values_of_variable_length_has_no_more_than_the_bytes_that_are_told(
+    reduction: Reduction,
+) -> None:
+    kind = Kind(np.dtype("f4"), (6, 2), variable=True)
+    state = reduction.zero()
+    for first in (0, 4):
+        block = Ragged.padded(np.ones((4, 6, 2), "f4"), np.array([6, 0, 6, 3]))
+        stamps = np.stack([np.arange(first, first + 4)] * 2, axis=1)
+        add_to = partial(add_elements, reduction) if reduction.elementwise else reduction.add
+        state = add_to(state, block, stamps=stamps)
+    assert bytes_of(state) <= reduction.state_bytes(kind)
+    assert Reduction.state_bytes(reduction, kind) <= reduction.state_bytes(kind)
 
 
 # keys apart and together

@@ -27,6 +27,7 @@ import numpy as np
 from ami.errors import GraphError
 from ami.event import Array
 from ami.ragged import Ragged, align
+from ami.values import Arrays
 
 if TYPE_CHECKING:
     from ami.graph.kind import Kind
@@ -175,10 +176,15 @@ class Reduction:
     def state_bytes(self, *kinds: Kind) -> int:
         """Return the bytes of a state, if ``keyed`` of that of one key, for inputs of these kinds.
 
-        Arrays count as they are, numbers with 8 bytes each. Here, for reductions of other packages: what
-        one event of ones leaves.
+        Arrays count as they are, numbers with 8 bytes each, values of variable length as the longest.
+        Here, for reductions of other packages: what one event of ones leaves.
         """
-        arrays = (np.ones((1, *kind.shape), kind.dtype) for kind in kinds)
+        arrays: list[Any] = []
+        for kind in kinds:
+            ones = np.ones((1, *kind.shape), kind.dtype)
+            arrays.append(Ragged.padded(ones, np.array(kind.shape[:1])) if kind.variable else ones)
+        if self.elementwise and any(kind.variable for kind in kinds):
+            return bytes_of(add_elements(self, self.zero(), *arrays))
         return bytes_of(self.add(self.zero(), *arrays, stamps=np.zeros((1, 2), np.int64)))
 
     def split(self, state: State) -> dict[Hashable, State]:
@@ -247,7 +253,9 @@ def bytes_of(state: State) -> int:
         return sum(map(bytes_of, state.values()))
     if isinstance(state, tuple | list):
         return sum(map(bytes_of, state))
-    return 0 if state is None else 8
+    if isinstance(state, Arrays):
+        return int(state.values.nbytes + state.lengths.nbytes)
+    return 0 if state is None else len(state) if isinstance(state, str) else 8
 
 
 def elements(kind: Kind) -> int:

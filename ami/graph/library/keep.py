@@ -135,7 +135,8 @@ class Pick(Reduction):
 
     def state_bytes(self, *kinds: Kind) -> int:
         """Return the bytes of a full batch; the global reducer may hold as much again for the next one."""
-        return self.count * (16 + sum(kind.dtype.itemsize * elements(kind) for kind in kinds))
+        values = sum(kind.dtype.itemsize * elements(kind) + 8 * kind.variable for kind in kinds)
+        return self.count * (16 + values)
 
     def result(self, state: State) -> Any:
         if state is None or len(state[0]) < self.count:
