@@ -27,7 +27,6 @@ from ami.graph.library.base import (
     integer,
     is_numeric,
     number,
-    require_per_event,
     require_scalar,
 )
 from ami.ragged import Ragged
@@ -50,6 +49,5 @@ __all__ = [
     "integer",
     "is_numeric",
     "number",
-    "require_per_event",
     "require_scalar",
 ]

@@ -22,7 +22,6 @@ from ami.graph.library.base import (
     elements,
     is_numeric,
     own,
-    require_per_event,
 )
 from ami.graph.library.large import (
     Rows,
@@ -47,7 +46,6 @@ class _Numeric(Reduction):
 
     def infer(self, *inputs: Kind) -> Kind:
         (value,) = inputs
-        require_per_event(self.name, value)
         if not is_numeric(value):
             raise GraphError(f"{self.name} needs numbers, got {value}")
         return Kind(self._dtype(value.dtype), value.shape, True, self.structure)
@@ -67,7 +65,6 @@ class Count(Reduction):
     variable = True
 
     def infer(self, *inputs: Kind) -> Kind:
-        require_per_event(self.name, *inputs)
         return Kind(np.dtype(np.int64), (), True)
 
     def zero(self) -> State:

@@ -129,7 +129,7 @@ class Reduction:
         return inputs[0] if self.keeps_unit else ""
 
     def infer(self, *inputs: Kind) -> Kind:
-        """Return the kind of the result; ``reduced`` is True.
+        """Return the kind of the result; ``reduced`` is True. The inputs' kinds are not: that was seen to.
 
         Raises:
             GraphError: the inputs do not suit; says what was seen and what would be right.
@@ -276,16 +276,6 @@ def parameters_of(kind: type[Function] | type[Reduction]) -> Mapping[str, inspec
 def is_numeric(kind: Kind) -> bool:
     """Whether a value is an array of numbers or truths, not a histogram or scan."""
     return kind.structure == "array" and kind.dtype.kind in "biuf"
-
-
-def require_per_event(operation: str, *inputs: Kind) -> None:
-    """Refuse reduced inputs of a reduction.
-
-    Raises:
-        GraphError: one of the inputs is already reduced.
-    """
-    if any(kind.reduced for kind in inputs):
-        raise GraphError(f"{operation} goes over events, but its input is already reduced over events")
 
 
 def require_scalar(operation: str, *inputs: Kind) -> None:

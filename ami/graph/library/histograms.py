@@ -16,7 +16,6 @@ from ami.graph.library.base import (
     State,
     is_numeric,
     own,
-    require_per_event,
 )
 from ami.graph.library.binning import CHUNK, MAX_BINS, Binning, add_counts
 from ami.graph.library.large import is_large, pieces, rows_of
@@ -41,7 +40,6 @@ class Histogram(Reduction):
 
     def infer(self, *inputs: Kind) -> Kind:
         (value,) = inputs
-        require_per_event(self.name, value)
         if not is_numeric(value):
             raise GraphError(f"histogram needs numbers, got {value}")
         return Kind(np.dtype(np.int64), (self._axis.bins,), True, "histogram")
@@ -95,7 +93,6 @@ class Histogram2D(Reduction):
             raise GraphError(f"histogram2d: {x_bins} x {y_bins} bins; at most {MAX_BINS} are possible")
 
     def infer(self, *inputs: Kind) -> Kind:
-        require_per_event(self.name, *inputs)
         x, y = inputs
         suit = x.shape == y.shape
         if x.variable or y.variable:  # lengths are compared in each event; a number goes with all elements

@@ -18,7 +18,6 @@ from ami.graph.library.base import (
     elements,
     integer,
     is_numeric,
-    require_per_event,
 )
 from ami.ragged import Ragged, concatenate
 from ami.values import Arrays, PickedEvents
@@ -38,7 +37,6 @@ class Last(Reduction):
 
     def infer(self, *inputs: Kind) -> Kind:
         (value,) = inputs
-        require_per_event(self.name, value)
         return replace(value, reduced=True)
 
     def zero(self) -> State:
@@ -100,7 +98,6 @@ class Pick(Reduction):
         return inputs[0] if len(set(inputs)) == 1 else ""
 
     def infer(self, *inputs: Kind) -> Kind:
-        require_per_event(self.name, *inputs)
         if not inputs or not all(map(is_numeric, inputs)):
             raise GraphError(f"pick needs one or more numbers or arrays, got {', '.join(map(str, inputs))}")
         return Kind(inputs[0].dtype, inputs[0].shape, True, "events")

@@ -19,7 +19,6 @@ from ami.graph.library.base import (
     integer,
     is_numeric,
     own,
-    require_per_event,
     require_scalar,
 )
 from ami.graph.library.large import add_moments, is_large, merge_moments
@@ -57,7 +56,6 @@ class MeanVs(Reduction):
 
     def infer(self, *inputs: Kind) -> Kind:
         value, key = inputs
-        require_per_event(self.name, value, key)
         if not is_numeric(value):
             raise GraphError(f"mean_vs needs numbers, got {value}")
         require_scalar("the key of mean_vs", key)

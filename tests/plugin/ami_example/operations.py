@@ -21,7 +21,6 @@ from ami.operations import (
     State,
     Value,
     number,
-    require_per_event,
 )
 
 
@@ -72,7 +71,6 @@ class MeanSpectrum(Reduction):
 
     def infer(self, *inputs: Kind) -> Kind:
         (value,) = inputs
-        require_per_event(self.name, value)
         if len(value.shape) != 1:
             raise GraphError(f"spectrum needs a value with one axis, got {value}")
         return Kind(np.dtype(np.float64), value.shape, True, "spectrum")
