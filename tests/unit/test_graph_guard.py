@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import ami.messages.flush  # noqa: F401  # so that partials may travel
+import ami.messages.checkpoint  # noqa: F401  # so that partials and states may travel
 from ami.event import Field, Schema, Slots
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.execution.windows import Accumulator
