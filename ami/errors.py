@@ -7,7 +7,9 @@
     ├── GraphError            a graph or a request for one cannot be accepted; the old graph stays
     ├── RingError             the event ring cannot be used as asked
     │   ├── RingBusy          a living process already has this place in the ring
-    │   └── RingGone          there is no such ring now, or it was replaced: attach again
+    │   ├── RingFull          there is not enough shared memory: wait until somebody frees some
+    │   ├── RingGone          there is no such ring now, or it was replaced: attach again
+    │   └── RingUnfit         what has its name is no ring that this ami can use: wait until it is removed
     └── StoreError            a store could not do what was asked
         ├── StoreUnavailable  not reachable now: wait and try again
         ├── StoreFull         no memory left for this value: wait until somebody takes some out
@@ -52,6 +54,10 @@ class RingFull(RingError):
 
 class RingGone(RingError):
     """There is no such ring now, or it was replaced."""
+
+
+class RingUnfit(RingError):
+    """A segment of this name is there, and it is no ring, or none of this version, or damaged."""
 
 
 class StoreError(AmiError):

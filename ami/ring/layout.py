@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ami.errors import RingError, SourceError
+from ami.errors import RingUnfit, SourceError
 from ami.event import Schema
 
 MAGIC: Final = b"ami-ring"
@@ -178,29 +178,29 @@ def parse(name: str, head: bytes, size: int) -> tuple[Layout, int]:
         size: bytes of the whole segment.
 
     Raises:
-        RingError: this is no ring, one of another layout version, or it is cut or damaged.
+        RingUnfit: this is no ring, one of another layout version, or it is cut or damaged.
     """
     if len(head) < STATIC.itemsize:
-        raise RingError(f"segment {name} has {size} bytes, a ring has at least {DESCRIPTION}; remove it")
+        raise RingUnfit(f"segment {name} has {size} bytes, a ring has at least {DESCRIPTION}; remove it")
     static: Any = np.frombuffer(head, STATIC, 1)[0]
     if static["magic"] != MAGIC:
-        raise RingError(
+        raise RingUnfit(
             f"segment {name} begins with {bytes(static['magic'])!r}, a ring with {MAGIC!r}: "
             "it belongs to another program; set another ring.name"
         )
     if static["version"] != VERSION:
-        raise RingError(
+        raise RingUnfit(
             f"segment {name} has layout version {static['version']}, this ami knows {VERSION}: "
             "stop the other version's processes and remove the segment"
         )
     if static["total_bytes"] != size:
-        raise RingError(
+        raise RingUnfit(
             f"segment {name} has {size} bytes, its header says {static['total_bytes']}: it was cut; remove it"
         )
     description = head[DESCRIPTION : DESCRIPTION + int(static["description_bytes"])]
     found = checksum(head[: STATIC.itemsize], description)
     if found != static["checksum"]:
-        raise RingError(
+        raise RingUnfit(
             f"segment {name}: the header's checksum is {found:#x}, "
             f"{int(static['checksum']):#x} was written: it is damaged; remove it"
         )
@@ -216,7 +216,7 @@ def parse(name: str, head: bytes, size: int) -> tuple[Layout, int]:
             interval_ns=int(static["interval_ns"]),
         )
     except (ValueError, KeyError, TypeError, SourceError) as error:
-        raise RingError(f"segment {name} describes no events: {error}; remove it") from error
+        raise RingUnfit(f"segment {name} describes no events: {error}; remove it") from error
     if layout.total_bytes != size:
-        raise RingError(f"segment {name} has {size} bytes, its schema needs {layout.total_bytes}: remove it")
+        raise RingUnfit(f"segment {name} has {size} bytes, its schema needs {layout.total_bytes}: remove it")
     return layout, int(static["ring_id"])

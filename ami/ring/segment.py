@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import posix_ipc
 
-from ami.errors import RingBusy, RingError, RingFull, RingGone
+from ami.errors import RingBusy, RingError, RingFull, RingGone, RingUnfit
 from ami.ring.layout import (
     DESCRIPTION,
     MAX_WORKERS,
@@ -148,7 +148,7 @@ class Segment:
         except posix_ipc.ExistentialError as error:
             raise RingGone(f"there is no ring {name}: the source has not made one yet") from error
         except posix_ipc.PermissionsError as error:
-            raise RingError(f"ring {name} belongs to another user; set another ring.name") from error
+            raise RingUnfit(f"ring {name} belongs to another user; set another ring.name") from error
         try:
             size = os.fstat(fd).st_size
             head = os.pread(fd, DESCRIPTION, 0)
@@ -169,7 +169,7 @@ class Segment:
             current = segment.is_current
             segment.close()
             if current:
-                raise RingError(f"ring {name} has lost its semaphores; remove the segment") from error
+                raise RingUnfit(f"ring {name} has lost its semaphores; remove the segment") from error
             return None
         if segment.is_current:
             return segment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, ReducerConfi
 from ami.daemons.reduction import local_reducer
 from ami.daemons.reduction.local_reducer import LocalReducerStage
 from ami.daemons.worker.flush import Held
+from ami.daemons.worker.worker import WorkerStage
 from ami.errors import ConfigError, StoreUnavailable
 from ami.event import Transition
 from ami.graph.execution.bind import reductions
@@ -197,6 +199,29 @@ def test_while_there_is_no_ring_it_says_that_it_waits_for_one(
     stage.step()
     assert stage.state.startswith("waiting: for ")
     assert "/ami-not-there" in stage.state
+    stage.close()
+
+
+@pytest.mark.parametrize("kind", [LocalReducerStage, WorkerStage])
+def test_a_ring_of_another_version_is_waited_for_until_it_is_one_of_ours(
+    node: Node, kind: type[LocalReducerStage | WorkerStage]
+) -> None:
+    file = Path("/dev/shm" + node.config.ring.name)
+    with file.open("r+b") as segment:
+        segment.seek(8)
+        version = segment.read(1)
+        segment.seek(8)
+        segment.write(b"\x63")
+        segment.flush()
+        stage = kind(setup(node.config, local=node.local, cluster=node.cluster))
+        stage.start()
+        for _ in range(3):
+            stage.step()
+            assert stage.state.startswith("waiting: for ")
+            assert "layout version 99" in stage.state
+        segment.seek(8)
+        segment.write(version)
+    steps(stage, lambda: stage.state == "running")
     stage.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,11 @@ import pytest
 from ami.config import GlobalStoreConfig, SourceConfig
 from ami.daemons.source import source as module
 from ami.daemons.source.source import SourceStage
+from ami.errors import RingUnfit
 from ami.event import Schema
 from ami.ring import RingObserver
+from ami.ring.layout import WORKER_LOCK
+from ami.ring.locks import RecordLocks
 from ami.stores import keys
 from ami.stores.opened import Stores
 from tests.daemons_rig import config, setup
@@ -96,6 +101,30 @@ def test_a_protocol_that_is_not_installed_is_refused_by_name_until_it_is_install
     step_to(stage, 1)
     assert stage.state == "running"
     assert stage.counters["published"] == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_cannot_be_a_ring_is_removed_when_nobody_uses_it(sources: Sources, seed: int) -> None:
+    first = sources.stage("static://?rate=max")
+    step_until(first, "running")
+    sources.die(first)
+    chance = random.Random(seed)
+    file = Path("/dev/shm" + sources.ring)
+    if seed % 3 == 2:
+        os.truncate(file, chance.randrange(8, file.stat().st_size))
+    else:
+        with file.open("r+b") as segment:  # the layout version, or somewhere in the header
+            segment.seek(8 if seed % 3 == 0 else chance.randrange(16, 64))
+            segment.write(b"\xf7")
+    with pytest.raises(RingUnfit):
+        RingObserver(sources.ring)
+    with file.open("r+b") as used:
+        assert RecordLocks(used.fileno()).take(WORKER_LOCK)
+        stage = sources.stage("static://?rate=max")
+        step_until(stage, "waiting: for the ring: ")
+        assert "worker 0" in stage.state
+    step_until(stage, "running")
+    RingObserver(sources.ring).close()
 
 
 def test_an_address_that_is_taken_is_waited_for(sources: Sources) -> None:

@@ -15,7 +15,7 @@ from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.entries import EntryQueue, Ready, Sent
-from ami.errors import RingBusy, RingGone, Undecodable
+from ami.errors import RingBusy, RingGone, RingUnfit, Undecodable
 from ami.messages.batch import Mark
 from ami.messages.flush import Flush
 from ami.messages.message import expect, read
@@ -111,7 +111,7 @@ class LocalReducerStage:
     def _attach(self) -> RingObserver | None:
         try:
             ring = RingObserver(self._setup.config.ring.name, reducer=True)
-        except (RingGone, RingBusy) as error:
+        except (RingGone, RingBusy, RingUnfit) as error:
             if self._waiting_for != str(error):
                 logger.info("waiting for the ring: %s", error)
                 self._waiting_for = str(error)

@@ -10,8 +10,9 @@ from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.source.feeder import Feeder
-from ami.errors import RingError, RingFull, SourceError, StoreUnavailable
+from ami.errors import RingBusy, RingError, RingFull, RingUnfit, SourceError, StoreUnavailable
 from ami.event import Schema
+from ami.ring.leaked import reclaim
 from ami.ring.observer import RingObserver
 from ami.ring.segment import free_bytes
 from ami.ring.writer import RingWriter
@@ -149,6 +150,12 @@ class SourceStage:
             except RingFull as error:
                 self._waiting_for = f"room: {error}"
                 return False
+            except RingBusy as error:
+                self._waiting_for = f"the ring: {error}"
+                return False
+            except RingUnfit as error:
+                self._clear_away(error)
+                return False
         self._rate = Rate()
         self._feeder = Feeder(
             self._source,
@@ -226,6 +233,15 @@ class SourceStage:
             made.cursor.position, made.interval_ns / 1e9,
         )  # fmt: skip
         return made
+
+    def _clear_away(self, error: RingUnfit) -> None:
+        """Remove what has the name of the ring and can be no ring of ours, unless somebody uses it."""
+        try:
+            reclaim(self._config.ring.name)
+        except RingError as reason:
+            self._waiting_for = f"the ring: {reason}"
+        else:
+            logger.error("%s. It was removed; events in it that nobody reduced are lost", error)
 
     def _drain_leftover(self, source: Source) -> None:
         """Let the workers finish what another input left in the ring before it is replaced."""

@@ -23,7 +23,7 @@ from ami.daemons.worker.flush import Held
 from ami.daemons.worker.plans import Plans
 from ami.daemons.worker.storing import Storing
 from ami.daemons.worker.trial import try_apart
-from ami.errors import RingBusy, RingGone
+from ami.errors import RingBusy, RingGone, RingUnfit
 from ami.graph.execution.plan import WorkerPlan
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
@@ -123,7 +123,7 @@ class WorkerStage:
     def _attach(self) -> Claims | None:
         try:
             ring = RingReader(self._config.ring.name, self._setup.number)
-        except (RingGone, RingBusy) as error:
+        except (RingGone, RingBusy, RingUnfit) as error:
             if self._waiting_for != str(error):
                 logger.info("waiting for the ring: %s", error)
                 self._waiting_for = str(error)
