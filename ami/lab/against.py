@@ -5,7 +5,6 @@ Each is measured by its own ``bin/ami bench``, in processes of its own, both wit
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import statistics
@@ -18,7 +17,7 @@ from typing import Any
 
 from ami.cluster.signals import stoppable
 from ami.errors import ConfigError
-from ami.lab.bench import choose_rows
+from ami.lab.bench import choose_rows, group
 from ami.lab.figures import Row
 
 
@@ -83,8 +82,7 @@ def compare(
     options = ["--quick"] * quick + ([] if timeout_s is None else ["--timeout", repr(timeout_s)])
     pairs: list[Pair] = []
     with stoppable():
-        for _, together in itertools.groupby(rows, key=lambda row: row.measure):
-            mine = list(together)
+        for mine in group(rows):
             names = [row.name for row in mine]
             found: dict[str, list[Mapping[str, Any]]] = {"old": [], "new": []}
             # Old, new, new, old: a machine that grows slower does so to both.

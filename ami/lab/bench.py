@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -85,6 +85,11 @@ def choose_rows(only: Collection[str], quick: bool) -> list[Row]:
     return [row for row in ROWS.values() if row.when in (("quick",) if quick else ("quick", "full"))]
 
 
+def group(rows: Iterable[Row]) -> list[list[Row]]:
+    """Return the rows in groups that are measured together."""
+    return [list(together) for _, together in itertools.groupby(rows, key=lambda row: row.measure)]
+
+
 def run(
     only: Collection[str] = (),
     *,
@@ -107,8 +112,7 @@ def run(
     bench = Bench(quick, lambda text: say(f"  {text}"))
     figures: list[Figure] = []
     with stoppable():
-        for _, together in itertools.groupby(rows, key=lambda row: row.measure):
-            mine = list(together)
+        for mine in group(rows):
             say(", ".join(row.name for row in mine))
             figures += _measure(
                 mine, bench, timeout_s or (NAMED_TIMEOUT_S if mine[0].when == "named" else TIMEOUT_S)

@@ -225,6 +225,10 @@ def _transition(header: Mapping[str, Any]) -> tuple[Transition, float]:
     return TRANSITIONS[name], float(value)
 
 
+def _is_length(value: object) -> bool:
+    return type(value) is int and 1 <= value < 2**31
+
+
 def _describe(entry: object) -> tuple[str, Described]:
     if not isinstance(entry, dict):
         raise Malformed(f"a field is described by a {type(entry).__name__}; a map is wanted")
@@ -234,11 +238,7 @@ def _describe(entry: object) -> tuple[str, Described]:
             f"a field is called {str(name)[:40]!r}; letters, digits, '_', '.', ':' and '-' are possible"
         )
     shape = [] if shape is None else shape
-    if (
-        not isinstance(shape, list)
-        or not all(type(n) is int and 1 <= n < 2**31 for n in shape)
-        or len(shape) > 8
-    ):
+    if not isinstance(shape, list) or len(shape) > 8 or not all(map(_is_length, shape)):
         raise Malformed(
             f"field {name!r} has the shape {str(shape)[:40]}; up to 8 integers above 0 are possible"
         )
