@@ -47,7 +47,7 @@ def config(
     return replace(
         Config(
             node=NodeConfig(cluster=cluster_name, host=host),
-            ring=RingConfig(name=ring),
+            ring=RingConfig(name=ring, bytes=16 << 20),
             local_store=local or LocalStoreConfig(),
             global_store=cluster or GlobalStoreConfig(),
             reducer=ReducerConfig(grace_s=60, barrier_s=60, checkpoint_s=0.01),

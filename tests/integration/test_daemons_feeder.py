@@ -394,11 +394,11 @@ def test_a_camera_for_which_there_is_no_room_waits_and_the_others_go_on(
         world.graph = WITH_CAMERA.at_version(2)
         while ring.cursor.published < 50:
             feeding.step()
-        assert feeding.shortage.startswith("/dev/shm has 0 MiB free, 1 MiB wanted for ring")
-        assert feeding.begun
+        assert feeding.asked.shortage.startswith("/dev/shm has 0 MiB free, 1 MiB wanted for ring")
+        assert feeding.asked.graph is not None
         assert entries(ring)[-1].graph_version == 1
         free[0] = 1 << 40
         feed_to_the_end(feeding)
-        assert not feeding.shortage
+        assert not feeding.asked.shortage
         assert entries(ring)[-1].graph_version == 2
         assert sum(entry.count for entry in entries(ring)) == 100

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ami.client.status import TROUBLE
 from ami.config import GlobalStoreConfig, SourceConfig
 from ami.daemons.source import source as module
 from ami.daemons.source.source import SourceStage
@@ -178,3 +179,25 @@ def test_after_a_restart_the_fields_are_agreed_anew(sources: Sources, sender: Se
         stage.close()
         sources.made.remove(stage)
         sender.wait_for(b"\x00")
+
+
+def test_a_full_shared_memory_is_waited_for_and_told(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [1000]
+    for module_name in ("segment", "configurations"):
+        monkeypatch.setattr(f"ami.ring.{module_name}.free_bytes", lambda: free[0])
+    stage = sources.stage("sim://scalars?rate=10kHz")
+    step_until(stage, "waiting: no room: /dev/shm has 0 MiB free, ")
+    assert f"MiB wanted for ring {sources.ring}: lower ring.bytes or make /dev/shm larger" in stage.state
+    assert stage.state.startswith(TROUBLE)
+    free[0] = 1 << 40
+    step_until(stage, "running")
+    assert stage.counters["ring_s"] > 1
+
+
+def test_a_ring_that_is_too_small_for_the_cadence_is_told(sources: Sources) -> None:
+    stage = sources.stage("sim://scalars?rate=10MHz")
+    step_until(stage, "running, but the ring holds 0.1 s of the stream: raise ring.bytes, or ask for less")
+    assert stage.state.startswith(TROUBLE)
+    assert stage.counters["ring_s"] == pytest.approx((1 << 20) / 1e7)

@@ -8,9 +8,9 @@ import time
 class Rate:
     """Growth per second between the last two looks that were at least a second apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: float = 0.0) -> None:
         self._at = time.monotonic()
-        self._count = 0.0
+        self._count = count
         self._per_s = 0.0
 
     def per_s(self, count: float) -> float:

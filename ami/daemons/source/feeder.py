@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ami.errors import RingError, RingFull
+from ami.daemons.source.asked import Asked
+from ami.errors import RingError
 from ami.event import Transition
 from ami.graph.graph import Graph
 from ami.ring.entries import Entry
@@ -23,10 +24,6 @@ from ami.sources.base import THE_END, Silence, Source, Span
 logger = logging.getLogger(__name__)
 
 SPAN_EVENTS = 1 << 16
-# Published at once: enough to forget the cost of a block, small enough to be still in the cache
-# when the worker reads it, and, of images, soon enough in its hands.
-BLOCK_EVENTS = 8192
-BLOCK_BYTES = 16 << 20
 # A paced source sleeps for a tenth of an interval, within these bounds: nothing is seen of an event
 # before its interval is over, so handing it on sooner only costs wake-ups.
 NAP_S = (0.001, 0.01)
@@ -66,26 +63,17 @@ class Feeder:
         self._ring = ring
         self._interval_ns = interval_ns
         self._drop = drop
-        self._graph = graph
         self._nap = nap
         self._new_run = new_run
         self._pace = source.pace
         self._nap_s = min(max(interval_ns / self._pace.speed / 1e10, NAP_S[0]), NAP_S[1])
         self._span: Span | None = None
         self._announced = 0  # how many of the transitions at this position are in the ring already
-        self._block = 1
-        self._fields: frozenset[str] = frozenset()
-        self._entries_of: Graph | None = None  # which entries are stamped with now
-        self._coming: Graph | None = None  # a newer one, for whose fields columns are being made
-        self.shortage = ""  # why that one must wait
+        self.asked = Asked(source, ring, graph)
+        self.cadence_hz = 0.0  # at which events are due; 0 is not known, a stream tells by coming
         self.position = source.resume(ring.cursor.position)
         self.finished = False
         self._phase = self._resume()
-
-    @property
-    def begun(self) -> bool:
-        """Whether there are columns for some graph's fields."""
-        return self._entries_of is not None
 
     @property
     def lag_s(self) -> float:
@@ -129,8 +117,7 @@ class Feeder:
             self._ring.tidy()
             self._nap(2 * WAIT_S)
             return False
-        if self._coming is not None:
-            self._make_room(self._coming, self._ring.prepare)
+        self.asked.go_on(self.position)
         if self._phase.run == 0 and not self._begin_run():
             return False
         span = self._span or self._next()
@@ -153,6 +140,9 @@ class Feeder:
         if isinstance(span, Span):
             self._span = span
             self.position = span.first
+            if not self._source.live and span.count > 1 and span.timestamps[-1] > span.timestamps[0]:
+                lasts_s = int(span.timestamps[-1] - span.timestamps[0]) / 1e9
+                self.cadence_hz = (span.count - 1) / lasts_s * self._pace.speed
         return span
 
     def _begin_run(self) -> bool:
@@ -189,8 +179,10 @@ class Feeder:
         return self._open(interval=0, transition=int(transition), phase=phase)
 
     def _open(self, *, interval: int, phase: Phase, transition: int = 0) -> bool:
-        graph = self._choose()
+        graph = self.asked.choose(self.position)
         if graph is None:
+            if self.asked.shortage:
+                self._nap(WAIT_S)
             return False
         opened = self._ring.open_entry(
             interval=interval,
@@ -203,36 +195,6 @@ class Feeder:
         if not opened:
             self._ring.wait_for_space(WAIT_S)
         return opened
-
-    def _choose(self) -> Graph | None:
-        """Return the newest graph for whose fields the ring has columns; None while it has none for any.
-
-        Until a newer one's are whole, entries go on with the graph that they had: nobody waits for what
-        somebody else wants.
-        """
-        graph = self._coming or self._graph()
-        if self._make_room(graph, self._ring.configure):
-            kept = self._ring.configuration
-            assert kept is not None
-            self._fields = kept.schema.name_set
-            self._block = max(1, min(BLOCK_EVENTS, BLOCK_BYTES // kept.schema.event_bytes))
-            self._entries_of, self._coming = graph, None
-        elif self._entries_of is None and self.shortage:
-            self._nap(WAIT_S)
-        return self._entries_of
-
-    def _make_room(self, graph: Graph, work: Callable[[frozenset[str]], bool]) -> bool:
-        """Let the ring work on columns for a graph's fields; return whether they are whole."""
-        try:
-            whole = work(self._source.schema.with_lengths(graph.fields))
-        except RingFull as error:
-            self._coming, self.shortage = (
-                None,
-                str(error),
-            )  # perhaps nobody wants it any more when there is room
-            return False
-        self._coming, self.shortage = graph, ""
-        return whole
 
     def _idle(self, next_ns: int) -> None:
         """Wait for the next event, but close the open interval when its time is over."""
@@ -252,7 +214,7 @@ class Feeder:
         return min(over_s, WAIT_S)
 
     def _feed(self, span: Span, due: int) -> bool:
-        timestamps = span.timestamps[: min(due, self._block)]
+        timestamps = span.timestamps[: min(due, self.asked.block)]
         interval = int(timestamps[0]) // self._interval_ns
         count = int(np.searchsorted(timestamps, (interval + 1) * self._interval_ns))
         entry = self._ring.open
@@ -272,7 +234,7 @@ class Feeder:
             self._ring.drop(count, position=self.position + count)
         else:
             count = slots.count
-            self._source.read(self.position, slots, self._fields)
+            self._source.read(self.position, slots, self.asked.fields)
             self._ring.publish(count, position=self.position + count)
         self._advance(span, count)
         if count == due and self._pace.paced:

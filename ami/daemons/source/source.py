@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 # How often an input that could not be opened is looked at again, s.
 REOPEN_S = 5.0
 READY_S = 0.01
-# A ring that holds the stream for less is told: a worker's restart takes nearly as long.
-ENOUGH_S = 1.0
+# A ring that holds the stream for less is told: a process' restart takes nearly as long.
+ENOUGH_S = 0.5
 SHOWN = 50  # names of fields in the log
 
 
@@ -40,6 +40,7 @@ class SourceStage:
         self._told = 0  # the configuration of which was told what there is room for
         self._failure = ""
         self._waiting_for = "the control store and the ring"
+        self._shortage = ""  # of memory for the ring
         self._reopen_at = 0.0
         self._source: Source | None = None
         self._ring: RingWriter | None = None
@@ -52,7 +53,11 @@ class SourceStage:
         if self._failure:
             return f"failed: {self._failure}"
         if self._feeder is None:
-            return f"waiting: for {self._waiting_for}"
+            return (
+                f"waiting: no room: {self._shortage}"
+                if self._shortage
+                else f"waiting: for {self._waiting_for}"
+            )
         if self._feeder.finished or self._source is None:
             return "finished"
         return self._source.state or self._room()
@@ -60,8 +65,8 @@ class SourceStage:
     def _room(self) -> str:
         """Return that it runs, and whether there is room enough for that."""
         assert self._feeder is not None
-        short, hold_s = self._feeder.shortage, self._hold_s()
-        if short and not self._feeder.begun:
+        short, hold_s = self._feeder.asked.shortage, self._hold_s()
+        if short and self._feeder.asked.graph is None:
             return f"waiting: no room: {short}"
         if short:
             return f"running, but the newest graph waits for room: {short}"
@@ -73,10 +78,10 @@ class SourceStage:
 
     def _hold_s(self) -> float:
         """Return for how long the ring can take the stream when nobody works on it, s; 0: not known."""
-        if self._ring is None or self._source is None or not self._source.pace.paced:
+        if self._ring is None or self._feeder is None or self._source is None or not self._source.pace.paced:
             return 0.0
         cursor = self._ring.cursor
-        rate_hz = self._rate.per_s(cursor.published + cursor.dropped)
+        rate_hz = self._feeder.cadence_hz or self._rate.per_s(cursor.published + cursor.dropped)
         return self._ring.depth / rate_hz if rate_hz else 0.0
 
     @property
@@ -148,7 +153,7 @@ class SourceStage:
             try:
                 self._ring = self._attach(self._source)
             except RingFull as error:
-                self._waiting_for = f"room: {error}"
+                self._shortage = str(error)
                 return False
             except RingBusy as error:
                 self._waiting_for = f"the ring: {error}"
@@ -156,7 +161,9 @@ class SourceStage:
             except RingUnfit as error:
                 self._clear_away(error)
                 return False
-        self._rate = Rate()
+            self._shortage = ""
+        cursor = self._ring.cursor
+        self._rate = Rate(cursor.published + cursor.dropped)
         self._feeder = Feeder(
             self._source,
             self._ring,
