@@ -150,6 +150,7 @@ class SourceStage:
             self._waiting_for = "a graph"
             return False
         if self._ring is None:
+            self._shortage = ""
             try:
                 self._ring = self._attach(self._source)
             except RingFull as error:
@@ -161,7 +162,6 @@ class SourceStage:
             except RingUnfit as error:
                 self._clear_away(error)
                 return False
-            self._shortage = ""
         cursor = self._ring.cursor
         self._rate = Rate(cursor.published + cursor.dropped)
         self._feeder = Feeder(
