@@ -78,3 +78,8 @@ class Conflict(StoreError):
 
 class Undecodable(StoreError):
     """Bytes that are not a value of ours."""
+
+
+# What the code of others (functions of users, packages) may raise. Its sys.exit() is a fault like any other:
+# a process that obeyed would end as if it had been asked to, and nobody would start it again.
+FAULTS = (Exception, SystemExit)

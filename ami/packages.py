@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from importlib.metadata import entry_points
 from typing import Any
 
-from ami.errors import AmiError
+from ami.errors import FAULTS, AmiError
 
 
 def load(group: str, name: str, what: str, refuse: type[AmiError], ours: Iterable[str] = ()) -> Any:
@@ -32,6 +32,6 @@ def load(group: str, name: str, what: str, refuse: type[AmiError], ours: Iterabl
     package = found[name].dist
     try:
         return found[name].load()
-    except Exception as error:  # a package of others: whatever is wrong with it is told by its name
+    except FAULTS as error:  # a package of others: whatever is wrong with it is told by its name
         whose = package.name if package else "an unknown package"
         raise refuse(f"{what} {name!r} of {whose} cannot be imported: {error!r}") from error

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ami.client.client import Client
 from ami.client.meter import Meter
 from ami.client.updates import Updates
 from ami.daemons.process.stage import Setup
-from ami.errors import ConfigError, ExportError, StoreError
+from ami.errors import FAULTS, ConfigError, ExportError, StoreError
 from ami.exports.base import Export, SeesCluster
 from ami.exports.opening import open_export
 from ami.result import Result
@@ -25,6 +25,18 @@ logger = logging.getLogger(__name__)
 WAIT_S = 0.2
 LOOK_S = 2.0  # between two looks at the cluster, for exports that want to see it
 AGAIN_S = 5.0  # until an export that failed is begun again
+
+
+@contextlib.contextmanager
+def _foreign() -> Iterator[None]:
+    """Take whatever an export raises as its failure: its settings and its stores are not ours."""
+    try:
+        yield
+    except ExportError:
+        raise
+    except FAULTS as error:
+        logger.exception("a fault of the export")
+        raise ExportError(str(error) or repr(error)) from error
 
 
 class ExportStage:
@@ -79,8 +91,11 @@ class ExportStage:
     def _open(self) -> None:
         assert self._client is not None
         export = self._export = open_export(self._config.export.uris[self._number])
-        self._updates = self._client.updates(export.names)
-        export.start(self._client.schema())
+        schema = self._client.schema()
+        with _foreign():
+            names = export.names
+            export.start(schema)
+        self._updates = self._client.updates(names)
         self._failed, self._look_at = "", 0.0
         logger.info("exporting to %s", export.address)
 
@@ -89,11 +104,14 @@ class ExportStage:
         assert self._meter is not None
         self._unsent |= self._listen()
         if self._unsent:
-            self._export.put(self._unsent)
+            with _foreign():
+                self._export.put(self._unsent)
             self._exported += len(self._unsent)
             self._unsent = {}
         if isinstance(self._export, SeesCluster) and time.monotonic() >= self._look_at:
-            self._export.see(self._meter.look(), self._published_ns())
+            load, published_ns = self._meter.look(), self._published_ns()
+            with _foreign():
+                self._export.see(load, published_ns)
             self._look_at = time.monotonic() + LOOK_S
 
     def _listen(self) -> Mapping[str, Result]:
@@ -137,7 +155,7 @@ class ExportStage:
                 export.close()
 
     def close(self) -> None:
-        if self._unsent:
+        if self._unsent and self._export is not None:
             self._try(self._hand_on)
         self._close_export()
         if self._meter is not None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ami.errors import GraphError
+from ami.errors import FAULTS, GraphError
 from ami.event import SEQUENCE, TIMESTAMP, Schema
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
@@ -87,7 +87,7 @@ def _kind_of(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) -> K
         if place is None:
             raise
         raise GraphError(place) from error
-    except Exception as error:
+    except FAULTS as error:
         if LIBRARY.is_ours(operation.kind):
             raise
         raise _Missing(f"{operation.kind} of another package fails: {error!r}"[:MAX_SHOWN]) from error

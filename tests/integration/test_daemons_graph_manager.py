@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ami.config import Config, GlobalStoreConfig, ManagerConfig, SecurityConfig
+from ami.daemons.manager import graph_manager
 from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
 from ami.graph.graph import Graph
@@ -193,6 +194,26 @@ def test_user_code_that_kills_or_hangs_who_runs_it_is_denied_and_the_manager_liv
     assert how in answer["reason"]
     assert rig.ask(manager, "add", text=CODE.format(body="return 2 * x"))["accepted"]
     manager.close()
+
+
+@pytest.mark.parametrize("place", ["lower", "check", "write"])
+@pytest.mark.parametrize(
+    "fault", [SystemExit(0), SystemExit("bye"), RuntimeError("theirs"), RecursionError()], ids=repr
+)
+def test_a_request_whose_look_fails_is_denied_and_the_next_is_taken(
+    rig: Rig, manager: GraphManagerStage, monkeypatch: pytest.MonkeyPatch, place: str, fault: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    assert rig.ask(manager, "add", text="results: {m: count(x)}")["accepted"]
+    with monkeypatch.context() as patch:
+        patch.setattr(graph_manager, place, fail)
+        answer = rig.ask(manager, "add", text="results: {n: count(x)}")
+    assert not answer["accepted"]
+    assert repr(fault) in answer["reason"]
+    assert rig.ask(manager, "add", text="results: {n: count(x)}")["accepted"]
+    assert rig.graph().version == 2
 
 
 def test_a_request_that_is_put_twice_is_answered_twice_and_applied_once(

@@ -11,7 +11,7 @@ import pytest
 from ami.client.load import Load
 from ami.config import Config, ExportConfig, GlobalStoreConfig, LocalStoreConfig, MonitorConfig, NodeConfig
 from ami.daemons.process.stage import Setup, Stopping
-from ami.errors import ConfigError, ExportError
+from ami.errors import ConfigError, ExportError, StoreUnavailable
 from ami.event import Schema
 from ami.exports import stage as module
 from ami.exports.stage import ExportStage
@@ -29,7 +29,7 @@ class Probe:
         self.got: list[dict[str, object]] = []
         self.seen: list[Mapping[str, int]] = []
         self.schemas: list[Schema | None] = []
-        self.trouble: Exception | None = None
+        self.trouble: Exception | SystemExit | None = None
         self.started = self.closed = 0
 
     @property
@@ -127,9 +127,19 @@ def test_an_export_of_everything_gets_names_that_come_later(
     assert probe.got == [{"born_later": 4.0}]
 
 
-@pytest.mark.parametrize("trouble", [ExportError("the wall is down"), ZeroDivisionError("a bug of theirs")])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ExportError("the wall is down"),
+        ZeroDivisionError("a bug of theirs"),
+        ConfigError("their settings"),
+        StoreUnavailable("their store"),
+        SystemExit("their wish"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_what_an_export_raises_is_told_and_the_newest_is_handed_on_afterwards(
-    run: Callable[[Probe], ExportStage], reducer: Store, trouble: Exception
+    run: Callable[[Probe], ExportStage], reducer: Store, trouble: Exception | SystemExit
 ) -> None:
     probe = Probe(["level"])
     stage = run(probe)

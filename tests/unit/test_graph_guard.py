@@ -52,7 +52,7 @@ class Unmergeable(SumEvents):
     def merge(self, a: Any, b: Any) -> Any:
         if a is None or b is None:
             return super().merge(a, b)
-        raise RuntimeError("half way")
+        raise SystemExit("half way")
 
 
 class WithoutZero(SumEvents):
@@ -61,7 +61,7 @@ class WithoutZero(SumEvents):
     name = "without_zero"
 
     def zero(self) -> Any:
-        raise RuntimeError("no zero")
+        raise SystemExit("no zero")
 
 
 class Sound(SumEvents):

@@ -188,7 +188,7 @@ def test_one_bad_event_costs_itself_only_and_is_counted_with_its_sequence() -> N
 BLOCKWISE = """
 def f(x):
     if (x > 5).any():
-        raise ValueError('too much')
+        raise (ValueError if x.sum() % 2 else SystemExit)('too much')
     return x * 2
 """
 

@@ -16,7 +16,15 @@ from ami.daemons.manager import requests
 from ami.daemons.process.apart import call_apart
 from ami.daemons.process.leadership import Leadership
 from ami.daemons.process.stage import Setup
-from ami.errors import Conflict, GraphError, SourceError, StoreUnavailable, Undecodable
+from ami.errors import (
+    FAULTS,
+    Conflict,
+    GraphError,
+    SourceError,
+    StoreError,
+    StoreUnavailable,
+    Undecodable,
+)
 from ami.event import Schema
 from ami.graph.check import check
 from ami.graph.graph import Graph
@@ -153,6 +161,13 @@ class GraphManagerStage:
             self._denied += 1
             logger.info("denied %s of %s: %s", request.action, request.client, error)
             return self._make_answer(request, reason=str(error))
+        except StoreError:
+            raise
+        except FAULTS as error:
+            # Of a package, or ours. The next manager would meet the request again, before everybody else's.
+            self._denied += 1
+            logger.exception("a fault while %s of %s was looked at", request.action, request.client)
+            return self._make_answer(request, reason=f"a fault while this was looked at: {error!r}")
         answer = self._make_answer(request, graph=graph)
         self._publish(request, document, text, graph, answer)
         logger.info("version %d: %s by %s", graph.version, request.action, request.client)

@@ -15,7 +15,7 @@ from types import FrameType
 from ami.config import Config
 from ami.daemons.process.heartbeat import Heart
 from ami.daemons.process.stage import Setup, Stage, Stopping
-from ami.errors import AmiError, ConfigError, RingError, StoreFull, StoreUnavailable
+from ami.errors import FAULTS, AmiError, ConfigError, RingError, StoreFull, StoreUnavailable
 from ami.stores.opened import Stores
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
     except ConfigError as error:
         logger.critical("%s", error)
         return EXIT_CONFIG
-    except Exception:
+    except FAULTS:
         logger.exception("stopped by a bug")
         # supervisord starts the next one at once, and that may meet the same bug at once.
         stopping.wait(started + LIVE_S - time.monotonic())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ami.errors import FAULTS
 from ami.graph.execution.guard import guard_kind
 from ami.graph.graph import Graph
 from ami.graph.library import LIBRARY
@@ -76,7 +77,7 @@ def _bind(operation: Operation, graph: Graph, here: str) -> Function | Reduction
         computing = (kind if ours else guard_kind(kind))(**operation.arguments)  # type: ignore[arg-type]  # each class checks its own
         if not ours and isinstance(computing, Reduction):
             computing.zero()
-    except Exception as error:  # a plug-in may raise anything
+    except FAULTS as error:  # a plug-in may raise anything
         return Unbound(f"{operation.kind} cannot be made of these parameters {here}: {error}")
     if not isinstance(computing, Reduction):
         return computing

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ami.errors import GraphError
+from ami.errors import FAULTS, GraphError
 from ami.event import SEQUENCE, TIMESTAMP, Field, Schema
 from ami.graph.execution.bind import Unbound, bind
 from ami.graph.execution.frame import Frame
@@ -91,7 +91,7 @@ class Compiler:
                 continue
             try:
                 self._kinds[name] = kinds.get(key) or self._kind(operation, computing)
-            except Exception as error:  # of a plug-in it may be any
+            except FAULTS as error:  # of a plug-in it may be any
                 self.broken[name] = str(error)
                 lost.add(name)
                 continue

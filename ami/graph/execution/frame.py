@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ami.errors import FAULTS
 from ami.event import Array, Slots
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
 from ami.ragged import Ragged
@@ -145,7 +146,7 @@ def bisect(run: Callable[[int, int], None], count: int) -> tuple[Array, str]:
         start, stop = pieces.pop()
         try:
             run(start, stop)
-        except Exception as error:
+        except FAULTS as error:
             if stop - start == 1:
                 bad.append(start)
                 text = text or traceback_text(error)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ami.errors import GraphError
+from ami.errors import FAULTS, GraphError
 from ami.event import Array
 from ami.graph.execution.frame import traceback_text
 from ami.graph.kind import Kind
@@ -89,7 +89,7 @@ def _unless_spoiled(merge: Callable[[State, State], Any], a: State, b: State) ->
             return state
     try:
         return merge(a, b)
-    except Exception as error:
+    except FAULTS as error:
         # Neither may be gone on with: a merge that fails half way leaves anything in them.
         return (SPOILED, traceback_text(error))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ami.errors import GraphError
+from ami.errors import FAULTS, GraphError
 from ami.graph.execution.bind import Reductions, Unbound, bind
 from ami.graph.execution.bucket import Bucket, Place
 from ami.graph.execution.frame import traceback_text
@@ -124,7 +124,7 @@ class GlobalPlan:
                         values[key] = _reduce(finished[key])
                     else:
                         values[key] = _apply(self._functions[key], [values[name] for name in inputs])
-                except Exception as error:
+                except FAULTS as error:
                     failed[key] = f"operation {operation.name!r}: {traceback_text(error)}"
         return {name: self._compute(name, values, failed, finished, errors) for name in self.graph.results}
 

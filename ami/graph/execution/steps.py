@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ami.errors import FAULTS
 from ami.event import Array
 from ami.graph.execution.frame import Frame, Index, bisect, traceback_text
 from ami.graph.kind import Kind
@@ -36,7 +37,7 @@ def function_step(
             return
         try:
             value = call(*arrays)
-        except Exception:
+        except FAULTS:
             _function_in_pieces(frame, call, names, index, arrays, output, kind)
         else:
             frame.set(output, value, index)
@@ -79,7 +80,7 @@ def event_step(
                         value = fitting(value, kind)
                     values.append(value)
                     kept.append(row)
-            except Exception as error:
+            except FAULTS as error:
                 bad.append(row)
                 text = text or traceback_text(error)
         if bad:
@@ -173,7 +174,7 @@ def reduction_step(
             states[fingerprint] = (add or reduction.add)(
                 states[fingerprint], *arrays, stamps=stamps, rows=rows
             )
-        except Exception:
+        except FAULTS:
             count -= _reduction_in_pieces(frame, add or reduction.add, names, fingerprint, index, inputs)
         used[fingerprint] += count
 

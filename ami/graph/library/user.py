@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ami.errors import GraphError
+from ami.errors import FAULTS, GraphError
 from ami.event import Array
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, is_numeric
@@ -90,7 +90,7 @@ class UserFunction(Function):
         for number in (1, 0):
             try:
                 value = self._try(inputs, number)
-            except Exception as error:
+            except FAULTS as error:
                 raise GraphError(f"function: fails on a sample event: {error!r}") from error
             if value is not None:
                 sample = np.asarray(value)
@@ -105,7 +105,7 @@ class UserFunction(Function):
         for number, short in ((0, False), (1, True)):
             try:
                 other = np.asarray(self._try(inputs, number, short=short))
-            except Exception:  # not every function is made for such events
+            except FAULTS:  # not every function is made for such events
                 continue
             if other.ndim == sample.ndim and other.shape[1:] == sample.shape[1:]:
                 lengths.add(len(other))
@@ -179,7 +179,7 @@ def _compile(code: str) -> Callable[..., Any]:
     before = set(names)
     try:
         exec(compile(code, "<user function>", "exec"), names)  # what this operation is for
-    except Exception as error:
+    except FAULTS as error:
         raise GraphError(f"function: the code does not run: {error!r}") from error
     functions = [v for k, v in names.items() if k not in before and callable(v) and k != "__builtins__"]
     if not functions:
