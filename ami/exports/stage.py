@@ -36,7 +36,7 @@ def _foreign() -> Iterator[None]:
         raise
     except FAULTS as error:
         logger.exception("a fault of the export")
-        raise ExportError(str(error) or repr(error)) from error
+        raise ExportError(repr(error)) from error
 
 
 class ExportStage:

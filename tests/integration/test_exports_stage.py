@@ -147,7 +147,7 @@ def test_what_an_export_raises_is_told_and_the_newest_is_handed_on_afterwards(
     stage.step()
     probe.trouble = trouble
     stage.step()
-    assert stage.state == f"failed: {trouble}"
+    assert stage.state == f"failed: {trouble if isinstance(trouble, ExportError) else repr(trouble)}"
     assert stage.counters["failures"] == 1
     assert probe.closed == 1
     publish(reducer, made("level", 2.0))
