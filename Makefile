@@ -57,7 +57,7 @@ down:  ## stop the node that make up started
 	    $(BIN)/supervisorctl -c conf/supervisord.conf pid >/dev/null 2>&1 || true; \
 	    sleep 0.1; \
 	done; \
-	echo "stopped"
+	bin/ami-redis save && echo "stopped"
 
 bench: $(VENV)/.test  ## measure how fast it is: ARGS=...
 	@bin/ami bench $(ARGS)

@@ -98,6 +98,7 @@ _RING_NAME = _text(
     "'/ami-' and up to 100 letters, digits, '.', '_' and '-', without the ring's own endings such as .c1",
 )
 _FSYNC = _choice("no", "everysec", "always")
+_APPEND_TO = _choice("memory", "disk")
 
 
 class _Part:
@@ -169,6 +170,7 @@ class LocalStoreConfig(_Part):
     server: str = ""
     socket: Path = Path("local.sock")
     max_memory_bytes: int = _setting(2 << 30, _count(1 << 20))
+    append_to: str = _setting("memory", _APPEND_TO)
     fsync: str = _setting("no", _FSYNC)
 
 
@@ -184,6 +186,7 @@ class GlobalStoreConfig(_Part):
     password_file: Path = Path("secret")
     timeout_s: float = _setting(15.0, _seconds(0.1))
     max_memory_bytes: int = _setting(2 << 30, _count(1 << 20))
+    append_to: str = _setting("memory", _APPEND_TO)
     fsync: str = _setting("no", _FSYNC)
 
 
@@ -194,6 +197,7 @@ class ReducerConfig(_Part):
     grace_s: float = _setting(2.0, _seconds(0))
     barrier_s: float = _setting(10.0, _seconds(0))
     checkpoint_s: float = _setting(0.25, _seconds(0.01))
+    durable_s: float = _setting(10.0, _seconds(0.01))
     history: int = _setting(1000, _count(1, 1 << 24))
 
 

@@ -12,7 +12,7 @@
     │   └── RingUnfit         what has its name is no ring that this ami can use: wait until it is removed
     └── StoreError            a store could not do what was asked
         ├── StoreUnavailable  not reachable now: wait and try again
-        ├── StoreFull         no memory left for this value: wait until somebody takes some out
+        ├── StoreFull         no room left for this value: wait until somebody makes some
         ├── Conflict          somebody else was faster (compare-and-set), or now holds the lease
         └── Undecodable       bytes are cut, of another version, or name a foreign type
 

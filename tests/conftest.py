@@ -101,7 +101,7 @@ def empty(link: Link) -> None:
 
 @pytest.fixture(scope="session")
 def _local_server(short_path: Path) -> Iterator[LocalStoreConfig]:
-    config = LocalStoreConfig(socket=short_path / "local.sock")
+    config = LocalStoreConfig(socket=short_path / "local.sock", append_to="disk")
     with Server(servers.prepare_local(config, short_path / "local")).running():
         link = LocalLink(config)
         wait_until(lambda: answers(link), what="the local Redis")
@@ -129,7 +129,7 @@ def local_store(local_redis: LocalStoreConfig) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def _cluster_server(short_path: Path) -> Iterator[GlobalStoreConfig]:
     (port,) = free_ports(1)
-    config = GlobalStoreConfig(port=port, password_file=short_path / "secret")
+    config = GlobalStoreConfig(port=port, password_file=short_path / "secret", append_to="disk")
     with Server(servers.prepare_global(config, short_path / "global")).running():
         link = ClusterLink(config)
         wait_until(lambda: answers(link), what="the one-node cluster")
@@ -167,7 +167,7 @@ def _three_servers(short_path: Path) -> Iterator[GlobalStoreConfig]:
     try:
         for number, port in enumerate(ports):
             config = GlobalStoreConfig(
-                port=port, start_nodes=everyone, password_file=short_path / "three.secret"
+                port=port, start_nodes=everyone, password_file=short_path / "three.secret", append_to="disk"
             )
             folder = short_path / f"three-{number}"
             command = servers.prepare_global(config, folder)

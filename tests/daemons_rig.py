@@ -6,8 +6,10 @@ killed process, its locks and its connections, and of nothing else: it hands not
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from ami.stores import Store, keys, open_global
 from ami.stores.link import Command, Link, Reply
 from ami.stores.opened import Stores
 
+_FOLDER = tempfile.TemporaryDirectory(prefix="ami-rig-")
 SCHEMA = Schema.of([Field("x", np.dtype(np.int64)), Field("image", np.dtype(np.float32), (2, 3))])
 INTERVAL_NS = 1000
 TEXT = """
@@ -46,7 +49,7 @@ def config(
     """Return settings in which nothing waits for long."""
     return replace(
         Config(
-            node=NodeConfig(cluster=cluster_name, host=host),
+            node=NodeConfig(cluster=cluster_name, host=host, run_dir=new_folder()),
             ring=RingConfig(name=ring, bytes=16 << 20),
             local_store=local or LocalStoreConfig(),
             global_store=cluster or GlobalStoreConfig(),
@@ -54,6 +57,11 @@ def config(
         ),
         **parts,
     )
+
+
+def new_folder() -> Path:
+    """Return a folder for what must outlive the machine: another one for each test."""
+    return Path(tempfile.mkdtemp(dir=_FOLDER.name))
 
 
 class Shift:

@@ -62,8 +62,8 @@ class Node(Supervised):
             shutil.rmtree(run_dir)
             raise
 
-    def stop(self, within_s: float = STOP_S) -> Leftovers:
-        leftovers = super().stop(within_s)
+    def stop(self, within_s: float = STOP_S, *, keep: bool = False) -> Leftovers:
+        leftovers = super().stop(within_s, keep=keep)
         shutil.rmtree(self.run_dir, ignore_errors=True)
         return leftovers
 
@@ -117,8 +117,11 @@ def run_foreground(
         finally:
             with ignore_signals():
                 _say("stopping: source, workers, reducers, stores")
-                for process in node.stop().processes:
+                leftovers = node.stop()
+                for process in leftovers.processes:
                     _say(f"had to kill {process}")
+                for problem in leftovers.unsaved:
+                    _say(problem)
                 _say(f"stopped; graphs and results stay in {node.run_dir}")
 
 

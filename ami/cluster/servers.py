@@ -3,13 +3,14 @@
 What is imported here, each start of a server waits for: no numpy.
 
 Settings go into a file that only its owner can read, never on the command line, which everybody can.
-Both tiers write every change to an append-only file before they acknowledge it or soon after (see
-``fsync`` in the settings), so a server that was killed comes back with its data.
+Both tiers write every change to an append-only file before they acknowledge it, so a server that was killed
+comes back with its data. That file is in memory (``memory.py``) unless the settings say otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import importlib.util
 import os
@@ -18,12 +19,14 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from ami.config import GlobalStoreConfig, LocalStoreConfig, load
+from ami.cluster import memory
+from ami.config import GlobalStoreConfig, LocalStoreConfig, NodeConfig, load
 from ami.errors import ConfigError
 
 SOCKET_PATH_BYTES = 107  # the kernel's limit
@@ -32,6 +35,9 @@ BUS = 10_000
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 2000  # after which a silent cluster node counts as dead
 NAMES = ("valkey-server", "redis-server")
+TIERS = ("local", "global")
+ROOM_BYTES = 64 << 20  # shared memory that must be free when a server starts
+LOOK_S, SAY_AGAIN_S = 1.0, 30.0
 
 # What both tiers have. Large values are freed by a thread of their own (lazyfree), or a worker would wait
 # for the kernel to take back 8 MiB. `hz` is Redis' default: higher costs an idle core more. The file is
@@ -67,21 +73,50 @@ timeout 0
 def main(arguments: list[str] | None = None) -> int:
     """Become the server of a tier; return only when that cannot be done (exit code 2)."""
     parser = argparse.ArgumentParser(prog="ami-redis", description="Become a Redis server of this node.")
-    parser.add_argument("tier", choices=("local", "global"), help="the node's own store, or the cluster's")
-    tier = parser.parse_args(arguments).tier
+    parser.add_argument(
+        "what",
+        choices=(*TIERS, "save"),
+        help="the node's own store, or the cluster's; save: bring what both have in memory to the disk, of a "
+        "node that is stopped",
+    )
+    what = parser.parse_args(arguments).what
     try:
         config = load()
-        folder = config.node.run_dir / f"{tier}-store"
-        if tier == "local":
-            _become(prepare_local(config.local_store, folder))
-        _become(prepare_global(config.global_store, folder))
+        if what == "save":
+            problems = save(config.node)
+            sys.stderr.writelines(f"ami: {problem}\n" for problem in problems)
+            return 1 if problems else 0
+        folder = folder_of(config.node, what)
+        if what == "local":
+            _become(prepare_local(config.local_store, folder), folder)
+        _become(prepare_global(config.global_store, folder), folder)
     except ConfigError as error:
         sys.stderr.write(f"ami: {error}\n")
         return 2
 
 
-def _become(command: Sequence[str]) -> NoReturn:
+def folder_of(node: NodeConfig, tier: str) -> Path:
+    """Return the folder of a tier's server on the disk."""
+    return node.run_dir / f"{tier}-store"
+
+
+def save(node: NodeConfig) -> list[str]:
+    """Bring what the stores of a stopped node have in memory to the disk; say what could not be, and why."""
+    problems = []
+    for tier in TIERS:
+        folder = folder_of(node, tier)
+        try:
+            memory.to_disk(folder)
+        except OSError as error:
+            problems.append(
+                f"the {tier} store stays in {memory.find(folder)}, which a power cut empties: {error}"
+            )
+    return problems
+
+
+def _become(command: Sequence[str], folder: Path) -> NoReturn:
     try:
+        memory.hold(folder)
         os.execv(command[0], list(command))
     except OSError as error:
         raise ConfigError(f"{command[0]} cannot be started: {error.strerror}") from error
@@ -127,14 +162,15 @@ def prepare_local(config: LocalStoreConfig, folder: Path) -> list[str]:
             f"use a shorter path"
         )
     _private(folder)
+    place = _place(config, folder, "local_store")
     config.socket.parent.mkdir(parents=True, exist_ok=True)
     if config.socket.parent.stat().st_mode & 0o022:
         raise ConfigError(
             f"the folder of local_store.socket, {config.socket.parent}, can be written by others; "
             f"`chmod 700` it"
         )
-    settings = _COMMON.format(fsync=config.fsync, memory=config.max_memory_bytes)
-    settings += f"port 0\nunixsocket {_quote(config.socket)}\nunixsocketperm 700\ndir {_quote(folder)}\n"
+    settings = _common(config, place)
+    settings += f"port 0\nunixsocket {_quote(config.socket)}\nunixsocketperm 700\n"
     return _command(config.server, folder, settings)
 
 
@@ -159,12 +195,50 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
     if not nodes.exists() and not config.start_nodes:
         own = ClusterMember(secrets.token_hex(20), address, config.port, 0, SLOTS - 1)
         _write_private(nodes, cluster_file([own], 0))
-    settings = _COMMON.format(fsync=config.fsync, memory=config.max_memory_bytes)
-    settings += f"port {config.port}\nbind {_bind(config.host, address)}\ndir {_quote(folder)}\n"
-    settings += f"cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-announce-ip {address}\n"
+    settings = _common(config, _place(config, folder, "global_store"))
+    settings += f"port {config.port}\nbind {_bind(config.host, address)}\n"
+    # Who it is in the cluster outlives the machine.
+    settings += f"cluster-enabled yes\ncluster-config-file {_quote(nodes)}\ncluster-announce-ip {address}\n"
     settings += f"cluster-node-timeout {NODE_TIMEOUT_MS}\nrepl-diskless-sync-delay 0\n"
     settings += _access(config.username, password)
     return _command(config.server, folder, settings)
+
+
+def _place(config: LocalStoreConfig | GlobalStoreConfig, folder: Path, section: str) -> Path:
+    """Return where the server keeps its files; where there is no room for them, wait until there is.
+
+    Raises:
+        ConfigError: it cannot be there at all.
+    """
+    said_at = -SAY_AGAIN_S
+    while True:
+        try:
+            if config.append_to == "disk":
+                memory.to_disk(folder)
+                return folder
+            free = memory.free_bytes()
+            if free >= ROOM_BYTES:
+                return memory.to_memory(folder)
+            problem = f"{memory.FOLDER} has {free >> 20} MiB left, {ROOM_BYTES >> 20} are needed"
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN):
+                raise ConfigError(
+                    f"{section}.append_to is {config.append_to!r}, and that cannot be: {error}"
+                ) from error
+            problem = str(error)
+        if time.monotonic() - said_at >= SAY_AGAIN_S:
+            said_at = time.monotonic()
+            sys.stderr.write(
+                f"ami: waiting: {problem}; make room there, or set {section}.append_to to the other of "
+                f"memory and disk\n"
+            )
+        time.sleep(LOOK_S)
+
+
+def _common(config: LocalStoreConfig | GlobalStoreConfig, place: Path) -> str:
+    # Memory needs no fsync; and with "always" a server that cannot append ends, instead of refusing writes.
+    fsync = config.fsync if config.append_to == "disk" else "no"
+    return _COMMON.format(fsync=fsync, memory=config.max_memory_bytes) + f"dir {_quote(place)}\n"
 
 
 @dataclass(frozen=True, slots=True)

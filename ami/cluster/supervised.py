@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ami.cluster import proc
-from ami.cluster.servers import find_server
+from ami.cluster import memory, proc
+from ami.cluster.servers import TIERS, find_server, folder_of, save
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.config import Config, load
 from ami.errors import AmiError, ConfigError, RingBusy
@@ -41,9 +41,10 @@ class Leftovers:
     processes: tuple[str, ...] = ()  # "PID COMMAND"
     segments: tuple[str, ...] = ()  # POSIX names of shared memory and semaphores
     sockets: tuple[str, ...] = ()  # paths
+    unsaved: tuple[str, ...] = ()  # which store stays in memory, and why
 
     def __bool__(self) -> bool:
-        return bool(self.processes or self.segments or self.sockets)
+        return bool(self.processes or self.segments or self.sockets or self.unsaved)
 
 
 class Supervised:
@@ -114,8 +115,11 @@ class Supervised:
             raise
         return self
 
-    def stop(self, within_s: float = STOP_S) -> Leftovers:
-        """Stop the programs in their order, then remove what is left, and say what that was."""
+    def stop(self, within_s: float = STOP_S, *, keep: bool = True) -> Leftovers:
+        """Stop the programs in their order, then remove what is left, and say what that was.
+
+        ``keep``: what the stores have is brought to the disk, for the next start.
+        """
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._hurry(within_s)
@@ -128,7 +132,14 @@ class Supervised:
         sockets = tuple(sorted(str(path) for path in self.run_dir.glob("*.sock*") if path.is_socket()))
         for path in sockets:
             os.unlink(path)
-        return Leftovers(processes, segments, sockets)
+        return Leftovers(processes, segments, sockets, tuple(self._empty_memory(keep)))
+
+    def _empty_memory(self, keep: bool) -> list[str]:
+        if keep:
+            return save(self.config.node)
+        for tier in TIERS:
+            memory.discard(folder_of(self.config.node, tier))
+        return []
 
     def pid(self, process: str) -> int:
         """Return the process number; 0 while it does not run."""
@@ -219,9 +230,12 @@ class Supervised:
 
     def _servers(self) -> list[int]:
         """Return this node's Redis servers: they write their title over their environment, mark and all."""
+        programs = (self.config.local_store.server, self.config.global_store.server)
         places = {
-            str(self.run_dir / "local-store"): self.config.local_store.server,
-            str(self.run_dir / "global-store"): self.config.global_store.server,
+            os.path.realpath(memory.find(folder) or folder): program
+            for folder, program in zip(
+                (folder_of(self.config.node, tier) for tier in TIERS), programs, strict=True
+            )
         }
         found = []
         for pid, folder in proc.with_folder():

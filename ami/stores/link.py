@@ -68,6 +68,11 @@ def error_of(text: str) -> Exception:
             f"the store has no memory left: {text}; wait until somebody takes values out, or raise "
             f"max_memory_bytes of its tier"
         )
+    if text.startswith("MISCONF"):
+        return StoreFull(
+            f"the store cannot append to its file: {text}; make room there (in /dev/shm, unless append_to of "
+            f"its tier is 'disk')"
+        )
     return Refused(code, text)
 
 

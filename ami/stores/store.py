@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ami.errors import Conflict
 from ami.stores import codec, keys, streams
-from ami.stores.codec import Value
+from ami.stores.codec import Buffer, Value
 from ami.stores.commit import COMMIT, Absent, digests
 from ami.stores.hash import Counter, Dict
 from ami.stores.inspect import KeyFacts, look, scan
@@ -34,6 +34,7 @@ SWEEP_EVERY = 64
 _L = TypeVar("_L", bound=Live)
 
 # Aliases, because a store has methods of the names of these types.
+Buffers = list[Buffer | None]
 Commands = list[Command]
 Entries = list[tuple[str, Value]]
 Names = list[str]
@@ -193,6 +194,11 @@ class Store(MutableMapping[str, Value]):
         found = {name: codec.decode(raw) for name, raw in zip(wanted, raws, strict=True) if raw is not None}
         missing = [name for name in wanted if name not in found]
         return {**found, **self._live(missing)} if missing else found
+
+    def get_raw(self, names: Iterable[str]) -> Buffers:
+        """Return what is stored under each name at one moment, encoded; None where there is no value."""
+        found: Buffers = self._link.one(self._index, "MGET", *map(self._key, names), repeat=True)
+        return found
 
     def delete_many(self, names: Iterable[str]) -> int:
         """Remove what has one of ``names``, streams included; return how many there were."""

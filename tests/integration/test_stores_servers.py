@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ami.cluster import servers
+from ami.cluster import memory, servers
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import ConfigError, StoreFull, StoreUnavailable
 from ami.stores import Store, open_global, open_local
@@ -35,6 +35,8 @@ def folder(short_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     path = short_path / f"t{abs(hash(request.node.name)) % 10**6}"
     path.mkdir(mode=0o700)
     yield path
+    for place in path.iterdir():
+        memory.discard(place)
     shutil.rmtree(path)
 
 

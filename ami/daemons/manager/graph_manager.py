@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ami.daemons.manager import requests
+from ami.daemons.manager.archive import Archive
+from ami.daemons.process import durable
 from ami.daemons.process.apart import call_apart
 from ami.daemons.process.leadership import Leadership
 from ami.daemons.process.stage import Setup
@@ -22,6 +24,7 @@ from ami.errors import (
     GraphError,
     SourceError,
     StoreError,
+    StoreFull,
     StoreUnavailable,
     Undecodable,
 )
@@ -51,6 +54,7 @@ class GraphManagerStage:
         self._store = setup.stores.cluster("graph-manager")
         self._source = setup.stores.cluster("source")
         self._queue = self._store.queue(keys.REQUESTS)
+        self._archive = Archive(durable.folder_of(config.node) / "graph", config.manager.keep_versions)
         place = keys.prefix(config.node.host, "graph-manager", setup.number)
         lease = self._store.lease(keys.LEASE, config.manager.lease_s, place=place)
         self._leadership = Leadership(lease, config.manager.lease_s, self._load)
@@ -60,10 +64,13 @@ class GraphManagerStage:
         self._graph = Graph()
         self._state: dict[str, Any] = {"history": [], "answers": {}}
         self._taken = self._denied = 0
+        self._interrupted = False  # whether the last leader had a request in hand
 
     @property
     def state(self) -> str:
-        return "running" if self._leadership.held else "waiting: another manager has the lease"
+        if not self._leadership.held:
+            return "waiting: another manager has the lease"
+        return f"running, but {self._archive.problem}" if self._archive.problem else "running"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -86,7 +93,7 @@ class GraphManagerStage:
             item = self._queue.take(wait_s)
             if item is not None:
                 self._answer(item)
-        except StoreUnavailable:
+        except (StoreUnavailable, StoreFull):
             # A request may be in the processing list, unanswered: begin anew, and look there first.
             self._leadership.lose()
             raise
@@ -100,6 +107,9 @@ class GraphManagerStage:
     def _load(self) -> None:
         """Continue where the last manager stopped."""
         self._current = self._store.get(keys.CURRENT)
+        self._state = self._store.get(keys.STATE) or {"history": [], "answers": {}}
+        self._interrupted = self._queue.recover() > 0 or self._interrupted
+        self._take_up()
         version = 0 if self._current is None else int(self._current["version"])
         self._unreadable = ""
         try:
@@ -110,9 +120,57 @@ class GraphManagerStage:
             self._unreadable = f"{error}; only `ami graph set` is possible"
             logger.error("%s", self._unreadable)
         self._graph = lower(self._document)
-        self._state = self._store.get(keys.STATE) or {"history": [], "answers": {}}
-        self._queue.recover()
+        self._keep(version)
+        self._interrupted = False
         logger.info("leading, graph version %d of %d operations", version, len(self._graph.operations))
+
+    def _take_up(self) -> None:
+        """Publish what the files have and the store has not: all of it, when the machine has died."""
+        before = 0 if self._current is None else int(self._current["version"])
+        records = self._archive.newer(before, self._state["history"])
+        if not records:
+            return
+        newest, answers = records[-1]["entry"], dict(self._state["answers"])
+        values: dict[str, Any] = {}
+        for record in records:
+            values[keys.graph(record["version"])] = record["graph"]
+            values[keys.document(record["version"])] = record["text"]
+            answers |= record["answers"]
+        state = "was empty" if before == 0 else f"had version {before}"
+        said = f"{len(records)} versions from the files of {self._config.node.host}: the store {state}"
+        note = {
+            **newest,
+            "time_ns": time.time_ns(),
+            "client": "graph-manager",
+            "action": "taken up",
+            "summary": said,
+        }
+        history = [*self._state["history"], *(record["entry"] for record in records)]
+        if len(records) > 1 or not self._interrupted:
+            history.append(note)  # else the last leader died between the file and the store
+        self._state = {
+            "history": history[-HISTORY_KEPT:],
+            "answers": dict(list(answers.items())[-ANSWERS_KEPT:]),
+        }
+        current = {"version": newest["version"], "hash": newest["hash"]}
+        self._store.commit(
+            self._leadership.lease,
+            {**values, keys.CURRENT: current, keys.STATE: self._state},
+            expected={keys.CURRENT: self._current or ABSENT},
+            notify={keys.VERSIONS: newest["version"]},
+        )
+        self._current = current
+        logger.warning("took up %s", said)
+
+    def _keep(self, version: int) -> None:
+        """See that there is a file of the store's version: an earlier ami wrote none, and on this host."""
+        entry = next((one for one in self._state["history"] if one["version"] == version), None)
+        text = self._store.get(keys.document(version))
+        if version not in self._archive and entry is not None and text is not None:
+            plain = self._store.get(keys.graph(version))
+            self._archive.write(
+                {"version": version, "text": text, "graph": plain, "entry": entry, "answers": {}}
+            )
 
     def _version(self, version: int) -> Document:
         if version == 0:
@@ -224,6 +282,18 @@ class GraphManagerStage:
             "operations": len(graph.operations),
             "summary": requests.summary(self._document, document),
         }
+        plain = graph.to_plain()
+        # Before it is published: what an answer says has happened.
+        problem = self._archive.write(
+            {
+                "version": graph.version,
+                "text": text,
+                "graph": plain,
+                "entry": entry,
+                "answers": {request.id: answer},
+            }
+        )
+        answer["warnings"] += [problem] if problem else []
         answers = dict(list(self._state["answers"].items())[-ANSWERS_KEPT + 1 :])
         state = {
             "history": [*self._state["history"][-HISTORY_KEPT + 1 :], entry],
@@ -233,7 +303,7 @@ class GraphManagerStage:
         self._store.commit(
             self._leadership.lease,
             {
-                keys.graph(graph.version): graph.to_plain(),
+                keys.graph(graph.version): plain,
                 keys.document(graph.version): text,
                 keys.CURRENT: current,
                 keys.STATE: state,

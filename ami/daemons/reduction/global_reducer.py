@@ -18,6 +18,7 @@ from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.publisher import Publisher
+from ami.daemons.reduction.windows_file import WindowsFile
 from ami.errors import Conflict, GraphError, SourceError, Undecodable
 from ami.event import Schema
 from ami.messages.batch import Batch
@@ -44,6 +45,7 @@ class GlobalReducerStage:
         lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
         self._leadership = Leadership(lease, LEASE_S, self._load)
         self._publisher = Publisher(self._store, lease)
+        self._file = WindowsFile(setup, self._store)
         self._here = f"on global-reducer:{setup.number} of {setup.config.node.host}"
         self._assembly = Assembly(self._graphs.get, self._here)
         self._inboxes: dict[str, Journal] = {}
@@ -59,7 +61,9 @@ class GlobalReducerStage:
 
     @property
     def state(self) -> str:
-        return "running" if self._leadership.held else "waiting: another global reducer has the lease"
+        if not self._leadership.held:
+            return "waiting: another global reducer has the lease"
+        return f"running, but {self._file.problem}" if self._file.problem else "running"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -92,6 +96,7 @@ class GlobalReducerStage:
     def _load(self) -> None:
         self._assembly = Assembly(self._graphs.get, self._here)
         checkpoint = read(self._store, keys.CHECKPOINT, Checkpoint)
+        checkpoint = checkpoint or self._file.take_up(self._leadership.lease, self._assembly.restore)
         if checkpoint is not None:
             try:
                 self._assembly.restore(checkpoint)
@@ -131,6 +136,7 @@ class GlobalReducerStage:
         if self._publisher.overdue():
             self._publisher.publish(())
         self._checkpoint()
+        self._file.copy([keys.CHECKPOINT])
 
     def _apply(self, node: str, record: Record) -> None:
         try:
@@ -190,6 +196,7 @@ class GlobalReducerStage:
         if not self._dirty or (now < self._checkpoint_at and not final):
             return
         self._store.commit(self._leadership.lease, {keys.CHECKPOINT: self._assembly.to_checkpoint()})
+        self._file.note()
         for node, number in self._assembly.applied.items():
             if node in self._inboxes:
                 self._inboxes[node].trim(number)
@@ -203,6 +210,7 @@ class GlobalReducerStage:
         try:
             if self._leadership.held:
                 self._checkpoint(final=True)
+                self._file.copy([keys.CHECKPOINT], final=True)
                 self._leadership.release()
         except Conflict as error:
             logger.warning("%s", error)

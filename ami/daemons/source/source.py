@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 
+from ami.daemons.process import durable
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
@@ -267,7 +268,19 @@ class SourceStage:
         old.close()
 
     def _new_run(self) -> int:
-        return self._store.counter(keys.RUNS).add("last")
+        """Return a run number that was never given, also when the machine has died and the store is new."""
+        runs, path = self._store.counter(keys.RUNS), durable.folder_of(self._config.node) / "run"
+        kept = durable.read(path, "run-number")
+        last = kept if isinstance(kept, int) else 0
+        run = runs.add("last")
+        if run <= last:
+            logger.warning("the store would give run %d again: %s says that %d was the last", run, path, last)
+            run = runs.add("last", last + 1 - run)
+        try:
+            durable.store(path, "run-number", run)
+        except OSError as error:
+            logger.error("run %d may be given again after a power cut: %s", run, error)
+        return run
 
     def close(self) -> None:
         """Close the interval, wait until every event is reduced, and remove the ring."""
