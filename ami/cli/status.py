@@ -8,8 +8,9 @@ import click
 
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, with_session
-from ami.cli.screen import clean, duration, number, rate, some, table
+from ami.cli.screen import clean, duration, number, rate, size, some, table
 from ami.client import ClusterStatus, Identity, ProcessStatus, RingStatus
+from ami.client.status import MemoryStatus
 
 
 @click.command()
@@ -39,6 +40,8 @@ def report(seen: ClusterStatus) -> str:
     lines.append(f"events  {known}")
     if seen.ring is not None:
         lines.append(f"ring    {_ring(seen.ring)}")
+    if seen.memory is not None:
+        lines.append(f"memory  {show_memory(seen.memory)}")
     lines += [f"! {clean(problem)}" for problem in seen.problems]
     return "\n".join(lines)
 
@@ -55,6 +58,13 @@ def show_fill(ring: RingStatus) -> str:
     """Return how full the ring is."""
     full = 100 * ring.held / ring.slot_count if ring.slot_count else 0.0
     return f"{number(ring.held)} of {number(ring.slot_count)} slots held ({full:.0f} %)"
+
+
+def show_memory(memory: MemoryStatus) -> str:
+    """Return what of the shared memory is whose."""
+    parts = {"ring": memory.ring, "local store": memory.local_store, "global store": memory.global_store}
+    told = ", ".join(f"{size(taken)} {whose}" for whose, taken in parts.items())
+    return f"{told}; {size(memory.free)} of shared memory left"
 
 
 def _row(process: ProcessStatus) -> list[object]:

@@ -14,7 +14,7 @@ import click
 from ami.cli.live import redraw, title
 from ami.cli.options import Session, with_session
 from ami.cli.screen import clean, cut, number, rate, size, some, table
-from ami.cli.status import show_fill
+from ami.cli.status import show_fill, show_memory
 from ami.client.load import NOBODY, Load, OperationLoad, ProcessLoad
 from ami.client.meter import Meter
 
@@ -92,6 +92,8 @@ def _head(load: Load) -> list[str]:
     if ring is not None:
         dropped = f"{number(ring.dropped)} dropped, policy {clean(ring.policy)}"
         lines.append(f"ring    {show_fill(ring)}, {dropped}")
+    if status.memory is not None:
+        lines.append(f"memory  {show_memory(status.memory)}")
     return lines + [f"! {clean(problem)}" for problem in status.problems]
 
 

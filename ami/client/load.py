@@ -104,6 +104,7 @@ class Load:
             "cluster": status.cluster,
             "graph_version": status.graph_version,
             "problems": list(status.problems),
+            "shared_memory_bytes": None if status.memory is None else asdict(status.memory),
             "processes": [process.to_plain() for process in self.processes],
             "operations": [asdict(operation) for operation in self.operations],
             "owners": [asdict(owner) for owner in self.owners],

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ami.cluster.memory import FOLDER, ROOM_BYTES
 from ami.cluster.supervisor import Program
 from ami.errors import Undecodable
 from ami.messages.heartbeat import Heartbeat
@@ -85,6 +86,26 @@ class RingStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryStatus:
+    """Bytes of this host's shared memory: what its node has of it, and what is left."""
+
+    ring: int
+    local_store: int
+    global_store: int
+    free: int
+
+    @property
+    def problem(self) -> str:
+        """Say what stands still when there is too little left; "" when there is enough."""
+        if self.free >= ROOM_BYTES:
+            return ""
+        return (
+            f"shared memory: {self.free >> 20} MiB left in {FOLDER}; when it is full, stores take nothing "
+            f"more and events wait: make room there, or set append_to of the stores to 'disk'"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStatus:
     """How a cluster is. ``problems`` has a line for each thing that should be otherwise."""
 
@@ -95,6 +116,7 @@ class ClusterStatus:
     identity: Identity | None
     ring: RingStatus | None
     problems: tuple[str, ...]
+    memory: MemoryStatus | None = None
 
     @property
     def well(self) -> bool:
@@ -112,6 +134,7 @@ class ClusterStatus:
             "graph_hash": self.graph_hash,
             "events": None if events is None else {**asdict(events), "under_way": events.under_way},
             "ring": None if self.ring is None else self.ring.to_plain(),
+            "shared_memory_bytes": None if self.memory is None else asdict(self.memory),
         }
 
 
@@ -155,6 +178,7 @@ def judge_cluster(
     hosts: Iterable[str] = (),
     graph: object = None,
     ring: RingStatus | None = None,
+    memory: MemoryStatus | None = None,
     programs: Iterable[Program] = (),
 ) -> ClusterStatus:
     """Return the state of a cluster whose ``hosts`` are known to have sent events.
@@ -167,6 +191,7 @@ def judge_cluster(
     problems += [f"{p.name} {p.state}" for p in there if p.alive and p.state.startswith(TROUBLE)]
     missing = _missing(this_host, nodes, there, programs)
     problems += [f"{p.name} {p.state}" for p in missing]
+    problems += [memory.problem] if memory is not None and memory.problem else []
     version, graph_hash = None, None
     if isinstance(graph, Mapping):
         version, graph_hash = graph.get("version"), graph.get("hash")
@@ -178,6 +203,7 @@ def judge_cluster(
         identity=_identity(there),
         ring=ring,
         problems=tuple(problems),
+        memory=memory,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from ami.client.status import ClusterStatus, RingStatus, judge_cluster, judge_process
+from ami.client.status import ClusterStatus, MemoryStatus, RingStatus, judge_cluster, judge_process
+from ami.cluster import memory
 from ami.cluster.supervisor import Program, list_expected
 from ami.config import Config
 from ami.errors import RingError, Undecodable
@@ -43,6 +44,7 @@ def judge(
         hosts=[str(host) for host in reducer.get(keys.NODES) or ()],
         graph=manager.get(keys.CURRENT),
         ring=_ring(config.ring.name),
+        memory=_memory(config),
         programs=(*here, *unstarted_exports(config, here)),
     )
 
@@ -71,6 +73,15 @@ def heartbeats(store: Store) -> dict[str, object]:
         if beat is not None:  # stopped since the scan
             found[facts.prefix] = beat
     return found
+
+
+def _memory(config: Config) -> MemoryStatus | None:
+    """Return what the node on this host has of its shared memory; None where it has nothing."""
+    ring = memory.ring_bytes(config.ring.name)
+    local, cluster = (memory.used_bytes(memory.folder_of(config.node, tier)) for tier in memory.TIERS)
+    if not (ring or local or cluster):
+        return None
+    return MemoryStatus(ring=ring, local_store=local, global_store=cluster, free=memory.free_bytes())
 
 
 def _ring(name: str) -> RingStatus | None:

@@ -15,18 +15,28 @@ import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ami.config import NodeConfig
+
 FOLDER: Final = Path("/dev/shm")
 HEAD: Final = "ami.store-"  # not the rings' "ami-", which are files
+TIERS: Final = ("local", "global")
+ROOM_BYTES: Final = 64 << 20  # what must be free when a server starts; below it, `ami status` warns
 FILES: Final = "appendonlydir"
 _LINK: Final = "memory"
 _NOTE: Final = "belongs-to"
 # A folder without a note is just being made, or whoever made it died of it.
 _MAKING_S: Final = 3600.0
 _PATIENCE_S: Final = 5.0  # with what a killed server leaves running: a child that rewrites the file
+
+
+def folder_of(node: NodeConfig, tier: str) -> Path:
+    """Return the folder of a tier's server on the disk."""
+    return node.run_dir / f"{tier}-store"
 
 
 def find(folder: Path) -> Path | None:
@@ -40,8 +50,19 @@ def find(folder: Path) -> Path | None:
 
 def used_bytes(folder: Path) -> int:
     """Return how much shared memory belongs to a server's ``folder``."""
-    total, place = 0, find(folder)
-    for path in place.rglob("*") if place is not None else ():
+    place = find(folder)
+    return 0 if place is None else _taken_bytes(place.rglob("*"))
+
+
+def ring_bytes(name: str) -> int:
+    """Return how much shared memory the segments of a ring take."""
+    head = name.lstrip("/")
+    return _taken_bytes(path for path in FOLDER.glob(f"{head}*") if path.name.partition(".")[0] == head)
+
+
+def _taken_bytes(paths: Iterable[Path]) -> int:
+    total = 0
+    for path in paths:
         with suppress(OSError):  # just rewritten
             total += os.lstat(path).st_blocks * 512
     return total

@@ -35,8 +35,6 @@ BUS = 10_000
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 2000  # after which a silent cluster node counts as dead
 NAMES = ("valkey-server", "redis-server")
-TIERS = ("local", "global")
-ROOM_BYTES = 64 << 20  # shared memory that must be free when a server starts
 LOOK_S, SAY_AGAIN_S = 1.0, 30.0
 
 # What both tiers have. Large values are freed by a thread of their own (lazyfree), or a worker would wait
@@ -75,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ami-redis", description="Become a Redis server of this node.")
     parser.add_argument(
         "what",
-        choices=(*TIERS, "save"),
+        choices=(*memory.TIERS, "save"),
         help="the node's own store, or the cluster's; save: bring what both have in memory to the disk, of a "
         "node that is stopped",
     )
@@ -86,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
             problems = save(config.node)
             sys.stderr.writelines(f"ami: {problem}\n" for problem in problems)
             return 1 if problems else 0
-        folder = folder_of(config.node, what)
+        folder = memory.folder_of(config.node, what)
         if what == "local":
             _become(prepare_local(config.local_store, folder), folder)
         _become(prepare_global(config.global_store, folder), folder)
@@ -95,16 +93,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def folder_of(node: NodeConfig, tier: str) -> Path:
-    """Return the folder of a tier's server on the disk."""
-    return node.run_dir / f"{tier}-store"
-
-
 def save(node: NodeConfig) -> list[str]:
     """Bring what the stores of a stopped node have in memory to the disk; say what could not be, and why."""
     problems = []
-    for tier in TIERS:
-        folder = folder_of(node, tier)
+    for tier in memory.TIERS:
+        folder = memory.folder_of(node, tier)
         try:
             memory.to_disk(folder)
         except OSError as error:
@@ -217,9 +210,9 @@ def _place(config: LocalStoreConfig | GlobalStoreConfig, folder: Path, section: 
                 memory.to_disk(folder)
                 return folder
             free = memory.free_bytes()
-            if free >= ROOM_BYTES:
+            if free >= memory.ROOM_BYTES:
                 return memory.to_memory(folder)
-            problem = f"{memory.FOLDER} has {free >> 20} MiB left, {ROOM_BYTES >> 20} are needed"
+            problem = f"{memory.FOLDER} has {free >> 20} MiB left, {memory.ROOM_BYTES >> 20} are needed"
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN):
                 raise ConfigError(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from ami.cluster import memory, proc
-from ami.cluster.servers import TIERS, find_server, folder_of, save
+from ami.cluster.servers import find_server, save
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.config import Config, load
 from ami.errors import AmiError, ConfigError, RingBusy
@@ -137,8 +137,8 @@ class Supervised:
     def _empty_memory(self, keep: bool) -> list[str]:
         if keep:
             return save(self.config.node)
-        for tier in TIERS:
-            memory.discard(folder_of(self.config.node, tier))
+        for tier in memory.TIERS:
+            memory.discard(memory.folder_of(self.config.node, tier))
         return []
 
     def pid(self, process: str) -> int:
@@ -234,7 +234,7 @@ class Supervised:
         places = {
             os.path.realpath(memory.find(folder) or folder): program
             for folder, program in zip(
-                (folder_of(self.config.node, tier) for tier in TIERS), programs, strict=True
+                (memory.folder_of(self.config.node, tier) for tier in memory.TIERS), programs, strict=True
             )
         }
         found = []

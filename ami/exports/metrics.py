@@ -92,6 +92,10 @@ def _cluster(status: ClusterStatus) -> Iterator[Metric]:
         yield GaugeMetricFamily("ami_ring_slots_held", "Slots with events not yet reduced.", ring.held)
         yield CounterMetricFamily("ami_ring_published", "Events taken into this host's ring.", ring.published)
         yield CounterMetricFamily("ami_ring_dropped", "Events that found no room in it.", ring.dropped)
+    if (memory := status.memory) is not None:
+        sizes = {(name,): getattr(memory, name) for name in ("ring", "local_store", "global_store", "free")}
+        help_text = "Shared memory of this host: what its node has of it, and what is left."
+        yield _family(GaugeMetricFamily, "ami_shared_memory_bytes", help_text, ("whose",), sizes)
 
 
 def _processes(status: ClusterStatus, now_s: float) -> Iterator[Metric]:
