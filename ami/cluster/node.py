@@ -63,8 +63,10 @@ class Node(Supervised):
             raise
 
     def stop(self, within_s: float = STOP_S, *, keep: bool = False) -> Leftovers:
+        """Stop it and remove its folder; ``keep``: leave that for another start."""
         leftovers = super().stop(within_s, keep=keep)
-        shutil.rmtree(self.run_dir, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(self.run_dir, ignore_errors=True)
         return leftovers
 
     def __enter__(self) -> Self:

@@ -35,6 +35,13 @@ def proportional_bytes(pid: int) -> int:
     return _bytes(_text(pid, "smaps_rollup"), ("Pss:",))
 
 
+def written_bytes(pid: int) -> int:
+    """Return what a process has written to disks since it began; files in memory are none."""
+    return sum(
+        int(line.split()[1]) for line in _text(pid, "io").splitlines() if line.startswith("write_bytes:")
+    )
+
+
 def command(pid: int) -> str:
     """Return the command line of a process."""
     return _text(pid, "cmdline").replace("\0", " ").strip()

@@ -16,6 +16,7 @@ from typing import Any
 
 from ami.cluster.signals import handle_signals, stoppable
 from ami.errors import AmiError, ConfigError
+from ami.lab.disk import disk
 from ami.lab.end_to_end import (
     loaded_memory,
     mean_image,
@@ -61,6 +62,8 @@ ROWS: Mapping[str, Row] = {row.name: row for row in (
     Row(idle, "idle_cpu", "% of a core", less=True, goal=5.0,
         what="CPU of a whole node without events: all processes, both servers, supervisord"),
     Row(idle, "resident_memory", "MB", less=True, goal=600.0, what="memory (PSS) of the same node"),
+    Row(disk, "disk_image", "MB/s", less=True, goal=5.0,
+        what="written to disks by all processes: the shipped graph, images of 512×512 at 120 Hz"),
     *(Row(block_sizes, f"block_{n}", "events/s", when="full",
           what=f"the scalar graph, worker's part only, blocks of {n}")
       for n in BLOCKS),

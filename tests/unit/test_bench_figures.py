@@ -30,6 +30,7 @@ ASKED_FOR = [
     "worker_scaling",
     "idle_cpu",
     "resident_memory",
+    "disk_image",
 ]
 
 
