@@ -29,6 +29,7 @@ from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, Reduction, infer
 from ami.graph.operation import Operation
+from ami.graph.order import similar
 
 Loader = tuple[str, int]  # name of a field, its register
 
@@ -108,8 +109,8 @@ class Compiler:
         unknown = [name for name in operation.inputs if name not in self._kinds]
         if unknown:
             raise GraphError(
-                f"it needs {unknown[0]!r}, which no operation gives and no field is called;"
-                f" fields: {', '.join(self._schema.names)}"
+                f"it needs {unknown[0]!r}, which no operation gives and no field is called"
+                f"{similar(unknown[0], self._kinds)}"
             )
         try:
             return infer(computing, *(self._kinds[name] for name in operation.inputs))
