@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +22,7 @@ from ami.errors import AmiError
 from ami.event import Schema
 from ami.sources import open_source
 
-SOURCE_WAIT_S = 15.0
+SOURCE_WAIT_S = 15.0  # without a sign of it
 SOURCE_STOP_S = 30.0  # it lets the workers finish what is in the ring
 FIRST_RESULTS_WAIT_S = 15.0
 LOOK_S = 0.2
@@ -60,13 +61,14 @@ def wait_for_source(client: Client, began_ns: int) -> Schema:
     """Return the schema of the source that was started with this node.
 
     Control may still hold the schema of the last one; it counts once the new source's heartbeat says
-    that it is past its start. A stream may begin at any time: it is waited for.
+    that it is past its start. One that beats is waited for, however long it takes: a stream may begin at any
+    time, a busy machine takes its own.
 
     Raises:
         AmiError: the source cannot open its input, or says nothing.
     """
     end = time.monotonic() + SOURCE_WAIT_S
-    said, waits = "nothing yet", False
+    said = told = "nothing yet"
     while time.monotonic() < end:
         for process in client.status().processes:
             fresh = process.up_s is not None and process.up_s * 1e9 < time.time_ns() - began_ns + 1e9
@@ -83,10 +85,10 @@ def wait_for_source(client: Client, began_ns: int) -> Schema:
             )
             if schema is not None and begun:
                 return schema
-            if "the first event" in said:
-                if not waits:
-                    click.echo(said)
-                waits, end = True, time.monotonic() + SOURCE_WAIT_S
+            if said != told and said.startswith("waiting"):
+                click.echo(clean(said))
+                told = said
+            end = time.monotonic() + SOURCE_WAIT_S
         time.sleep(LOOK_S)
     raise AmiError(f"the source did not begin within {SOURCE_WAIT_S:g} s; it says: {clean(said)}")
 
@@ -148,7 +150,7 @@ def introduction(client: Client, what: str, config_file: Path | None) -> str:
     ami = "bin/ami" if config_file is None else f"AMI_CONFIG={config_file} bin/ami"
     commands = {
         "watch": "all results, live",
-        f"get {example}": "one result, with how much of the events is in it",
+        f"get {shlex.quote(example)}": "one result, with how much of the events is in it",
         f"graph add 'n = count({_some_field(client)})'": "another result, while events flow",
         "status": "what runs, how fast, and what was lost",
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ami.cli.screen import GAP, bar_range, clean, number, plot, sparkline
-from ami.client.summary import plural, summary
+from ami.client.summary import count, summary
+from ami.errors import FAULTS
 from ami.event import Array
 from ami.values import NO_LABEL, Axis, Label, Part, Value, plain
 
@@ -24,7 +25,7 @@ def one_line(value: Any, columns: int = SPARK_COLUMNS, label: Label = NO_LABEL) 
     if value is None:
         return "nothing yet"
     if isinstance(value, Value):
-        return _value_in_a_line(value, columns, label)
+        return _draw(value, lambda: [_value_in_a_line(value, columns, label)])[0]
     if isinstance(value, bool | int | float | np.generic) or (
         isinstance(value, np.ndarray) and value.ndim == 0
     ):
@@ -37,11 +38,19 @@ def one_line(value: Any, columns: int = SPARK_COLUMNS, label: Label = NO_LABEL) 
 def lines(value: Any, label: Label = NO_LABEL) -> list[str]:
     """Return ``value`` as lines: a plot or a picture where there is one, its numbers below."""
     if isinstance(value, Value):
-        return _value(value, label)
+        return _draw(value, lambda: _value(value, label))
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.size and value.ndim in (1, 2):
         drawn = _image(value) if value.ndim == 2 else plot(value, left=0, right=len(value) - 1)
         return [*drawn, _words(value) + (f", in {clean(label.unit)}" if label.unit else "")]
     return [one_line(value, label=label)]
+
+
+def _draw(value: Value, draw: Callable[[], list[str]]) -> list[str]:
+    """Return what is drawn of a value; a class of another package may be wrong, and hides no other result."""
+    try:
+        return draw()
+    except FAULTS as error:
+        return [clean(f"a {type(value).__name__} that does not say what it is made of: {error!r}")]
 
 
 def _value_in_a_line(value: Value, columns: int, label: Label) -> str:
@@ -101,7 +110,7 @@ def _extent(part: Part, axes: Sequence[Axis]) -> str:
     """Return how much there is along the axes of a value's first part, by the words of its class."""
     if axes and all(axis.edges for axis in axes):
         return f"{_scalar(part.value.sum())} in {'×'.join(str(axis.size) for axis in axes)} bins"
-    points = " × ".join(f"{axis.size} {plural(axis.name)}" for axis in axes)
+    points = " × ".join(count(axis.size, axis.name) for axis in axes)
     shape = "×".join(map(str, np.shape(part.value)[len(axes) :]))
     return f"{points}, each {shape}" if shape else points
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ami.errors import FAULTS
 from ami.event import Array
 from ami.result import Events, Result
 from ami.values import Value, plain
@@ -29,7 +30,7 @@ def summary(value: Any) -> dict[str, Any]:
     if isinstance(value, Result):
         return {"type": "Result", **value.to_plain(), "value": summary(value.value)}
     if isinstance(value, Value):
-        return {"type": type(value).__name__, **_parts(value)}
+        return {"type": type(value).__name__, **_facts(value)}
     if isinstance(value, bytes | bytearray | memoryview):
         return {"type": "bytes", "bytes": len(value), "first": bytes(value[:32]).hex()}
     if isinstance(value, str):
@@ -75,6 +76,13 @@ def _array(array: Array) -> dict[str, Any]:
     return facts
 
 
+def _facts(value: Value) -> dict[str, Any]:
+    try:
+        return _parts(value)
+    except FAULTS as error:  # a class of another package may be wrong, and hides nothing else
+        return {"fault": repr(error)}
+
+
 def _parts(value: Value) -> dict[str, Any]:
     """Return how many bins or points there are, and each part: a number itself, an array's main numbers."""
     parts, axes = list(value.parts()), value.axes()
@@ -96,3 +104,8 @@ def _parts(value: Value) -> dict[str, Any]:
 def plural(name: str) -> str:
     """Return the word for several of what an axis counts: keys, energies."""
     return f"{name[:-1]}ies" if name.endswith("y") and not name.endswith("ey") else f"{name}s"
+
+
+def count(number: int, name: str) -> str:
+    """Return a number of what an axis counts: 1 key, 2 keys."""
+    return f"{number} {name if number == 1 else plural(name)}"

@@ -177,6 +177,30 @@ def test_a_value_of_another_package_is_shown_and_summed_up_like_ours() -> None:
     }  # fmt: skip
 
 
+class Faulty(Value):
+    """A value of a package whose parts raise whatever its author forgot."""
+
+    def __init__(self, fault: BaseException) -> None:
+        self._fault = fault
+
+    def parts(self, label: Label = NO_LABEL) -> tuple[Part, ...]:
+        raise self._fault
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError("x"), SystemExit(0), KeyError("y"), TypeError()])
+def test_a_value_that_cannot_say_its_parts_is_said_to_be_so(fault: BaseException) -> None:
+    for shown in (picture.one_line(Faulty(fault)), *picture.lines(Faulty(fault))):
+        assert type(fault).__name__ in shown
+        assert "Faulty" in shown
+    assert summary(Faulty(fault)) == {"type": "Faulty", "fault": repr(fault)}
+
+
+def test_one_key_is_not_several() -> None:
+    scan = Scan(np.array([1.5]), np.array([3]), np.array([0.25]), np.array([0.01]))
+    assert "1 key" in picture.one_line(scan)
+    assert "1 keys" not in "\n".join(picture.lines(scan))
+
+
 def test_an_image_is_shaded_with_its_brightest_pixel_darkest() -> None:
     image = np.zeros((4, 4))
     image[1, 2] = 9
