@@ -109,8 +109,10 @@ def test_what_is_sent_is_reduced_or_counted_while_the_source_dies_and_the_sender
         on.sender.wait_for()
         on.send(1)  # the fields are learned from the first event
         wait_until(lambda: position(experiment) == on.sender.sequence, what="the first events")
-        before = on.sender.sequence
         experiment.client.set(GRAPH)
+        wait_until(lambda: counts(experiment, on), what="the graph at the source")
+        wait_until(lambda: settled(experiment, on.sender.sequence), what="the first events' account")
+        before = on.sender.sequence - expected(experiment)  # events before the source heard of the graph
         on.on.set()
         for _ in range(2):
             at = on.sender.sequence
@@ -133,7 +135,6 @@ def test_what_is_sent_is_reduced_or_counted_while_the_source_dies_and_the_sender
         identity = experiment.client.status().identity
         assert identity is not None
         assert 0 < identity.dropped < sent
-        # The graph was not there yet when the first events came.
         wait_until(lambda: expected(experiment) >= sent - before, what="the last event's result")
         each = experiment.client.get("each")
         assert each.value.counts.max() == 1
@@ -141,8 +142,15 @@ def test_what_is_sent_is_reduced_or_counted_while_the_source_dies_and_the_sender
         assert each.events.used + each.events.dropped == each.events.expected
 
 
+def counts(experiment: Experiment, beam: Beam) -> bool:
+    """Send one more event; whether some was counted in the result."""
+    beam.send(1)
+    return expected(experiment) > 0
+
+
 def expected(experiment: Experiment) -> int:
-    return int(experiment.client.get("each").events.expected)
+    result = experiment.client.results().get("each")
+    return 0 if result is None else result.events.expected
 
 
 def settled(experiment: Experiment, sent: int) -> bool:
