@@ -32,6 +32,10 @@ from tests.waiting import wait_until
 PLUGIN = Path(__file__).parent / "plugin"
 PREFIX = "here:test:0"
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell lets what runs in its background ignore Ctrl-C, and with it the commands that tests end so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # An example may take long on a busy machine.
 hypothesis.settings.register_profile(
     "ami", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
