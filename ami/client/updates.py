@@ -11,11 +11,13 @@ import time
 from collections.abc import Collection
 
 from ami.errors import Undecodable
+from ami.messages.pieces import Pieces, join
 from ami.result import Result
 from ami.stores import Store, keys
 
 # The longest one blocking read of the store's connection, seconds: what Ctrl-C may have to wait for.
 BLOCK_S = 1.0
+TRIALS = 10  # to read a value in pieces, which is gone when the next one is there
 
 
 class Updates:
@@ -79,11 +81,29 @@ def read_results(reducer: Store, names: Collection[str]) -> dict[str, Result]:
     except Undecodable:
         values = {key: _readable(reducer, name, key) for name, key in wanted.items()}
     found = {name: values.get(key) for name, key in wanted.items()}
+    for name, value in found.items():
+        if isinstance(value, Pieces):
+            found[name] = _readable(reducer, name, wanted[name])
     return {name: value for name, value in found.items() if isinstance(value, Result)}
 
 
 def _readable(reducer: Store, name: str, key: str) -> object:
     try:
-        return reducer.get(key)
+        return read_value(reducer, key)
     except Undecodable as error:
         return Result(name=name, error=str(error), complete=False)
+
+
+def read_value(reducer: Store, key: str) -> object:
+    """Return what is under a result's key, put together if it lies in pieces.
+
+    Raises:
+        StoreUnavailable, Undecodable
+    """
+    for _ in range(TRIALS):
+        value = reducer.get(key)
+        try:
+            return join(reducer, value) if isinstance(value, Pieces) else value
+        except KeyError:
+            continue  # a newer one came meanwhile
+    raise Undecodable(f"{key} is replaced faster than it can be read")

@@ -45,25 +45,40 @@ class Reach:
 
     def plus(self, batch: Batch) -> Reach:
         """Return the reach with a batch."""
-        both = Covers(first_ns=self.first_ns, last_ns=self.last_ns).plus(batch.covers)
+        return self.with_reach(
+            Reach(
+                first_ns=batch.covers.first_ns,
+                last_ns=batch.covers.last_ns,
+                nodes=frozenset((batch.node,)),
+                workers=frozenset(batch.workers),
+                parts_to_come=(not batch.complete) - batch.supplement,
+            )
+        )
+
+    def with_reach(self, other: Reach) -> Reach:
+        """Return the reach of both."""
+        times = Covers(first_ns=self.first_ns, last_ns=self.last_ns)
+        both = times.plus(Covers(first_ns=other.first_ns, last_ns=other.last_ns))
         return Reach(
             first_ns=both.first_ns,
             last_ns=both.last_ns,
-            nodes=self.nodes | {batch.node},
-            workers=self.workers | set(batch.workers),
-            parts_to_come=self.parts_to_come + (not batch.complete) - batch.supplement,
+            nodes=self.nodes | other.nodes,
+            workers=self.workers | other.workers,
+            parts_to_come=self.parts_to_come + other.parts_to_come,
         )
 
 
 @message
 class Checkpoint:
-    """The whole of a global reducer. ``applied`` says by node which batches ``accumulator`` covers.
+    """The whole of a lane of a global reducer. ``applied``: which batches ``accumulator`` covers, by node.
 
-    ``newest``: run and interval of ``interval_reach``. ``published``: names of results.
+    ``graph`` is of both lanes, that of the accumulator of this one alone. ``newest``: run and interval of
+    ``interval_reach``. ``published``: names of results.
     """
 
     applied: dict[str, int]
     accumulator: dict[str, Any]
+    graph: dict[str, Any]
     interval_ns: int
     run_reach: Reach
     interval_reach: Reach

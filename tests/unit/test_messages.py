@@ -23,6 +23,7 @@ from ami.messages.request import Request
 from ami.ring.entries import Entry
 from ami.stores import codec
 from tests.batches import batch, facts
+from tests.daemons_rig import GRAPH
 from tests.hostile import calling, wrapped
 
 PARTIAL = Partial(1, 3, {"s": 6, "l": (np.arange(4.0), 2)}, {"s": 3}, {"f": ErrorRecord(2, "oops", 7)}, 1)
@@ -35,6 +36,7 @@ MESSAGES: list[Any] = [
     Checkpoint(
         applied={"here": 3},
         accumulator={"buckets": {(1, 0): Bucket(6, 3, 4, 1, 0, (1, 2), (1, 3))}},
+        graph=GRAPH.to_plain(),
         interval_ns=1000,
         run_reach=Reach(first_ns=1, last_ns=9, nodes=frozenset({"here"})),
         interval_reach=Reach(),

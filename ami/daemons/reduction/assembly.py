@@ -1,4 +1,4 @@
-"""Turn the nodes' batches into results, interval by interval; knows no store.
+"""Turn the nodes' batches into results of one lane, interval by interval or span by span; knows no store.
 
 A batch is merged as soon as it comes: merging is commutative, so neither nodes nor supplements need an
 order within a run. What is published says which nodes are in it.
@@ -8,32 +8,41 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 from ami.event import Transition
-from ami.graph.execution.partial import Partial
+from ami.graph.execution.bucket import Place
+from ami.graph.execution.partial import ErrorRecord, Partial
 from ami.graph.execution.results import Computed
-from ami.graph.execution.windows import Accumulator
+from ami.graph.execution.windows import Accumulator, Changed
 from ami.graph.graph import Graph
+from ami.graph.library.base import State
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint, Reach, Totals
+from ami.messages.large import LargeBatch
 from ami.result import Result
 
 logger = logging.getLogger(__name__)
 
 
 class Assembly:
-    """The state of a global reducer.
+    """The state of one lane of a global reducer.
+
+    Attributes:
+        graph: the newest version whose batches came, with the results of both lanes.
 
     Args:
         graph: returns a version of the graph.
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
+        large: which lane.
     """
 
-    def __init__(self, graph: Callable[[int], Graph], here: str = "here") -> None:
+    def __init__(self, graph: Callable[[int], Graph], here: str = "here", *, large: bool = False) -> None:
         self._graph = graph
         self._here = here
+        self._large = large
+        self.graph = Graph()
         self._accumulator = Accumulator(Graph(), here)
         self._interval_ns = 0
         self._run_reach = Reach()
@@ -41,6 +50,7 @@ class Assembly:
         self._newest = (0, 0)  # run and interval of `_interval_reach`
         self._published: set[str] = set()
         self._names_changed = True
+        self.dirty: set[Changed] = set()  # states that changed since somebody emptied this
         self.applied: dict[str, int] = {}  # by node, the number of its last batch in here
         self.totals = Totals()
         self.run = 0
@@ -52,23 +62,72 @@ class Assembly:
         Raises:
             StoreUnavailable: its graph version cannot be read now; nothing was merged.
         """
-        graph = self._accumulator.graph
-        if batch.entry.graph_version > graph.version:
-            graph = self._graph(batch.entry.graph_version)
-        self._set_graph(graph)
+        self._follow_graph(batch.entry.graph_version)
         self._interval_ns = batch.interval_ns
         self._follow_run(batch)
         if not batch.transition:
             self._merge(batch)
         self.applied[node] = number
 
+    def apply_span(self, node: str, number: int, batch: LargeBatch) -> None:
+        """Merge a batch of the large lane, or a part of one.
+
+        Raises:
+            StoreUnavailable: its graph version cannot be read now; nothing was merged.
+        """
+        self._follow_graph(batch.graph_version)
+        self._interval_ns = batch.interval_ns
+        if batch.run > self.run:
+            self.run, self._run_reach = batch.run, Reach()
+            self._accumulator.begin_run(batch.run)
+        for part in batch.intervals:
+            place = (batch.run, part.interval)
+            reached = Reach(
+                first_ns=part.covers.first_ns, last_ns=part.covers.last_ns, nodes=frozenset((batch.node,)),
+                workers=frozenset(batch.workers), parts_to_come=int(batch.last and not batch.complete),
+            )  # fmt: skip
+            if place > self._newest:
+                self._newest, self._interval_reach = place, Reach()
+                self.intervals += 1
+            if place == self._newest:
+                self._interval_reach = self._interval_reach.with_reach(reached)
+            if batch.run == self.run:
+                self._run_reach = self._run_reach.with_reach(reached)
+            self.dirty |= self._accumulator.list_places(part.partial, place)
+            self._accumulator.apply(
+                part.partial, interval=part.interval, run=batch.run, expected=part.expected,
+                dropped=part.dropped,
+            )  # fmt: skip
+        self.applied[node] = number
+
+    def split(self, fingerprint: str, state: State) -> dict[Hashable, State]:
+        """See :meth:`ami.graph.execution.windows.Accumulator.split`."""
+        return self._accumulator.split(fingerprint, state)
+
+    def is_dirty(self, fingerprint: str, place: Place, key: Hashable | None) -> bool:
+        """Whether a state of a bucket changed since ``dirty`` was emptied: of a key, or, None, of any."""
+        if key is not None:
+            return (fingerprint, place, key) in self.dirty
+        return any(one[:2] == (fingerprint, place) for one in self.dirty)
+
+    @property
+    def errors(self) -> dict[str, ErrorRecord]:
+        """Errors by operation, of this run."""
+        return self._accumulator.errors
+
     def set_units(self, units: dict[str, str]) -> None:
         """Take up the units of the source's fields."""
         self._accumulator.set_units(units)
 
-    def _set_graph(self, graph: Graph) -> None:
-        if graph is not self._accumulator.graph:
-            self._accumulator.set_graph(graph)
+    def _follow_graph(self, version: int) -> None:
+        if version > self.graph.version:
+            self.set_graph(self._graph(version))
+
+    def set_graph(self, graph: Graph) -> None:
+        """Go over to this version, if it is a newer one."""
+        if graph.version > self.graph.version:
+            self._accumulator.set_graph(graph.lane(large=self._large))
+            self.graph = graph
             self._names_changed = True
 
     def _follow_run(self, batch: Batch) -> None:
@@ -98,19 +157,22 @@ class Assembly:
             dropped=batch.dropped,
         )
 
-    def results(self, nodes: Iterable[str]) -> list[Result]:
-        """Return what the graph's results are now; ``nodes`` are those that should be in them."""
+    def results(self, nodes: Iterable[str], errors: Mapping[str, ErrorRecord] | None = None) -> list[Result]:
+        """Return what the lane's results are now; ``nodes`` are those that should be in them.
+
+        ``errors``: of operations, where they are told to the other lane.
+        """
         if self._newest[0] == 0:
             return []
         now_ns = time.time_ns()
         known = set(nodes)
-        computed = self._accumulator.results(self._newest)
+        computed = self._accumulator.results(self._newest, errors)
         return [self._result(name, known, now_ns, found) for name, found in computed.items()]
 
     def _result(self, name: str, nodes: set[str], now_ns: int, computed: Computed) -> Result:
         reach = self._run_reach if computed.window == "run" else self._interval_reach
         missing = nodes - reach.nodes
-        graph = self._accumulator.graph
+        graph = self.graph
         return computed.to_result(
             name,
             run=self._newest[0],
@@ -124,6 +186,7 @@ class Assembly:
             graph_hash=graph.hash,
             complete=not missing and reach.parts_to_come <= 0,
             published_ns=now_ns,
+            one_in=dict(graph.large).get(name, 1),
         )
 
     def _span(self, reach: Reach, computed: Computed) -> tuple[int, int]:
@@ -149,7 +212,7 @@ class Assembly:
         """Return names that are results no longer, and a catalogue of those that are; None: no change."""
         if not self._names_changed:
             return None
-        graph = self._accumulator.graph
+        graph = self.graph
         gone = self._published - set(graph.results)
         self._published = set(graph.results)
         self._names_changed = False
@@ -170,6 +233,7 @@ class Assembly:
         return Checkpoint(
             applied=self.applied,
             accumulator=self._accumulator.to_plain(),
+            graph=self.graph.to_plain(),
             interval_ns=self._interval_ns,
             run_reach=self._run_reach,
             interval_reach=self._interval_reach,
@@ -187,6 +251,7 @@ class Assembly:
             GraphError: the accumulator is of another format.
         """
         self._accumulator = Accumulator.from_plain(checkpoint.accumulator, self._here)
+        self.graph = Graph.from_plain(checkpoint.graph)
         self.applied = checkpoint.applied
         self._interval_ns = checkpoint.interval_ns
         self._run_reach, self._interval_reach = checkpoint.run_reach, checkpoint.interval_reach

@@ -12,14 +12,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ami.daemons.process.beside import Beside
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.leadership import Leadership
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.assembly import Assembly
+from ami.daemons.reduction.large_lane import LargeLane
 from ami.daemons.reduction.publisher import Publisher
 from ami.daemons.reduction.windows_file import WindowsFile
-from ami.errors import Conflict, GraphError, SourceError, Undecodable
+from ami.errors import Conflict, GraphError, SourceError, StoreError, Undecodable
 from ami.event import Schema
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint
@@ -50,7 +52,10 @@ class GlobalReducerStage:
         self._assembly = Assembly(self._graphs.get, self._here)
         self._inboxes: dict[str, Journal] = {}
         self._source = setup.stores.cluster("source")
+        self._large: LargeLane | None = None  # of this leader
+        self._beside = Beside("large")
         self._schema = ""
+        self._units: dict[str, str] = {}
         self._nodes_at = self._checkpoint_at = 0.0
         self._dirty = False
         self._unpublished = False
@@ -72,7 +77,8 @@ class GlobalReducerStage:
             "batches": self._batches,
             "run": self._assembly.run,
             "intervals": self._assembly.intervals,
-            "results": self._publisher.published,
+            "results": self._publisher.published + (self._large.publisher.published if self._large else 0),
+            "large_batches": self._large.batches if self._large else 0,
             "conflated": self._publisher.conflated,
             "expected": totals.expected,
             "reduced": totals.reduced,
@@ -104,6 +110,10 @@ class GlobalReducerStage:
                 refuse_version(self._store, keys.CHECKPOINT, error)
             # Whoever wrote it may have died, or lost the store, before the results were out.
             self._unpublished = True
+        self._finish_large()
+        lease, config = self._leadership.lease, self._setup.config.reducer
+        self._large = LargeLane(config, self._store, lease, self._graphs.get, self._here)
+        self._large.load()
         self._inboxes = {}
         self._schema = ""
         self._nodes_at = 0.0
@@ -114,6 +124,7 @@ class GlobalReducerStage:
     def _work(self) -> None:
         waits = self._setup.waits
         self._find_nodes()
+        self._step_large()
         if not self._inboxes:
             self._setup.stopping.wait(waits.store_s)
             return
@@ -136,7 +147,7 @@ class GlobalReducerStage:
         if self._publisher.overdue():
             self._publisher.publish(())
         self._checkpoint()
-        self._file.copy([keys.CHECKPOINT])
+        self._file.copy(self._durable())
 
     def _apply(self, node: str, record: Record) -> None:
         try:
@@ -164,11 +175,31 @@ class GlobalReducerStage:
             gone, catalogue = changed
             earlier = self._names[0] if self._names is not None else set()
             self._names = ((earlier | gone) - catalogue.keys(), catalogue)
-        if self._names is not None:
+        # The thread beside may be about to publish results of the graph before.
+        if self._names is not None and self._beside.is_idle:
             self._publisher.forget(*self._names)
             self._names = None
         self._publisher.publish(self._assembly.results(self._inboxes))
         self._unpublished = False
+
+    def _step_large(self) -> None:
+        """Let the thread beside do a piece of the large lane's work, if it has none."""
+        self._beside.look()
+        graph, lane = self._assembly.graph, self._large
+        if lane is not None and (graph.large or lane.was_used):
+            errors, nodes, units = dict(self._assembly.errors), list(self._inboxes), self._units
+            self._beside.begin(lambda: lane.step(graph, nodes, units, errors))
+
+    def _durable(self) -> list[str]:
+        """Return the names of the values that are to outlive the machine."""
+        return [keys.CHECKPOINT, *(self._large.values if self._large is not None else ())]
+
+    def _finish_large(self) -> None:
+        """Wait for the thread beside; what it could not do is done again by who leads next."""
+        try:
+            self._beside.finish()
+        except (StoreError, Conflict) as error:
+            logger.warning("%s", error)
 
     def _find_nodes(self) -> None:
         now = time.monotonic()
@@ -188,7 +219,8 @@ class GlobalReducerStage:
         except SourceError as error:
             logger.warning("results have no units: %s", error)
             return
-        self._assembly.set_units({field.name: field.unit for field in schema.fields})
+        self._units = {field.name: field.unit for field in schema.fields}
+        self._assembly.set_units(self._units)
 
     def _checkpoint(self, *, final: bool = False) -> None:
         """Write the state, then let go of the batches that are in it."""
@@ -208,11 +240,15 @@ class GlobalReducerStage:
 
     def close(self) -> None:
         try:
+            self._finish_large()
             if self._leadership.held:
                 self._checkpoint(final=True)
-                self._file.copy([keys.CHECKPOINT], final=True)
+                if self._large is not None:
+                    self._large.close()
+                self._file.copy(self._durable(), final=True)
                 self._leadership.release()
         except Conflict as error:
             logger.warning("%s", error)
         finally:
+            self._beside.close()
             self._graphs.close()

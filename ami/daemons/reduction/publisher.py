@@ -7,13 +7,14 @@ a fixed share of the time allows, and its envelope says so; small results are ne
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import ami.messages  # noqa: F401  # registers the value types that results are made of
+from ami.messages.pieces import PIECE_BYTES, Pieces, cut
 from ami.result import Result
 from ami.stores import Lease, Store, codec, keys
 
@@ -31,6 +32,8 @@ class Publisher:
         self._large_at = self._large_every_s = 0.0
         self._waiting: dict[str, Result] = {}
         self._catalogue: dict[str, Any] | None = None
+        self._pieces: dict[str, list[str]] = {}  # by result, of what is stored in pieces
+        self._piece = 0
         self.published = 0
         self.conflated = 0
 
@@ -43,14 +46,14 @@ class Publisher:
         now = time.monotonic()
         small: dict[str, Result] = {}
         for result in results:
-            if _bytes(result.value) < LARGE_BYTES:
+            if count_bytes(result.value) < LARGE_BYTES:
                 small[result.name] = result
             else:
                 self.conflated += result.name in self._waiting
                 self._waiting[result.name] = result
         large = self._waiting if now >= self._large_at else {}
         large = {name: replace(result, every_s=self._large_every_s) for name, result in large.items()}
-        self._commit({**small, **large})
+        self.store({**small, **large})
         if large:
             self._waiting = {}
             self._large_every_s = (time.monotonic() - now) / LARGE_SHARE
@@ -60,7 +63,12 @@ class Publisher:
         """Whether large results wait that may be published now."""
         return bool(self._waiting) and time.monotonic() >= self._large_at
 
-    def _commit(self, results: Mapping[str, Result]) -> None:
+    def store(self, results: Mapping[str, Result]) -> None:
+        """Store results that are published now, in one step; a very large value in pieces before it.
+
+        Raises:
+            Conflict: another global reducer holds the lease; nothing was published.
+        """
         if not results:
             return
         newest = max(results.values(), key=lambda result: result.published_ns)
@@ -80,20 +88,49 @@ class Publisher:
                     "value": float(result.value),
                     "used": result.events.used,
                 }
-        values = {keys.result(name): result for name, result in results.items()}
+        replaced = [piece for name in results for piece in self._pieces.get(name, ())]
+        values = {keys.result(name): self._fit(result) for name, result in results.items()}
         try:
             self._store.commit(self._lease, values, notify=notify)
         except TypeError:
             # What an operation of another package gave cannot be stored: nobody else's result waits for it.
-            values = {key: _storable(result) for key, result in values.items()}
+            values = {keys.result(name): _storable(result) for name, result in results.items()}
             self._store.commit(self._lease, values, notify=notify)
+        if replaced:
+            # Who reads them just now finds one missing, and the newer value in their place.
+            self._store.delete_many(replaced)
         self.published += len(results)
+
+    def _fit(self, result: Result) -> Result | Pieces:
+        """Return the result, or, when it is too large for one value, its pieces, which are stored then."""
+        self._pieces.pop(result.name, None)
+        if count_bytes(result.value) <= PIECE_BYTES:
+            return result
+        names: list[str] = []
+        self._pieces[result.name] = names
+        nbytes = 0
+        for piece in cut(result):
+            self._piece += 1
+            names.append(keys.result_piece(result.name, self._lease.token, self._piece))
+            self._store.put(names[-1], piece)
+            nbytes += piece.nbytes
+        return Pieces(names=tuple(names), nbytes=nbytes)
+
+    def remove_unknown_pieces(self) -> None:
+        """Remove what earlier leaders stored in pieces. Publish anew after that."""
+        self._store.delete_many([name for name in self._store if keys.is_result_piece(name)])
+
+    def keep_pieces_of(self, names: Collection[str]) -> None:
+        """Remove the pieces of all other results."""
+        gone = [name for name in self._pieces if name not in names]
+        self._store.delete_many([piece for name in gone for piece in self._pieces.pop(name)])
 
     def forget(self, names: Iterable[str], catalogue: Mapping[str, Any]) -> None:
         """Remove results that the graph does not have any more, and say which it has."""
         gone = [key for name in names for key in (keys.result(name), keys.history(name))]
         for name in names:
             self._waiting.pop(name, None)
+            gone += self._pieces.pop(name, ())
         if gone:
             self._store.delete_many(gone)
         if catalogue != self._catalogue:
@@ -110,12 +147,12 @@ def _storable(result: Result) -> Result:
     return result
 
 
-def _bytes(value: object) -> int:
+def count_bytes(value: object) -> int:
     """Return about how many bytes a result's arrays have."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     fields = getattr(value, "__dataclass_fields__", None)
-    return sum(_bytes(getattr(value, name)) for name in fields) if fields else 0
+    return sum(count_bytes(getattr(value, name)) for name in fields) if fields else 0
 
 
 def _is_scalar(value: object) -> bool:

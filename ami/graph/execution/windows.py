@@ -11,12 +11,13 @@ Pure: no store, no clock. The states are those of the partials, merged in place,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ami.errors import GraphError
 from ami.graph.execution.bucket import ANY, Bucket, Place
+from ami.graph.execution.lanes import copied
 from ami.graph.execution.partial import (
     ErrorRecord,
     Partial,
@@ -28,7 +29,10 @@ from ami.graph.library.base import Reduction, State
 
 FORMAT = 2  # of the plain form
 KEPT_RUNS = 2  # this one, and the one before for what comes late at the border
+ALL_KEYS: tuple[()] = ()  # the key of a state that has none
 KEPT_INTERVALS = 4  # beyond those that a window needs
+
+Changed = tuple[str, Place, Hashable]
 
 
 class Window:
@@ -47,13 +51,25 @@ class Window:
         words = reduction.window.split()
         self._of_runs = words == ["run"]
         self._events = int(words[0]) if words[-1] == "events" else 0
-        self._intervals = int(words[1]) if words[0] == "last" else 1
+        self._last = int(words[1]) if words[0] == "last" else 1
+        self._one_in = 1
+
+    def choose(self, one_in: int) -> None:
+        """If it is of intervals, take in one of so many from now on: those whose number this divides."""
+        self._one_in = 1 if self._of_runs or self._events else one_in
+
+    @property
+    def _intervals(self) -> int:
+        """How many intervals it reaches over, of those that are taken in."""
+        return -(-self._last // self._one_in)
 
     def apply(self, partial: Partial, key: str, place: Place, expected: int, dropped: int) -> bool:
         """Take a partial in; return whether it came too late for that."""
         if key not in partial.states and partial.graph_version < self.since:
             return False
-        where = ANY if self._events else (place[0], 0) if self._of_runs else place
+        if place[1] % self._one_in:
+            return False
+        where = self.where(place)
         bucket = self.buckets.get(where)
         if bucket is None:
             kept = KEPT_RUNS if self._of_runs else self._intervals + KEPT_INTERVALS
@@ -66,6 +82,10 @@ class Window:
         if key in partial.states:
             self._merge(bucket, partial.states[key])
         return False
+
+    def where(self, place: Place) -> Place:
+        """Return the place of the bucket into which goes what comes from ``place``."""
+        return ANY if self._events else (place[0], 0) if self._of_runs else place
 
     def _merge(self, bucket: Bucket, state: State) -> None:
         full, bucket.state = self.reduction.fill(bucket.state, state)
@@ -89,6 +109,7 @@ class Window:
             return self.batch
         if self._of_runs:
             return self.buckets.get((place[0], 0))
+        place = (place[0], place[1] - place[1] % self._one_in)
         chosen = [self.buckets[key] for key in sorted(self.buckets) if key <= place][-self._intervals :]
         if self._intervals == 1:
             return self.buckets.get(place)
@@ -156,6 +177,8 @@ class Accumulator:
             key: self._windows.get(key) or Window(reduction, graph.version)
             for key, reduction in plan.windows.items()
         }
+        for window in self._windows.values():
+            window.choose(graph.one_in)
         self.errors = {name: record for name, record in self.errors.items() if _same(self.graph, graph, name)}
         plan.set_units(self._units)
         self._plan = plan
@@ -196,10 +219,34 @@ class Accumulator:
             merge_errors(self.errors, known)
         self.place = max(self.place, place)
 
-    def results(self, at: Place | None = None) -> dict[str, Computed]:
+    def list_places(self, partial: Partial, place: Place) -> set[Changed]:
+        """Return which states :meth:`apply` of this partial changes: reduction, bucket, key or ALL_KEYS."""
+        changed: set[Changed] = set()
+        for fingerprint, state in partial.states.items():
+            window = self._windows.get(fingerprint)
+            if window is not None:
+                keys = window.reduction.split(state) if window.reduction.keyed else (ALL_KEYS,)
+                changed.update((fingerprint, window.where(place), key) for key in keys)
+        return changed
+
+    def split(self, fingerprint: str, state: State) -> dict[Hashable, State]:
+        """Return a state by its keys, as :meth:`list_places` names them; nothing is copied."""
+        reduction = self._windows[fingerprint].reduction
+        return reduction.split(state) if reduction.keyed else {ALL_KEYS: state}
+
+    def join(self, fingerprint: str, states: Mapping[Hashable, State]) -> State:
+        """Return the state that was split into these."""
+        if ALL_KEYS in states:
+            return states[ALL_KEYS]
+        return self._windows[fingerprint].reduction.join(states)
+
+    def results(
+        self, at: Place | None = None, errors: Mapping[str, ErrorRecord] | None = None
+    ) -> dict[str, Computed]:
         """Return each published result, for the newest interval or that of ``at`` (run, interval).
 
-        An operation on results that fails makes the results behind it errors, and no others.
+        ``errors``: of operations, where they are told to another accumulator. An operation on results that
+        fails makes the results behind it errors, and no others.
         """
         place = self.place if at is None else at
         finished: dict[str, Finished] = {}
@@ -209,7 +256,7 @@ class Accumulator:
                 finished[key] = Finished(None, Bucket())
             else:
                 finished[key] = Finished(window.reduction, bucket)
-        return self._plan.finish(finished, self.errors)
+        return self._plan.finish(finished, self.errors if errors is None else errors)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all state as what the stores' codec carries; encode it before the next apply.
@@ -245,13 +292,6 @@ class Accumulator:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise GraphError(f"not the state of an accumulator: {error!r}") from error
         return made
-
-
-def copied(state: State) -> State:
-    """Return a state with arrays of its own."""
-    if isinstance(state, tuple):
-        return tuple(copied(part) for part in state)
-    return state.copy() if hasattr(state, "copy") else state
 
 
 def _same(old: Graph, new: Graph, name: str) -> bool:
