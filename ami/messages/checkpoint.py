@@ -73,7 +73,7 @@ class Checkpoint:
     """The whole of a lane of a global reducer. ``applied``: which batches ``accumulator`` covers, by node.
 
     ``graph`` is of both lanes, that of the accumulator of this one alone. ``newest``: run and interval of
-    ``interval_reach``. ``published``: names of results.
+    ``interval_reach``. ``published``: results by name, each with the graph version since which it is one.
     """
 
     applied: dict[str, int]
@@ -83,7 +83,7 @@ class Checkpoint:
     run_reach: Reach
     interval_reach: Reach
     newest: tuple[int, int]
-    published: frozenset[str]
+    published: dict[str, int]
     totals: Totals
     run: int
     intervals: int

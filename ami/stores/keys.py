@@ -42,13 +42,17 @@ Global tier (the cluster)
         checkpoint        value    Checkpoint: state and applied batches; one, replaced
         large-checkpoint  value    LargeCheckpoint: the same of the large lane; names its parts
         large-part:T:N    value    a state in it, written under lease token T; goes when it is replaced
-        result:NAME       value    latest result; the global reducer removes it with its operation
+        table:LANE        value    Table: the latest small results of a lane, "small" or "large"; one a lane,
+                                   replaced; their names are not in it any more after their operations
+        result:NAME       value    latest result that is too large for a table; the global reducer removes it
+                                   with its operation
         piece:NAME:T:N    value    a piece of one that is too large for one value; goes with it
-        results           stream   which results are new; bounded
-        history:NAME      stream   for time plots; bounded, removed with its operation
+        results           stream   which results are new: names of keys, or the lane of a table; bounded
+        history:LANE      stream   Moment: the numbers of an interval, for time plots; bounded; what is older
+                                   than "since_version" of the catalogue is of an operation that is gone
         lease             lease    the acting global reducer
         nodes             set      hosts that ever sent a batch
-        catalogue         value    {name: …} of what is published
+        catalogue         value    {name: {"operation", "owners", "since_version"}} of what is published
 
 What the stores themselves keep beside these, PREFIX:…
     %index            zset     names of the mapping's values, by the time at which they expire
@@ -82,6 +86,10 @@ LARGE_CHECKPOINT = "large-checkpoint"
 RESULTS = "results"
 NODES = "nodes"
 CATALOGUE = "catalogue"
+
+SMALL = "small"
+LARGE = "large"
+LANES = (SMALL, LARGE)
 
 INDEX = "%index"
 KINDS = "%kinds"
@@ -144,8 +152,12 @@ def result(name: str) -> str:
     return f"result:{name}"
 
 
-def history(name: str) -> str:
-    return f"history:{name}"
+def table(lane: str) -> str:
+    return f"table:{lane}"
+
+
+def history(lane: str) -> str:
+    return f"history:{lane}"
 
 
 # What the stores put together themselves.

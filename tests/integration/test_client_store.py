@@ -13,6 +13,7 @@ import redis
 from ami.client import Client, connect
 from ami.cluster.node import Node
 from ami.errors import AmiError, GraphError, Undecodable
+from ami.messages.table import Moment, Table
 from ami.result import Events
 from ami.stores import Store, keys, open_global, open_local
 from ami.values import Histogram, Scan
@@ -143,10 +144,12 @@ def test_what_is_no_result_is_not_taken_for_one(client: Client, reducer: Store) 
 
 def test_the_history_of_a_scalar_is_oldest_first(client: Client, reducer: Store) -> None:
     for interval in range(5):
-        reducer.commit(
-            None, {}, notify={keys.history("level"): {"interval": interval, "value": interval * 2.0}}
-        )
+        results = [made("level", interval * 2.0, interval=interval)]
+        publish(reducer, *results)
+        moment = Moment.of(results, Table.of(results))
+        reducer.commit(None, {}, notify={keys.history(keys.SMALL): moment})
     assert [record["interval"] for record in client.history("level", 3)] == [2, 3, 4]
+    assert client.history("level")[-1] == {"interval": 4, "time_ns": 1, "value": 8.0, "used": 9}
     assert client.history("other") == []
 
 

@@ -41,7 +41,7 @@ MESSAGES: list[Any] = [
         run_reach=Reach(first_ns=1, last_ns=9, nodes=frozenset({"here"})),
         interval_reach=Reach(),
         newest=(1, 3),
-        published=frozenset({"total"}),
+        published={"total": 1},
         totals=Totals(expected=4, reduced=3, dropped=1),
         run=1,
         intervals=2,

@@ -48,7 +48,7 @@ class Assembly:
         self._run_reach = Reach()
         self._interval_reach = Reach()
         self._newest = (0, 0)  # run and interval of `_interval_reach`
-        self._published: set[str] = set()
+        self._published: dict[str, int] = {}  # by name, the graph version since which it is a result
         self._names_changed = True
         self.dirty: set[Changed] = set()  # states that changed since somebody emptied this
         self.applied: dict[str, int] = {}  # by node, the number of its last batch in here
@@ -213,14 +213,14 @@ class Assembly:
         if not self._names_changed:
             return None
         graph = self.graph
-        gone = self._published - set(graph.results)
-        self._published = set(graph.results)
+        gone = self._published.keys() - set(graph.results)
+        self._published = {name: self._published.get(name, graph.version) for name in graph.results}
         self._names_changed = False
         catalogue = {
             name: {
                 "operation": graph[name].kind,
                 "owners": graph[name].owners,
-                "since_version": graph.version,
+                "since_version": self._published[name],
             }
             for name in graph.results
         }
@@ -238,7 +238,7 @@ class Assembly:
             run_reach=self._run_reach,
             interval_reach=self._interval_reach,
             newest=self._newest,
-            published=frozenset(self._published),
+            published=self._published,
             totals=self.totals,
             run=self.run,
             intervals=self.intervals,
@@ -256,5 +256,5 @@ class Assembly:
         self._interval_ns = checkpoint.interval_ns
         self._run_reach, self._interval_reach = checkpoint.run_reach, checkpoint.interval_reach
         self._newest = checkpoint.newest
-        self._published = set(checkpoint.published)
+        self._published = checkpoint.published
         self.totals, self.run, self.intervals = checkpoint.totals, checkpoint.run, checkpoint.intervals

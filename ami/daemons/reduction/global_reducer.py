@@ -46,8 +46,8 @@ class GlobalReducerStage:
         place = keys.prefix(setup.config.node.host, "global-reducer", setup.number)
         lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
         self._leadership = Leadership(lease, LEASE_S, self._load)
-        self._publisher = Publisher(self._store, lease)
         self._file = WindowsFile(setup, self._store)
+        self._publisher = Publisher(self._store, lease, history=setup.config.reducer.history)
         self._here = f"on global-reducer:{setup.number} of {setup.config.node.host}"
         self._assembly = Assembly(self._graphs.get, self._here)
         self._inboxes: dict[str, Journal] = {}
@@ -145,7 +145,7 @@ class GlobalReducerStage:
         if self._unpublished:
             self._publish()
         if self._publisher.overdue():
-            self._publisher.publish(())
+            self._publisher.publish_waiting()
         self._checkpoint()
         self._file.copy(self._durable())
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from ami.config import ReducerConfig
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.large_checkpoint import LargeCheckpoints
-from ami.daemons.reduction.publisher import LARGE_BYTES, LARGE_SHARE, Publisher, count_bytes
+from ami.daemons.reduction.publisher import LARGE_SHARE, TABLE_BYTES, Publisher, count_bytes
 from ami.errors import Undecodable
 from ami.graph.execution.partial import ErrorRecord, merge_errors
 from ami.graph.graph import Graph
@@ -46,7 +46,7 @@ class LargeLane:
         self._here = here
         self._assembly = Assembly(graph, here, large=True)
         self._checkpoints = LargeCheckpoints(store, lease)
-        self.publisher = Publisher(store, lease)
+        self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.history)
         self._inboxes: dict[str, Journal] = {}
         self._halfway: set[str] = set()
         self._unpublished = self._changed = False
@@ -132,15 +132,15 @@ class LargeLane:
             return
         known = dict(errors)
         merge_errors(known, self._assembly.errors)
-        small = {}
+        small = []
         for result in self._assembly.results(nodes, known):
             result = replace(result, every_s=self._every_s)
-            if count_bytes(result.value) < LARGE_BYTES:
-                small[result.name] = result
+            if count_bytes(result.value) <= TABLE_BYTES:
+                small.append(result)
             else:
                 # One by one: the server stands still for all others while it takes one in.
                 self.publisher.store({result.name: result})
-        self.publisher.store(small)
+        self.publisher.store({}, small)
         self._unpublished = False
         self._every_s = (time.monotonic() - began) / LARGE_SHARE
         self._publish_at = began + self._every_s
