@@ -173,6 +173,7 @@ class _Offline:
         window = "run" if computed.window == "run" else "interval"
         return computed.to_result(
             name,
+            computed.events(),
             run=self.counts.runs,
             interval=self._interval or 0,
             interval_ns=self._interval_ns,

@@ -21,7 +21,7 @@ from ami.graph.library.base import State
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint, Reach, Totals
 from ami.messages.large import LargeBatch
-from ami.result import Result
+from ami.result import Events, Result
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Assembly:
         self._here = here
         self._large = large
         self.graph = Graph()
+        self._graph_plain = self.graph.to_plain()
         self._accumulator = Accumulator(Graph(), here)
         self._interval_ns = 0
         self._run_reach = Reach()
@@ -127,7 +128,7 @@ class Assembly:
         """Go over to this version, if it is a newer one."""
         if graph.version > self.graph.version:
             self._accumulator.set_graph(graph.lane(large=self._large))
-            self.graph = graph
+            self.graph, self._graph_plain = graph, graph.to_plain()
             self._names_changed = True
 
     def _follow_run(self, batch: Batch) -> None:
@@ -164,38 +165,57 @@ class Assembly:
         """
         if self._newest[0] == 0:
             return []
-        now_ns = time.time_ns()
-        known = set(nodes)
         computed = self._accumulator.results(self._newest, errors)
-        return [self._result(name, known, now_ns, found) for name, found in computed.items()]
-
-    def _result(self, name: str, nodes: set[str], now_ns: int, computed: Computed) -> Result:
-        reach = self._run_reach if computed.window == "run" else self._interval_reach
-        missing = nodes - reach.nodes
-        graph = self.graph
-        return computed.to_result(
-            name,
-            run=self._newest[0],
-            interval=self._newest[1],
-            interval_ns=self._interval_ns,
-            time_ns=self._span(reach, computed),
-            nodes=tuple(sorted(reach.nodes)),
-            missing_nodes=tuple(sorted(missing)),
-            workers=tuple(sorted(reach.workers)),
-            graph_version=graph.version,
-            graph_hash=graph.hash,
-            complete=not missing and reach.parts_to_come <= 0,
-            published_ns=now_ns,
-            one_in=dict(graph.large).get(name, 1),
+        # What many results have in common is made once.
+        now_ns, known, one_in = time.time_ns(), set(nodes), dict(self.graph.large)
+        of_run, of_interval = (
+            self._say(reach, known, now_ns) for reach in (self._run_reach, self._interval_reach)
         )
+        accounts: dict[Hashable, Events] = {}
+        spans: dict[Hashable, tuple[int, int]] = {}
+        results = []
+        for name, one in computed.items():
+            account = (one.expected, one.used, one.dropped, one.set_aside)
+            if account not in accounts:
+                accounts[account] = one.events()
+            span = (one.window, one.first, one.last)
+            if span not in spans:
+                spans[span] = self._span(one)
+            results.append(
+                one.to_result(
+                    name,
+                    accounts[account],
+                    time_ns=spans[span],
+                    one_in=one_in.get(name, 1),
+                    **(of_run if one.window == "run" else of_interval),
+                )
+            )
+        return results
 
-    def _span(self, reach: Reach, computed: Computed) -> tuple[int, int]:
+    def _say(self, reach: Reach, nodes: set[str], now_ns: int) -> dict[str, Any]:
+        """Return what the envelopes of all results of a reach say."""
+        missing = nodes - reach.nodes
+        return {
+            "run": self._newest[0],
+            "interval": self._newest[1],
+            "interval_ns": self._interval_ns,
+            "nodes": tuple(sorted(reach.nodes)),
+            "missing_nodes": tuple(sorted(missing)),
+            "workers": tuple(sorted(reach.workers)),
+            "graph_version": self.graph.version,
+            "graph_hash": self.graph.hash,
+            "complete": not missing and reach.parts_to_come <= 0,
+            "published_ns": now_ns,
+        }
+
+    def _span(self, computed: Computed) -> tuple[int, int]:
         """Return from when to when (ns) the events of a result came.
 
         The reach is that of the whole run, or of the last interval. A result that appeared in the middle of
         the run begins later, one of several intervals earlier, and one of N events may end earlier; of
         those other ends only the interval is known, so there it is the interval's end that is told.
         """
+        reach = self._run_reach if computed.window == "run" else self._interval_reach
         first, last = reach.first_ns or 0, reach.last_ns or 0
         if computed.first is None or computed.last is None:
             return first, last
@@ -233,7 +253,7 @@ class Assembly:
         return Checkpoint(
             applied=self.applied,
             accumulator=self._accumulator.to_plain(),
-            graph=self.graph.to_plain(),
+            graph=self._graph_plain,
             interval_ns=self._interval_ns,
             run_reach=self._run_reach,
             interval_reach=self._interval_reach,
@@ -251,7 +271,7 @@ class Assembly:
             GraphError: the accumulator is of another format.
         """
         self._accumulator = Accumulator.from_plain(checkpoint.accumulator, self._here)
-        self.graph = Graph.from_plain(checkpoint.graph)
+        self.graph, self._graph_plain = Graph.from_plain(checkpoint.graph), checkpoint.graph
         self.applied = checkpoint.applied
         self._interval_ns = checkpoint.interval_ns
         self._run_reach, self._interval_reach = checkpoint.run_reach, checkpoint.interval_reach

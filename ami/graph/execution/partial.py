@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ami.errors import GraphError
 from ami.graph.library.base import Reduction, State, bytes_of
@@ -37,6 +38,8 @@ class Partial:
     ``seen`` events were given to the plan; ``used[fingerprint]`` of them reached that reduction;
     ``set_aside`` were never given to it, because they kill workers. ``errors`` are by operation.
     """
+
+    FORMAT: ClassVar[int] = 2  # of what is stored of it
 
     graph_version: int
     seen: int = 0

@@ -23,7 +23,7 @@ from ami.graph.execution.partial import (
     Partial,
     merge_errors,
 )
-from ami.graph.execution.results import Computed, Finished, GlobalPlan
+from ami.graph.execution.results import Computed, GlobalPlan
 from ami.graph.graph import Graph
 from ami.graph.library.base import Reduction, State
 
@@ -52,16 +52,14 @@ class Window:
         self._of_runs = words == ["run"]
         self._events = int(words[0]) if words[-1] == "events" else 0
         self._last = int(words[1]) if words[0] == "last" else 1
-        self._one_in = 1
+        self.choose(1)
 
     def choose(self, one_in: int) -> None:
         """If it is of intervals, take in one of so many from now on: those whose number this divides."""
         self._one_in = 1 if self._of_runs or self._events else one_in
-
-    @property
-    def _intervals(self) -> int:
-        """How many intervals it reaches over, of those that are taken in."""
-        return -(-self._last // self._one_in)
+        # How many intervals it reaches over, of those that are taken in.
+        self._intervals = -(-self._last // self._one_in)
+        self._kept = KEPT_RUNS if self._of_runs else self._intervals + KEPT_INTERVALS
 
     def apply(self, partial: Partial, key: str, place: Place, expected: int, dropped: int) -> bool:
         """Take a partial in; return whether it came too late for that."""
@@ -72,11 +70,10 @@ class Window:
         where = self.where(place)
         bucket = self.buckets.get(where)
         if bucket is None:
-            kept = KEPT_RUNS if self._of_runs else self._intervals + KEPT_INTERVALS
-            if len(self.buckets) >= kept and where < min(self.buckets):
+            if len(self.buckets) >= self._kept and where < min(self.buckets):
                 return True
             bucket = self.buckets[where] = Bucket()
-            while len(self.buckets) > kept:
+            while len(self.buckets) > self._kept:
                 del self.buckets[min(self.buckets)]
         bucket.count(partial, partial.used.get(key, 0), expected, dropped, place)
         if key in partial.states:
@@ -110,9 +107,9 @@ class Window:
         if self._of_runs:
             return self.buckets.get((place[0], 0))
         place = (place[0], place[1] - place[1] % self._one_in)
-        chosen = [self.buckets[key] for key in sorted(self.buckets) if key <= place][-self._intervals :]
         if self._intervals == 1:
             return self.buckets.get(place)
+        chosen = [self.buckets[key] for key in sorted(self.buckets) if key <= place][-self._intervals :]
         return self._together(chosen) if chosen else None
 
     def _together(self, buckets: list[Bucket]) -> Bucket:
@@ -182,6 +179,7 @@ class Accumulator:
         self.errors = {name: record for name, record in self.errors.items() if _same(self.graph, graph, name)}
         plan.set_units(self._units)
         self._plan = plan
+        self._graph_plain = graph.to_plain()  # once: it is in every checkpoint
 
     def set_units(self, units: Mapping[str, str]) -> None:
         """Take up the units of the source's fields, for the labels of the results."""
@@ -249,14 +247,8 @@ class Accumulator:
         fails makes the results behind it errors, and no others.
         """
         place = self.place if at is None else at
-        finished: dict[str, Finished] = {}
-        for key, window in self._windows.items():
-            bucket = window.at(place)
-            if bucket is None:
-                finished[key] = Finished(None, Bucket())
-            else:
-                finished[key] = Finished(window.reduction, bucket)
-        return self._plan.finish(finished, self.errors if errors is None else errors)
+        buckets = {key: window.at(place) for key, window in self._windows.items()}
+        return self._plan.finish(buckets, self.errors if errors is None else errors)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all state as what the stores' codec carries; encode it before the next apply.
@@ -265,7 +257,7 @@ class Accumulator:
         """
         return {
             "format": FORMAT,
-            "graph": self.graph.to_plain(),
+            "graph": self._graph_plain,
             "place": self.place,
             "errors": dict(self.errors),
             "too_late": self.too_late,
