@@ -145,8 +145,7 @@ class GlobalPlan:
             for step in self._steps:
                 try:
                     if step.reduction is not None:
-                        bucket = buckets[step.key]
-                        values[step.key] = None if bucket is None else _reduce(step.reduction, bucket)
+                        values[step.key] = _reduce(step.reduction, buckets[step.key])
                         continue
                     broken = [failed[key] for key in step.inputs if key in failed]
                     if broken:
@@ -183,7 +182,9 @@ class GlobalPlan:
         )  # fmt: skip
 
 
-def _reduce(reduction: Reduction, bucket: Bucket) -> Any:
+def _reduce(reduction: Reduction, bucket: Bucket | None) -> Any:
+    if bucket is None:
+        return None
     return reduction.result(reduction.zero() if bucket.state is None else bucket.state)
 
 

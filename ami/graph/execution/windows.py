@@ -77,18 +77,15 @@ class Window:
                 del self.buckets[min(self.buckets)]
         bucket.count(partial, partial.used.get(key, 0), expected, dropped, place)
         if key in partial.states:
-            self._merge(bucket, partial.states[key])
+            full, bucket.state = self.reduction.fill(bucket.state, partial.states[key])
+            if full is not None:
+                self.batch = replace(bucket, state=full, used=self._events)
+                self.buckets = {ANY: Bucket(bucket.state)}
         return False
 
     def where(self, place: Place) -> Place:
         """Return the place of the bucket into which goes what comes from ``place``."""
         return ANY if self._events else (place[0], 0) if self._of_runs else place
-
-    def _merge(self, bucket: Bucket, state: State) -> None:
-        full, bucket.state = self.reduction.fill(bucket.state, state)
-        if full is not None:
-            self.batch = replace(bucket, state=full, used=self._events)
-            self.buckets = {ANY: Bucket(bucket.state)}
 
     def begin_run(self, run: int) -> None:
         """Make the run's bucket the newest, so that results begin anew without an event."""
