@@ -261,6 +261,15 @@ def test_a_key_is_shown_with_its_value_with_or_without_braces(client: Client, re
         assert view.value.value == 5
 
 
+def test_the_key_of_a_table_shows_results_by_their_names(client: Client, reducer: Store) -> None:
+    reducer.put(keys.table(keys.SMALL), Table.of([made(f"m{number}", number) for number in range(30)]))
+    (view,) = client.key("ami:global-reducer:0:table:small")
+    shown = view.to_plain()["value"]
+    assert (shown["type"], shown["items"], len(shown["value"])) == ("Table", 30, 20)
+    assert shown["value"]["m7"]["value"] == {"type": "int", "value": 7}
+    assert client.get("m29").value == 29
+
+
 def test_a_pattern_in_a_name_of_a_key_is_no_pattern(client: Client, reducer: Store) -> None:
     publish(reducer, made("level", 5), made("l*[e]?", 6))
     (view,) = client.key("ami:global-reducer:0:result:l*[e]?")
