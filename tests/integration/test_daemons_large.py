@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ami.client.updates import read_results
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.daemons.reduction import large_lane, spans
 from ami.daemons.reduction.assembly import Assembly
@@ -272,12 +273,7 @@ def run_to_the_end(node: Node) -> GlobalReducerStage:
 
 
 def value_of(node: Node, name: str) -> Result | None:
-    found = node.reducer.get(keys.result(name))
-    try:
-        found = pieces.join(node.reducer, found) if isinstance(found, pieces.Pieces) else found
-    except KeyError:
-        return None
-    return found if isinstance(found, Result) else None
+    return read_results(node.reducer, [name]).get(name)
 
 
 def published_all(node: Node) -> bool:
