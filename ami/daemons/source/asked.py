@@ -88,6 +88,7 @@ class Asked:
         for name in fields:
             if time.monotonic() > end:
                 return False
-            source.read(position, Slots.allocate(source.schema.select([name]), 1), frozenset([name]))
-            self._read.add(name)
+            field = source.schema.with_lengths([name])
+            source.read(position, Slots.allocate(source.schema.select(field), 1), field)
+            self._read |= field
         return True
