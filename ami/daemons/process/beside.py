@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+
+LONG_S = 5.0
 
 
 class Beside:
@@ -12,6 +15,17 @@ class Beside:
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._piece: Future[object] | None = None
+        self._began = 0.0
+
+    @property
+    def note(self) -> str:
+        """What people should know of a piece that takes long; "" as a rule."""
+        took_s = time.monotonic() - self._began
+        return (
+            ""
+            if self.is_idle or took_s < LONG_S
+            else f"large states: one step has taken {took_s:.0f} s so far"
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -32,6 +46,7 @@ class Beside:
         """
         self.look()
         if self._piece is None:
+            self._began = time.monotonic()
             self._piece = self._thread.submit(work)
 
     def finish(self) -> None:

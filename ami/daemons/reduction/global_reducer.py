@@ -70,7 +70,9 @@ class GlobalReducerStage:
     def state(self) -> str:
         if not self._leadership.held:
             return "waiting: another global reducer has the lease"
-        return f"running, but {self._file.problem}" if self._file.problem else "running"
+        if self._file.problem:
+            return f"running, but {self._file.problem}"
+        return f"running; {self._beside.note}" if self._beside.note else "running"
 
     @property
     def counters(self) -> Mapping[str, float]:

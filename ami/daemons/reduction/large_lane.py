@@ -24,7 +24,8 @@ from ami.stores import BadRecord, Journal, Lease, Record, Store, keys
 
 logger = logging.getLogger(__name__)
 
-# What may be in the inboxes beyond the checkpoint before the next one is written at once.
+# What may be in the inboxes beyond the checkpoint before the next one is written: as soon as it may, at once.
+FEW_UNCHECKED_BYTES = 48 << 20
 UNCHECKED_BYTES = 256 << 20
 # A large state is written less often, so that checkpoints take a tenth of the time at the most.
 CHECKPOINT_SHARE = 0.1
@@ -51,7 +52,7 @@ class LargeLane:
         self._halfway: set[str] = set()
         self._unpublished = self._changed = False
         self._unchecked_bytes = 0
-        self._checkpoint_at = self._publish_at = self._every_s = 0.0
+        self._checkpoint_at = self._may_at = self._publish_at = self._every_s = 0.0
         self.batches = 0
 
     @property
@@ -147,8 +148,9 @@ class LargeLane:
 
     def _checkpoint(self, *, final: bool = False) -> None:
         began = time.monotonic()
-        due = began >= self._checkpoint_at or self._unchecked_bytes > UNCHECKED_BYTES
-        if not self._changed or not (due or final):
+        many = self._unchecked_bytes > UNCHECKED_BYTES
+        due = began >= (self._may_at if self._unchecked_bytes > FEW_UNCHECKED_BYTES else self._checkpoint_at)
+        if not self._changed or not (many or due or final):
             return
         self._checkpoints.save(self._assembly, tuple(sorted(self._halfway)))
         for node, number in self._assembly.applied.items():
@@ -156,7 +158,8 @@ class LargeLane:
                 self._inboxes[node].trim(number)
         self._changed, self._unchecked_bytes = False, 0
         now = time.monotonic()
-        self._checkpoint_at = now + max(self._config.large_checkpoint_s, (now - began) / CHECKPOINT_SHARE)
+        self._may_at = now + (now - began) / CHECKPOINT_SHARE
+        self._checkpoint_at = max(self._may_at, now + self._config.large_checkpoint_s)
 
     def close(self) -> None:
         """Leave a last checkpoint.

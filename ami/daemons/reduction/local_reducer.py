@@ -61,7 +61,9 @@ class LocalReducerStage:
     def state(self) -> str:
         if self._ring is None:
             return f"waiting: for {self._waiting_for}"
-        return "running" if self._room else "waiting: for the global reducer"
+        if not self._room:
+            return "waiting: for the global reducer"
+        return f"running; {self._beside.note}" if self._beside.note else "running"
 
     @property
     def counters(self) -> Mapping[str, float]:

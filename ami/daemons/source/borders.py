@@ -1,6 +1,6 @@
 """Decide where spans end: runs of entries whose large states are sent together.
 
-A span is of one run, step and graph version, and lasts some 0.35 s, or longer: as long as the one before is
+A span is of one run, step and graph version, and lasts some 0.3 s, or longer: as long as the one before is
 not in the global store. So the pace of large states is that of the slowest who handles them, and a node
 that could not send any for a while has one span to send, not many.
 """
@@ -12,7 +12,7 @@ import time
 from ami.graph.graph import Graph
 from ami.ring.writer import RingWriter
 
-SPAN_S = 0.35
+SPAN_S = 0.3
 
 
 class SpanBorders:

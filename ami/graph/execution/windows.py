@@ -59,7 +59,8 @@ class Window:
         self._one_in = 1 if self._of_runs or self._events else one_in
         # How many intervals it reaches over, of those that are taken in.
         self._intervals = -(-self._last // self._one_in)
-        self._kept = KEPT_RUNS if self._of_runs else self._intervals + KEPT_INTERVALS
+        older = KEPT_INTERVALS if self._one_in == 1 else 1
+        self._kept = KEPT_RUNS if self._of_runs else self._intervals + older
 
     def apply(self, partial: Partial, key: str, place: Place, expected: int, dropped: int) -> bool:
         """Take a partial in; return whether it came too late for that."""
