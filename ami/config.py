@@ -186,7 +186,7 @@ class GlobalStoreConfig(_Part):
     username: str = _setting("default", _text(r"\S+", "a name without blanks"))
     password_file: Path = Path("secret")
     timeout_s: float = _setting(15.0, _seconds(0.1))
-    max_memory_bytes: int = _setting(2 << 30, _count(1 << 20))
+    max_memory_bytes: int = _setting(4 << 30, _count(1 << 20))
     append_to: str = _setting("memory", _APPEND_TO)
     fsync: str = _setting("no", _FSYNC)
 

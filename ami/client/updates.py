@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 # The longest one blocking read of the store's connection, seconds: what Ctrl-C may have to wait for.
 BLOCK_S = 1.0
-TRIALS = 10  # to read a value in pieces, which is gone when the next one is there
+TRIALS, AGAIN_S = 25, 0.2  # to read a value in pieces, which are gone before the next ones are there
 
 
 class Updates:
@@ -202,5 +202,5 @@ def read_value(reducer: Store, key: str) -> object:
         try:
             return join(reducer, value) if isinstance(value, Pieces) else value
         except KeyError:
-            continue  # a newer one came meanwhile
+            time.sleep(AGAIN_S)  # a newer one is on its way
     raise Undecodable(f"{key} is replaced faster than it can be read")

@@ -10,7 +10,7 @@ from ami.stores import Store, codec
 from ami.stores.codec import Value
 
 # A server refuses 512 MiB, and stands still for all others while it takes in a large value.
-PIECE_BYTES = 64 << 20
+PIECE_BYTES = 16 << 20
 
 
 @message

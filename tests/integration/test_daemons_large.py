@@ -251,6 +251,7 @@ def test_whichever_call_of_a_global_reducer_fails_the_results_are_the_same(
             sender.close()
             faults = node.faults = Faults(fails_at, answer_lost=answer_lost)
             stage = run_to_the_end(node)
+            stage._finish_large()
             check_published(node)
             die(stage)
             node.close()

@@ -101,6 +101,10 @@ class Assembly:
             )  # fmt: skip
         self.applied[node] = number
 
+    def bound(self, most: int, of_what: str) -> None:
+        """See :meth:`ami.graph.execution.windows.Accumulator.bound`."""
+        self._accumulator.bound(most, of_what)
+
     def split(self, fingerprint: str, state: State) -> dict[Hashable, State]:
         """See :meth:`ami.graph.execution.windows.Accumulator.split`."""
         return self._accumulator.split(fingerprint, state)

@@ -118,7 +118,7 @@ class GlobalReducerStage:
             # Whoever wrote it may have died, or lost the store, before the results were out.
             self._unpublished = True
         self._finish_large()
-        lease, config = self._leadership.lease, self._setup.config.reducer
+        lease, config = self._leadership.lease, self._setup.config
         self._large = LargeLane(config, self._store, lease, self._graphs.get, self._here)
         self._large.load()
         self._inboxes = {}
@@ -191,9 +191,8 @@ class GlobalReducerStage:
 
     def _step_large(self) -> None:
         """Let the thread beside do a piece of the large lane's work, if it has none."""
-        self._beside.look()
         graph, lane = self._assembly.graph, self._large
-        if lane is not None and (graph.large or lane.was_used):
+        if self._beside.look() and lane is not None and (graph.large or lane.was_used):
             errors, nodes, units = dict(self._assembly.errors), list(self._inboxes), self._units
             self._beside.begin(lambda: lane.step(graph, nodes, units, errors))
 
@@ -205,7 +204,7 @@ class GlobalReducerStage:
         """Wait for the thread beside; what it could not do is done again by who leads next."""
         try:
             self._beside.finish()
-        except (StoreError, Conflict) as error:
+        except StoreError as error:
             logger.warning("%s", error)
 
     def _find_nodes(self) -> None:

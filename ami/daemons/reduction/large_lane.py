@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ami.config import ReducerConfig
+from ami.config import Config
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.large_checkpoint import LargeCheckpoints
 from ami.daemons.reduction.publisher import LARGE_SHARE, TABLE_BYTES, Publisher, count_bytes
@@ -26,9 +26,12 @@ logger = logging.getLogger(__name__)
 
 # What may be in the inboxes beyond the checkpoint before the next one is written: as soon as it may, at once.
 FEW_UNCHECKED_BYTES = 48 << 20
-UNCHECKED_BYTES = 256 << 20
+UNCHECKED_BYTES = 128 << 20
 # A large state is written less often, so that checkpoints take a tenth of the time at the most.
 CHECKPOINT_SHARE = 0.1
+# Of the store's memory, that states may have: two checkpoints and the results are as much again each. Who
+# filled the store would stop everybody.
+STATE_SHARE = 0.25
 
 
 class LargeLane:
@@ -40,9 +43,10 @@ class LargeLane:
     """
 
     def __init__(
-        self, config: ReducerConfig, store: Store, lease: Lease, graph: Callable[[int], Graph], here: str
+        self, config: Config, store: Store, lease: Lease, graph: Callable[[int], Graph], here: str
     ) -> None:
-        self._config = config
+        self._config = config.reducer
+        self._most_bytes = int(STATE_SHARE * config.global_store.max_memory_bytes)
         self._store = store
         self._here = here
         self._assembly = Assembly(graph, here, large=True)
@@ -115,6 +119,7 @@ class LargeLane:
             return
         self._unchecked_bytes += sum(part.partial.measure() for part in batch.intervals)
         self._assembly.apply_span(node, record.number, batch)
+        self._assembly.bound(self._most_bytes, "a quarter of global_store.max_memory_bytes")
         (self._halfway.discard if batch.last else self._halfway.add)(node)
         self.batches += 1
         self._unpublished = self._changed = True

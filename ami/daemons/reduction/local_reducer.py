@@ -136,8 +136,7 @@ class LocalReducerStage:
 
     def _send_spans(self, ring: RingObserver) -> None:
         """Let the thread beside send the next span, if there is one, and it has none."""
-        self._beside.look()
-        if not self._beside.is_idle:
+        if not self._beside.look():
             return
         span = self._spans.find(ring)
         if span is not None:

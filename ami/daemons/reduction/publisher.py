@@ -113,7 +113,6 @@ class Publisher:
             }
         elif not values:
             return
-        replaced = [piece for name in single for piece in self._pieces.get(name, ())]
         whole = {keys.result(name): self._fit(result) for name, result in single.items()}
         try:
             self._store.commit(self._lease, {**values, **whole}, notify=notify, keep=self._history)
@@ -121,13 +120,16 @@ class Publisher:
             # What an operation of another package gave cannot be stored: nobody else's result waits for it.
             whole = {keys.result(name): _storable(result) for name, result in single.items()}
             self._store.commit(self._lease, {**values, **whole}, notify=notify, keep=self._history)
+        replaced: list[str] = []
+        for name in single.keys() & self._pieces.keys():
+            if isinstance(whole[keys.result(name)], Result):  # it was larger before
+                replaced += self._pieces.pop(name)
         if self._by_key:
             tabled = self._by_key.intersection(result.name for result in small or ())
             replaced += [keys.result(name) for name in tabled]
             self._by_key -= tabled
         self._by_key.update(single)
         if replaced:
-            # Who reads them just now finds one missing, and the newer value in their place.
             self._store.delete_many(replaced)
         self.published += len(new)
 
@@ -142,9 +144,10 @@ class Publisher:
 
     def _fit(self, result: Result) -> Result | Pieces:
         """Return the result, or, when it is too large for one value, its pieces, which are stored then."""
-        self._pieces.pop(result.name, None)
         if count_bytes(result.value) <= PIECE_BYTES:
             return result
+        # First: for both there might be no room. Who reads meanwhile waits for the new one.
+        self._store.delete_many(self._pieces.pop(result.name, ()))
         names: list[str] = []
         self._pieces[result.name] = names
         nbytes = 0
@@ -161,8 +164,10 @@ class Publisher:
 
     def keep_pieces_of(self, names: Collection[str]) -> None:
         """Remove the pieces of all other results."""
-        gone = [name for name in self._pieces if name not in names]
-        self._store.delete_many([piece for name in gone for piece in self._pieces.pop(name)])
+        self._drop_pieces([name for name in self._pieces if name not in names])
+
+    def _drop_pieces(self, names: Iterable[str]) -> None:
+        self._store.delete_many([piece for name in list(names) for piece in self._pieces.pop(name)])
 
     def forget(self, names: Iterable[str], catalogue: Mapping[str, Any]) -> None:
         """Remove results that the graph does not have any more, and say which it has."""

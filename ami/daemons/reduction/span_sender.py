@@ -22,7 +22,7 @@ from ami.stores import keys
 logger = logging.getLogger(__name__)
 
 # Of batches that the global reducer has not checkpointed. Beyond, spans grow longer, and arenas fill.
-BYTES_AHEAD = 512 << 20
+BYTES_AHEAD = 256 << 20
 WAIT_S = 0.05
 
 

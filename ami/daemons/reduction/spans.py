@@ -20,7 +20,7 @@ from ami.ring.arena import ArenaView
 from ami.ring.observer import RingObserver
 from ami.stores import codec
 
-PART_BYTES = 64 << 20
+PART_BYTES = 16 << 20  # the server stands still for all others while it takes one in
 
 
 @dataclass(frozen=True, slots=True)

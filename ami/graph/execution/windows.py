@@ -25,7 +25,7 @@ from ami.graph.execution.partial import (
 )
 from ami.graph.execution.results import Computed, GlobalPlan
 from ami.graph.graph import Graph
-from ami.graph.library.base import Reduction, State
+from ami.graph.library.base import Reduction, State, bytes_of
 
 FORMAT = 2  # of the plain form
 KEPT_RUNS = 2  # this one, and the one before for what comes late at the border
@@ -124,6 +124,11 @@ class Window:
         both.first, both.last = buckets[0].first, buckets[-1].last
         return both
 
+    def measure(self) -> int:
+        """Return how many bytes its states have."""
+        buckets = [*self.buckets.values(), *([] if self.batch is None else [self.batch])]
+        return sum(bytes_of(bucket.state) for bucket in buckets)
+
     def to_plain(self) -> dict[str, Any]:
         """Return it as what the stores' codec carries; the states are not copied."""
         return {
@@ -156,6 +161,7 @@ class Accumulator:
         self.place: Place = (0, -1)
         self.errors: dict[str, ErrorRecord] = {}
         self.too_late = 0
+        self._refused: dict[str, dict[str, str]] = {}  # reasons by fingerprint and name, until the next run
         self._windows: dict[str, Window] = {}
         self._units: Mapping[str, str] = {}
         self._plan = GlobalPlan(graph, here)
@@ -175,6 +181,7 @@ class Accumulator:
         for window in self._windows.values():
             window.choose(graph.one_in)
         self.errors = {name: record for name, record in self.errors.items() if _same(self.graph, graph, name)}
+        self._refused = {key: reasons for key, reasons in self._refused.items() if key in self._windows}
         plan.set_units(self._units)
         self._plan = plan
         self._graph_plain = graph.to_plain()  # once: it is in every checkpoint
@@ -188,7 +195,7 @@ class Accumulator:
     def begin_run(self, run: int) -> None:
         """Begin the windows of a run; interval windows and batches go on."""
         if run != self.place[0]:
-            self.errors = {}
+            self.errors, self._refused = {}, {}
         self.place = max(self.place, (run, -1))
         for window in self._windows.values():
             window.begin_run(run)
@@ -207,6 +214,9 @@ class Accumulator:
         partial.leave_out(self._plan.reductions.unbound)
         if run > self.place[0]:
             self.begin_run(run)
+        for key, reasons in self._refused.items():
+            partial.states.pop(key, None)
+            partial.fail(key, reasons)
         late = [w.apply(partial, k, place, expected, dropped) for k, w in self._windows.items()]
         if any(late):
             self.too_late += partial.seen
@@ -214,6 +224,28 @@ class Accumulator:
             known = {name: record for name, record in partial.errors.items() if name in self.graph}
             merge_errors(self.errors, known)
         self.place = max(self.place, place)
+
+    def bound(self, most: int, of_what: str) -> None:
+        """Let go of the largest states until all of them have at most ``most`` bytes.
+
+        Their events, and those of this run that come, count as failed for these reductions.
+
+        Args:
+            of_what: why not more, for people.
+        """
+        sizes = {key: window.measure() for key, window in self._windows.items()}
+        while sum(sizes.values()) > most:
+            key = max(sizes, key=sizes.__getitem__)
+            text = (
+                f"its states have {sizes.pop(key) >> 20} MiB; all large ones may have {most >> 20}, {of_what}"
+            )
+            names = [one.name for one in self.graph.operations if self.graph.fingerprint(one.name) == key]
+            self._refused[key] = reasons = dict.fromkeys(names, text)
+            window = self._windows[key]
+            used = sum(bucket.used for bucket in window.buckets.values())
+            self._windows[key] = fresh = Window(window.reduction, window.since)
+            fresh.choose(self.graph.one_in)
+            merge_errors(self.errors, {name: ErrorRecord(used, reason) for name, reason in reasons.items()})
 
     def list_places(self, partial: Partial, place: Place) -> set[Changed]:
         """Return which states :meth:`apply` of this partial changes: reduction, bucket, key or ALL_KEYS."""
