@@ -51,7 +51,7 @@ class LargeLane:
         self._here = here
         self._assembly = Assembly(graph, here, large=True)
         self._checkpoints = LargeCheckpoints(store, lease)
-        self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.history)
+        self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.reducer.history)
         self._inboxes: dict[str, Journal] = {}
         self._halfway: set[str] = set()
         self._unpublished = self._changed = False
