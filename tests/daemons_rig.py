@@ -81,7 +81,6 @@ class Shift:
         while self.ring.open is None and not self.ring.configure(SCHEMA.names):
             pass
         self.run = 1
-        self.large = False  # whether entries are in spans
         self._interval = 0
 
     def transition(self, transition: Transition) -> None:
@@ -115,7 +114,6 @@ class Shift:
             step_value=0.0,
             graph_version=graph_version,
             transition=transition,
-            large=self.large and not transition,
         )
 
     def close(self) -> None:
@@ -217,9 +215,8 @@ def steps(stage: Any, until: Callable[[], object], *, most: int = 2000) -> None:
 
 def die(stage: Any) -> None:
     """Let go of what the kernel takes from a killed process, and of nothing else."""
-    for thread in ("_storing", "_beside"):
-        if getattr(stage, thread, None) is not None:
-            getattr(stage, thread).close()
+    if getattr(stage, "_storing", None) is not None:
+        stage._storing.close()
     ring = getattr(stage, "_ring", None) or getattr(getattr(stage, "_claims", None), "ring", None)
     if ring is not None:
         ring.close()

@@ -77,8 +77,7 @@ def _run_apart(
             first, count = block.sequence, block.count
             ring.leave_breadcrumb(first, count, 0)
             partial = Partial(block.entry.graph_version)
-            breadcrumb = _breadcrumb(ring, first, count)
-            plan.run(block.slots, first, partial, breadcrumb, interval=block.entry.interval)
+            plan.run(block.slots, first, partial, _breadcrumb(ring, first, count))
         return str(len(blocks))
 
     # The breadcrumb lies in shared memory: it is the child's that moves.
