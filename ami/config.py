@@ -158,6 +158,7 @@ class WorkerConfig(_Part):
 
     block_events: int = _setting(8192, _count(1, 1 << 31))
     block_bytes: int = _setting(16 << 20, _count(1))
+    arena_bytes: int = _setting(2 << 30, _count(1 << 20))
     adopt_after_s: float = _setting(3.0, _seconds(0))
     hang_s: float = _setting(1.5, _seconds(0.1))
     trial_s: float = _setting(0.5, _seconds(0.01))
@@ -185,7 +186,7 @@ class GlobalStoreConfig(_Part):
     username: str = _setting("default", _text(r"\S+", "a name without blanks"))
     password_file: Path = Path("secret")
     timeout_s: float = _setting(15.0, _seconds(0.1))
-    max_memory_bytes: int = _setting(2 << 30, _count(1 << 20))
+    max_memory_bytes: int = _setting(4 << 30, _count(1 << 20))
     append_to: str = _setting("memory", _APPEND_TO)
     fsync: str = _setting("no", _FSYNC)
 
@@ -198,6 +199,7 @@ class ReducerConfig(_Part):
     barrier_s: float = _setting(10.0, _seconds(0))
     checkpoint_s: float = _setting(0.25, _seconds(0.01))
     durable_s: float = _setting(10.0, _seconds(0.01))
+    large_checkpoint_s: float = _setting(5.0, _seconds(0.01))
     history: int = _setting(1000, _count(1, 1 << 24))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ami.errors import SourceError
 from ami.event import Slots, Transition
 from ami.graph.check import check
+from ami.graph.execution.lanes import with_lanes
 from ami.graph.execution.partial import Partial
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.execution.results import Computed
@@ -81,9 +82,11 @@ def run(
     """
     if limit is None and source.length is None:
         raise SourceError("the source has no end; give a limit, or stop= in its URI")
-    check(graph, source.schema)
+    interval_ns = interval_ns or intervals.choose(source, INTERVAL_S)
+    kinds = check(graph, source.schema)
+    graph = with_lanes(graph, kinds, intervals.on_the_clock(source, interval_ns))
     begun = time.monotonic()
-    offline = _Offline(graph, source, interval_ns or intervals.choose(source, INTERVAL_S), block_events)
+    offline = _Offline(graph, source, interval_ns, block_events)
     total = min(number for number in (limit, source.length) if number is not None)
     while offline.counts.events < total:
         wanted = min(SPAN_EVENTS, total - offline.counts.events)
@@ -106,8 +109,9 @@ class _Offline:
         self._source = source
         self._interval_ns = interval_ns
         self._plan = WorkerPlan(graph, source.schema)
-        self._accumulator = Accumulator(graph)
-        self._accumulator.set_units({field.name: field.unit for field in source.schema.fields})
+        self._lanes = [Accumulator(graph.lane(large=large)) for large in (False, True)]
+        for accumulator in self._lanes:
+            accumulator.set_units({field.name: field.unit for field in source.schema.fields})
         wanted = source.schema.select(self._plan.fields)
         count = max(1, min(block_events, BLOCK_BYTES // wanted.event_bytes))
         self._slots = Slots.allocate(wanted, count)
@@ -120,7 +124,8 @@ class _Offline:
         self.counts.runs += 1
         self._interval = None
         self._times = {}
-        self._accumulator.begin_run(self.counts.runs)
+        for accumulator in self._lanes:
+            accumulator.begin_run(self.counts.runs)
 
     def play(self, span: Span, total: int, progress: Progress | None) -> None:
         """Run the events of a span, entry by entry."""
@@ -138,19 +143,20 @@ class _Offline:
             for window in ("interval", "run"):
                 self._times[window] = self._times.get(window, (first_ns, 0))[0], last_ns
             partial = self._run(span.first + start, stop - start, total, progress)
-            self._accumulator.apply(
-                partial, interval=interval, run=self.counts.runs, expected=stop - start + lost, dropped=lost
-            )
+            facts = {"interval": interval, "run": self.counts.runs, "dropped": lost}
+            for accumulator, part in zip(self._lanes, self._plan.lanes.split(partial, interval), strict=True):
+                accumulator.apply(part, expected=stop - start + lost, **facts)
             lost = 0
 
     def _run(self, position: int, count: int, total: int, progress: Progress | None) -> Partial:
         """Return what the plan makes of ``count`` events of one entry."""
-        partial = self._plan.partial()
+        interval = self._interval or 0
+        partial = self._plan.partial(interval)
         done = 0
         while done < count:
             block = self._slots.part(0, min(self._slots.count, count - done))
             self._source.read(position + done, block, self._plan.fields)
-            self._plan.run(block, self.counts.events, partial)
+            self._plan.run(block, self.counts.events, partial, interval=interval)
             self.counts.events += block.count
             done += block.count
             if progress is not None:
@@ -159,14 +165,15 @@ class _Offline:
 
     def results(self) -> dict[str, Result]:
         """Return the results as of the last interval."""
-        now_ns = time.time_ns()
-        found = self._accumulator.results()
-        return {name: self._result(name, computed, now_ns) for name, computed in found.items()}
+        now_ns, errors = time.time_ns(), self._lanes[0].errors
+        computed = {name: one for lane in self._lanes for name, one in lane.results(errors=errors).items()}
+        return {name: self._result(name, computed[name], now_ns) for name in self._graph.results}
 
     def _result(self, name: str, computed: Computed, now_ns: int) -> Result:
         window = "run" if computed.window == "run" else "interval"
         return computed.to_result(
             name,
+            computed.events(),
             run=self.counts.runs,
             interval=self._interval or 0,
             interval_ns=self._interval_ns,
@@ -176,4 +183,5 @@ class _Offline:
             graph_version=self._graph.version,
             graph_hash=self._graph.hash,
             published_ns=now_ns,
+            one_in=dict(self._graph.large).get(name, 1),
         )

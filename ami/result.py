@@ -31,7 +31,8 @@ class Result:
     ``time_ns`` is the time of the first and of the last event in the window, ns. ``complete``:
     nothing is still to come: no entry of the window was sent in part, and no node is missing.
     ``label``: the unit of the value, and name and unit of its axes, as far as they are known.
-    ``every_s``: how often it can be afforded to publish a result as large as this; 0: each interval.
+    ``one_in``: of how many intervals one is computed; 1: each. ``every_s``: how often it can be afforded
+    to publish a result as large as this; 0: each interval.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Result:
     complete: bool = True
     published_ns: int = field(default_factory=time.time_ns)
     every_s: float = 0.0
+    one_in: int = 1
     label: Label = NO_LABEL
 
     def parts(self) -> tuple[Part, ...]:

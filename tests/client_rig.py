@@ -12,13 +12,12 @@ from ami.result import Events, Result
 from ami.stores import Store, keys, open_global
 
 SCHEMA = Schema((Field("x", "f8"), Field("delay", "f8"), Field("camera", "f4", (4, 6))))
-NAMES = ("level", "other")  # of scalars that tests keep a history of
 
 
 def emptied(node: Node) -> Store:
     """Return what the global reducer writes through, with nothing in it."""
     store = open_global(node.config.global_store, keys.prefix("ami", "global-reducer", 0))
-    store.delete_many([*store, keys.RESULTS, *(keys.history(name) for name in NAMES)])
+    store.delete_many([*store, keys.RESULTS, *map(keys.history, keys.LANES)])
     return store
 
 
@@ -33,7 +32,7 @@ def made(name: str, value: object, **changes: object) -> Result:
 
 
 def publish(reducer: Store, *results: Result) -> None:
-    """Publish as the global reducer does: values, catalogue and notification in one step."""
+    """Publish as the global reducer does what is too large for its table: each by key, in one step."""
     catalogue = dict(reducer.get(keys.CATALOGUE) or {})
     catalogue |= {result.name: {"window": result.window} for result in results}
     values = {keys.result(result.name): result for result in results}

@@ -81,6 +81,7 @@ class Shift:
         while self.ring.open is None and not self.ring.configure(SCHEMA.names):
             pass
         self.run = 1
+        self.large = False  # whether entries are in spans
         self._interval = 0
 
     def transition(self, transition: Transition) -> None:
@@ -114,6 +115,7 @@ class Shift:
             step_value=0.0,
             graph_version=graph_version,
             transition=transition,
+            large=self.large and not transition,
         )
 
     def close(self) -> None:
@@ -215,8 +217,9 @@ def steps(stage: Any, until: Callable[[], object], *, most: int = 2000) -> None:
 
 def die(stage: Any) -> None:
     """Let go of what the kernel takes from a killed process, and of nothing else."""
-    if getattr(stage, "_storing", None) is not None:
-        stage._storing.close()
+    for thread in ("_storing", "_beside"):
+        if getattr(stage, thread, None) is not None:
+            getattr(stage, thread).close()
     ring = getattr(stage, "_ring", None) or getattr(getattr(stage, "_claims", None), "ring", None)
     if ring is not None:
         ring.close()

@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -59,9 +59,9 @@ def configure(writer: RingWriter, names: Iterable[str]) -> None:
             pass
 
 
-def open_entry(writer: RingWriter, interval: int = 0, *, transition: int = 0) -> bool:
+def open_entry(writer: RingWriter, interval: int = 0, *, transition: int = 0, large: bool = False) -> bool:
     return writer.open_entry(
-        interval=interval, run=1, step=0, step_value=0.5, graph_version=1, transition=transition
+        interval=interval, run=1, step=0, step_value=0.5, graph_version=1, transition=transition, large=large
     )
 
 
@@ -133,8 +133,8 @@ def kill(pid: int) -> int:
         return 0
 
 
-def killed_after(work: Callable[[], None], bytecodes: int) -> bool:
-    """Run ``work`` in a child that kills itself after so many bytecodes of ami.ring.
+def killed_after(work: Callable[[], None], bytecodes: int, rooms: Sequence[str] = ("ami/ring/",)) -> bool:
+    """Run ``work`` in a child that kills itself after so many bytecodes of these rooms or files.
 
     Returns False when it came to its end before.
     """
@@ -144,7 +144,7 @@ def killed_after(work: Callable[[], None], bytecodes: int) -> bool:
 
         def trace(frame: FrameType, event: str, _argument: object) -> Any:
             nonlocal left
-            if f"{os.sep}ami{os.sep}ring{os.sep}" not in frame.f_code.co_filename:
+            if not any(room in frame.f_code.co_filename for room in rooms):
                 return None
             frame.f_trace_opcodes = True
             if event == "opcode":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import ami.messages  # noqa: F401  # registers the value types that results are made of
-from ami.client.updates import Updates, read_results
+from ami.client.updates import Updates, read_history, read_result, read_results
 from ami.config import Config, load
 from ami.errors import AmiError, GraphError, StoreUnavailable
 from ami.messages.answer import Answer
@@ -119,7 +119,7 @@ class Client:
         Raises:
             AmiError: there is none; the text has names that are similar.
         """
-        found = self._reducer.get(keys.result(name))
+        found = read_result(self._reducer, name)
         if wait_s > 0 and not _says_something(found):
             end = time.monotonic() + wait_s
             updates = Updates(self._reducer, [name])
@@ -160,8 +160,7 @@ class Client:
 
     def history(self, name: str, limit: int = 1000) -> list[dict[str, Any]]:
         """Return the last values of a scalar result, oldest first: interval, time_ns, value, used."""
-        records = self._reducer.history(keys.history(name), limit)
-        return [value for _, value in records if isinstance(value, dict)]
+        return read_history(self._reducer, name, limit)
 
     # the graph
 

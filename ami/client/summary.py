@@ -12,6 +12,7 @@ import numpy as np
 
 from ami.errors import FAULTS
 from ami.event import Array
+from ami.messages.table import Table
 from ami.result import Events, Result
 from ami.values import Value, plain
 
@@ -27,8 +28,8 @@ def summary(value: Any) -> dict[str, Any]:
     """
     if isinstance(value, np.ndarray):
         return {"type": "array", **_array(value)}
-    if isinstance(value, Result):
-        return {"type": "Result", **value.to_plain(), "value": summary(value.value)}
+    if isinstance(value, Result | Table):
+        return _results(value)
     if isinstance(value, Value):
         return {"type": type(value).__name__, **_facts(value)}
     if isinstance(value, bytes | bytearray | memoryview):
@@ -47,6 +48,18 @@ def summary(value: Any) -> dict[str, Any]:
         parts = {field.name: _item(getattr(value, field.name)) for field in fields(value)}
         return {"type": type(value).__name__, "items": len(parts), "value": parts}
     return {"type": type(value).__name__, "value": plain(value)}
+
+
+def _results(value: Result | Table) -> dict[str, Any]:
+    if isinstance(value, Result):
+        return {"type": "Result", **value.to_plain(), "value": summary(value.value)}
+    names = value.list_names()
+    shown = value.read(names[:SHOWN_ITEMS])
+    return {
+        "type": "Table",
+        "items": len(names),
+        "value": {name: summary(one) for name, one in shown.items()},
+    }
 
 
 def _item(value: Any, depth: int = 0) -> Any:

@@ -1,21 +1,27 @@
 """Hear of new results by push, and read each at most as often as somebody looks.
 
-The global reducer appends to one notification stream which names it published; this blocks on that
-stream (no polling), and then reads the newest value of each name once, however many notifications
-came in between. So a slow reader of large images lags by one read, never by a queue.
+The global reducer appends to one notification stream which it published; this blocks on that stream (no
+polling), and then reads the newest values once, however many notifications came in between. So a slow reader
+of large images lags by one read, never by a queue. Small results lie in one table a lane, others by key.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from ami.errors import Undecodable
+from ami.messages.pieces import Pieces, join
+from ami.messages.table import Moment, Table
 from ami.result import Result
 from ami.stores import Store, keys
 
+logger = logging.getLogger(__name__)
+
 # The longest one blocking read of the store's connection, seconds: what Ctrl-C may have to wait for.
 BLOCK_S = 1.0
+TRIALS, AGAIN_S = 25, 0.2  # to read a value in pieces, which are gone before the next ones are there
 
 
 class Updates:
@@ -28,9 +34,11 @@ class Updates:
         # between is read twice rather than missed.
         last = reducer.history(keys.RESULTS, 1)
         self._after = last[-1][0] if last else "0"
-        # When each name was published last, ns, as far as it was since this began; by the store's clock.
-        self.published_ns: dict[str, int] = {}
+        # When tables and keys were published last, if that was since this began; ns by the store's clock.
+        self._lanes_ns: dict[str, int] = {}
+        self._keys_ns: dict[str, int] = {}
         self._unread: set[str] = set(reducer.get(keys.CATALOGUE) or {}) if names is None else set(names)
+        self._unread_lanes = set(keys.LANES) if self._unread else set()
 
     def take(self, timeout_s: float) -> dict[str, Result]:
         """Return the new results by name; empty when none came within ``timeout_s``.
@@ -43,47 +51,156 @@ class Updates:
         end = time.monotonic() + timeout_s
         while True:
             left_s = max(0.0, end - time.monotonic())
-            if not self._unread:
+            if not self._unread and not self._unread_lanes:
                 self._listen(min(left_s, BLOCK_S))
-            found = self._read() if self._unread else {}
+            found = self._read() if self._unread or self._unread_lanes else {}
             if found or time.monotonic() >= end:
                 return found
+
+    def read_times(self) -> dict[str, int]:
+        """Return when each result was published last since this began, ns by the store's clock."""
+        times = dict(self._keys_ns)
+        for lane, at_ns in self._lanes_ns.items():
+            for table in _tables(self._store, [lane]):
+                times |= {name: max(at_ns, times.get(name, 0)) for name in table.list_names()}
+        return times
 
     def _listen(self, timeout_s: float) -> None:
         for place, notice in self._store.watch(keys.RESULTS, self._after, timeout_s):
             self._after = place
-            named = notice.get("names") if isinstance(notice, dict) else None
+            if not isinstance(notice, dict):
+                continue
+            at_ns = int(place.partition("-")[0]) * 10**6
+            named, lane = notice.get("names"), notice.get("lane")
             for name in named if isinstance(named, list | tuple | set) else ():
-                self.published_ns[str(name)] = int(place.partition("-")[0]) * 10**6
+                self._keys_ns[str(name)] = at_ns
                 if self._names is None or name in self._names:
                     self._unread.add(str(name))
+            if lane in keys.LANES:
+                self._lanes_ns[lane] = at_ns
+                if self._names is None or self._names:
+                    self._unread_lanes.add(lane)
 
     def _read(self) -> dict[str, Result]:
-        found = read_results(self._store, sorted(self._unread))
+        found = _read_tables(self._store, self._unread_lanes, self._names)
+        found |= _read_keys(self._store, sorted(self._unread - found.keys()))
         # Only now: if the read failed they are still to be read.
         self._unread.clear()
+        self._unread_lanes.clear()
         return found
 
 
 def read_results(reducer: Store, names: Collection[str]) -> dict[str, Result]:
-    """Return the newest values of those ``names`` that have one, in their order, in one round trip.
+    """Return the newest values of those ``names`` that have one, in their order, in two round trips.
 
     One that cannot be decoded is there with its error; it does not hide the others.
 
     Raises:
         StoreUnavailable
     """
+    found = _read_tables(reducer, keys.LANES, names)
+    if len(found) < len(names):
+        found |= _read_keys(reducer, [name for name in names if name not in found])
+    return {name: found[name] for name in names if name in found}
+
+
+def read_history(reducer: Store, name: str, limit: int) -> list[dict[str, object]]:
+    """Return the last values of a number, oldest first, in at most ``limit`` intervals of a lane.
+
+    Raises:
+        StoreUnavailable
+    """
+    catalogue = reducer.get(keys.CATALOGUE)
+    facts = catalogue.get(name) if isinstance(catalogue, dict) else None
+    if not isinstance(facts, dict):
+        return []
+    # What is older is of an operation that had this name before.
+    since = facts.get("since_version", 0)
+    found = []
+    for lane in keys.LANES:
+        for place, moment in reducer.history(keys.history(lane), limit):
+            picked = (
+                moment.pick(name) if isinstance(moment, Moment) and moment.graph_version >= since else None
+            )
+            if picked is not None:
+                milliseconds, _, number = place.partition("-")
+                found.append((int(milliseconds), int(number), picked))
+    found.sort(key=lambda record: record[:2])
+    return [picked for *_, picked in found[-limit:]]
+
+
+def _tables(reducer: Store, lanes: Iterable[str]) -> list[Table]:
+    """Return the tables of these lanes that there are and that can be decoded."""
+    wanted = [keys.table(lane) for lane in lanes]
+    try:
+        found = reducer.get_many(wanted, live=False)
+    except Undecodable:
+        found = {}
+        for key in wanted:
+            try:
+                found[key] = reducer.get(key)
+            except Undecodable as error:
+                logger.warning("%s:%s cannot be read: %s", reducer.prefix, key, error)
+    return [table for table in found.values() if isinstance(table, Table)]
+
+
+def _read_tables(reducer: Store, lanes: Iterable[str], names: Collection[str] | None) -> dict[str, Result]:
+    """Return those of the results that are in tables; one that changed lanes may be in two."""
+    found: dict[str, Result] = {}
+    for table in _tables(reducer, lanes):
+        try:
+            results = table.read(names)
+        except Undecodable as error:
+            logger.warning("results of %s cannot be read: %s", reducer.prefix, error)
+            continue
+        for name, result in results.items():
+            if name not in found or found[name].published_ns < result.published_ns:
+                found[name] = result
+    return found
+
+
+def _read_keys(reducer: Store, names: Collection[str]) -> dict[str, Result]:
+    """Return the newest values of those ``names`` that have a key of their own, in their order."""
     wanted = {name: keys.result(name) for name in names}
     try:
-        values = reducer.get_many(wanted.values())
+        values = reducer.get_many(wanted.values(), live=False)
     except Undecodable:
         values = {key: _readable(reducer, name, key) for name, key in wanted.items()}
     found = {name: values.get(key) for name, key in wanted.items()}
+    for name, value in found.items():
+        if isinstance(value, Pieces):
+            found[name] = _readable(reducer, name, wanted[name])
     return {name: value for name, value in found.items() if isinstance(value, Result)}
 
 
 def _readable(reducer: Store, name: str, key: str) -> object:
     try:
-        return reducer.get(key)
+        return read_value(reducer, key)
     except Undecodable as error:
         return Result(name=name, error=str(error), complete=False)
+
+
+def read_result(reducer: Store, name: str) -> object:
+    """Return the newest value of one result, None if there is none.
+
+    Raises:
+        StoreUnavailable
+        Undecodable: what is under its key is broken.
+    """
+    found = _read_tables(reducer, keys.LANES, [name]).get(name)
+    return read_value(reducer, keys.result(name)) if found is None else found
+
+
+def read_value(reducer: Store, key: str) -> object:
+    """Return what is under a result's key, put together if it lies in pieces.
+
+    Raises:
+        StoreUnavailable, Undecodable
+    """
+    for _ in range(TRIALS):
+        value = reducer.get(key)
+        try:
+            return join(reducer, value) if isinstance(value, Pieces) else value
+        except KeyError:
+            time.sleep(AGAIN_S)  # a newer one is on its way
+    raise Undecodable(f"{key} is replaced faster than it can be read")

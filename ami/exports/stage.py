@@ -127,7 +127,7 @@ class ExportStage:
         """Return when each result that there still is was published last."""
         assert self._client is not None
         assert self._updates is not None
-        heard = self._updates.published_ns
+        heard = self._updates.read_times()
         return {name: heard[name] for name in self._client.catalogue() if name in heard}
 
     def _try(self, act: Callable[[], None]) -> None:

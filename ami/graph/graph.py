@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from ami.errors import GraphError
 from ami.event import SEQUENCE, TIMESTAMP
@@ -27,13 +28,16 @@ MAX_OPERATIONS = 10_000
 class Graph:
     """Operations in an order that runs, the names of the results, and resets by name.
 
-    Two graphs are equal when they have the same version, operations, results and resets, in whatever order.
+    ``large`` are the results whose states are large, as the manager found with the source's fields, each
+    with the k of "one interval in k"; of a graph that nobody checked there are none. Two graphs are equal
+    when they have the same version, operations, results, resets and large results, in whatever order.
     """
 
     version: int = 0
     operations: tuple[Operation, ...] = ()
     results: tuple[str, ...] = ()
     resets: tuple[tuple[str, int], ...] = ()
+    large: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Put the operations in an order that runs.
@@ -70,7 +74,7 @@ class Graph:
 
     @cached_property
     def _content(self) -> tuple[object, ...]:
-        return self.version, self._producers, self.results, self.resets
+        return self.version, self._producers, self.results, self.resets, self.large
 
     @cached_property
     def _producers(self) -> dict[str, Operation]:
@@ -158,6 +162,17 @@ class Graph:
         """
         return "worker" if self.reduced.isdisjoint(self[name].inputs) else "global"
 
+    def lane(self, *, large: bool) -> Graph:
+        """Return the graph of the large results alone, or of all others."""
+        chosen = dict(self.large)
+        results = tuple(name for name in self.results if (name in chosen) is large)
+        return replace(self, results=results, large=self.large if large else ())
+
+    @property
+    def one_in(self) -> int:
+        """Of how many intervals one is computed for large results of intervals."""
+        return max((one_in for _, one_in in self.large), default=1)
+
     def at_version(self, version: int) -> Graph:
         """Return the same graph under another number."""
         return replace(self, version=version)
@@ -172,6 +187,7 @@ class Graph:
             "operations": [operation.to_plain() for operation in self.operations],
             "results": list(self.results),
             "resets": dict(self.resets),
+            "large": dict(self.large),
         }
 
     @classmethod
@@ -190,9 +206,15 @@ class Graph:
                 operations=tuple(map(Operation.from_plain, plain["operations"])),
                 results=texts(plain["results"], "results"),
                 resets=tuple((name, count(n, f"reset of {name!r}")) for name, n in plain["resets"].items()),
+                large=tuple((name, count(n, f"one in of {name!r}")) for name, n in _large(plain)),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise GraphError(f"not a graph: {error!r}"[:MAX_SHOWN]) from error
+
+
+def _large(plain: Mapping[Any, Any]) -> Iterable[tuple[str, object]]:
+    large: Mapping[str, object] = plain.get("large", {})
+    return large.items()
 
 
 def _digest(content: object) -> str:

@@ -2,15 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+from operator import attrgetter
+from typing import Any, ClassVar
+
+import numpy as np
 
 from ami.graph.execution.bucket import Bucket
 from ami.messages.batch import Batch
 from ami.messages.flush import Covers
 from ami.messages.message import message
-from ami.stores import codec
+from ami.stores import codec, columns
 
 codec.register(Bucket)
+
+_COUNTS = attrgetter("used", "expected", "dropped", "set_aside")
+_NO_PLACE = (-1, -1)  # runs and intervals are not negative
+
+
+_graphs: list[tuple[Any, bytes]] = []  # the last ones that were stored
+
+
+def _pack_graph(plain: dict[str, Any]) -> bytes:
+    """Return a graph's bytes: it is in every checkpoint, and hardly ever another one."""
+    for known, raw in _graphs:
+        if known is plain:
+            return raw
+    raw = bytes(codec.encode(plain))
+    _graphs[:] = [*_graphs[-3:], (plain, raw)]
+    return raw
+
+
+def _pack(accumulator: dict[str, Any]) -> dict[str, Any]:
+    """Put the buckets of all windows into columns: there are thousands of them."""
+    windows = accumulator["windows"]
+    where = [(number, *place) for number, one in enumerate(windows.values()) for place in one["buckets"]]
+    buckets = [bucket for one in windows.values() for bucket in one["buckets"].values()]
+    ends = [(*(bucket.first or _NO_PLACE), *(bucket.last or _NO_PLACE)) for bucket in buckets]
+    return {
+        **accumulator,
+        "graph": _pack_graph(accumulator["graph"]),
+        "windows": {key: {**one, "buckets": {}} for key, one in windows.items()},
+        "buckets": (
+            np.array(where, np.int64).reshape(-1, 3),
+            np.array(ends, np.int64).reshape(-1, 4),
+            np.array([_COUNTS(bucket) for bucket in buckets], np.int64).reshape(-1, 4),
+            columns.pack([bucket.state for bucket in buckets]),
+        ),
+    }
+
+
+def _unpack(packed: Any) -> dict[str, Any]:
+    accumulator = {**packed, "graph": codec.decode(packed["graph"])}
+    places, ends, counts, states = accumulator.pop("buckets")
+    windows = list(accumulator["windows"].values())
+    found = zip(places.tolist(), ends.tolist(), counts.tolist(), columns.unpack(states), strict=True)
+    for (number, *place), end, count, state in found:
+        first, last = (None if one == _NO_PLACE else one for one in (tuple(end[:2]), tuple(end[2:])))
+        used, expected, dropped, set_aside = count
+        bucket = Bucket(state, used, expected, dropped, set_aside, first, last)
+        windows[number]["buckets"][tuple(place)] = bucket
+    return accumulator
 
 
 @message
@@ -45,30 +96,50 @@ class Reach:
 
     def plus(self, batch: Batch) -> Reach:
         """Return the reach with a batch."""
-        both = Covers(first_ns=self.first_ns, last_ns=self.last_ns).plus(batch.covers)
+        return self.with_reach(
+            Reach(
+                first_ns=batch.covers.first_ns,
+                last_ns=batch.covers.last_ns,
+                nodes=frozenset((batch.node,)),
+                workers=frozenset(batch.workers),
+                parts_to_come=(not batch.complete) - batch.supplement,
+            )
+        )
+
+    def with_reach(self, other: Reach) -> Reach:
+        """Return the reach of both."""
+        times = Covers(first_ns=self.first_ns, last_ns=self.last_ns)
+        both = times.plus(Covers(first_ns=other.first_ns, last_ns=other.last_ns))
         return Reach(
             first_ns=both.first_ns,
             last_ns=both.last_ns,
-            nodes=self.nodes | {batch.node},
-            workers=self.workers | set(batch.workers),
-            parts_to_come=self.parts_to_come + (not batch.complete) - batch.supplement,
+            nodes=self.nodes | other.nodes,
+            workers=self.workers | other.workers,
+            parts_to_come=self.parts_to_come + other.parts_to_come,
         )
 
 
 @message
 class Checkpoint:
-    """The whole of a global reducer. ``applied`` says by node which batches ``accumulator`` covers.
+    """The whole of a lane of a global reducer. ``applied``: which batches ``accumulator`` covers, by node.
 
-    ``newest``: run and interval of ``interval_reach``. ``published``: names of results.
+    ``graph`` is of both lanes, that of the accumulator of this one alone. ``newest``: run and interval of
+    ``interval_reach``. ``published``: results by name, each with the graph version since which it is one.
     """
+
+    FORMAT: ClassVar[int] = 2
 
     applied: dict[str, int]
     accumulator: dict[str, Any]
+    graph: dict[str, Any]
     interval_ns: int
     run_reach: Reach
     interval_reach: Reach
     newest: tuple[int, int]
-    published: frozenset[str]
+    published: dict[str, int]
     totals: Totals
     run: int
     intervals: int
+
+
+codec.register(Checkpoint, packed={"accumulator": (_pack, _unpack), "graph": (_pack_graph, codec.decode)})

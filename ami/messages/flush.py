@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ami.graph.execution.partial import ErrorRecord, Partial
+from ami.graph.library.base import State
 from ami.messages.message import message
 from ami.ring.entries import Entry
-from ami.stores import codec
+from ami.stores import codec, columns
+
+
+def _pack_states(states: dict[str, State]) -> tuple[list[str], list[Any]]:
+    return list(states), columns.pack(list(states.values()))
+
+
+def _unpack_states(packed: Any) -> dict[str, State]:
+    keys, states = packed
+    return dict(zip(keys, columns.unpack(states), strict=True))
+
 
 codec.register(ErrorRecord)
-codec.register(Partial)
+codec.register(Partial, packed={"states": (_pack_states, _unpack_states)})
 
 
 @message

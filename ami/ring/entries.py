@@ -33,6 +33,7 @@ class Entry(NamedTuple):
     first_ns: int = 0
     opened_wall_ns: int = 0
     configuration: int = 0  # number of the columns that have its events
+    span: int = -1  # index of the first entry of its span; -1: its graph has no large results
     # In the ring these four are valid when the entry is closed; until then the cursor has them.
     count: int = 0  # type: ignore[assignment]  # as index
     dropped: int = 0
@@ -44,7 +45,7 @@ class Entry(NamedTuple):
         return self.closed_wall_ns != 0
 
 
-_ROW: Final = struct.Struct("@4qd10q")
+_ROW: Final = struct.Struct("@4qd11q")
 _END: Final = struct.Struct("@4q")  # from count on
 _FIRST_SEQUENCE: Final = Entry._fields.index("first_sequence")
 _FIRST_NS: Final = Entry._fields.index("first_ns")

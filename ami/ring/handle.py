@@ -88,6 +88,11 @@ class Handle:
         # A first event that was never published has left its time.
         return row if row.count else row._replace(first_ns=0)
 
+    @property
+    def released(self) -> int:
+        """Up to which entry nobody needs anything any more: neither rows, nor spans that begin there."""
+        return max(0, self._words[REDUCED])
+
     def outstanding(self, index: int) -> int:
         """Return how many events of an entry are not committed yet; 0 when it has left the table."""
         cursor = self._record.read()

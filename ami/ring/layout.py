@@ -55,6 +55,7 @@ RETIRED: Final = _WORDS + 40
 POLICY: Final = _WORDS + 41
 ATTEMPTED: Final = _WORDS + 42  # 1 when any slot's attempts were ever counted up
 LARGE: Final = _WORDS + 43  # 1 when any slot's large_done was ever set
+SPANS_CLOSED: Final = _WORDS + 45  # entries below it are in spans to which none is added
 DEPTH: Final = _WORDS + 44  # places of the newest configuration, for people
 SLEEPERS: Final = _WORDS + 48  # 1 when some worker's byte may be set
 SOURCE_WAITS: Final = _WORDS + 56

@@ -8,7 +8,7 @@ from typing import Final
 import posix_ipc
 
 from ami.errors import RingBusy, RingError
-from ami.ring import configurations
+from ami.ring import arena, configurations
 from ami.ring import layout as at
 from ami.ring.locks import RecordLocks
 from ami.ring.segment import FOLDER, NEW, PATIENCE_S, check_name, inode, making, unlink_semaphore
@@ -28,7 +28,7 @@ def find_leaked(prefix: str = "/ami-") -> list[str]:
         name = "/" + file.name.removeprefix(_SEMAPHORE_FILE)
         for suffix in (*at.SEMAPHORES, NEW):
             name = name.removesuffix(suffix)
-        name = configurations.SUFFIX.sub("", name)
+        name = arena.SUFFIX.sub("", configurations.SUFFIX.sub("", name))
         if name.startswith(prefix):
             names.add(name)
     return sorted(name for name in names if _is_dead(name))
@@ -50,7 +50,7 @@ def _is_dead(name: str) -> bool:
 
 
 def reclaim(name: str) -> bool:
-    """Remove a ring whose processes are all dead, with columns and semaphores; False when there is none.
+    """Remove a ring whose processes are all dead, with all that belongs to it; False when there is none.
 
     Raises:
         RingBusy: a living process is attached to it.
@@ -77,7 +77,8 @@ def reclaim(name: str) -> bool:
 
 
 def _remove_columns(name: str) -> bool:
-    return configurations.remove(name, configurations.find(name))
+    columns = configurations.remove(name, configurations.find(name))
+    return arena.remove_all(name) or columns
 
 
 def _open(name: str) -> int | None:

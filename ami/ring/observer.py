@@ -32,12 +32,17 @@ class RingObserver(Handle):
         self._reducer = reducer
         if reducer and segment.words[at.REDUCED] < 0:
             segment.words[at.REDUCED] = self.oldest_entry
-        self._seen = (-1, -1)
+        self._seen = (-1, -1, -1)
 
     @property
     def claimed(self) -> int:
         """Events handed out to workers so far."""
         return self._owners.count_claimed()
+
+    @property
+    def spans_closed(self) -> int:
+        """Up to which entry the spans are whole: no other entry is added to them."""
+        return self._words[at.SPANS_CLOSED]
 
     @property
     def policy(self) -> str:
@@ -86,8 +91,8 @@ class RingObserver(Handle):
         self._seen = self._now()
         return changed
 
-    def _now(self) -> tuple[int, int]:
-        return self._record.read_closed(), self._workers.count_commits()
+    def _now(self) -> tuple[int, int, int]:
+        return self._record.read_closed(), self._workers.count_commits(), self.spans_closed
 
     def _has_changed(self) -> bool:
         return self._now() != self._seen or self._segment.retired

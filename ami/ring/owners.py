@@ -174,6 +174,12 @@ class Owners:
         for piece in self._pieces(first, first + count):
             self._large_done[piece] = 1
 
+    def mark_large_done(self, sequences: Sequences) -> None:
+        """Say so of events of a dead worker, under the claim lock."""
+        if len(sequences):
+            self._words[LARGE] = 1
+            self._large_done[sequences % self._slot_count] = 1
+
     def count_attempt(self, sequences: Sequences) -> None:
         self._words[ATTEMPTED] = 1
         slots = sequences % self._slot_count

@@ -150,17 +150,20 @@ class RingReader(Handle):
 
     # --- after a death --------------------------------------------------------------------------
 
-    def recover(self, covered: Iterable[Stretch], *, limit: int = _MANY) -> list[Block]:
+    def recover(
+        self, covered: Iterable[Stretch], *, large: Iterable[Stretch] = (), limit: int = _MANY
+    ) -> list[Block]:
         """Take up what the last process of this number left behind.
 
         Args:
             covered: the events in its last stored flush, of this ring. Those that it still owned are
                 committed now.
+            large: those that came last into the large states that it left.
             limit: events of a block, at most.
 
         Returns the rest of what it owned, to be run again.
         """
-        return self._take_up(self.worker, covered, limit)
+        return self._take_up(self.worker, covered, large, limit)
 
     def find_abandoned(self) -> list[int]:
         """Return the numbers of the other workers that are dead and own events."""
@@ -171,6 +174,7 @@ class RingReader(Handle):
         self,
         *,
         covered: Callable[[int], Sequence[Stretch]],
+        large: Callable[[int], Sequence[Stretch]] = lambda _worker: (),
         workers: Collection[int] | None = None,
         limit: int = _MANY,
     ) -> list[Block]:
@@ -178,8 +182,8 @@ class RingReader(Handle):
 
         Args:
             workers: those to look at; None: all.
-            covered: gives the last stored flush of a worker. While it is asked, that worker cannot
-                come back, so the answer stays true.
+            covered, large: give of a worker what :meth:`recover` wants. While they are asked, that
+                worker cannot come back, so the answers stay true.
         """
         locks = self._segment.locks
         blocks: list[Block] = []
@@ -187,7 +191,7 @@ class RingReader(Handle):
             if not (workers is None or number in workers) or not locks.take(at.WORKER_LOCK + number):
                 continue
             try:
-                blocks += self._take_up(number, covered(number), limit)
+                blocks += self._take_up(number, covered(number), large(number), limit)
             finally:
                 locks.release(at.WORKER_LOCK + number)
         return blocks
@@ -196,7 +200,9 @@ class RingReader(Handle):
         owned = self._owners.count_by_worker(self._record.read_published())
         return [number for number in self._workers.list_attached() if number != self.worker and owned[number]]
 
-    def _take_up(self, worker: int, covered: Iterable[Stretch], limit: int) -> list[Block]:
+    def _take_up(
+        self, worker: int, covered: Iterable[Stretch], large: Iterable[Stretch], limit: int
+    ) -> list[Block]:
         owners = self._owners
         with self._claim_lock:
             sequences = owners.sequences_of(worker, self._record.read_published())
@@ -206,6 +212,8 @@ class RingReader(Handle):
             owners.free(sequences[done])
             left = sequences[~done]
             self._count_attempt(worker, left)
+            # Before they are this worker's, whose own arena says nothing of them.
+            owners.mark_large_done(left[among(left, large)])
             attempts, large_done = owners.take(left)
         if done.any():
             self._count_commit(int(done.sum()))

@@ -115,6 +115,7 @@ class RingWriter(Handle):
         with cls(segment, resumed=True) as writer:
             if writer.open is not None:
                 writer.close_entry()
+            writer.end_span()
             return None if writer.is_drained() else RingObserver(name)
 
     # --- which fields are kept ------------------------------------------------------------------
@@ -139,8 +140,7 @@ class RingWriter(Handle):
             RingFull: there is not enough shared memory.
             RingError: an entry is open.
         """
-        if self.open is not None:
-            raise RingError(f"an entry of ring {self.name} is open; its columns cannot be exchanged")
+        self._refuse_open()
         if not self._keeper.prepare(names):
             return False
         self._keeper.exchange(self._own.published)
@@ -173,23 +173,23 @@ class RingWriter(Handle):
         step_value: float,
         graph_version: int,
         transition: int = 0,
+        large: bool = False,
     ) -> bool:
         """Begin an entry; one of a transition is closed at once.
 
-        Returns False when the table is full, because the local reducer is behind.
+        ``large``: it is in the span of the entry before, or in a new one if that was ended. Returns False
+        when the table is full, because the local reducer is behind.
 
         Raises:
             RingError: an entry is open, or it is not known which fields to keep.
         """
-        own, columns = self._own, self._columns
-        if columns is None:
+        self._refuse_open()
+        if (columns := self._columns) is None:
             raise RingError(f"ring {self.name} has no columns yet; configure it first")
-        if own.entries_opened > own.entries_closed:
-            raise RingError(f"entry {own.entries_closed} of ring {self.name} is still open; close it first")
         self._table_full = not self._row_is_free()
         if self._table_full:
             return False
-        now_ns = time.time_ns()
+        own, now_ns = self._own, time.time_ns()
         entry = Entry(
             index=own.entries_opened,
             interval=interval,
@@ -201,6 +201,7 @@ class RingWriter(Handle):
             first_sequence=own.published,
             opened_wall_ns=now_ns,
             configuration=columns.number,
+            span=self._choose_span() if large else -1,
             closed_wall_ns=now_ns if transition else 0,
         )
         self._entries.write(entry)
@@ -213,6 +214,37 @@ class RingWriter(Handle):
             self._announce_closed()
         self._keeper.tidy()
         return True
+
+    def _refuse_open(self) -> None:
+        own = self._own
+        if own.entries_opened > own.entries_closed:
+            raise RingError(f"entry {own.entries_closed} of ring {self.name} is still open; close it first")
+
+    def _choose_span(self) -> int:
+        index = self._own.entries_opened
+        if self._words[at.SPANS_CLOSED] == index:
+            return index
+        span = self.entry(index - 1).span
+        return index if span < 0 else span
+
+    @property
+    def open_span(self) -> int | None:
+        """The span to which the next entry would be added; None: none is open."""
+        index = self._own.entries_opened
+        span = -1 if self._words[at.SPANS_CLOSED] == index else self.entry(index - 1).span
+        return None if span < 0 else span
+
+    def end_span(self) -> None:
+        """Let the next entry begin a span.
+
+        Raises:
+            RingError: an entry is open.
+        """
+        self._refuse_open()
+        own = self._own
+        if self._words[at.SPANS_CLOSED] != own.entries_opened:
+            self._words[at.SPANS_CLOSED] = own.entries_opened
+            self._bell.wake_reducer()
 
     def _row_is_free(self) -> bool:
         old = self._own.entries_opened - self._entries.row_count

@@ -66,3 +66,11 @@ def choose(source: Source, setting_s: float) -> int:
     if not source.pace.paced:
         return max(1, round(max(source.interval_s or 0.0, setting_s) * 1e9))
     return max(1, round(setting_s * source.pace.speed * 1e9))
+
+
+def on_the_clock(source: Source, interval_ns: int) -> int:
+    """Return how long an interval of this length lasts when ``source`` is played, in ns.
+
+    A replay as fast as possible has no pace of its own: there it is the length itself.
+    """
+    return max(1, round(interval_ns / source.pace.speed)) if source.pace.paced else interval_ns

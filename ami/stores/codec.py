@@ -31,7 +31,7 @@ import pickle
 import re
 import struct
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
@@ -62,6 +62,7 @@ _BARE = struct.Struct("<BBBB4s")
 _LENGTH = struct.Struct("<Q")
 
 _T = TypeVar("_T")
+Packing: TypeAlias = tuple[Callable[[Any], Value], Callable[[Any], Any]]
 
 
 class Chunks:
@@ -189,10 +190,13 @@ def _split(view: memoryview) -> tuple[list[memoryview], memoryview]:
 
 _TYPES: dict[str, tuple[type, tuple[str, ...], str]] = {}  # with its fields, and how their bytes begin
 _NAMES: dict[type, str] = {}
+_PACKED: dict[type, dict[str, Packing]] = {}
 
 
-def register(cls: type[_T]) -> type[_T]:
+def register(cls: type[_T], packed: Mapping[str, Packing] | None = None) -> type[_T]:
     """Let values of a dataclass be stored; returns ``cls``, so it can decorate.
+
+    ``packed``: by field, how its value is brought into the form that is stored, and back.
 
     A value is stored with the names of its type and fields, and the type's ``FORMAT``, if it has one; one of
     other fields or of another format is refused. It is made again by the type's own constructor, whose
@@ -212,6 +216,8 @@ def register(cls: type[_T]) -> type[_T]:
     names = tuple(field.name for field in fields(cls))
     _TYPES[name] = (cls, names, f"format {getattr(cls, 'FORMAT', 1)}: {', '.join(names)}")
     _NAMES[cls] = name
+    if packed:
+        _PACKED[cls] = dict(packed)
     return cls
 
 
@@ -301,7 +307,10 @@ class _Make:
         if parts[:1] != (described,):
             seen = parts[0] if parts and isinstance(parts[0], str) else "an unknown form"
             _refuse(f"has a {name} of {seen:.500}, and this program's is of {described}")
-        return cls(**dict(zip(names, parts[1:], strict=True)))
+        found = dict(zip(names, parts[1:], strict=True))
+        for field, (_, unpack) in _PACKED.get(cls, {}).items():
+            found[field] = unpack(found[field])
+        return cls(**found)
 
 
 _MAKE = _Make()
@@ -318,9 +327,7 @@ class _Pickler(pickle.Pickler):
         if cls not in _NAMES and is_dataclass(cls):
             _look_for(cls.__name__)
         if cls in _NAMES:
-            name = _NAMES[cls]
-            _, names, described = _TYPES[name]
-            return _MAKE, (name, described, *[getattr(value, field) for field in names])
+            return _MAKE, _registered_parts(value)
         if isinstance(value, np.generic):
             return _MAKE, ("scalar", value.tobytes(), _description(value.dtype))
         if cls is complex:
@@ -335,6 +342,16 @@ class _Pickler(pickle.Pickler):
             f"a {cls.__module__}.{cls.__qualname__} cannot be stored; values are plain Python types, "
             f"numpy arrays and scalars, and {', '.join(sorted(_TYPES)) or 'no registered types'}"
         )
+
+
+def _registered_parts(value: Any) -> tuple[object, ...]:
+    cls = type(value)
+    _, names, described = _TYPES[_NAMES[cls]]
+    found = [getattr(value, field) for field in names]
+    for field, (pack, _) in _PACKED.get(cls, {}).items():
+        place = names.index(field)
+        found[place] = pack(found[place])
+    return (_NAMES[cls], described, *found)
 
 
 def _description(dtype: np.dtype[Any]) -> object:

@@ -189,6 +189,12 @@ class Journal:
         # Repeating is safe: it takes two numbers.
         return int(self._link.script(_FENCE, [self.key], repeat=True))
 
+    def measure(self) -> int:
+        """Return how many bytes the payloads of all records have."""
+        numbers = _numbers(self._link.one(self.key, "XRANGE", "-", "+", repeat=True))
+        commands: list[Command] = [("STRLEN", keys.payload(self.key, number)) for number in numbers]
+        return sum(self._link.call(self.key, commands, repeat=True)) if commands else 0
+
     def pending(self) -> int:
         """Return how many records there are."""
         return int(self._link.one(self.key, "XLEN", repeat=True))

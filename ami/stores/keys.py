@@ -20,6 +20,7 @@ Global tier (the cluster)
         heartbeat         value    Heartbeat, rewritten about once a second; expires after HEARTBEAT_EXPIRE_S
     {CLUSTER:source:0}
         schema            value    str, Schema.to_json; replaced by the next source
+        interval          value    int, how long an interval lasts in ns; comes with the schema
         runs              counter  "last": number of the newest run
     {CLUSTER:graph-manager:0}
         requests          queue    from clients, JSON; the manager removes each when it has answered
@@ -35,14 +36,23 @@ Global tier (the cluster)
         last-valid        value    version to go back to
     {CLUSTER:global-reducer:0}
         inbox:HOST        journal  Batch, of a node; the global reducer removes what is in its checkpoint
+        large:HOST        journal  LargeBatch, of a node; the same of its large lane
+        large-mark:HOST   value    LargeMark: how far the node's spans are in it, set with each batch
         mark:HOST         value    Mark: how far the node's flushes are in its inbox, set with each batch
         checkpoint        value    Checkpoint: state and applied batches; one, replaced
-        result:NAME       value    latest result; the global reducer removes it with its operation
-        results           stream   which results are new; bounded
-        history:NAME      stream   for time plots; bounded, removed with its operation
+        large-checkpoint  value    LargeCheckpoint: the same of the large lane; names its parts
+        large-part:T:N    value    a state in it, written under lease token T; goes when it is replaced
+        table:LANE        value    Table: the latest small results of a lane, "small" or "large"; one a lane,
+                                   replaced; their names are not in it any more after their operations
+        result:NAME       value    latest result that is too large for a table; the global reducer removes it
+                                   with its operation
+        piece:NAME:T:N    value    a piece of one that is too large for one value; goes with it
+        results           stream   which results are new: names of keys, or the lane of a table; bounded
+        history:LANE      stream   Moment: the numbers of an interval, for time plots; bounded; what is older
+                                   than "since_version" of the catalogue is of an operation that is gone
         lease             lease    the acting global reducer
         nodes             set      hosts that ever sent a batch
-        catalogue         value    {name: …} of what is published
+        catalogue         value    {name: {"operation", "owners", "since_version"}} of what is published
 
 What the stores themselves keep beside these, PREFIX:…
     %index            zset     names of the mapping's values, by the time at which they expire
@@ -63,6 +73,7 @@ FLUSH_EXPIRE_S = 86400.0
 COVERED = "covered"
 WORKERS = "workers"
 SCHEMA = "schema"
+INTERVAL = "interval"
 RUNS = "runs"
 REQUESTS = "requests"
 CURRENT = "current"
@@ -71,9 +82,14 @@ STATE = "state"
 LEASE = "lease"
 LAST_VALID = "last-valid"
 CHECKPOINT = "checkpoint"
+LARGE_CHECKPOINT = "large-checkpoint"
 RESULTS = "results"
 NODES = "nodes"
 CATALOGUE = "catalogue"
+
+SMALL = "small"
+LARGE = "large"
+LANES = (SMALL, LARGE)
 
 INDEX = "%index"
 KINDS = "%kinds"
@@ -100,6 +116,34 @@ def inbox(host: str) -> str:
     return f"inbox:{host}"
 
 
+def large_inbox(host: str) -> str:
+    return f"large:{host}"
+
+
+def large_mark(host: str) -> str:
+    return f"large-mark:{host}"
+
+
+def large_part(token: int, number: int) -> str:
+    return f"large-part:{token}:{number}"
+
+
+def number_of_part(name: str) -> int:
+    return int(name.rpartition(":")[2])
+
+
+def is_large_part(name: str) -> bool:
+    return name.startswith("large-part:")
+
+
+def result_piece(name: str, token: int, number: int) -> str:
+    return f"piece:{name}:{token}:{number}"
+
+
+def is_result_piece(name: str) -> bool:
+    return name.startswith("piece:")
+
+
 def mark(host: str) -> str:
     return f"mark:{host}"
 
@@ -108,8 +152,12 @@ def result(name: str) -> str:
     return f"result:{name}"
 
 
-def history(name: str) -> str:
-    return f"history:{name}"
+def table(lane: str) -> str:
+    return f"table:{lane}"
+
+
+def history(lane: str) -> str:
+    return f"history:{lane}"
 
 
 # What the stores put together themselves.

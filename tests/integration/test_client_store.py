@@ -13,6 +13,7 @@ import redis
 from ami.client import Client, connect
 from ami.cluster.node import Node
 from ami.errors import AmiError, GraphError, Undecodable
+from ami.messages.table import Moment, Table
 from ami.result import Events
 from ami.stores import Store, keys, open_global, open_local
 from ami.values import Histogram, Scan
@@ -143,10 +144,12 @@ def test_what_is_no_result_is_not_taken_for_one(client: Client, reducer: Store) 
 
 def test_the_history_of_a_scalar_is_oldest_first(client: Client, reducer: Store) -> None:
     for interval in range(5):
-        reducer.commit(
-            None, {}, notify={keys.history("level"): {"interval": interval, "value": interval * 2.0}}
-        )
+        results = [made("level", interval * 2.0, interval=interval)]
+        publish(reducer, *results)
+        moment = Moment.of(results, Table.of(results))
+        reducer.commit(None, {}, notify={keys.history(keys.SMALL): moment})
     assert [record["interval"] for record in client.history("level", 3)] == [2, 3, 4]
+    assert client.history("level")[-1] == {"interval": 4, "time_ns": 1, "value": 8.0, "used": 9}
     assert client.history("other") == []
 
 
@@ -256,6 +259,15 @@ def test_a_key_is_shown_with_its_value_with_or_without_braces(client: Client, re
     for spelt in ("ami:global-reducer:0:result:level", "{ami:global-reducer:0}:result:level"):
         (view,) = client.key(spelt)
         assert view.value.value == 5
+
+
+def test_the_key_of_a_table_shows_results_by_their_names(client: Client, reducer: Store) -> None:
+    reducer.put(keys.table(keys.SMALL), Table.of([made(f"m{number}", number) for number in range(30)]))
+    (view,) = client.key("ami:global-reducer:0:table:small")
+    shown = view.to_plain()["value"]
+    assert (shown["type"], shown["items"], len(shown["value"])) == ("Table", 30, 20)
+    assert shown["value"]["m7"]["value"] == {"type": "int", "value": 7}
+    assert client.get("m29").value == 29
 
 
 def test_a_pattern_in_a_name_of_a_key_is_no_pattern(client: Client, reducer: Store) -> None:

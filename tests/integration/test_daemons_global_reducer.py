@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ami.client.updates import read_history, read_results
 from ami.config import Config, GlobalStoreConfig
 from ami.daemons.process.stage import Waits
 from ami.daemons.reduction.global_reducer import GlobalReducerStage
@@ -65,8 +66,7 @@ class Rig:
         return stage
 
     def results(self) -> dict[str, Result]:
-        found = {name: self.store.get(keys.result(name)) for name in GRAPH.results}
-        return {name: result for name, result in found.items() if isinstance(result, Result)}
+        return read_results(self.store, (*GRAPH.results, "strange"))
 
     def applied(self) -> dict[str, int]:
         checkpoint = read(self.store, keys.CHECKPOINT, Checkpoint)
@@ -121,7 +121,7 @@ def test_batches_of_all_nodes_become_results_and_leave_their_inboxes(rig: Rig) -
     assert stage.state == "running"
     steps(stage, lambda: rig.left() == 0)
     notices = [value for _, value in rig.store.history(keys.RESULTS, 100)]
-    assert notices[-1]["names"] == ["now", "shots", "total"]  # type: ignore[index]
+    assert notices[-1] == {"run": 1, "interval": 2, "graph_version": 1, "names": [], "lane": keys.SMALL}
     stage.close()
 
 
@@ -164,15 +164,14 @@ def test_an_operation_that_is_not_installed_fails_its_result_and_no_other(rig: R
     rig.send(batch(3, [100], node="a", graph_version=3))
     steps(stage, lambda: rig.applied() == {"a": 3})
     assert rig.results()["total"].value == 116
-    assert keys.result("strange") not in rig.store
+    assert "strange" not in rig.results()
     stage.close()
 
 
 def check_the_other_results(rig: Rig) -> None:
     found = rig.results()
     assert (found["total"].value, found["total"].error, found["total"].events.used) == (16, None, 4)
-    strange = rig.store[keys.result("strange")]
-    assert isinstance(strange, Result)
+    strange = found["strange"]
     assert (strange.value, strange.events.expected, strange.events.used) == (None, 4, 0)
     assert "operation 'wobble' is not installed on global-reducer:0 of here; install" in str(strange.error)
 
@@ -293,7 +292,8 @@ def test_a_result_that_the_graph_no_longer_has_is_removed_with_its_history(rig: 
     rig.send(batch(2, [], node="a", graph_version=2))
     steps(stage, lambda: rig.applied() == {"a": 2})
     assert set(rig.results()) == {"shots"}
-    assert rig.store.history(keys.history("total"), 10) == []
+    assert read_history(rig.store, "total", 10) == []
+    assert [record["value"] for record in read_history(rig.store, "shots", 10)] == [1, 1]
     assert set(rig.store[keys.CATALOGUE]) == {"shots"}  # type: ignore[arg-type]
     assert rig.results()["shots"].value == 1
     stage.close()
@@ -350,8 +350,6 @@ def test_a_value_that_cannot_be_stored_costs_its_own_result_only(rig: Rig) -> No
     lease = rig.store.lease(keys.LEASE, 10, place="here")
     assert lease.acquire()
     Publisher(rig.store, lease).publish([made("odd", object()), made("fine", 3)])
-    odd, fine = rig.store[keys.result("odd")], rig.store[keys.result("fine")]
-    assert isinstance(odd, Result)
-    assert isinstance(fine, Result)
+    odd, fine = read_results(rig.store, ["odd", "fine"]).values()
     assert (odd.value, fine.value, odd.events) == (None, 3, fine.events)
     assert "cannot be stored" in str(odd.error)

@@ -14,6 +14,7 @@ from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, ReducerConfi
 from ami.daemons.reduction import local_reducer
 from ami.daemons.reduction.local_reducer import LocalReducerStage
 from ami.daemons.worker.flush import Held
+from ami.daemons.worker.large import LargeStates
 from ami.daemons.worker.worker import WorkerStage
 from ami.errors import ConfigError, StoreUnavailable
 from ami.event import Transition
@@ -61,7 +62,7 @@ class Hands:
         block = self.reader.claim(limit)
         if block is None:
             return 0
-        held = Held(block.entry, PLAN.partial())
+        held = Held(block, PLAN, LargeStates(self.reader, 1 << 20))
         PLAN.run(block.slots, block.sequence, held.partial)
         held.add(block)
         self._number += 1

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ami.client.updates import read_history, read_results
 from ami.daemons.reduction import publisher
-from ami.daemons.reduction.publisher import LARGE_BYTES, LARGE_SHARE, Publisher
+from ami.daemons.reduction.publisher import LARGE_BYTES, LARGE_SHARE, TABLE_BYTES, Publisher
 from ami.errors import Conflict
 from ami.stores import Store, keys
 from tests.client_rig import made
@@ -45,8 +46,11 @@ class Rig:
         self.publisher = Publisher(self.store, self.lease)
 
     def value(self, name: str) -> Any:
-        result = self.store.get(keys.result(name))
-        return None if result is None else result.value  # type: ignore[union-attr]
+        result = read_results(self.store, [name]).get(name)
+        return None if result is None else result.value
+
+    def history(self, name: str) -> list[dict[str, object]]:
+        return read_history(self.store, name, 10)
 
     def notices(self) -> list[Any]:
         return [value for _, value in self.store.history(keys.RESULTS, 100)]
@@ -58,16 +62,73 @@ def rig(global_store: Store) -> Rig:
 
 
 def test_results_are_there_with_their_notice_and_scalars_have_a_history(rig: Rig, clock: Clock) -> None:
-    rig.publisher.publish([made("level", 1.5), made("wave", np.arange(3.0)), made("none", None)])
-    rig.publisher.publish([replace(made("level", np.float32(2.5)), interval=6, time_ns=(7, 9))])
+    wave, trace = made("wave", np.arange(3.0)), made("trace", np.zeros(TABLE_BYTES))
+    rig.publisher.forget((), {name: {} for name in ("level", "wave", "none", "trace")})
+    rig.publisher.publish([made("level", 1.5), wave, made("none", None), trace])
+    later = {"interval": 6, "time_ns": (7, 9)}
+    rig.publisher.publish([made("level", np.float32(2.5), **later), replace(wave, **later)])
     assert rig.value("level") == 2.5
     np.testing.assert_array_equal(rig.value("wave"), [0, 1, 2])
-    assert [notice["names"] for notice in rig.notices()] == [["level", "none", "wave"], ["level"]]
-    assert rig.notices()[1] == {"run": 1, "interval": 6, "names": ["level"], "graph_version": 1}
-    history = [value for _, value in rig.store.history(keys.history("level"), 10)]
-    assert history[1] == {"interval": 6, "time_ns": 9, "value": 2.5, "used": 9}
-    assert rig.store.history(keys.history("wave"), 10) == []
-    assert rig.publisher.published == 4
+    assert len(rig.value("trace")) == TABLE_BYTES
+    first, second = rig.notices()
+    assert (first["names"], first["lane"]) == (["trace"], "small")
+    assert second == {"run": 1, "interval": 6, "names": [], "lane": "small", "graph_version": 1}
+    assert rig.history("level") == [
+        {"interval": 5, "time_ns": 1, "value": 1.5, "used": 9},
+        {"interval": 6, "time_ns": 9, "value": 2.5, "used": 9},
+    ]
+    assert rig.history("wave") == rig.history("none") == []
+    assert rig.publisher.published == 6
+
+
+def test_however_many_small_results_are_one_value_one_notice_and_one_entry_of_the_history(
+    rig: Rig, clock: Clock
+) -> None:
+    names = [f"m{number}" for number in range(300)]
+    rig.publisher.forget((), {name: {} for name in names})
+    for interval in range(3):
+        rig.publisher.publish(
+            [made(name, float(row + interval), interval=interval) for row, name in enumerate(names)]
+        )
+    assert [name for name in rig.store if name != keys.CATALOGUE] == [keys.table(keys.SMALL)]
+    assert len(rig.notices()) == len(rig.store.history(keys.history(keys.SMALL), 100)) == 3
+    assert [record["value"] for record in rig.history("m299")] == [299, 300, 301]
+
+
+def test_a_result_that_outgrows_the_table_or_comes_back_is_never_seen_twice(rig: Rig, clock: Clock) -> None:
+    for size in (1, TABLE_BYTES, 2):
+        rig.publisher.publish([made("wave", np.zeros(size)), made("level", 1.0)])
+        assert len(rig.value("wave")) == size
+        assert (keys.result("wave") in rig.store) is (size == TABLE_BYTES)
+
+
+def test_a_table_whose_last_result_goes_is_emptied_once(rig: Rig, clock: Clock) -> None:
+    rig.publisher.publish([made("level", 1.0)])
+    rig.publisher.publish([])
+    assert rig.value("level") is None
+    del rig.store[keys.table(keys.SMALL)]
+    rig.publisher.publish([])
+    assert keys.table(keys.SMALL) not in rig.store
+
+
+def test_a_history_begins_with_the_operation_that_has_the_name_now(rig: Rig, clock: Clock) -> None:
+    for version, since in ((1, 1), (2, 1), (3, 3)):
+        rig.publisher.forget((), {"level": {"since_version": since}})
+        rig.publisher.publish([made("level", float(version), graph_version=version)])
+        assert [record["value"] for record in rig.history("level")] == [
+            *map(float, range(since, version + 1))
+        ]
+
+
+def test_both_lanes_have_a_table_and_of_a_result_in_both_the_newest_is_read(rig: Rig, clock: Clock) -> None:
+    other = Publisher(rig.store, rig.lease, lane=keys.LARGE)
+    rig.publisher.forget((), {"level": {}, "roi": {}})
+    rig.publisher.publish([made("level", 1.0, published_ns=5)])
+    other.store({}, [made("roi", 2.0), made("level", 3.0, published_ns=6)])
+    assert (rig.value("level"), rig.value("roi")) == (3.0, 2.0)
+    assert [record["value"] for record in rig.history("level")] == [1.0, 3.0]
+    rig.publisher.forget({"level"}, {"roi": {}})
+    assert (rig.value("level"), rig.value("roi"), rig.history("level")) == (None, 2.0, [])
 
 
 def test_nothing_new_is_no_notice(rig: Rig) -> None:
@@ -88,7 +149,8 @@ def test_large_results_wait_for_their_share_of_time_and_small_ones_do_not(rig: R
     assert not rig.publisher.overdue()
     clock.now_s = free_at + 0.01
     assert rig.publisher.overdue()
-    rig.publisher.publish([])
+    rig.publisher.publish_waiting()
+    assert rig.value("level") == 4
     assert rig.value("camera")[0] == 4  # the newest
     assert not rig.publisher.overdue()
 
@@ -122,7 +184,7 @@ def test_names_that_are_gone_take_their_keys_with_them_and_the_catalogue_says_wh
     rig.publisher.publish([made("level", 1.0), made("other", 2.0)])
     rig.publisher.forget({"level"}, {"other": {"operation": "last"}})
     assert rig.value("level") is None
-    assert rig.store.history(keys.history("level"), 10) == []
+    assert rig.history("level") == []
     assert rig.value("other") == 2.0
     assert rig.store[keys.CATALOGUE] == {"other": {"operation": "last"}}
 

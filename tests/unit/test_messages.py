@@ -23,6 +23,7 @@ from ami.messages.request import Request
 from ami.ring.entries import Entry
 from ami.stores import codec
 from tests.batches import batch, facts
+from tests.daemons_rig import GRAPH
 from tests.hostile import calling, wrapped
 
 PARTIAL = Partial(1, 3, {"s": 6, "l": (np.arange(4.0), 2)}, {"s": 3}, {"f": ErrorRecord(2, "oops", 7)}, 1)
@@ -34,12 +35,19 @@ MESSAGES: list[Any] = [
     Mark(batch=3, ring=7, next_entry=4, late=(2,), flushes={"here:worker:0": [1, 2]}),
     Checkpoint(
         applied={"here": 3},
-        accumulator={"buckets": {(1, 0): Bucket(6, 3, 4, 1, 0, (1, 2), (1, 3))}},
+        accumulator={
+            "graph": GRAPH.to_plain(),
+            "windows": {
+                "a": {"since": 1, "buckets": {(1, 0): Bucket(6, 3, 4, 1, 0, (1, 2), (1, 3))}, "batch": None},
+                "b": {"since": 2, "buckets": {(0, 0): Bucket(), (1, 0): Bucket("odd", 1)}, "batch": Bucket()},
+            },
+        },
+        graph=GRAPH.to_plain(),
         interval_ns=1000,
         run_reach=Reach(first_ns=1, last_ns=9, nodes=frozenset({"here"})),
         interval_reach=Reach(),
         newest=(1, 3),
-        published=frozenset({"total"}),
+        published={"total": 1},
         totals=Totals(expected=4, reduced=3, dropped=1),
         run=1,
         intervals=2,
@@ -66,7 +74,9 @@ def test_a_message_whose_fields_have_other_names_is_refused_with_both_lists(sent
     names = [field.name for field in fields(sent)]
     other = f"format 1: {', '.join(['elsewhere', *names[1:]])}"
     parts = [None for _ in names]
-    with pytest.raises(Undecodable, match=f"{type(sent).__name__} of {other}, and .* 1: {', '.join(names)}"):
+    with pytest.raises(
+        Undecodable, match=rf"{type(sent).__name__} of {other}, and .* \d: {', '.join(names)}"
+    ):
         codec.decode(wrapped(calling(type(sent).__name__, other, *parts)))
 
 

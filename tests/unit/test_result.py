@@ -86,6 +86,7 @@ def test_a_result_is_told_with_its_whole_envelope() -> None:
         "complete": False,
         "published_ns": 5_000_000_000,
         "every_s": 0.0,
+        "one_in": 1,
         "unit": "mJ",
         "axes": [{"name": "delay", "unit": "ps"}],
     }

@@ -7,9 +7,11 @@ is answered again, not applied again.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ami.daemons.manager import requests
@@ -30,6 +32,7 @@ from ami.errors import (
 )
 from ami.event import Schema
 from ami.graph.check import check
+from ami.graph.execution.lanes import with_lanes
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
@@ -42,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 # Answers kept for clients that ask again, and versions told in `history`.
 ANSWERS_KEPT = 500
+MAX_REASON = 10_000  # characters
 HISTORY_KEPT = 1000
 
 
@@ -212,8 +216,7 @@ class GraphManagerStage:
             document = requests.apply(request, self._document, self._version)
             code = requests.new_code(document, self._document)
             requests.check_code(request, code, self._config.security)
-            graph = lower(document)
-            self._check(graph)
+            graph = self._check(lower(document))
             text = write(document)
         except (GraphError, SourceError) as error:
             self._denied += 1
@@ -231,23 +234,29 @@ class GraphManagerStage:
         logger.info("version %d: %s by %s", graph.version, request.action, request.client)
         return answer
 
-    def _check(self, graph: Graph) -> None:
-        """Check a graph against the source's fields. User code runs, so that happens in a child process.
+    def _check(self, graph: Graph) -> Graph:
+        """Check a graph against the source's fields; return it with the results that are large.
+
+        User code runs, so where there is some this happens in a child process.
 
         Raises:
             GraphError: says what is wrong.
         """
         schema = requests.schema_of(self._schema())
+        told_ns = self._source.get(keys.INTERVAL)
+        interval_ns = told_ns if isinstance(told_ns, int) else round(self._config.source.interval_s * 1e9)
         if not any(operation.kind == "function" for operation in graph.operations):
-            check(graph, schema, self._graph)
-            return
-        reason, how = call_apart(
-            lambda: _refusal(graph, schema, self._graph), timeout_s=self._setup.waits.check_s
+            return with_lanes(graph, check(graph, schema, self._graph), interval_ns)
+        answer, how = call_apart(
+            lambda: _check_apart(graph, schema, self._graph, interval_ns), timeout_s=self._setup.waits.check_s
         )
         if how:
             raise GraphError(f"to check the graph's functions on one event of ones {how}")
-        if reason:
-            raise GraphError(reason)
+        told = json.loads(answer or "{}")
+        if told.get("reason"):
+            raise GraphError(told["reason"])
+        each = zip(graph.results, told["one_in"], strict=True)
+        return replace(graph, large=tuple((name, one_in) for name, one_in in each if one_in))
 
     def _make_answer(
         self, request: Request, *, reason: str | None = None, graph: Graph | None = None
@@ -321,9 +330,10 @@ class GraphManagerStage:
         self._leadership.release()
 
 
-def _refusal(graph: Graph, schema: Schema, before: Graph) -> str:
+def _check_apart(graph: Graph, schema: Schema, before: Graph, interval_ns: int) -> str:
     try:
-        check(graph, schema, before)
+        checked = with_lanes(graph, check(graph, schema, before), interval_ns)
     except GraphError as error:
-        return str(error)
-    return ""
+        return json.dumps({"reason": str(error)[:MAX_REASON]})
+    large = dict(checked.large)
+    return json.dumps({"one_in": [large.get(name, 0) for name in checked.results]})

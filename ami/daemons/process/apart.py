@@ -12,6 +12,7 @@ from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 LOOK_S = 0.02
+PIPE_BYTES = 1 << 16  # what an empty pipe of Linux takes without a reader
 
 
 def call_apart(
@@ -49,7 +50,7 @@ def _be_the_child(function: Callable[[], str], writer: int, parent: int) -> NoRe
         # A child that hangs must not outlive its parent.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
-            os.write(writer, function().encode()[: select.PIPE_BUF])
+            os.write(writer, function().encode()[:PIPE_BYTES])
             code = 0
     finally:
         os._exit(code)
@@ -79,4 +80,4 @@ def _end(pid: int, reader: int, timeout_s: float, moved: Callable[[], object]) -
 
 def _all_of(reader: int) -> bytes:
     # The child wrote at most what a pipe takes at once, and has ended.
-    return os.read(reader, select.PIPE_BUF)
+    return os.read(reader, PIPE_BYTES)

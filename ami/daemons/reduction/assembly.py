@@ -1,4 +1,4 @@
-"""Turn the nodes' batches into results, interval by interval; knows no store.
+"""Turn the nodes' batches into results of one lane, interval by interval or span by span; knows no store.
 
 A batch is merged as soon as it comes: merging is commutative, so neither nodes nor supplements need an
 order within a run. What is published says which nodes are in it.
@@ -8,39 +8,50 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 from ami.event import Transition
-from ami.graph.execution.partial import Partial
+from ami.graph.execution.bucket import Place
+from ami.graph.execution.partial import ErrorRecord, Partial
 from ami.graph.execution.results import Computed
-from ami.graph.execution.windows import Accumulator
+from ami.graph.execution.windows import Accumulator, Changed
 from ami.graph.graph import Graph
+from ami.graph.library.base import State
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint, Reach, Totals
-from ami.result import Result
+from ami.messages.large import LargeBatch
+from ami.result import Events, Result
 
 logger = logging.getLogger(__name__)
 
 
 class Assembly:
-    """The state of a global reducer.
+    """The state of one lane of a global reducer.
+
+    Attributes:
+        graph: the newest version whose batches came, with the results of both lanes.
 
     Args:
         graph: returns a version of the graph.
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
+        large: which lane.
     """
 
-    def __init__(self, graph: Callable[[int], Graph], here: str = "here") -> None:
+    def __init__(self, graph: Callable[[int], Graph], here: str = "here", *, large: bool = False) -> None:
         self._graph = graph
         self._here = here
+        self._large = large
+        self.graph = Graph()
+        self._graph_plain = self.graph.to_plain()
         self._accumulator = Accumulator(Graph(), here)
         self._interval_ns = 0
         self._run_reach = Reach()
         self._interval_reach = Reach()
         self._newest = (0, 0)  # run and interval of `_interval_reach`
-        self._published: set[str] = set()
+        self._published: dict[str, int] = {}  # by name, the graph version since which it is a result
         self._names_changed = True
+        self.dirty: set[Changed] = set()  # states that changed since somebody emptied this
         self.applied: dict[str, int] = {}  # by node, the number of its last batch in here
         self.totals = Totals()
         self.run = 0
@@ -52,23 +63,76 @@ class Assembly:
         Raises:
             StoreUnavailable: its graph version cannot be read now; nothing was merged.
         """
-        graph = self._accumulator.graph
-        if batch.entry.graph_version > graph.version:
-            graph = self._graph(batch.entry.graph_version)
-        self._set_graph(graph)
+        self._follow_graph(batch.entry.graph_version)
         self._interval_ns = batch.interval_ns
         self._follow_run(batch)
         if not batch.transition:
             self._merge(batch)
         self.applied[node] = number
 
+    def apply_span(self, node: str, number: int, batch: LargeBatch) -> None:
+        """Merge a batch of the large lane, or a part of one.
+
+        Raises:
+            StoreUnavailable: its graph version cannot be read now; nothing was merged.
+        """
+        self._follow_graph(batch.graph_version)
+        self._interval_ns = batch.interval_ns
+        if batch.run > self.run:
+            self.run, self._run_reach = batch.run, Reach()
+            self._accumulator.begin_run(batch.run)
+        for part in batch.intervals:
+            place = (batch.run, part.interval)
+            reached = Reach(
+                first_ns=part.covers.first_ns, last_ns=part.covers.last_ns, nodes=frozenset((batch.node,)),
+                workers=frozenset(batch.workers), parts_to_come=int(batch.last and not batch.complete),
+            )  # fmt: skip
+            if place > self._newest:
+                self._newest, self._interval_reach = place, Reach()
+                self.intervals += 1
+            if place == self._newest:
+                self._interval_reach = self._interval_reach.with_reach(reached)
+            if batch.run == self.run:
+                self._run_reach = self._run_reach.with_reach(reached)
+            self.dirty |= self._accumulator.list_places(part.partial, place)
+            self._accumulator.apply(
+                part.partial, interval=part.interval, run=batch.run, expected=part.expected,
+                dropped=part.dropped,
+            )  # fmt: skip
+        self.applied[node] = number
+
+    def bound(self, most: int, of_what: str) -> None:
+        """See :meth:`ami.graph.execution.windows.Accumulator.bound`."""
+        self._accumulator.bound(most, of_what)
+
+    def split(self, fingerprint: str, state: State) -> dict[Hashable, State]:
+        """See :meth:`ami.graph.execution.windows.Accumulator.split`."""
+        return self._accumulator.split(fingerprint, state)
+
+    def is_dirty(self, fingerprint: str, place: Place, key: Hashable | None) -> bool:
+        """Whether a state of a bucket changed since ``dirty`` was emptied: of a key, or, None, of any."""
+        if key is not None:
+            return (fingerprint, place, key) in self.dirty
+        return any(one[:2] == (fingerprint, place) for one in self.dirty)
+
+    @property
+    def errors(self) -> dict[str, ErrorRecord]:
+        """Errors by operation, of this run."""
+        return self._accumulator.errors
+
     def set_units(self, units: dict[str, str]) -> None:
         """Take up the units of the source's fields."""
         self._accumulator.set_units(units)
 
-    def _set_graph(self, graph: Graph) -> None:
-        if graph is not self._accumulator.graph:
-            self._accumulator.set_graph(graph)
+    def _follow_graph(self, version: int) -> None:
+        if version > self.graph.version:
+            self.set_graph(self._graph(version))
+
+    def set_graph(self, graph: Graph) -> None:
+        """Go over to this version, if it is a newer one."""
+        if graph.version > self.graph.version:
+            self._accumulator.set_graph(graph.lane(large=self._large))
+            self.graph, self._graph_plain = graph, graph.to_plain()
             self._names_changed = True
 
     def _follow_run(self, batch: Batch) -> None:
@@ -98,41 +162,64 @@ class Assembly:
             dropped=batch.dropped,
         )
 
-    def results(self, nodes: Iterable[str]) -> list[Result]:
-        """Return what the graph's results are now; ``nodes`` are those that should be in them."""
+    def results(self, nodes: Iterable[str], errors: Mapping[str, ErrorRecord] | None = None) -> list[Result]:
+        """Return what the lane's results are now; ``nodes`` are those that should be in them.
+
+        ``errors``: of operations, where they are told to the other lane.
+        """
         if self._newest[0] == 0:
             return []
-        now_ns = time.time_ns()
-        known = set(nodes)
-        computed = self._accumulator.results(self._newest)
-        return [self._result(name, known, now_ns, found) for name, found in computed.items()]
-
-    def _result(self, name: str, nodes: set[str], now_ns: int, computed: Computed) -> Result:
-        reach = self._run_reach if computed.window == "run" else self._interval_reach
-        missing = nodes - reach.nodes
-        graph = self._accumulator.graph
-        return computed.to_result(
-            name,
-            run=self._newest[0],
-            interval=self._newest[1],
-            interval_ns=self._interval_ns,
-            time_ns=self._span(reach, computed),
-            nodes=tuple(sorted(reach.nodes)),
-            missing_nodes=tuple(sorted(missing)),
-            workers=tuple(sorted(reach.workers)),
-            graph_version=graph.version,
-            graph_hash=graph.hash,
-            complete=not missing and reach.parts_to_come <= 0,
-            published_ns=now_ns,
+        computed = self._accumulator.results(self._newest, errors)
+        # What many results have in common is made once.
+        now_ns, known, one_in = time.time_ns(), set(nodes), dict(self.graph.large)
+        of_run, of_interval = (
+            self._say(reach, known, now_ns) for reach in (self._run_reach, self._interval_reach)
         )
+        accounts: dict[Hashable, Events] = {}
+        spans: dict[Hashable, tuple[int, int]] = {}
+        results = []
+        for name, one in computed.items():
+            account = (one.expected, one.used, one.dropped, one.set_aside)
+            if account not in accounts:
+                accounts[account] = one.events()
+            span = (one.window, one.first, one.last)
+            if span not in spans:
+                spans[span] = self._span(one)
+            results.append(
+                one.to_result(
+                    name,
+                    accounts[account],
+                    time_ns=spans[span],
+                    one_in=one_in.get(name, 1),
+                    **(of_run if one.window == "run" else of_interval),
+                )
+            )
+        return results
 
-    def _span(self, reach: Reach, computed: Computed) -> tuple[int, int]:
+    def _say(self, reach: Reach, nodes: set[str], now_ns: int) -> dict[str, Any]:
+        """Return what the envelopes of all results of a reach say."""
+        missing = nodes - reach.nodes
+        return {
+            "run": self._newest[0],
+            "interval": self._newest[1],
+            "interval_ns": self._interval_ns,
+            "nodes": tuple(sorted(reach.nodes)),
+            "missing_nodes": tuple(sorted(missing)),
+            "workers": tuple(sorted(reach.workers)),
+            "graph_version": self.graph.version,
+            "graph_hash": self.graph.hash,
+            "complete": not missing and reach.parts_to_come <= 0,
+            "published_ns": now_ns,
+        }
+
+    def _span(self, computed: Computed) -> tuple[int, int]:
         """Return from when to when (ns) the events of a result came.
 
         The reach is that of the whole run, or of the last interval. A result that appeared in the middle of
         the run begins later, one of several intervals earlier, and one of N events may end earlier; of
         those other ends only the interval is known, so there it is the interval's end that is told.
         """
+        reach = self._run_reach if computed.window == "run" else self._interval_reach
         first, last = reach.first_ns or 0, reach.last_ns or 0
         if computed.first is None or computed.last is None:
             return first, last
@@ -149,15 +236,15 @@ class Assembly:
         """Return names that are results no longer, and a catalogue of those that are; None: no change."""
         if not self._names_changed:
             return None
-        graph = self._accumulator.graph
-        gone = self._published - set(graph.results)
-        self._published = set(graph.results)
+        graph = self.graph
+        gone = self._published.keys() - set(graph.results)
+        self._published = {name: self._published.get(name, graph.version) for name in graph.results}
         self._names_changed = False
         catalogue = {
             name: {
                 "operation": graph[name].kind,
                 "owners": graph[name].owners,
-                "since_version": graph.version,
+                "since_version": self._published[name],
             }
             for name in graph.results
         }
@@ -170,11 +257,12 @@ class Assembly:
         return Checkpoint(
             applied=self.applied,
             accumulator=self._accumulator.to_plain(),
+            graph=self._graph_plain,
             interval_ns=self._interval_ns,
             run_reach=self._run_reach,
             interval_reach=self._interval_reach,
             newest=self._newest,
-            published=frozenset(self._published),
+            published=self._published,
             totals=self.totals,
             run=self.run,
             intervals=self.intervals,
@@ -187,9 +275,10 @@ class Assembly:
             GraphError: the accumulator is of another format.
         """
         self._accumulator = Accumulator.from_plain(checkpoint.accumulator, self._here)
+        self.graph, self._graph_plain = Graph.from_plain(checkpoint.graph), checkpoint.graph
         self.applied = checkpoint.applied
         self._interval_ns = checkpoint.interval_ns
         self._run_reach, self._interval_reach = checkpoint.run_reach, checkpoint.interval_reach
         self._newest = checkpoint.newest
-        self._published = set(checkpoint.published)
+        self._published = checkpoint.published
         self.totals, self.run, self.intervals = checkpoint.totals, checkpoint.run, checkpoint.intervals

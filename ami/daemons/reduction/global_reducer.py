@@ -7,19 +7,22 @@ published is a function of that state, so publishing again does no harm.
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from ami.daemons.process.beside import Beside
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.leadership import Leadership
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.assembly import Assembly
+from ami.daemons.reduction.large_lane import LargeLane
 from ami.daemons.reduction.publisher import Publisher
 from ami.daemons.reduction.windows_file import WindowsFile
-from ami.errors import Conflict, GraphError, SourceError, Undecodable
+from ami.errors import Conflict, GraphError, SourceError, StoreError, Undecodable
 from ami.event import Schema
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint
@@ -31,6 +34,7 @@ logger = logging.getLogger(__name__)
 LEASE_S = 3.0
 # Batches that wait at once before some intervals' results are passed over, and counted as conflated.
 BEHIND = 10
+COLLECT_AFTER = 50_000  # new objects
 
 
 class GlobalReducerStage:
@@ -44,13 +48,16 @@ class GlobalReducerStage:
         place = keys.prefix(setup.config.node.host, "global-reducer", setup.number)
         lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
         self._leadership = Leadership(lease, LEASE_S, self._load)
-        self._publisher = Publisher(self._store, lease)
         self._file = WindowsFile(setup, self._store)
+        self._publisher = Publisher(self._store, lease, history=setup.config.reducer.history)
         self._here = f"on global-reducer:{setup.number} of {setup.config.node.host}"
         self._assembly = Assembly(self._graphs.get, self._here)
         self._inboxes: dict[str, Journal] = {}
         self._source = setup.stores.cluster("source")
+        self._large: LargeLane | None = None  # of this leader
+        self._beside = Beside("large")
         self._schema = ""
+        self._units: dict[str, str] = {}
         self._nodes_at = self._checkpoint_at = 0.0
         self._dirty = False
         self._unpublished = False
@@ -63,7 +70,9 @@ class GlobalReducerStage:
     def state(self) -> str:
         if not self._leadership.held:
             return "waiting: another global reducer has the lease"
-        return f"running, but {self._file.problem}" if self._file.problem else "running"
+        if self._file.problem:
+            return f"running, but {self._file.problem}"
+        return f"running; {self._beside.note}" if self._beside.note else "running"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -72,7 +81,8 @@ class GlobalReducerStage:
             "batches": self._batches,
             "run": self._assembly.run,
             "intervals": self._assembly.intervals,
-            "results": self._publisher.published,
+            "results": self._publisher.published + (self._large.publisher.published if self._large else 0),
+            "large_batches": self._large.batches if self._large else 0,
             "conflated": self._publisher.conflated,
             "expected": totals.expected,
             "reduced": totals.reduced,
@@ -82,6 +92,9 @@ class GlobalReducerStage:
         }
 
     def start(self) -> None:
+        # A thousand results are ten thousand objects an interval, with no cycle among them; Python looks
+        # through all of them, old and new, every 700, which took a quarter of this process's time.
+        gc.set_threshold(COLLECT_AFTER)
         self._graphs.start()
 
     def step(self) -> None:
@@ -104,6 +117,10 @@ class GlobalReducerStage:
                 refuse_version(self._store, keys.CHECKPOINT, error)
             # Whoever wrote it may have died, or lost the store, before the results were out.
             self._unpublished = True
+        self._finish_large()
+        lease, config = self._leadership.lease, self._setup.config
+        self._large = LargeLane(config, self._store, lease, self._graphs.get, self._here)
+        self._large.load()
         self._inboxes = {}
         self._schema = ""
         self._nodes_at = 0.0
@@ -114,6 +131,7 @@ class GlobalReducerStage:
     def _work(self) -> None:
         waits = self._setup.waits
         self._find_nodes()
+        self._step_large()
         if not self._inboxes:
             self._setup.stopping.wait(waits.store_s)
             return
@@ -134,9 +152,9 @@ class GlobalReducerStage:
         if self._unpublished:
             self._publish()
         if self._publisher.overdue():
-            self._publisher.publish(())
+            self._publisher.publish_waiting()
         self._checkpoint()
-        self._file.copy([keys.CHECKPOINT])
+        self._file.copy(self._durable())
 
     def _apply(self, node: str, record: Record) -> None:
         try:
@@ -164,11 +182,30 @@ class GlobalReducerStage:
             gone, catalogue = changed
             earlier = self._names[0] if self._names is not None else set()
             self._names = ((earlier | gone) - catalogue.keys(), catalogue)
-        if self._names is not None:
+        # The thread beside may be about to publish results of the graph before.
+        if self._names is not None and self._beside.is_idle:
             self._publisher.forget(*self._names)
             self._names = None
         self._publisher.publish(self._assembly.results(self._inboxes))
         self._unpublished = False
+
+    def _step_large(self) -> None:
+        """Let the thread beside do a piece of the large lane's work, if it has none."""
+        graph, lane = self._assembly.graph, self._large
+        if self._beside.look() and lane is not None and (graph.large or lane.was_used):
+            errors, nodes, units = dict(self._assembly.errors), list(self._inboxes), self._units
+            self._beside.begin(lambda: lane.step(graph, nodes, units, errors))
+
+    def _durable(self) -> list[str]:
+        """Return the names of the values that are to outlive the machine."""
+        return [keys.CHECKPOINT, *(self._large.values if self._large is not None else ())]
+
+    def _finish_large(self) -> None:
+        """Wait for the thread beside; what it could not do is done again by who leads next."""
+        try:
+            self._beside.finish()
+        except StoreError as error:
+            logger.warning("%s", error)
 
     def _find_nodes(self) -> None:
         now = time.monotonic()
@@ -188,7 +225,8 @@ class GlobalReducerStage:
         except SourceError as error:
             logger.warning("results have no units: %s", error)
             return
-        self._assembly.set_units({field.name: field.unit for field in schema.fields})
+        self._units = {field.name: field.unit for field in schema.fields}
+        self._assembly.set_units(self._units)
 
     def _checkpoint(self, *, final: bool = False) -> None:
         """Write the state, then let go of the batches that are in it."""
@@ -208,11 +246,15 @@ class GlobalReducerStage:
 
     def close(self) -> None:
         try:
+            self._finish_large()
             if self._leadership.held:
                 self._checkpoint(final=True)
-                self._file.copy([keys.CHECKPOINT], final=True)
+                if self._large is not None:
+                    self._large.close()
+                self._file.copy(self._durable(), final=True)
                 self._leadership.release()
         except Conflict as error:
             logger.warning("%s", error)
         finally:
+            self._beside.close()
             self._graphs.close()

@@ -11,10 +11,12 @@ import logging
 import time
 from collections.abc import Mapping
 
+from ami.daemons.process.beside import Beside
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.entries import EntryQueue, Ready, Sent
+from ami.daemons.reduction.span_sender import SpanSender
 from ami.errors import RingBusy, RingGone, RingUnfit, Undecodable
 from ami.messages.batch import Mark
 from ami.messages.flush import Flush
@@ -47,7 +49,11 @@ class LocalReducerStage:
         self._look_at = 0.0
         self._room = True
         self._ready: list[Ready] = []  # to be sent when all that was in the store by then has been taken in
+        self._left: list[int] = []  # rings that are gone, of which there are arenas
         self._unsent: list[Sent] = []  # made, but not acknowledged yet; the same ones are sent again
+        self._spans = SpanSender(setup, self._graphs.get)
+        self._beside = Beside("large")
+        self._replaced_at = 0.0
         self._rate = Rate()
         self._batches = self._incomplete = self._events = 0
 
@@ -55,7 +61,9 @@ class LocalReducerStage:
     def state(self) -> str:
         if self._ring is None:
             return f"waiting: for {self._waiting_for}"
-        return "running" if self._room else "waiting: for the global reducer"
+        if not self._room:
+            return "waiting: for the global reducer"
+        return f"running; {self._beside.note}" if self._beside.note else "running"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -65,6 +73,7 @@ class LocalReducerStage:
             "entries": self._queue.next_entry,
             "lag_intervals": max(0, behind),
             "incomplete": self._incomplete,
+            "large_batches": self._spans.batches,
             "rate_hz": self._rate.per_s(self._events),
         }
 
@@ -78,6 +87,7 @@ class LocalReducerStage:
         last = self._inbox.fence()
         mark = read(self._global, keys.mark(self._host), Mark)
         self._queue.resume(mark, last)
+        self._spans.start()
         if mark is not None:
             self._remove(mark.flushes)
         self._graphs.start()
@@ -91,6 +101,7 @@ class LocalReducerStage:
         if not self._send_all(ring):
             return
         self._look_around(ring)
+        self._send_spans(ring)
         if not self._room:
             stopping.wait(waits.ring_s)
             return
@@ -101,12 +112,38 @@ class LocalReducerStage:
                 ready, self._ready = self._ready, []
                 self._unsent += [self._queue.batch(ring, entry) for entry in ready]
                 self._send_all(ring)
-        elif ring.replaced and self._queue.next_entry >= ring.cursor.entries_opened:
+        elif self._may_leave(ring):
             logger.info("the ring was replaced")
             self._ring = None
             ring.close()
         else:
             ring.wait(waits.ring_s)
+
+    def _may_leave(self, ring: RingObserver) -> bool:
+        """Whether the ring was replaced, and all of it is sent, or what is left of its spans can wait."""
+        opened = ring.cursor.entries_opened
+        if not ring.replaced or self._queue.next_entry < opened or not self._beside.is_idle:
+            return False
+        if self._spans.next_entry(ring.ring_id) >= opened:
+            self._spans.forget(ring.name, ring.ring_id)
+            return True
+        # Nobody may complete them any more. They are sent from the arenas, when their workers let go of them.
+        now = time.monotonic()
+        self._replaced_at = self._replaced_at or now
+        return now - self._replaced_at > self._setup.config.reducer.grace_s
+
+    # the large lane
+
+    def _send_spans(self, ring: RingObserver) -> None:
+        """Let the thread beside send the next span, if there is one, and it has none."""
+        if not self._beside.look():
+            return
+        span = self._spans.find(ring)
+        if span is not None:
+            self._beside.begin(lambda: self._spans.send(ring, span))
+        elif self._left:
+            ring_id = self._left.pop()
+            self._beside.begin(lambda: self._spans.send_left(ring, ring_id))
 
     def _attach(self) -> RingObserver | None:
         try:
@@ -128,7 +165,7 @@ class LocalReducerStage:
         for batch, mark in self._queue.attach(ring):
             logger.warning("%d events of an earlier ring are sent now, as incomplete", batch.covers.events)
             self._unsent.append((batch, mark))
-        self._ring, self._waiting_for = ring, "the ring"
+        self._ring, self._waiting_for, self._replaced_at = ring, "the ring", 0.0
         return ring
 
     # the local store
@@ -141,6 +178,7 @@ class LocalReducerStage:
             self._room = self._inbox.pending() < BATCHES_AHEAD
             self._gather(ring)
             self._unsent += self._queue.orphans(ring)
+            self._left = self._spans.find_left(ring)
 
     def _journal(self, prefix: str) -> Journal:
         if prefix not in self._journals:
@@ -202,11 +240,12 @@ class LocalReducerStage:
             self._incomplete += not batch.complete
             if self._unsent and time.monotonic() >= end:
                 return False  # a successor needs the entries of those that are not sent
-        ring.forget_entries(self._queue.lowest)
+        ring.forget_entries(min(self._queue.lowest, self._spans.next_entry(ring.ring_id)))
         return True
 
     def close(self) -> None:
-        """Nothing to hand on: what is in no batch yet is in the local store."""
+        """Nothing to hand on: what is in no batch yet is in the local store, or in the workers' arenas."""
+        self._beside.close()
         if self._ring is not None:
             self._ring.close()
         self._graphs.close()

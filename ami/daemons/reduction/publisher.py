@@ -1,104 +1,201 @@
-"""Put results into the global store: the newest by key, a notification, and a history of the scalars.
+"""Put results into the global store: small ones in one table, others by key, and a history of the numbers.
 
-A large result may take longer to store than an interval lasts. It is then published as often as
-a fixed share of the time allows, and its envelope says so; small results are never held up by it.
+What an interval gave is one value, one notification and one entry of a history, however many results there
+are. A large result may take longer to store than an interval lasts. It is then published as often as a fixed
+share of the time allows, and its envelope says so; small results are never held up by it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import ami.messages  # noqa: F401  # registers the value types that results are made of
+from ami.messages.pieces import PIECE_BYTES, Pieces, cut
+from ami.messages.table import Moment, Table
 from ami.result import Result
 from ami.stores import Lease, Store, codec, keys
 
 LARGE_BYTES = 256 << 10
 # What part of the time all large results together may take to publish.
 LARGE_SHARE = 0.25
+# Of a value in the table. Who asks for one result reads the whole table.
+TABLE_BYTES = 4 << 10
+_NUMBERS = frozenset({int, float, bool, np.float64, np.int64, np.float32})  # at a glance
 
 
 class Publisher:
-    """Publishes the results of one global reducer, under its lease."""
+    """Publishes the results of one lane of one global reducer, under its lease.
 
-    def __init__(self, store: Store, lease: Lease) -> None:
+    Args:
+        history: how many intervals of the numbers are kept, about.
+    """
+
+    def __init__(self, store: Store, lease: Lease, *, lane: str = keys.SMALL, history: int = 1000) -> None:
         self._store = store
         self._lease = lease
+        self._lane = lane
+        self._history = history
         self._large_at = self._large_every_s = 0.0
         self._waiting: dict[str, Result] = {}
         self._catalogue: dict[str, Any] | None = None
+        self._by_key: set[str] = set()  # of results that have a key of their own
+        self._has_table = True  # an earlier leader may have left one
+        self._pieces: dict[str, list[str]] = {}  # by result, of what is stored in pieces
+        self._piece = 0
         self.published = 0
         self.conflated = 0
 
     def publish(self, results: Iterable[Result]) -> None:
-        """Publish what one interval gave, in one round trip.
+        """Publish what one interval gave, which is all results of the lane, in one round trip.
 
         Raises:
             Conflict: another global reducer holds the lease; nothing was published.
         """
-        now = time.monotonic()
-        small: dict[str, Result] = {}
+        small: list[Result] = []
+        single: dict[str, Result] = {}
         for result in results:
-            if _bytes(result.value) < LARGE_BYTES:
-                small[result.name] = result
+            size = count_bytes(result.value)
+            if size <= TABLE_BYTES:
+                small.append(result)
+            elif size < LARGE_BYTES:
+                single[result.name] = result
             else:
                 self.conflated += result.name in self._waiting
                 self._waiting[result.name] = result
-        large = self._waiting if now >= self._large_at else {}
-        large = {name: replace(result, every_s=self._large_every_s) for name, result in large.items()}
-        self._commit({**small, **large})
-        if large:
-            self._waiting = {}
-            self._large_every_s = (time.monotonic() - now) / LARGE_SHARE
-            self._large_at = now + self._large_every_s
+        self._store_all(single, small)
+
+    def publish_waiting(self) -> None:
+        """Publish the large results that wait, if it is time.
+
+        Raises:
+            Conflict: another global reducer holds the lease; nothing was published.
+        """
+        self._store_all({}, None)
 
     def overdue(self) -> bool:
         """Whether large results wait that may be published now."""
         return bool(self._waiting) and time.monotonic() >= self._large_at
 
-    def _commit(self, results: Mapping[str, Result]) -> None:
-        if not results:
-            return
-        newest = max(results.values(), key=lambda result: result.published_ns)
-        notify: dict[str, Any] = {
-            keys.RESULTS: {
-                "run": newest.run,
-                "interval": newest.interval,
-                "names": sorted(results),
-                "graph_version": newest.graph_version,
+    def _store_all(self, single: Mapping[str, Result], small: Sequence[Result] | None) -> None:
+        now = time.monotonic()
+        large = self._waiting if now >= self._large_at else {}
+        large = {name: replace(result, every_s=self._large_every_s) for name, result in large.items()}
+        self.store({**single, **large}, small)
+        if large:
+            self._waiting = {}
+            self._large_every_s = (time.monotonic() - now) / LARGE_SHARE
+            self._large_at = now + self._large_every_s
+
+    def store(self, single: Mapping[str, Result], small: Sequence[Result] | None = None) -> None:
+        """Store results that are published now, in one step; a very large value in pieces before it.
+
+        Args:
+            single: by name, those that get a key of their own.
+            small: those of the lane's table; None: it stays as it is.
+
+        Raises:
+            Conflict: another global reducer holds the lease; nothing was published.
+        """
+        values, notify = self._tabulate(small)
+        new = [*single.values(), *(small or ())]
+        if new:
+            notify[keys.RESULTS] = {
+                "run": new[0].run,
+                "interval": new[0].interval,
+                "names": sorted(single),
+                "lane": self._lane if small else None,
+                "graph_version": new[0].graph_version,
             }
-        }
-        for result in results.values():
-            if _is_scalar(result.value):
-                notify[keys.history(result.name)] = {
-                    "interval": result.interval,
-                    "time_ns": result.time_ns[1],
-                    "value": float(result.value),
-                    "used": result.events.used,
-                }
-        values = {keys.result(name): result for name, result in results.items()}
+        elif not values:
+            return
+        whole = {keys.result(name): self._fit(result) for name, result in single.items()}
         try:
-            self._store.commit(self._lease, values, notify=notify)
+            self._store.commit(self._lease, {**values, **whole}, notify=notify, keep=self._history)
         except TypeError:
             # What an operation of another package gave cannot be stored: nobody else's result waits for it.
-            values = {key: _storable(result) for key, result in values.items()}
-            self._store.commit(self._lease, values, notify=notify)
-        self.published += len(results)
+            whole = {keys.result(name): _storable(result) for name, result in single.items()}
+            self._store.commit(self._lease, {**values, **whole}, notify=notify, keep=self._history)
+        replaced: list[str] = []
+        for name in single.keys() & self._pieces.keys():
+            if isinstance(whole[keys.result(name)], Result):  # it was larger before
+                replaced += self._pieces.pop(name)
+        if self._by_key:
+            tabled = self._by_key.intersection(result.name for result in small or ())
+            replaced += [keys.result(name) for name in tabled]
+            self._by_key -= tabled
+        self._by_key.update(single)
+        if replaced:
+            self._store.delete_many(replaced)
+        self.published += len(new)
+
+    def _tabulate(self, small: Sequence[Result] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the table to be stored, and the moment to be remembered, each under its name."""
+        if small is None or not (small or self._has_table):
+            return {}, {}
+        self._has_table = bool(small)
+        table = Table.of(small)
+        moment = Moment.of(small, table)
+        return {keys.table(self._lane): table}, {} if moment is None else {keys.history(self._lane): moment}
+
+    def _fit(self, result: Result) -> Result | Pieces:
+        """Return the result, or, when it is too large for one value, its pieces, which are stored then."""
+        if count_bytes(result.value) <= PIECE_BYTES:
+            return result
+        # First: for both there might be no room. Who reads meanwhile waits for the new one.
+        self._store.delete_many(self._pieces.pop(result.name, ()))
+        names: list[str] = []
+        self._pieces[result.name] = names
+        nbytes = 0
+        for piece in cut(result):
+            self._piece += 1
+            names.append(keys.result_piece(result.name, self._lease.token, self._piece))
+            self._store.put(names[-1], piece)
+            nbytes += piece.nbytes
+        return Pieces(names=tuple(names), nbytes=nbytes)
+
+    def remove_unknown_pieces(self) -> None:
+        """Remove what earlier leaders stored in pieces. Publish anew after that."""
+        self._store.delete_many([name for name in self._store if keys.is_result_piece(name)])
+
+    def keep_pieces_of(self, names: Collection[str]) -> None:
+        """Remove the pieces of all other results."""
+        self._drop_pieces([name for name in self._pieces if name not in names])
+
+    def _drop_pieces(self, names: Iterable[str]) -> None:
+        self._store.delete_many([piece for name in list(names) for piece in self._pieces.pop(name)])
 
     def forget(self, names: Iterable[str], catalogue: Mapping[str, Any]) -> None:
         """Remove results that the graph does not have any more, and say which it has."""
-        gone = [key for name in names for key in (keys.result(name), keys.history(name))]
-        for name in names:
+        left = set(names)
+        gone = [keys.result(name) for name in left]
+        for name in left:
             self._waiting.pop(name, None)
+            gone += self._pieces.pop(name, ())
         if gone:
+            self._by_key -= left
             self._store.delete_many(gone)
+            self._take_out(left)
         if catalogue != self._catalogue:
             self._store.commit(self._lease, {keys.CATALOGUE: dict(catalogue)})
             self._catalogue = dict(catalogue)
+            # An earlier leader, or the other lane, may have stored by key what is in the table now.
+            self._by_key.update(catalogue)
+
+    def _take_out(self, names: set[str]) -> None:
+        """Take results out of the tables of both lanes."""
+        tables = self._store.get_many(map(keys.table, keys.LANES))
+        without = {
+            key: table.without(names)
+            for key, table in tables.items()
+            if isinstance(table, Table) and not names.isdisjoint(table.list_names())
+        }
+        if without:
+            self._store.commit(self._lease, without)
 
 
 def _storable(result: Result) -> Result:
@@ -110,15 +207,11 @@ def _storable(result: Result) -> Result:
     return result
 
 
-def _bytes(value: object) -> int:
+def count_bytes(value: object) -> int:
     """Return about how many bytes a result's arrays have."""
+    if type(value) in _NUMBERS:
+        return 0
     if isinstance(value, np.ndarray):
         return value.nbytes
     fields = getattr(value, "__dataclass_fields__", None)
-    return sum(_bytes(getattr(value, name)) for name in fields) if fields else 0
-
-
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, bool | int | float | np.generic) or (
-        isinstance(value, np.ndarray) and value.ndim == 0
-    )
+    return sum(count_bytes(getattr(value, name)) for name in fields) if fields else 0

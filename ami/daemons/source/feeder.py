@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ami.daemons.source.asked import Asked
+from ami.daemons.source.borders import SpanBorders
 from ami.errors import RingError
 from ami.event import Transition
 from ami.graph.graph import Graph
@@ -74,6 +75,7 @@ class Feeder:
         self.position = source.resume(ring.cursor.position)
         self.finished = False
         self._phase = self._resume()
+        self._borders = SpanBorders(ring)
 
     @property
     def lag_s(self) -> float:
@@ -87,6 +89,7 @@ class Feeder:
         if self._ring.open is not None:
             # Its graph may be gone from this process' memory; a new entry asks for the newest.
             self._ring.close_entry()
+        self._ring.end_span()
         if not self._source.live:  # what a stream said once it does not say again
             self._announced = self._trailing_transitions()
             ended = last.transition == Transition.END_RUN
@@ -184,6 +187,7 @@ class Feeder:
             if self.asked.shortage:
                 self._nap(WAIT_S)
             return False
+        large = self._borders.before_entry(phase.run, phase.step, graph, transition=transition)
         opened = self._ring.open_entry(
             interval=interval,
             run=phase.run,
@@ -191,6 +195,7 @@ class Feeder:
             step_value=phase.step_value,
             graph_version=graph.version,
             transition=transition,
+            large=large,
         )
         if not opened:
             self._ring.wait_for_space(WAIT_S)
@@ -206,6 +211,7 @@ class Feeder:
         """Close the open interval if its time is over; return for how long one may wait, s."""
         entry = self._ring.open
         if entry is None:
+            self._borders.look()
             return WAIT_S
         over_s = self._pace.due_s((entry.interval + 1) * self._interval_ns)
         if over_s <= 0:
@@ -256,3 +262,9 @@ class Feeder:
         """Close the open interval, if any, so that it can be reduced."""
         if self._ring.open is not None:
             self._ring.close_entry()
+            self._borders.look()
+
+    def end_span(self) -> None:
+        """Close the open interval and its span: nothing more comes."""
+        self.close_entry()
+        self._ring.end_span()

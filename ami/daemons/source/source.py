@@ -114,7 +114,7 @@ class SourceStage:
             self._feeder.step()
         except SourceError as error:
             self._fail(error)
-            self._feeder.close_entry()
+            self._feeder.end_span()
             self._feeder.finished = True
 
     def _tell_room(self) -> None:
@@ -145,7 +145,9 @@ class SourceStage:
         if not self._graphs.wait_until_known(0.2):
             raise StoreUnavailable("the source waits for the control store to say which graph is current")
         # The schema first: the manager checks graphs against it, and entries name graphs.
-        self._store[keys.SCHEMA] = self._source.schema.to_json()
+        interval_ns = intervals.choose(self._source, self._config.source.interval_s)
+        interval_ns = intervals.on_the_clock(self._source, interval_ns)
+        self._store.update({keys.SCHEMA: self._source.schema.to_json(), keys.INTERVAL: interval_ns})
         if self._source.length is not None and self._graphs.latest.version == 0:
             # A recording has an end: it would be over before anybody said what to do with it.
             self._waiting_for = "a graph"
@@ -285,7 +287,7 @@ class SourceStage:
     def close(self) -> None:
         """Close the interval, wait until every event is reduced, and remove the ring."""
         if self._feeder is not None and self._ring is not None:
-            self._feeder.close_entry()
+            self._feeder.end_span()
             deadline = time.monotonic() + self._config.source.drain_s
             while not self._ring.is_drained() and time.monotonic() < deadline:
                 self._ring.wait_for_space(0.05)

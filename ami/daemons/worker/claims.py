@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from ami.daemons.process.stage import Setup
+from ami.daemons.worker.large import read_covered
 from ami.messages.flush import Covered
 from ami.messages.message import read
 from ami.ring.block import Block
@@ -34,7 +35,8 @@ class Claims:
         self._setup = setup
         self.last_flush, covered = self._read_covered(setup.number)
         setup.stores.local("local-reducer").set(keys.WORKERS).add(setup.number)
-        self._blocks: list[Block] = list(ring.recover(covered))
+        large = read_covered(ring, setup.number)
+        self._blocks: list[Block] = list(ring.recover(covered, large=large))
         self._look_at = 0.0
         self._abandoned: dict[int, float] = {}  # dead workers that own events: since when (monotonic, s)
         if self._blocks:
@@ -73,7 +75,9 @@ class Claims:
             logger.warning("taking over from worker %d", number)
             # One at a time: what was taken over is in the list before the store is asked about the next.
             self._blocks += self.ring.adopt(
-                covered=lambda worker: self._read_covered(worker)[1], workers=[number]
+                covered=lambda worker: self._read_covered(worker)[1],
+                large=lambda worker: read_covered(self.ring, worker),
+                workers=[number],
             )
 
     def _read_covered(self, worker: int) -> tuple[int, Sequence[tuple[int, int]]]:

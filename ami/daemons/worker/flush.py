@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from ami.graph.execution.partial import Partial
+from ami.daemons.worker.large import LargeStates, Step
+from ami.graph.execution.plan import WorkerPlan
 from ami.messages.flush import Covered, Covers, EntryFacts, Flush
 from ami.ring.block import Block
-from ami.ring.entries import Entry
 
 
 class Held:
-    """A partial that is not stored yet, and the slots whose events are in it."""
+    """A partial that is not stored yet, and the slots whose events are in it.
 
-    def __init__(self, entry: Entry, partial: Partial) -> None:
-        self.entry = entry
-        self.partial = partial
+    Args:
+        block: the first one.
+        large: where large states go, if these events are not in them already.
+    """
+
+    def __init__(self, block: Block, plan: WorkerPlan, large: LargeStates) -> None:
+        self.entry = entry = block.entry
+        self._large_done = block.large_done
+        self.plan = plan
+        self.partial = plan.partial(entry.interval)
+        self._large = large if entry.span >= 0 and plan.lanes.large and not block.large_done else None
+        self._step: Step | None = None
+        if self._large is not None:
+            self._large.begin(entry, plan, self.partial)
         self.runs: list[tuple[int, int]] = []
         self.events = 0
         self._first_ns: int | None = None
@@ -21,7 +32,7 @@ class Held:
 
     def takes(self, block: Block) -> bool:
         """Whether a block's events belong to this partial."""
-        return block.entry.index == self.entry.index
+        return block.entry.index == self.entry.index and block.large_done == self._large_done
 
     def add(self, block: Block) -> None:
         """Note that a block's events are in the partial."""
@@ -36,8 +47,28 @@ class Held:
         self._first_ns = low if self._first_ns is None else min(self._first_ns, low)
         self._last_ns = high if self._last_ns is None else max(self._last_ns, high)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it has large states."""
+        return self._large is not None
+
+    @property
+    def _covers(self) -> Covers:
+        return Covers(events=self.events, first_ns=self._first_ns, last_ns=self._last_ns)
+
+    def store_large(self) -> bool:
+        """Put the large states where they outlive the worker; False: there is no room now, call again."""
+        if self._step is None:
+            self.partial, part = self.plan.lanes.split(self.partial, self.entry.interval)
+            self._step = Step(self.entry, self.runs, self._covers, part)
+        if self._large is None or self._large.store(self.plan, self._step):
+            return True
+        if not self._large.is_hopeless(self.entry.span):
+            return False
+        self._large.give_up(self.plan, self._step, self.partial)
+        return self._large.store(self.plan, self._step)
+
     def to_flush(self, ring: int, number: int) -> tuple[Flush, Covered]:
         """Return what is to be stored, under this number, and the slots that may be freed after it."""
-        covers = Covers(events=self.events, first_ns=self._first_ns, last_ns=self._last_ns)
-        flush = Flush(entry=EntryFacts.of(ring, self.entry), covers=covers, partial=self.partial)
+        flush = Flush(entry=EntryFacts.of(ring, self.entry), covers=self._covers, partial=self.partial)
         return flush, Covered(ring=ring, flush=number, runs=self.runs)

@@ -77,7 +77,8 @@ def _run_apart(
             first, count = block.sequence, block.count
             ring.leave_breadcrumb(first, count, 0)
             partial = Partial(block.entry.graph_version)
-            plan.run(block.slots, first, partial, _breadcrumb(ring, first, count))
+            breadcrumb = _breadcrumb(ring, first, count)
+            plan.run(block.slots, first, partial, breadcrumb, interval=block.entry.interval)
         return str(len(blocks))
 
     # The breadcrumb lies in shared memory: it is the child's that moves.

@@ -20,6 +20,7 @@ from ami.daemons.worker.blocksize import BlockSize
 from ami.daemons.worker.claims import Claims
 from ami.daemons.worker.costs import Costs
 from ami.daemons.worker.flush import Held
+from ami.daemons.worker.large import LargeStates
 from ami.daemons.worker.plans import Plans
 from ami.daemons.worker.storing import Storing
 from ami.daemons.worker.trial import try_apart
@@ -44,6 +45,8 @@ class WorkerStage:
         self._claims: Claims | None = None  # of the ring that it is attached to
         self._plans: Plans | None = None
         self._held: Held | None = None
+        self._large: LargeStates | None = None
+        self._needs_room = False
         self._last_flush = self._flushes = 0
         self._sharers = 1
         self._block = BlockSize(config.worker)
@@ -54,7 +57,11 @@ class WorkerStage:
 
     @property
     def state(self) -> str:
-        return f"waiting: for {self._waiting_for}" if self._claims is None else "running"
+        if self._claims is None:
+            return f"waiting: for {self._waiting_for}"
+        if self._needs_room:
+            return "waiting: for the local reducer to take large states; worker.arena_bytes are full"
+        return "running"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -84,16 +91,20 @@ class WorkerStage:
             return
         ring = claims.ring
         self._storing.look()
+        if self._needs_room and not self._hand_on(ring):
+            self._setup.stopping.wait(self._setup.waits.ring_s / 5)
+            return
         block = claims.first(self._block.events)
         if block is None:
             self._rest(claims)
             return
         assert self._plans is not None
-        if self._held is not None and not self._held.takes(block):
-            self._hand_on(ring)
+        if self._held is not None and not self._held.takes(block) and not self._hand_on(ring):
+            return
         plan = self._plans.get(block.entry.graph_version)
         if self._held is None:
-            self._held = Held(block.entry, plan.partial())
+            assert self._large is not None
+            self._held = Held(block, plan, self._large)
         if block.attempts:
             self._try(claims, plan, block, self._held)
         else:
@@ -138,11 +149,14 @@ class WorkerStage:
         self._last_flush, self._sharers = claims.last_flush, ring.worker_count
         here = f"on worker:{self._setup.number} of {self._config.node.host}"
         self._plans = Plans(self._graphs.get, ring.schema, here)
+        self._large = LargeStates(ring, self._config.worker.arena_bytes)
         return claims
 
     def _detach(self) -> None:
         assert self._claims is not None
         claims, self._claims = self._claims, None
+        if self._large is not None:
+            self._large.close()
         claims.ring.close()
 
     # computing
@@ -158,6 +172,7 @@ class WorkerStage:
             held.partial,
             lambda number: ring.leave_breadcrumb(first, count, number),
             timing,
+            interval=block.entry.interval,
         )
         ring.leave_breadcrumb(0, 0, 0)
         held.add(block)
@@ -198,18 +213,29 @@ class WorkerStage:
             self._held.entry
         )
 
-    def _hand_on(self, ring: RingReader) -> None:
-        """Let what was run since the last time be stored, and its slots be freed after that."""
+    def _hand_on(self, ring: RingReader) -> bool:
+        """Let what was run since the last time be stored, and its slots be freed after that.
+
+        Returns False when there is no room for its large states now; then it is to be called again, and
+        nothing to be run.
+        """
         if self._held is None or not self._held.events:
             self._held = None
-            return
+            return True
         self._storing.finish()
+        self._needs_room = not self._held.store_large()
+        if self._needs_room:
+            return False
+        if self._held.is_large:
+            # What the arena covers was said of the last step only: so now, before there is another one.
+            ring.set_large_done(self._held.runs)
         self._costs.count_errors(self._held.partial.errors)
         self._sharers = ring.worker_count
         self._last_flush += 1
         self._flushes += 1
         self._storing.begin(*self._held.to_flush(ring.ring_id, self._last_flush), ring)
         self._held = None
+        return True
 
     def close(self) -> None:
         """Store and commit what was run; what was not is left to the others, or to the next start."""

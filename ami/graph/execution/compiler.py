@@ -8,6 +8,7 @@ out: the manager refuses such graphs, but the source, or what is installed, may 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,12 +35,21 @@ from ami.graph.order import similar
 Loader = tuple[str, int]  # name of a field, its register
 
 
+class Running(NamedTuple):
+    """A step that runs, with its breadcrumb number, what it reads, and the registers that are free after."""
+
+    step: Step
+    number: int
+    read: tuple[int, ...]
+    unneeded: tuple[int, ...]
+
+
 class Compiler:
     """Goes through the operations twice: to see what can run, then to give each value a register.
 
     Attributes:
+        kinds: of fields and values, by name.
         names: of the operations that share each breadcrumb number.
-        steps: each with its breadcrumb number and the registers that it reads.
         selections: registers of the events for which a condition is true, by register of the condition.
         loaders, builtin: what is put into registers before the first step.
         variable: registers of the fields of variable length among them, with the field.
@@ -55,26 +65,35 @@ class Compiler:
         self.per_event: set[str] = set()
         self.broken: dict[str, str] = {}
         self.frame = Frame()
-        self.steps: list[tuple[Step, int, tuple[int, ...]]] = []
+        # Each step with its breadcrumb number, the registers that it reads, and what it gives: a register,
+        # or the fingerprint of a reduction.
+        self.steps: list[tuple[Step, int, tuple[int, ...], int | str]] = []
         self.selections: dict[int, int] = {}
         self._graph = graph
         self._schema = schema
         self._bound = bind(graph, here)
-        self._kinds = {name: Kind(np.dtype(np.int64)) for name in (TIMESTAMP, SEQUENCE)}
-        self._kinds |= {field.name: Kind.of(field) for field in schema.fields}
+        self.kinds = {name: Kind(np.dtype(np.int64)) for name in (TIMESTAMP, SEQUENCE)}
+        self.kinds |= {field.name: Kind.of(field) for field in schema.fields}
         self._registers: dict[str, int] = {}  # by name of the value
         self._by_fingerprint: dict[str, int] = {}  # register of a function's value
         self._numbers: dict[str, int] = {}  # breadcrumb, by fingerprint
         for operation in graph.steps_for(self._find_reductions()):
             self._add(operation)
 
-    def finish(self) -> tuple[tuple[Step, int, tuple[int, ...]], ...]:
-        """Return steps with breadcrumbs and the registers that are free after each."""
-        last = {register: n for n, (_, _, read) in enumerate(self.steps) for register in read}
-        return tuple(
-            (step, number, tuple(register for register in set(read) if last[register] == n))
-            for n, (step, number, read) in enumerate(self.steps)
-        )
+    def finish(self, left_out: frozenset[str] = frozenset()) -> tuple[Running, ...]:
+        """Return the steps that run, but for reductions that are left out, and for what only they need."""
+        needed: set[int] = set()
+        chosen = []
+        for step, number, read, gives in reversed(self.steps):
+            if gives in needed if isinstance(gives, int) else gives not in left_out:
+                # The last one to read it, as they come here in reverse.
+                chosen.append(Running(step, number, read, tuple(set(read) - needed)))
+                needed.update(read)
+        return tuple(reversed(chosen))
+
+    def list_names(self) -> dict[str, tuple[str, ...]]:
+        """Return the operations of each reduction, by fingerprint."""
+        return {key: tuple(self.names[self._numbers[key] - 1]) for key in self.reductions}
 
     # what can run
 
@@ -91,12 +110,12 @@ class Compiler:
                 lost.add(name)
                 continue
             try:
-                self._kinds[name] = kinds.get(key) or self._kind(operation, computing)
+                self.kinds[name] = kinds.get(key) or self._kind(operation, computing)
             except FAULTS as error:  # of a plug-in it may be any
                 self.broken[name] = str(error)
                 lost.add(name)
                 continue
-            kinds[key] = self._kinds[name]
+            kinds[key] = self.kinds[name]
             if isinstance(computing, Reduction):
                 found.append(name)
         return found
@@ -106,14 +125,14 @@ class Compiler:
             raise GraphError(computing.reason)
         if not operation.inputs:
             raise GraphError("it has no input")
-        unknown = [name for name in operation.inputs if name not in self._kinds]
+        unknown = [name for name in operation.inputs if name not in self.kinds]
         if unknown:
             raise GraphError(
                 f"it needs {unknown[0]!r}, which no operation gives and no field is called"
-                f"{similar(unknown[0], self._kinds)}"
+                f"{similar(unknown[0], self.kinds)}"
             )
         try:
-            return infer(computing, *(self._kinds[name] for name in operation.inputs))
+            return infer(computing, *(self.kinds[name] for name in operation.inputs))
         except (TypeError, ValueError) as error:
             raise GraphError(f"it cannot have these inputs: {error}") from error
 
@@ -130,11 +149,11 @@ class Compiler:
         number = self._numbers[fingerprint] = len(self.names)
         inputs = tuple(map(self._input, operation.inputs))
         names, computing = self.names[-1], self._bound[operation.name]
-        variable = any(self._kinds[name].variable for name in operation.inputs)
+        variable = any(self.kinds[name].variable for name in operation.inputs)
         if isinstance(computing, Reduction):
             self.reductions[fingerprint] = computing
             step = reduction_step(self.frame, computing, names, inputs, fingerprint, variable=variable)
-            self.steps.append((step, number, inputs))
+            self.steps.append((step, number, inputs, fingerprint))
             return
         assert isinstance(computing, Function)  # what is unbound was left out
         output = self.frame.register()
@@ -148,14 +167,14 @@ class Compiler:
             inputs = self._filled(inputs, number)
         step_of = event_step if computing.per_event else view_step if computing.view else function_step
         step = step_of(
-            self.frame, computing, names, inputs, output, self._kinds[operation.name], variable=variable
+            self.frame, computing, names, inputs, output, self.kinds[operation.name], variable=variable
         )
-        self.steps.append((step, number, inputs))
+        self.steps.append((step, number, inputs, output))
 
     def _filled(self, inputs: tuple[int, ...], number: int) -> tuple[int, ...]:
         """Return the register of those events that have elements at all."""
         filled = self.frame.register()
-        self.steps.append((filled_step(self.frame, inputs[0], filled), number, inputs))
+        self.steps.append((filled_step(self.frame, inputs[0], filled), number, inputs, filled))
         return (filled,)
 
     def _where(self, inputs: Sequence[int], output: int, number: int) -> None:
@@ -163,9 +182,10 @@ class Compiler:
         if condition not in self.selections:
             self.selections[condition] = self.frame.register()
             step = select_step(self.frame, condition, self.selections[condition])
-            self.steps.append((step, number, (condition,)))
+            self.steps.append((step, number, (condition,), self.selections[condition]))
         selection = self.selections[condition]
-        self.steps.append((where_step(self.frame, value, selection, output), number, (value, selection)))
+        step = where_step(self.frame, value, selection, output)
+        self.steps.append((step, number, (value, selection), output))
 
     def _input(self, name: str) -> int:
         """Return the register of an input, loading a field when it is asked for first."""

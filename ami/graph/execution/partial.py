@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ami.errors import GraphError
-from ami.graph.library.base import Reduction, State
+from ami.graph.library.base import Reduction, State, bytes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Partial:
     ``set_aside`` were never given to it, because they kill workers. ``errors`` are by operation.
     """
 
+    FORMAT: ClassVar[int] = 2  # of what is stored of it
+
     graph_version: int
     seen: int = 0
     states: dict[str, State] = field(default_factory=dict)
@@ -58,10 +61,17 @@ class Partial:
         """
         for key in unbound.keys() & self.states.keys():
             del self.states[key]
-            used = self.used.pop(key, 0)
-            if used:
-                records = {name: ErrorRecord(used, reason) for name, reason in unbound[key].items()}
-                merge_errors(self.errors, records)
+            self.fail(key, unbound[key])
+
+    def fail(self, fingerprint: str, reasons: Mapping[str, str]) -> None:
+        """Count the events that reached a reduction as failed, for the operations that the reasons name."""
+        used = self.used.pop(fingerprint, 0)
+        if used:
+            merge_errors(self.errors, {name: ErrorRecord(used, reason) for name, reason in reasons.items()})
+
+    def measure(self) -> int:
+        """Return about how many bytes the states have."""
+        return sum(map(bytes_of, self.states.values()))
 
     def merge(self, other: Partial, reductions: Mapping[str, Reduction]) -> None:
         """Add ``other``, which must not be used afterwards: its states may live on in this one.

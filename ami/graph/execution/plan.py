@@ -13,8 +13,9 @@ import numpy as np
 
 from ami.errors import GraphError
 from ami.event import TIMESTAMP, Array, Schema, Slots
-from ami.graph.execution.compiler import Compiler
+from ami.graph.execution.compiler import Compiler, Running
 from ami.graph.execution.frame import Index
+from ami.graph.execution.lanes import LARGE_BYTES, Lanes, measure
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
 from ami.graph.graph import Graph
 from ami.ragged import Ragged
@@ -32,6 +33,9 @@ class WorkerPlan:
         operations: names by breadcrumb number, which begin at 1.
         per_event: of these, those that call a user's function for one event after the other.
         reductions: by fingerprint, those whose states :meth:`run` adds to.
+        names: of the operations of each of these.
+        lanes: which way each of them goes.
+        by_key: those of which the state of each key is so large that it goes by itself.
         broken: operations that cannot run on such events, or not here, with the reason. What is behind
             them is left out; for each event of a block they are counted as failed.
 
@@ -47,6 +51,7 @@ class WorkerPlan:
         self.operations = tuple(names[0] for names in compiler.names)
         self.per_event = frozenset(compiler.per_event)
         self.reductions = compiler.reductions
+        self.names = compiler.list_names()
         self._frame = compiler.frame
         self._loaders = tuple(compiler.loaders)
         self._kept: Schema | None = None  # what the slots were that came last
@@ -54,14 +59,21 @@ class WorkerPlan:
         self._masks: list[tuple[int, int]] = []  # validity words, with the bits of all loaders
         self._variable = dict(compiler.variable)
         self._builtin = dict(compiler.builtin)
-        self._steps = compiler.finish()
-        # What a filter takes in is its value; the selection is what it does.
-        chosen = set(compiler.selections.values())
-        self._inputs = tuple(tuple(r for r in read if r not in chosen) for _, _, read in compiler.steps)
+        self._compiler = compiler
+        self._steps: dict[frozenset[str], tuple[Running, ...]] = {}  # by what is left out
+        self.lanes = Lanes(graph)
+        self.by_key = frozenset(
+            graph.fingerprint(operation.name)
+            for operation in graph.operations
+            if (one := self.reductions.get(graph.fingerprint(operation.name))) is not None
+            and one.keyed
+            and measure(one, operation, compiler.kinds) > LARGE_BYTES
+        )
 
-    def partial(self) -> Partial:
-        """Return an empty partial, with the zero of each reduction."""
-        states = {key: reduction.zero() for key, reduction in self.reductions.items()}
+    def partial(self, interval: int = 0) -> Partial:
+        """Return an empty partial, with the zero of each reduction that is computed in this interval."""
+        left_out = self.lanes.list_left_out(interval)
+        states = {key: one.zero() for key, one in self.reductions.items() if key not in left_out}
         return Partial(self.graph_version, states=states, used=dict.fromkeys(states, 0))
 
     def run(
@@ -71,6 +83,8 @@ class WorkerPlan:
         partial: Partial,
         breadcrumb: Callable[[int], None] | None = None,
         timing: Timing | None = None,
+        *,
+        interval: int = 0,
     ) -> None:
         """Add the events of ``slots`` to ``partial``; the first one has number ``sequence``.
 
@@ -81,6 +95,7 @@ class WorkerPlan:
             breadcrumb: is told the number of each operation before it runs.
             timing: is told what each step took, and how many events had its inputs; a filter's number
                 may come twice: for its condition, then for its value.
+            interval: of the events.
 
         Raises:
             GraphError: ``partial`` is of another graph version.
@@ -99,10 +114,11 @@ class WorkerPlan:
         try:
             with np.errstate(all="ignore"):
                 self._load(slots)
+                steps = self._choose(interval)
                 if timing is not None:
-                    self._run_timed(breadcrumb, timing)
+                    self._run_timed(steps, breadcrumb, timing)
                     return
-                for step, number, unneeded in self._steps:
+                for step, number, _, unneeded in steps:
                     if breadcrumb is not None and number:
                         breadcrumb(number)
                     step()
@@ -111,16 +127,27 @@ class WorkerPlan:
         finally:
             frame.end()
 
-    def _run_timed(self, breadcrumb: Callable[[int], None] | None, timing: Timing) -> None:
+    def _choose(self, interval: int) -> tuple[Running, ...]:
+        left_out = self.lanes.list_left_out(interval)
+        if left_out not in self._steps:
+            self._steps[left_out] = self._compiler.finish(left_out)
+        return self._steps[left_out]
+
+    def _run_timed(
+        self, steps: tuple[Running, ...], breadcrumb: Callable[[int], None] | None, timing: Timing
+    ) -> None:
         # A loop of its own, so that the blocks that are not timed pay nothing for those that are.
         frame = self._frame
-        for (step, number, unneeded), inputs in zip(self._steps, self._inputs, strict=True):
+        # What a filter takes in is its value; the selection is what it does.
+        chosen = set(self._compiler.selections.values())
+        for step, number, read, unneeded in steps:
             if breadcrumb is not None:
                 breadcrumb(number)
             began_ns, core_ns = time.perf_counter_ns(), time.thread_time_ns()
             step()
             core_ns = time.thread_time_ns() - core_ns
-            timing(number, time.perf_counter_ns() - began_ns, core_ns, frame.events_of(inputs))
+            took_ns = time.perf_counter_ns() - began_ns
+            timing(number, took_ns, core_ns, frame.events_of([r for r in read if r not in chosen]))
             frame.free(unneeded)
 
     def _load(self, slots: Slots) -> None:

@@ -11,24 +11,28 @@ Pure: no store, no clock. The states are those of the partials, merged in place,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ami.errors import GraphError
 from ami.graph.execution.bucket import ANY, Bucket, Place
+from ami.graph.execution.lanes import copied
 from ami.graph.execution.partial import (
     ErrorRecord,
     Partial,
     merge_errors,
 )
-from ami.graph.execution.results import Computed, Finished, GlobalPlan
+from ami.graph.execution.results import Computed, GlobalPlan
 from ami.graph.graph import Graph
-from ami.graph.library.base import Reduction, State
+from ami.graph.library.base import Reduction, State, bytes_of
 
 FORMAT = 2  # of the plain form
 KEPT_RUNS = 2  # this one, and the one before for what comes late at the border
+ALL_KEYS: tuple[()] = ()  # the key of a state that has none
 KEPT_INTERVALS = 4  # beyond those that a window needs
+
+Changed = tuple[str, Place, Hashable]
 
 
 class Window:
@@ -47,31 +51,42 @@ class Window:
         words = reduction.window.split()
         self._of_runs = words == ["run"]
         self._events = int(words[0]) if words[-1] == "events" else 0
-        self._intervals = int(words[1]) if words[0] == "last" else 1
+        self._last = int(words[1]) if words[0] == "last" else 1
+        self.choose(1)
+
+    def choose(self, one_in: int) -> None:
+        """If it is of intervals, take in one of so many from now on: those whose number this divides."""
+        self._one_in = 1 if self._of_runs or self._events else one_in
+        # How many intervals it reaches over, of those that are taken in.
+        self._intervals = -(-self._last // self._one_in)
+        older = KEPT_INTERVALS if self._one_in == 1 else 1
+        self._kept = KEPT_RUNS if self._of_runs else self._intervals + older
 
     def apply(self, partial: Partial, key: str, place: Place, expected: int, dropped: int) -> bool:
         """Take a partial in; return whether it came too late for that."""
         if key not in partial.states and partial.graph_version < self.since:
             return False
-        where = ANY if self._events else (place[0], 0) if self._of_runs else place
+        if place[1] % self._one_in:
+            return False
+        where = self.where(place)
         bucket = self.buckets.get(where)
         if bucket is None:
-            kept = KEPT_RUNS if self._of_runs else self._intervals + KEPT_INTERVALS
-            if len(self.buckets) >= kept and where < min(self.buckets):
+            if len(self.buckets) >= self._kept and where < min(self.buckets):
                 return True
             bucket = self.buckets[where] = Bucket()
-            while len(self.buckets) > kept:
+            while len(self.buckets) > self._kept:
                 del self.buckets[min(self.buckets)]
         bucket.count(partial, partial.used.get(key, 0), expected, dropped, place)
         if key in partial.states:
-            self._merge(bucket, partial.states[key])
+            full, bucket.state = self.reduction.fill(bucket.state, partial.states[key])
+            if full is not None:
+                self.batch = replace(bucket, state=full, used=self._events)
+                self.buckets = {ANY: Bucket(bucket.state)}
         return False
 
-    def _merge(self, bucket: Bucket, state: State) -> None:
-        full, bucket.state = self.reduction.fill(bucket.state, state)
-        if full is not None:
-            self.batch = replace(bucket, state=full, used=self._events)
-            self.buckets = {ANY: Bucket(bucket.state)}
+    def where(self, place: Place) -> Place:
+        """Return the place of the bucket into which goes what comes from ``place``."""
+        return ANY if self._events else (place[0], 0) if self._of_runs else place
 
     def begin_run(self, run: int) -> None:
         """Make the run's bucket the newest, so that results begin anew without an event."""
@@ -89,9 +104,10 @@ class Window:
             return self.batch
         if self._of_runs:
             return self.buckets.get((place[0], 0))
-        chosen = [self.buckets[key] for key in sorted(self.buckets) if key <= place][-self._intervals :]
+        place = (place[0], place[1] - place[1] % self._one_in)
         if self._intervals == 1:
             return self.buckets.get(place)
+        chosen = [self.buckets[key] for key in sorted(self.buckets) if key <= place][-self._intervals :]
         return self._together(chosen) if chosen else None
 
     def _together(self, buckets: list[Bucket]) -> Bucket:
@@ -107,6 +123,11 @@ class Window:
             both.set_aside += bucket.set_aside
         both.first, both.last = buckets[0].first, buckets[-1].last
         return both
+
+    def measure(self) -> int:
+        """Return how many bytes its states have."""
+        buckets = [*self.buckets.values(), *([] if self.batch is None else [self.batch])]
+        return sum(bytes_of(bucket.state) for bucket in buckets)
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as what the stores' codec carries; the states are not copied."""
@@ -140,6 +161,7 @@ class Accumulator:
         self.place: Place = (0, -1)
         self.errors: dict[str, ErrorRecord] = {}
         self.too_late = 0
+        self._refused: dict[str, dict[str, str]] = {}  # reasons by fingerprint and name, until the next run
         self._windows: dict[str, Window] = {}
         self._units: Mapping[str, str] = {}
         self._plan = GlobalPlan(graph, here)
@@ -156,9 +178,13 @@ class Accumulator:
             key: self._windows.get(key) or Window(reduction, graph.version)
             for key, reduction in plan.windows.items()
         }
+        for window in self._windows.values():
+            window.choose(graph.one_in)
         self.errors = {name: record for name, record in self.errors.items() if _same(self.graph, graph, name)}
+        self._refused = {key: reasons for key, reasons in self._refused.items() if key in self._windows}
         plan.set_units(self._units)
         self._plan = plan
+        self._graph_plain = graph.to_plain()  # once: it is in every checkpoint
 
     def set_units(self, units: Mapping[str, str]) -> None:
         """Take up the units of the source's fields, for the labels of the results."""
@@ -169,7 +195,7 @@ class Accumulator:
     def begin_run(self, run: int) -> None:
         """Begin the windows of a run; interval windows and batches go on."""
         if run != self.place[0]:
-            self.errors = {}
+            self.errors, self._refused = {}, {}
         self.place = max(self.place, (run, -1))
         for window in self._windows.values():
             window.begin_run(run)
@@ -188,6 +214,9 @@ class Accumulator:
         partial.leave_out(self._plan.reductions.unbound)
         if run > self.place[0]:
             self.begin_run(run)
+        for key, reasons in self._refused.items():
+            partial.states.pop(key, None)
+            partial.fail(key, reasons)
         late = [w.apply(partial, k, place, expected, dropped) for k, w in self._windows.items()]
         if any(late):
             self.too_late += partial.seen
@@ -196,20 +225,60 @@ class Accumulator:
             merge_errors(self.errors, known)
         self.place = max(self.place, place)
 
-    def results(self, at: Place | None = None) -> dict[str, Computed]:
+    def bound(self, most: int, of_what: str) -> None:
+        """Let go of the largest states until all of them have at most ``most`` bytes.
+
+        Their events, and those of this run that come, count as failed for these reductions.
+
+        Args:
+            of_what: why not more, for people.
+        """
+        sizes = {key: window.measure() for key, window in self._windows.items()}
+        while sum(sizes.values()) > most:
+            key = max(sizes, key=sizes.__getitem__)
+            text = (
+                f"its states have {sizes.pop(key) >> 20} MiB; all large ones may have {most >> 20}, {of_what}"
+            )
+            names = [one.name for one in self.graph.operations if self.graph.fingerprint(one.name) == key]
+            self._refused[key] = reasons = dict.fromkeys(names, text)
+            window = self._windows[key]
+            used = sum(bucket.used for bucket in window.buckets.values())
+            self._windows[key] = fresh = Window(window.reduction, window.since)
+            fresh.choose(self.graph.one_in)
+            merge_errors(self.errors, {name: ErrorRecord(used, reason) for name, reason in reasons.items()})
+
+    def list_places(self, partial: Partial, place: Place) -> set[Changed]:
+        """Return which states :meth:`apply` of this partial changes: reduction, bucket, key or ALL_KEYS."""
+        changed: set[Changed] = set()
+        for fingerprint, state in partial.states.items():
+            window = self._windows.get(fingerprint)
+            if window is not None:
+                keys = window.reduction.split(state) if window.reduction.keyed else (ALL_KEYS,)
+                changed.update((fingerprint, window.where(place), key) for key in keys)
+        return changed
+
+    def split(self, fingerprint: str, state: State) -> dict[Hashable, State]:
+        """Return a state by its keys, as :meth:`list_places` names them; nothing is copied."""
+        reduction = self._windows[fingerprint].reduction
+        return reduction.split(state) if reduction.keyed else {ALL_KEYS: state}
+
+    def join(self, fingerprint: str, states: Mapping[Hashable, State]) -> State:
+        """Return the state that was split into these."""
+        if ALL_KEYS in states:
+            return states[ALL_KEYS]
+        return self._windows[fingerprint].reduction.join(states)
+
+    def results(
+        self, at: Place | None = None, errors: Mapping[str, ErrorRecord] | None = None
+    ) -> dict[str, Computed]:
         """Return each published result, for the newest interval or that of ``at`` (run, interval).
 
-        An operation on results that fails makes the results behind it errors, and no others.
+        ``errors``: of operations, where they are told to another accumulator. An operation on results that
+        fails makes the results behind it errors, and no others.
         """
         place = self.place if at is None else at
-        finished: dict[str, Finished] = {}
-        for key, window in self._windows.items():
-            bucket = window.at(place)
-            if bucket is None:
-                finished[key] = Finished(None, Bucket())
-            else:
-                finished[key] = Finished(window.reduction, bucket)
-        return self._plan.finish(finished, self.errors)
+        buckets = {key: window.at(place) for key, window in self._windows.items()}
+        return self._plan.finish(buckets, self.errors if errors is None else errors)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all state as what the stores' codec carries; encode it before the next apply.
@@ -218,7 +287,7 @@ class Accumulator:
         """
         return {
             "format": FORMAT,
-            "graph": self.graph.to_plain(),
+            "graph": self._graph_plain,
             "place": self.place,
             "errors": dict(self.errors),
             "too_late": self.too_late,
@@ -245,13 +314,6 @@ class Accumulator:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise GraphError(f"not the state of an accumulator: {error!r}") from error
         return made
-
-
-def copied(state: State) -> State:
-    """Return a state with arrays of its own."""
-    if isinstance(state, tuple):
-        return tuple(copied(part) for part in state)
-    return state.copy() if hasattr(state, "copy") else state
 
 
 def _same(old: Graph, new: Graph, name: str) -> bool:

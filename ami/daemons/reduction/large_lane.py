@@ -1,0 +1,175 @@
+"""Be the large lane of the global reducer: apply spans, publish what they give, and leave a checkpoint.
+
+It is stepped in a thread beside the small lane, a bounded piece at a time. What it publishes takes a fixed
+share of the time at most, and the newest wins.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from ami.config import Config
+from ami.daemons.reduction.assembly import Assembly
+from ami.daemons.reduction.large_checkpoint import LargeCheckpoints
+from ami.daemons.reduction.publisher import LARGE_SHARE, TABLE_BYTES, Publisher, count_bytes
+from ami.errors import Undecodable
+from ami.graph.execution.partial import ErrorRecord, merge_errors
+from ami.graph.graph import Graph
+from ami.messages.large import LargeBatch
+from ami.messages.message import expect
+from ami.stores import BadRecord, Journal, Lease, Record, Store, keys
+
+logger = logging.getLogger(__name__)
+
+# What may be in the inboxes beyond the checkpoint before the next one is written: as soon as it may, at once.
+FEW_UNCHECKED_BYTES = 48 << 20
+UNCHECKED_BYTES = 128 << 20
+# A large state is written less often, so that checkpoints take a tenth of the time at the most.
+CHECKPOINT_SHARE = 0.1
+# Of the store's memory, that states may have: two checkpoints and the results are as much again each. Who
+# filled the store would stop everybody.
+STATE_SHARE = 0.25
+
+
+class LargeLane:
+    """The large lane of one leader.
+
+    Args:
+        graph: returns a version of the graph.
+        here: where this is, as of :func:`ami.graph.execution.bind.bind`.
+    """
+
+    def __init__(
+        self, config: Config, store: Store, lease: Lease, graph: Callable[[int], Graph], here: str
+    ) -> None:
+        self._config = config.reducer
+        self._most_bytes = int(STATE_SHARE * config.global_store.max_memory_bytes)
+        self._store = store
+        self._here = here
+        self._assembly = Assembly(graph, here, large=True)
+        self._checkpoints = LargeCheckpoints(store, lease)
+        self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.reducer.history)
+        self._inboxes: dict[str, Journal] = {}
+        self._halfway: set[str] = set()
+        self._unpublished = self._changed = False
+        self._unchecked_bytes = 0
+        self._checkpoint_at = self._may_at = self._publish_at = self._every_s = 0.0
+        self.batches = 0
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of the values in the store that are the last checkpoint."""
+        return self._checkpoints.values
+
+    @property
+    def was_used(self) -> bool:
+        """Whether there were ever large results."""
+        return bool(self._assembly.graph.version)
+
+    def load(self) -> None:
+        """Go on after the last leader's checkpoint."""
+        halfway = self._checkpoints.load(self._assembly, self._here)
+        self.publisher.remove_unknown_pieces()
+        self._halfway = set(halfway or ())
+        # The last leader may have died before the results were out, or the inboxes trimmed.
+        self._unpublished = self._changed = halfway is not None
+
+    def step(
+        self, graph: Graph, nodes: Sequence[str], units: Mapping[str, str], errors: Mapping[str, ErrorRecord]
+    ) -> None:
+        """Apply what came, at most a batch of each node; publish and checkpoint if it is time.
+
+        Args:
+            graph: the newest one of the small lane.
+            errors: of operations, as the small lane was told.
+
+        Raises:
+            Conflict: another global reducer holds the lease.
+            StoreUnavailable: call again.
+        """
+        if graph.version > self._assembly.graph.version:
+            self._assembly.set_graph(graph)
+            self.publisher.keep_pieces_of(dict(graph.large))
+            self._unpublished = self._changed = True
+        self._assembly.set_units(dict(units))
+        for node in nodes:
+            if node not in self._inboxes:
+                self._inboxes[node] = self._store.journal(keys.large_inbox(node))
+        self._read()
+        self._publish(nodes, errors)
+        self._checkpoint()
+
+    def _read(self) -> None:
+        try:
+            records = self._store.read_journals(self._inboxes, self._assembly.applied, timeout_s=0, limit=1)
+        except BadRecord as error:
+            self._pass_over(error)
+            return
+        for node, record in records:
+            self._apply(node, record)
+
+    def _apply(self, node: str, record: Record) -> None:
+        try:
+            batch = expect(LargeBatch, record.value)
+        except Undecodable as error:
+            self._pass_over(BadRecord(self._inboxes[node].key, record.number, str(error)))
+            return
+        self._unchecked_bytes += sum(part.partial.measure() for part in batch.intervals)
+        self._assembly.apply_span(node, record.number, batch)
+        self._assembly.bound(self._most_bytes, "a quarter of global_store.max_memory_bytes")
+        (self._halfway.discard if batch.last else self._halfway.add)(node)
+        self.batches += 1
+        self._unpublished = self._changed = True
+
+    def _pass_over(self, error: BadRecord) -> None:
+        """Count a batch that cannot be read as applied: nobody ever can, and all others would wait."""
+        logger.error("the events of a large batch are lost: %s", error)
+        for node, inbox in self._inboxes.items():
+            if inbox.key == error.journal:
+                self._assembly.applied[node] = error.number
+        self._changed = True
+
+    def _publish(self, nodes: Sequence[str], errors: Mapping[str, ErrorRecord]) -> None:
+        began = time.monotonic()
+        if not self._unpublished or self._halfway or began < self._publish_at:
+            return
+        known = dict(errors)
+        merge_errors(known, self._assembly.errors)
+        small = []
+        for result in self._assembly.results(nodes, known):
+            result = replace(result, every_s=self._every_s)
+            if count_bytes(result.value) <= TABLE_BYTES:
+                small.append(result)
+            else:
+                # One by one: the server stands still for all others while it takes one in.
+                self.publisher.store({result.name: result})
+        self.publisher.store({}, small)
+        self._unpublished = False
+        self._every_s = (time.monotonic() - began) / LARGE_SHARE
+        self._publish_at = began + self._every_s
+
+    def _checkpoint(self, *, final: bool = False) -> None:
+        began = time.monotonic()
+        many = self._unchecked_bytes > UNCHECKED_BYTES
+        due = began >= (self._may_at if self._unchecked_bytes > FEW_UNCHECKED_BYTES else self._checkpoint_at)
+        if not self._changed or not (many or due or final):
+            return
+        self._checkpoints.save(self._assembly, tuple(sorted(self._halfway)))
+        for node, number in self._assembly.applied.items():
+            if node in self._inboxes:
+                self._inboxes[node].trim(number)
+        self._changed, self._unchecked_bytes = False, 0
+        now = time.monotonic()
+        self._may_at = now + (now - began) / CHECKPOINT_SHARE
+        self._checkpoint_at = max(self._may_at, now + self._config.large_checkpoint_s)
+
+    def close(self) -> None:
+        """Leave a last checkpoint.
+
+        Raises:
+            Conflict: another global reducer holds the lease.
+        """
+        self._checkpoint(final=True)

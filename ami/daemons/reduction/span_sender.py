@@ -1,0 +1,146 @@
+"""Send the large lane of a node: each span when it is whole, part by part, into an inbox of its own.
+
+Batches are numbered, and the mark of how far they reach is stored with each in one step; who follows goes on
+with the next part. Spans of a ring that is gone are sent as incomplete when its workers have let go of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ami.daemons.process.stage import Setup
+from ami.daemons.reduction.spans import Arenas, Batches, Span, find_span
+from ami.graph.execution.bind import Reductions, reductions
+from ami.graph.graph import Graph
+from ami.messages.large import LargeBatch, LargeMark
+from ami.messages.message import read
+from ami.ring import arena
+from ami.ring.observer import RingObserver
+from ami.stores import keys
+
+logger = logging.getLogger(__name__)
+
+# Of batches that the global reducer has not checkpointed. Beyond, spans grow longer, and arenas fill.
+BYTES_AHEAD = 256 << 20
+WAIT_S = 0.05
+
+
+class SpanSender:
+    """The large lane of a local reducer. Only one thread at a time may :meth:`send`.
+
+    Args:
+        graph: returns a version of the graph.
+    """
+
+    def __init__(self, setup: Setup, graph: Callable[[int], Graph]) -> None:
+        self._setup = setup
+        self._host = host = setup.config.node.host
+        self._global = setup.stores.cluster("global-reducer")
+        self._inbox = self._global.journal(keys.large_inbox(host))
+        self._graph = graph
+        self._known: tuple[int, Reductions] | None = None
+        self._number = 0
+        self._places: dict[int, tuple[int, int]] = {}  # by ring: next entry, parts of its span that are sent
+        self.batches = 0
+
+    def start(self) -> None:
+        """Go on where the mark in the global store says."""
+        # Fenced before the mark is read: what a dead predecessor sent last is in it now, or never will be.
+        self._number = self._inbox.fence()
+        mark = read(self._global, keys.large_mark(self._host), LargeMark)
+        self._places = {} if mark is None else dict(mark.places)
+
+    def next_entry(self, ring_id: int) -> int:
+        """Return the first entry of a ring that is not in the inbox."""
+        return self._places.get(ring_id, (0, 0))[0]
+
+    def find(self, ring: RingObserver, *, whole: bool = True) -> Span | None:
+        """Return the next span of a ring, if it can be sent now."""
+        first, parts = self._places.get(ring.ring_id, (0, 0))
+        found = find_span(ring, first, whole=whole)
+        if isinstance(found, Span):
+            return found
+        self._places[ring.ring_id] = (found, parts if found == first else 0)
+        return None
+
+    def send(self, ring: RingObserver, span: Span) -> None:
+        """Send what is left of a span; it ends early when the process is to stop.
+
+        Raises:
+            StoreUnavailable, StoreFull: call again.
+        """
+        arenas = Arenas(ring.name, ring.ring_id, ring.worker_numbers())
+        try:
+            self._send(arenas, span, ring.interval_ns)
+        finally:
+            arenas.close()
+
+    def find_left(self, ring: RingObserver) -> list[int]:
+        """Return the rings before this one of which there are arenas."""
+        return sorted({ring_id for ring_id, _ in arena.find(ring.name) if ring_id < ring.ring_id})
+
+    def send_left(self, ring: RingObserver, ring_id: int) -> None:
+        """Send what a ring left that is gone, if none of its workers has it still, and remove its arenas.
+
+        Raises:
+            StoreUnavailable, StoreFull: call again.
+        """
+        workers = [worker for other, worker in arena.find(ring.name) if other == ring_id]
+        arenas = Arenas(ring.name, ring_id, workers)
+        try:
+            if not arenas.are_free:
+                return
+            for span in arenas.list_spans(self.next_entry(ring_id)):
+                logger.warning("a span of an earlier ring is sent now, as incomplete")
+                if not self._send(arenas, span, ring.interval_ns):
+                    return
+        finally:
+            arenas.close()
+        self.forget(ring.name, ring_id)
+
+    def forget(self, ring_name: str, ring_id: int) -> None:
+        """Remove the arenas of a ring of which all is sent."""
+        arena.remove(ring_name, [one for one in arena.find(ring_name) if one[0] == ring_id])
+        self._places.pop(ring_id, None)
+
+    def _send(self, arenas: Arenas, span: Span, interval_ns: int) -> bool:
+        """Send what is left of a span; return whether all of it was."""
+        ring_id = arenas.ring_id
+        first, parts = self._places.get(ring_id, (0, 0))
+        if span.index != first:
+            parts = 0
+        batches = Batches(
+            span, arenas, self._reductions_of(span.graph_version), node=self._host, interval_ns=interval_ns,
+            prefix=lambda worker: keys.prefix(self._host, "worker", worker),
+        )  # fmt: skip
+        for batch in batches.make(parts):
+            if not self._has_room():
+                return False
+            parts += 1
+            place = (span.end, 0) if batch.last else (span.index, parts)
+            self._append(batch, {**self._places, ring_id: place})
+        return True
+
+    def _append(self, batch: LargeBatch, places: dict[int, tuple[int, int]]) -> None:
+        number = self._number + 1
+        mark = LargeMark(batch=number, places=places)
+        self._inbox.append(number, batch, also={keys.large_mark(self._host): mark})
+        self._number, self._places = number, places
+        self.batches += 1
+
+    def _has_room(self) -> bool:
+        """Wait until the global reducer has come near; no when the process is to stop."""
+        stopping = self._setup.stopping
+        while not stopping.is_set():
+            if self._inbox.measure() < BYTES_AHEAD:
+                return True
+            if stopping.wait(WAIT_S):
+                break
+        return False
+
+    def _reductions_of(self, version: int) -> Reductions:
+        if self._known is None or self._known[0] != version:
+            here = f"on local-reducer:0 of {self._host}"
+            self._known = (version, reductions(self._graph(version).lane(large=True), here))
+        return self._known[1]

@@ -1,0 +1,120 @@
+"""Tell large results from small ones, and share out what a graph accumulates between the two lanes.
+
+Small states travel every interval. Large ones travel a few times a second, by a way of their own. A result
+is large when one of the reductions behind it is; all of its reductions then go that way, so that what it
+joins covers the same events. A reduction that also serves a small result goes both ways.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ami.errors import GraphError
+from ami.graph.execution.bind import bind
+from ami.graph.execution.partial import Partial
+from ami.graph.graph import Graph
+from ami.graph.kind import Kind
+from ami.graph.library.base import Reduction, State, check_window
+from ami.graph.operation import Operation
+
+logger = logging.getLogger(__name__)
+
+LARGE_BYTES = 64 << 10  # of a state, if it has keys of that of one key
+# Large values of single intervals are computed at most four times a second; nobody sees more of them.
+SHORTEST_NS = 250_000_000
+
+
+def with_lanes(graph: Graph, kinds: Mapping[str, Kind], interval_ns: int) -> Graph:
+    """Return the graph with the results that are large.
+
+    Args:
+        kinds: of fields and values; what has none is left to the small lane.
+    """
+    large = {
+        name
+        for name, computing in bind(graph).items()
+        if isinstance(computing, Reduction) and measure(computing, graph[name], kinds) > LARGE_BYTES
+    }
+    one_in = max(1, -(-SHORTEST_NS // interval_ns))
+    found = []
+    for result in graph.results:
+        steps = graph.steps_for(result)
+        if any(step.name in large for step in steps):
+            found.append((result, one_in if any(map(is_of_intervals, steps)) else 1))
+    return replace(graph, large=tuple(sorted(found)))
+
+
+def measure(reduction: Reduction, operation: Operation, kinds: Mapping[str, Kind]) -> int:
+    """Return the bytes of a reduction's state, if it is keyed of that of one key; 0 where nobody knows."""
+    try:
+        return reduction.state_bytes(*(kinds[name] for name in operation.inputs))
+    except Exception as error:  # a plug-in may raise anything
+        logger.info("the state of %r counts as small: %s", operation.name, error)
+        return 0
+
+
+def is_of_intervals(operation: Operation) -> bool:
+    """Whether it is a reduction over one interval, or the last few."""
+    if not operation.reduces:
+        return False
+    try:
+        window = check_window(str(operation.arguments.get("window", "run")))
+    except GraphError:
+        return False
+    return window == "interval" or window.startswith("last ")
+
+
+class Lanes:
+    """Which of a graph's reductions go which way, by fingerprint.
+
+    Attributes:
+        small, large: of what small and large results are computed; some may be in both.
+        of_intervals: those of the large ones whose windows are counted in intervals.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.one_in = graph.one_in
+        self.small = _reductions(graph, graph.lane(large=False).results)
+        self.large = _reductions(graph, graph.lane(large=True).results)
+        of_intervals = {graph.fingerprint(o.name) for o in graph.operations if is_of_intervals(o)}
+        self.of_intervals = self.large & of_intervals
+
+    def list_left_out(self, interval: int) -> frozenset[str]:
+        """Return the reductions that are not computed in this interval."""
+        return frozenset() if interval % self.one_in == 0 else self.of_intervals - self.small
+
+    def split(self, partial: Partial, interval: int) -> tuple[Partial, Partial]:
+        """Return what goes each way of the partial of an entry, which must not be used afterwards.
+
+        Errors are told once, with the small part.
+        """
+        if not self.large:
+            return partial, Partial(partial.graph_version)
+        chosen = self.large if interval % self.one_in == 0 else self.large - self.of_intervals
+        large = Partial(
+            partial.graph_version,
+            partial.seen,
+            {
+                key: copied(state) if key in self.small else state
+                for key, state in partial.states.items()
+                if key in chosen
+            },
+            {key: used for key, used in partial.used.items() if key in chosen},
+            set_aside=partial.set_aside,
+        )
+        partial.states = {key: state for key, state in partial.states.items() if key in self.small}
+        partial.used = {key: used for key, used in partial.used.items() if key in self.small}
+        return partial, large
+
+
+def _reductions(graph: Graph, results: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(graph.fingerprint(step.name) for step in graph.steps_for(results) if step.reduces)
+
+
+def copied(state: State) -> State:
+    """Return a state with arrays of its own."""
+    if isinstance(state, tuple):
+        return tuple(copied(part) for part in state)
+    return state.copy() if hasattr(state, "copy") else state

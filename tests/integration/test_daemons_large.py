@@ -1,0 +1,297 @@
+"""The large lane between arenas and results: each event once, whichever call fails and whoever goes on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ami.client.updates import read_results
+from ami.config import GlobalStoreConfig, LocalStoreConfig
+from ami.daemons.reduction import large_lane, spans
+from ami.daemons.reduction.assembly import Assembly
+from ami.daemons.reduction.global_reducer import GlobalReducerStage
+from ami.daemons.reduction.local_reducer import LocalReducerStage
+from ami.daemons.worker.flush import Held
+from ami.daemons.worker.large import LargeStates
+from ami.errors import StoreUnavailable
+from ami.event import Transition
+from ami.graph.execution.plan import WorkerPlan
+from ami.graph.language.text import graph_of
+from ami.messages import pieces
+from ami.messages.large import LargeBatch
+from ami.messages.message import expect
+from ami.result import Result
+from ami.ring import RingReader, arena
+from ami.stores import keys
+from ami.stores.client import ClusterLink, LocalLink
+from ami.stores.opened import Stores
+from tests.daemons_rig import SCHEMA, Faults, FaultyLink, Shift, config, die, put_graph, setup, steps
+from tests.journals import last
+from tests.ring_rig import ring_name
+
+pytestmark = pytest.mark.integration
+
+TEXT = """
+results:
+  shots: count(x)
+  picture: sum_events(image)
+  scan: mean_vs(image, key=x % 3)
+  newest: last(image)
+  per_shot: sum_events(image) / sum_events(x)
+"""
+LARGE = ("newest", "per_shot", "picture", "scan")
+GRAPH = replace(graph_of(TEXT).at_version(1), large=tuple((name, 1) for name in LARGE))
+PLAN = WorkerPlan(GRAPH, SCHEMA)
+PLAN.by_key = frozenset({GRAPH.fingerprint("scan")})
+COUNTS = (10, 1, 7, 4)  # events of each interval; a span ends after the second one
+EVENTS, DROPPED = sum(COUNTS), 3
+hosts = (f"host-large{number}" for number in itertools.count())
+
+
+class Hands:
+    """A worker without a loop: runs what is there, in one flush an entry, and commits it."""
+
+    def __init__(self, ring: str, stores: Stores, number: int) -> None:
+        self.reader = RingReader(ring, number)
+        self._large = LargeStates(self.reader, 1 << 20)
+        self._journal = stores.local("worker", number).journal(keys.FLUSHES)
+        stores.local("local-reducer").set(keys.WORKERS).add(number)
+        self._number = last(self._journal)
+
+    def work(self, limit: int) -> int:
+        block = self.reader.claim(limit)
+        if block is None:
+            return 0
+        held = Held(block, PLAN, self._large)
+        PLAN.run(block.slots, block.sequence, held.partial, interval=block.entry.interval)
+        held.add(block)
+        assert held.store_large()
+        self.reader.set_large_done(held.runs)
+        self._number += 1
+        flush, covered = held.to_flush(self.reader.ring_id, self._number)
+        self._journal.append(covered.flush, flush, also={keys.COVERED: covered})
+        self.reader.commit(covered.runs)
+        return block.slots.count
+
+    def close(self) -> None:
+        self._large.close()
+        self.reader.close()
+
+
+class Node:
+    """A ring and the stores of a host and a cluster that no other test has."""
+
+    def __init__(self, local: LocalLink, cluster: ClusterLink, ring: str, configs: Any) -> None:
+        self.host = next(hosts)
+        self.config = config(ring, *configs, host=self.host, cluster_name=f"of-{self.host}")
+        self.local, self.cluster = local, cluster
+        self.stores = Stores(self.config, local=local, cluster=cluster)
+        self.reducer = self.stores.cluster("global-reducer")
+        self.inbox = self.reducer.journal(keys.large_inbox(self.host))
+        self.faults = Faults()
+        put_graph(self.stores.cluster("graph-manager"), GRAPH)
+        self.shift = Shift(ring)
+        self.shift.large = True
+
+    def run(self) -> None:
+        """Put a run of two spans through two workers."""
+        hands = [Hands(self.config.ring.name, self.stores, number) for number in range(2)]
+        self.shift.transition(Transition.BEGIN_RUN)
+        for place, count in enumerate(COUNTS):
+            self.shift.interval(count, dropped=DROPPED if place == 2 else 0)
+            if place == 1:
+                self.shift.ring.end_span()
+            while sum(one.work(3) for one in hands):
+                pass
+        self.shift.ring.end_span()
+        self.shift.transition(Transition.END_RUN)
+        for one in hands:
+            one.close()
+
+    def stage(self, kind: Any) -> Any:
+        cluster = FaultyLink(self.cluster, self.faults, spared="graph-manager")
+        return kind(setup(self.config, local=self.local, cluster=cluster))
+
+    def batches(self) -> list[LargeBatch]:
+        return [expect(LargeBatch, record.value) for record in self.inbox.read(0, 1000)]
+
+    def close(self) -> None:
+        self.shift.close()
+
+
+@pytest.fixture
+def links(
+    local_redis: LocalStoreConfig, cluster: GlobalStoreConfig
+) -> Iterator[tuple[LocalLink, ClusterLink, Any]]:
+    local, remote = LocalLink(local_redis), ClusterLink(cluster)
+    yield local, remote, (local_redis, cluster)
+    local.close()
+    remote.close()
+
+
+def check_values(found: dict[str, Any]) -> None:
+    numbers = np.arange(EVENTS + DROPPED)
+    x = np.delete(numbers, [18, 19, 20])  # what the source dropped after the third interval
+    assert (found["picture"] == EVENTS).all()
+    assert found["picture"].shape == (2, 3)
+    assert (found["newest"] == 1).all()
+    np.testing.assert_allclose(found["per_shot"], np.full((2, 3), EVENTS / x.sum()))
+    assert found["scan"].keys.tolist() == [0, 1, 2]
+    assert found["scan"].counts.tolist() == np.bincount(x % 3).tolist()
+    assert (found["scan"].means == 1).all()
+
+
+def check_batches(node: Node) -> None:
+    """See that the parts of the spans, one after the other, give all events once."""
+    batches = node.batches()
+    assert all(batch.complete for batch in batches)
+    assert [batch.span for batch in batches if batch.last] == [1, 3]
+    assembly = Assembly(lambda _version: GRAPH, large=True)
+    for number, batch in enumerate(batches, start=1):
+        assembly.apply_span(batch.node, number, batch)
+    found = {result.name: result for result in assembly.results([node.host])}
+    assert set(found) == set(LARGE)
+    check_values({name: result.value for name, result in found.items()})
+    for result in found.values():
+        account = result.events
+        assert (account.expected, account.used, account.dropped) == (EVENTS + DROPPED, EVENTS, DROPPED)
+        assert result.complete
+        assert result.workers == tuple(keys.prefix(node.host, "worker", n) for n in range(2))
+
+
+def sent_all(node: Node) -> bool:
+    return node.shift.ring.released >= node.shift.ring.cursor.entries_closed
+
+
+@pytest.mark.parametrize("parts", [1, 4], ids=["whole", "in parts"])
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["refused", "answer lost"])
+def test_whichever_call_of_a_local_reducer_fails_each_event_is_sent_once(
+    links: Any, monkeypatch: pytest.MonkeyPatch, parts: int, answer_lost: bool
+) -> None:
+    if parts > 1:
+        monkeypatch.setattr(spans, "PART_BYTES", 64)
+    for fails_at in itertools.count(1):
+        with ring_name() as name:
+            node = Node(*links[:2], name, links[2])
+            node.run()
+            faults = node.faults = Faults(fails_at, answer_lost=answer_lost)
+            stage, started = node.stage(LocalReducerStage), False
+            while not sent_all(node):
+                try:
+                    if not started:
+                        stage.start()
+                    started = True
+                    stage.step()
+                except StoreUnavailable:
+                    stage.close()
+                    stage, started = node.stage(LocalReducerStage), False
+            stage.close()
+            assert (len(node.batches()) > 2) == (parts > 1)
+            check_batches(node)
+            node.close()
+            if not faults.met:
+                break
+    assert fails_at > 10
+
+
+def test_arenas_hold_nothing_of_what_was_released_and_go_with_the_ring(links: Any) -> None:
+    with ring_name() as name:
+        node = Node(*links[:2], name, links[2])
+        node.run()
+        assert len(arena.find(name)) == 2
+        stage = node.stage(LocalReducerStage)
+        stage.start()
+        steps(stage, lambda: sent_all(node))
+        node.shift.ring.close(unlink=True)
+        steps(stage, lambda: stage.state.startswith("waiting: for "))
+        assert arena.find(name) == []
+        stage.close()
+
+
+def test_what_a_replaced_ring_left_in_arenas_is_sent_when_its_workers_are_gone(links: Any) -> None:
+    with ring_name() as name:
+        node = Node(*links[:2], name, links[2])
+        node.run()
+        node.shift.ring.close(unlink=True)
+        node.shift = Shift(name, source_id="another input")
+        stage = node.stage(LocalReducerStage)
+        stage.start()
+        steps(stage, lambda: len(node.batches()) == 2 and not arena.find(name))
+        stage.close()
+        batches = node.batches()
+        assert not any(batch.complete for batch in batches)
+        seen = [part.partial.seen for batch in batches for part in batch.intervals]
+        assert seen == list(COUNTS)
+        assert [part.expected for batch in batches for part in batch.intervals] == list(COUNTS)
+        node.close()
+
+
+@pytest.mark.parametrize("in_pieces", [False, True], ids=["whole values", "in pieces"])
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["refused", "answer lost"])
+def test_whichever_call_of_a_global_reducer_fails_the_results_are_the_same(
+    links: Any, monkeypatch: pytest.MonkeyPatch, answer_lost: bool, in_pieces: bool
+) -> None:
+    monkeypatch.setattr(spans, "PART_BYTES", 64)
+    monkeypatch.setattr(large_lane, "UNCHECKED_BYTES", 100)  # a checkpoint also in the middle of a span
+    if in_pieces:
+        monkeypatch.setattr("ami.daemons.reduction.publisher.PIECE_BYTES", 20)
+        monkeypatch.setattr(pieces, "PIECE_BYTES", 400)
+    for fails_at in itertools.count(1, 7):
+        with ring_name() as name:
+            node = Node(*links[:2], name, links[2])
+            node.run()
+            sender = node.stage(LocalReducerStage)
+            sender.start()
+            steps(sender, lambda n=node: sent_all(n))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            sender.close()
+            faults = node.faults = Faults(fails_at, answer_lost=answer_lost)
+            stage = run_to_the_end(node)
+            stage._finish_large()
+            check_published(node)
+            die(stage)
+            node.close()
+            if not faults.met:
+                break
+    assert fails_at > 15
+
+
+def run_to_the_end(node: Node) -> GlobalReducerStage:
+    stage = node.stage(GlobalReducerStage)
+    stage.start()
+    while not published_all(node):
+        try:
+            stage.step()
+        except StoreUnavailable:
+            die(stage)
+            stage = node.stage(GlobalReducerStage)
+            stage.start()
+    return stage
+
+
+def value_of(node: Node, name: str) -> Result | None:
+    return read_results(node.reducer, [name]).get(name)
+
+
+def published_all(node: Node) -> bool:
+    found = [value_of(node, name) for name in GRAPH.results]
+    whole = all(one is not None and one.events.expected == EVENTS + DROPPED for one in found)
+    return whole and node.inbox.pending() == 0
+
+
+def check_published(node: Node) -> None:
+    found = {name: value_of(node, name) for name in GRAPH.results}
+    assert found["shots"] is not None
+    assert found["shots"].value == EVENTS
+    check_values({name: one.value for name, one in found.items() if one is not None})
+    for one in found.values():
+        assert one is not None
+        assert (one.events.used, one.events.dropped, one.complete) == (EVENTS, DROPPED, True)
+    named = [one.names for name in GRAPH.results
+             if isinstance(one := node.reducer.get(keys.result(name)), pieces.Pieces)]  # fmt: skip
+    left = {name for name in node.reducer if keys.is_result_piece(name)}
+    assert left == {name for names in named for name in names}

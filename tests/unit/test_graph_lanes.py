@@ -1,0 +1,107 @@
+"""Large results are found from the fields, go their own way, and give what one process gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ami.event import Field, Schema, Slots
+from ami.graph.check import check
+from ami.graph.execution.lanes import with_lanes
+from ami.graph.execution.plan import WorkerPlan
+from ami.graph.execution.windows import Accumulator
+from ami.graph.graph import Graph
+from ami.graph.language.text import graph_of
+
+SCHEMA = Schema.of([Field("x", np.dtype(np.int64)), Field("camera", np.dtype(np.float32), (128, 128))])
+INTERVAL_NS = 50_000_000  # 0.25 s are five of them
+TEXT = """
+results:
+  shots: count(x)
+  beam: mean_events(x, window=interval)
+  picture: mean_events(camera)
+  now: mean_events(camera, window=interval)
+  few: mean_events(camera, window='last 10')
+  line: mean_events(projection(camera, 0), window=interval)
+  of_sum: mean_events(camera) / mean_events(x)
+  scan: mean_vs(camera, key=x)
+"""
+GRAPH = graph_of(TEXT).at_version(1)
+
+
+def found() -> Graph:
+    return with_lanes(GRAPH, check(GRAPH, SCHEMA), INTERVAL_NS)
+
+
+def test_results_are_large_when_a_state_behind_them_is_and_intervals_are_chosen() -> None:
+    assert dict(found().large) == {"picture": 1, "now": 5, "few": 5, "of_sum": 1, "scan": 1}
+    assert found().one_in == 5
+    assert Graph.from_plain(found().to_plain()) == found()
+    assert found().hash == GRAPH.hash
+
+
+def test_a_graph_that_nobody_checked_has_no_large_results() -> None:
+    plain = {name: value for name, value in GRAPH.to_plain().items() if name != "large"}
+    assert Graph.from_plain(plain).large == ()
+    plan = WorkerPlan(GRAPH, SCHEMA)
+    partial = plan.partial(3)
+    small, large = plan.lanes.split(partial, 3)
+    assert small is partial
+    assert not large.states
+
+
+def test_what_serves_both_goes_both_ways_and_neither_can_change_the_other() -> None:
+    text = "results:\n  mean: mean_events(x)\n  both: sum_events(camera) / mean_events(x)\n"
+    graph = graph_of(text)
+    graph = with_lanes(graph, check(graph, SCHEMA), INTERVAL_NS)
+    plan = WorkerPlan(graph, SCHEMA)
+    partial = plan.partial()
+    plan.run(events(4, 0), 0, partial)
+    small, large = plan.lanes.split(partial, 0)
+    key = graph.fingerprint("mean")
+    assert set(small.states) == {key}
+    assert set(large.states) == plan.lanes.large == {key, graph.fingerprint("both/1")}
+    assert (small.seen, large.seen) == (4, 4)
+
+
+def events(count: int, first: int) -> Slots:
+    slots = Slots.allocate(SCHEMA, count)
+    numbers = np.arange(first, first + count)
+    slots["x"][:] = numbers % 3
+    slots["camera"][:] = numbers[:, None, None]
+    slots.timestamps[:] = numbers
+    slots.valid[:] = 3
+    return slots
+
+
+def test_of_large_intervals_one_in_so_many_is_computed_and_what_only_it_needs_is_left_out() -> None:
+    graph = found()
+    plan = WorkerPlan(graph, SCHEMA)
+    lanes = [Accumulator(graph.lane(large=large)) for large in (False, True)]
+    now, few = graph.fingerprint("now"), graph.fingerprint("few")
+    for interval in range(23):
+        partial = plan.partial(interval)
+        plan.run(events(2, 2 * interval), 2 * interval, partial, interval=interval)
+        assert ({now, few} <= set(partial.states)) == (interval % 5 == 0)
+        for lane, part in zip(lanes, plan.lanes.split(partial, interval), strict=True):
+            lane.apply(part, interval=interval, run=1, expected=2, dropped=0)
+    small, large = (lane.results() for lane in lanes)
+    assert set(small) == {"shots", "beam", "line"}
+    assert small["shots"].value == 46
+    assert small["beam"].value == np.mean([44 % 3, 45 % 3])
+    assert set(large) == {"picture", "now", "few", "of_sum", "scan"}
+    assert (large["picture"].value == np.arange(46).mean()).all()
+    assert (large["now"].value == 40.5).all()  # of interval 20
+    assert (large["few"].value == np.mean([30, 31, 40, 41])).all()  # of 15 and 20
+    assert (large["now"].used, large["now"].expected, large["picture"].expected) == (2, 2, 46)
+    assert np.allclose(large["of_sum"].value, np.arange(46).mean() / np.mean(np.arange(46) % 3))
+    assert large["scan"].value.counts.tolist() == [16, 15, 15]
+
+
+def test_an_edit_that_makes_a_result_large_or_small_takes_it_to_the_other_lane() -> None:
+    graph = found()
+    other = replace(graph, version=2, large=())
+    lane = Accumulator(graph.lane(large=True))
+    lane.set_graph(other.lane(large=True))
+    assert lane.results() == {}
