@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from ami.errors import Undecodable
 from ami.messages.pieces import Pieces, join
 from ami.messages.table import Moment, Table
 from ami.result import Result
-from ami.stores import Store, keys
+from ami.stores import Store, codec, keys
+from ami.stores.codec import Buffer
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +83,7 @@ class Updates:
                     self._unread_lanes.add(lane)
 
     def _read(self) -> dict[str, Result]:
-        found = _read_tables(self._store, self._unread_lanes, self._names)
-        found |= _read_keys(self._store, sorted(self._unread - found.keys()))
+        found = _read_at_once(self._store, self._unread_lanes, self._names, sorted(self._unread))
         # Only now: if the read failed they are still to be read.
         self._unread.clear()
         self._unread_lanes.clear()
@@ -91,16 +91,14 @@ class Updates:
 
 
 def read_results(reducer: Store, names: Collection[str]) -> dict[str, Result]:
-    """Return the newest values of those ``names`` that have one, in their order, in two round trips.
+    """Return the newest values of those ``names`` that have one, in their order, as of one moment.
 
     One that cannot be decoded is there with its error; it does not hide the others.
 
     Raises:
         StoreUnavailable
     """
-    found = _read_tables(reducer, keys.LANES, names)
-    if len(found) < len(names):
-        found |= _read_keys(reducer, [name for name in names if name not in found])
+    found = _read_at_once(reducer, keys.LANES, names, names)
     return {name: found[name] for name in names if name in found}
 
 
@@ -129,53 +127,65 @@ def read_history(reducer: Store, name: str, limit: int) -> list[dict[str, object
     return [picked for *_, picked in found[-limit:]]
 
 
-def _tables(reducer: Store, lanes: Iterable[str]) -> list[Table]:
-    """Return the tables of these lanes that there are and that can be decoded."""
-    wanted = [keys.table(lane) for lane in lanes]
-    try:
-        found = reducer.get_many(wanted, live=False)
-    except Undecodable:
-        found = {}
-        for key in wanted:
-            try:
-                found[key] = reducer.get(key)
-            except Undecodable as error:
-                logger.warning("%s:%s cannot be read: %s", reducer.prefix, key, error)
-    return [table for table in found.values() if isinstance(table, Table)]
+def _read_at_once(
+    reducer: Store, lanes: Iterable[str], names: Collection[str] | None, keyed: Collection[str]
+) -> dict[str, Result]:
+    """Return results ``names`` (None: all) of the tables of ``lanes``, and ``keyed`` ones of their own keys.
 
-
-def _read_tables(reducer: Store, lanes: Iterable[str], names: Collection[str] | None) -> dict[str, Result]:
-    """Return those of the results that are in tables; one that changed lanes may be in two."""
+    What is published in one step is read in one: some results lie in a table and some do not, and
+    between two reads the next interval may come. A result that changed its place may be in two.
+    """
+    tables = [keys.table(lane) for lane in lanes]
+    wanted = {keys.result(name): name for name in keyed}
+    raws = reducer.get_raw([*tables, *wanted])
     found: dict[str, Result] = {}
-    for table in _tables(reducer, lanes):
-        try:
-            results = table.read(names)
-        except Undecodable as error:
-            logger.warning("results of %s cannot be read: %s", reducer.prefix, error)
-            continue
-        for name, result in results.items():
-            if name not in found or found[name].published_ns < result.published_ns:
-                found[name] = result
+    for table in _decode_tables(reducer, dict(zip(tables, raws[: len(tables)], strict=True))):
+        _take_newer(found, _pick(reducer, table, names))
+    for (key, name), raw in zip(wanted.items(), raws[len(tables) :], strict=True):
+        value = None if raw is None else _decode(reducer, name, key, raw)
+        if isinstance(value, Result):
+            _take_newer(found, {name: value})
     return found
 
 
-def _read_keys(reducer: Store, names: Collection[str]) -> dict[str, Result]:
-    """Return the newest values of those ``names`` that have a key of their own, in their order."""
-    wanted = {name: keys.result(name) for name in names}
-    try:
-        values = reducer.get_many(wanted.values(), live=False)
-    except Undecodable:
-        values = {key: _readable(reducer, name, key) for name, key in wanted.items()}
-    found = {name: values.get(key) for name, key in wanted.items()}
-    for name, value in found.items():
-        if isinstance(value, Pieces):
-            found[name] = _readable(reducer, name, wanted[name])
-    return {name: value for name, value in found.items() if isinstance(value, Result)}
+def _take_newer(found: dict[str, Result], more: Mapping[str, Result]) -> None:
+    for name, result in more.items():
+        if name not in found or found[name].published_ns < result.published_ns:
+            found[name] = result
 
 
-def _readable(reducer: Store, name: str, key: str) -> object:
+def _tables(reducer: Store, lanes: Iterable[str]) -> list[Table]:
+    """Return the tables of these lanes that there are and that can be decoded."""
+    wanted = [keys.table(lane) for lane in lanes]
+    return _decode_tables(reducer, dict(zip(wanted, reducer.get_raw(wanted), strict=True)))
+
+
+def _decode_tables(reducer: Store, raws: Mapping[str, Buffer | None]) -> list[Table]:
+    found = []
+    for key, raw in raws.items():
+        try:
+            table = None if raw is None else codec.decode(raw)
+        except Undecodable as error:
+            logger.warning("%s:%s cannot be read: %s", reducer.prefix, key, error)
+            continue
+        if isinstance(table, Table):
+            found.append(table)
+    return found
+
+
+def _pick(reducer: Store, table: Table, names: Collection[str] | None) -> dict[str, Result]:
     try:
-        return read_value(reducer, key)
+        return table.read(names)
+    except Undecodable as error:
+        logger.warning("results of %s cannot be read: %s", reducer.prefix, error)
+        return {}
+
+
+def _decode(reducer: Store, name: str, key: str, raw: Buffer) -> object:
+    """Return a result of its own key, put together if it lies in pieces."""
+    try:
+        value = codec.decode(raw)
+        return read_value(reducer, key) if isinstance(value, Pieces) else value
     except Undecodable as error:
         return Result(name=name, error=str(error), complete=False)
 
@@ -187,7 +197,7 @@ def read_result(reducer: Store, name: str) -> object:
         StoreUnavailable
         Undecodable: what is under its key is broken.
     """
-    found = _read_tables(reducer, keys.LANES, [name]).get(name)
+    found = _read_at_once(reducer, keys.LANES, [name], ()).get(name)
     return read_value(reducer, keys.result(name)) if found is None else found
 
 

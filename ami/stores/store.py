@@ -197,7 +197,7 @@ class Store(MutableMapping[str, Value]):
 
     def get_raw(self, names: Iterable[str]) -> Buffers:
         """Return what is stored under each name at one moment, encoded; None where there is no value."""
-        found: Buffers = self._link.one(self._index, "MGET", *map(self._key, names), repeat=True)
+        found: Buffers = self._link.call(self._index, [("MGET", *map(self._key, names))], repeat=True)[0]
         return found
 
     def delete_many(self, names: Iterable[str]) -> int:

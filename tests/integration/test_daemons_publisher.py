@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ami.client.updates import read_history, read_results
+from ami.client.updates import Updates, read_history, read_results
+from ami.config import GlobalStoreConfig
 from ami.daemons.reduction import publisher
 from ami.daemons.reduction.publisher import LARGE_BYTES, LARGE_SHARE, TABLE_BYTES, Publisher
 from ami.errors import Conflict
-from ami.stores import Store, keys
+from ami.stores import Store, keys, open_global
 from tests.client_rig import made
 
 pytestmark = pytest.mark.integration
@@ -100,6 +104,42 @@ def test_a_result_that_outgrows_the_table_or_comes_back_is_never_seen_twice(rig:
         rig.publisher.publish([made("wave", np.zeros(size)), made("level", 1.0)])
         assert len(rig.value("wave")) == size
         assert (keys.result("wave") in rig.store) is (size == TABLE_BYTES)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_read_at_once_is_of_one_interval(cluster: GlobalStoreConfig, rig: Rig, seed: int) -> None:
+    # Results of all sizes below those that wait, which lie in the table or not, and change places.
+    random = np.random.default_rng(seed)
+    names = [f"r{number}" for number in range(8)]
+    rig.publisher.forget((), {name: {} for name in names})
+
+    def publish(interval: int) -> None:
+        sizes = random.integers(1, TABLE_BYTES // 4, len(names))
+        rig.publisher.publish(
+            [made(name, np.zeros(n), interval=interval) for name, n in zip(names, sizes, strict=True)]
+        )
+
+    publish(0)
+    ended = threading.Event()
+    with closing(open_global(cluster, rig.store.prefix)) as other, ThreadPoolExecutor(1) as thread:
+        reads = thread.submit(_read_until, ended, other, names)
+        for interval in range(1, 400):
+            publish(interval)
+        ended.set()
+        moments = reads.result()
+    assert len(moments) > 20
+    assert [sorted(moment) for moment in moments if len(moment) > 1] == []
+
+
+def _read_until(ended: threading.Event, reducer: Store, names: list[str]) -> list[set[int]]:
+    """Return the intervals of the results that each read gave, of both ways to read."""
+    updates, moments = Updates(reducer, names), []
+    while not ended.is_set():
+        found = read_results(reducer, names)
+        assert len(found) == len(names)
+        moments.append({result.interval for result in found.values()})
+        moments.append({result.interval for result in updates.take(0).values()})
+    return moments
 
 
 def test_a_table_whose_last_result_goes_is_emptied_once(rig: Rig, clock: Clock) -> None:
