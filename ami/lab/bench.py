@@ -16,7 +16,6 @@ from typing import Any
 
 from ami.cluster.signals import handle_signals, stoppable
 from ami.errors import AmiError, ConfigError
-from ami.lab.disk import disk
 from ami.lab.end_to_end import (
     loaded_memory,
     mean_image,
@@ -26,6 +25,7 @@ from ami.lab.end_to_end import (
     workers,
 )
 from ami.lab.figures import Bench, Figure, Row
+from ami.lab.hutch import NIGHTS
 from ami.lab.idle import idle
 from ami.lab.latency import INTERVAL_MS, edit_latency, result_latency
 from ami.lab.machine import machine, versions
@@ -62,11 +62,10 @@ ROWS: Mapping[str, Row] = {row.name: row for row in (
     Row(idle, "idle_cpu", "% of a core", less=True, goal=5.0,
         what="CPU of a whole node without events: all processes, both servers, supervisord"),
     Row(idle, "resident_memory", "MB", less=True, goal=600.0, what="memory (PSS) of the same node"),
-    Row(disk, "disk_image", "MB/s", less=True, goal=5.0,
-        what="written to disks by all processes: the shipped graph, images of 512×512 at 120 Hz"),
     *(Row(block_sizes, f"block_{n}", "events/s", when="full",
           what=f"the scalar graph, worker's part only, blocks of {n}")
       for n in BLOCKS),
+    *(row for night in NIGHTS for row in night.rows()),
     Row(loaded_memory, "loaded_memory", "MB", less=True, goal=1000.0, when="named",
         what="memory (PSS) of a node at 3,000,000 events/s with the default ring: the most in 10 minutes"),
 )}

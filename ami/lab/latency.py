@@ -38,7 +38,7 @@ def result_latency(bench: Bench) -> Mapping[str, Measured]:
         bench.say(f"{RATE_HZ} events/s for {lasting_s:g} s")
         with Busy(place.pids()) as busy:
             arrivals = _arrivals(place.client, lasting_s)
-        latencies = latencies_ms(arrivals, _clock_ns(ring))
+        latencies = latencies_ms(arrivals, find_clock(ring), 10**9 // RATE_HZ)
     half, late, most = percentile(latencies, 0.5), percentile(latencies, 0.99), max(latencies)
     measured = Measured(
         samples=_late_in_parts(latencies),
@@ -75,17 +75,24 @@ def _arrivals(client: Client, lasting_s: float) -> list[Arrival]:
     return found
 
 
-def _clock_ns(ring: RingObserver) -> int:
-    """Return wall time minus event time of an event that is due, in ns."""
+def find_clock(ring: RingObserver, since_ns: int = 0) -> int:
+    """Return wall time minus event time of an event that is due, in ns; of entries opened since a wall time.
+
+    A source that could not keep its pace at the beginning has begun to count anew since.
+    """
     entries = (ring.entry(index) for index in range(ring.oldest_entry, ring.cursor.entries_closed))
-    return min(
-        entry.opened_wall_ns - entry.first_ns for entry in entries if not entry.transition and entry.count
-    )
+    offsets = [
+        entry.opened_wall_ns - entry.first_ns
+        for entry in entries
+        if not entry.transition and entry.count and entry.opened_wall_ns >= since_ns
+    ]
+    if not offsets:
+        raise AmiError("nothing came into the ring")
+    return min(offsets)
 
 
-def latencies_ms(arrivals: Sequence[Arrival], clock_ns: int) -> list[float]:
+def latencies_ms(arrivals: Sequence[Arrival], clock_ns: int, period_ns: int) -> list[float]:
     """Return one latency for each event that became visible by one of the arrivals, but the first."""
-    period_ns = 10**9 // RATE_HZ
     found: list[float] = []
     for (_, seen), (at_ns, last) in itertools.pairwise(arrivals):
         events = np.arange(last, seen, -period_ns)[::-1]

@@ -30,7 +30,6 @@ ASKED_FOR = [
     "worker_scaling",
     "idle_cpu",
     "resident_memory",
-    "disk_image",
 ]
 
 

@@ -88,9 +88,11 @@ def test_the_latency_of_an_event_goes_from_its_due_time_to_the_first_result_with
     # The first result has event 0 only; the second, 12 ms after event 9 was due, has events 1 to 9.
     first = (clock_ns + start, start)
     second = (clock_ns + start + 9 * period + 12_000_000, start + 9 * period)
-    assert latencies_ms([first, second], clock_ns) == pytest.approx([20.0 - n for n in range(9)])
+    assert latencies_ms([first, second], clock_ns, 10**9 // RATE_HZ) == pytest.approx(
+        [20.0 - n for n in range(9)]
+    )
     with pytest.raises(AmiError, match="too few"):
-        latencies_ms([first], clock_ns)
+        latencies_ms([first], clock_ns, 10**9 // RATE_HZ)
 
 
 def test_two_bare_processes_hand_over_what_was_copied() -> None:
