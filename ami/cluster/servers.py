@@ -39,8 +39,8 @@ LOOK_S, SAY_AGAIN_S = 1.0, 30.0
 
 # What both tiers have. Large values are freed by a thread of their own (lazyfree), or a worker would wait
 # for the kernel to take back 8 MiB. `hz` is Redis' default: higher costs an idle core more. The file is
-# rewritten from 64 MiB on: a larger one costs more, because the kernel looks for fresh pages for all of it
-# (a third of the server's time at 256 MiB), and takes longer to load after a death. The rewriting child does
+# rewritten from 256 MiB on: with large results smaller ones are full once a second, and each child is a fork
+# of 15 ms in which nobody is answered; a larger one takes longer to load after a death. The child does
 # not compress: numbers of detectors hardly shrink, and while it lives, what the server writes to is copied.
 _COMMON = """\
 daemonize no
@@ -54,7 +54,7 @@ appendonly yes
 appendfsync {fsync}
 appendfilename appendonly.aof
 auto-aof-rewrite-percentage 100
-auto-aof-rewrite-min-size 64mb
+auto-aof-rewrite-min-size 256mb
 aof-load-truncated yes
 rdbcompression no
 maxmemory {memory}

@@ -21,9 +21,8 @@ from typing import Any
 from ami.errors import Undecodable
 from ami.stores import codec, keys, streams
 from ami.stores.codec import Value
-from ami.stores.link import Command, Link, Part, Script
+from ami.stores.link import ARRIVING_MS, Command, Link, Part, Script
 
-ARRIVING_MS = 60_000  # of a payload whose script never ran
 BATCH = 1000  # records removed at once by trim
 # Payloads of one journal that are read at once, apart from one that is larger. A reader that takes a backlog
 # of gigabytes in one answer looks like one that hangs, is killed, and meets the same backlog again.

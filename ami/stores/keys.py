@@ -58,7 +58,7 @@ What the stores themselves keep beside these, PREFIX:…
     %index            zset     names of the mapping's values, by the time at which they expire
     %kinds            hash     which names are live collections, and of what kind
     NAME:N            bytes    payload of record N of journal NAME; goes with its record
-    NAME:N:new        bytes    the same on its way in; expires after a minute
+    NAME:N:new        bytes    the same on its way in, or any large value; expires after a minute
     NAME:taken        list     items of queue NAME that a consumer has and has not done
     NAME:token        int      the last token of lease NAME; stays, because tokens must ascend
 """
@@ -181,8 +181,8 @@ def payload(journal: str, number: int) -> str:
     return f"{journal}:{number}"
 
 
-def arriving(journal: str, number: int) -> str:
-    return f"{journal}:{number}:new"
+def arriving(key: str, mark: object) -> str:
+    return f"{key}:{mark}:new"
 
 
 def taken(queue: str) -> str:

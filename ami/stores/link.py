@@ -21,6 +21,7 @@ Command: TypeAlias = tuple[Part, ...]
 Reply: TypeAlias = Any  # what Redis says: int, bytes, None, or a list of these
 
 LARGE_BYTES = 1 << 16  # pieces from here on are sent from where they lie
+ARRIVING_MS = 60_000  # of a value that is sent before the script that stores it, which never ran
 CHANGES = 200  # tries of an optimistic change, against others who change the same key
 
 

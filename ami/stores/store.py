@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from ami.errors import Conflict
 from ami.stores import codec, keys, streams
@@ -22,7 +23,7 @@ from ami.stores.inspect import KeyFacts, look, scan
 from ami.stores.journal import Journal, Record, read_many
 from ami.stores.kinds import kind_of, open_live, window
 from ami.stores.lease import Lease
-from ami.stores.link import Command, Link, Part, Refused, Reply
+from ami.stores.link import ARRIVING_MS, LARGE_BYTES, Command, Link, Part, Refused, Reply
 from ami.stores.live import Live
 from ami.stores.members import Set
 from ami.stores.queue import Queue
@@ -270,10 +271,15 @@ class Store(MutableMapping[str, Value]):
         names += map(self._key, (*stand, *values, *notices))
         arguments: Parts = [lease.held if lease else "", len(stand), len(values), len(notices), keep]
         arguments += stand.values()
+        before: list[Command] = []
         for name, value in values.items():
-            arguments += [name, codec.encode(value)]
+            data = codec.encode(value)
+            if data.nbytes >= LARGE_BYTES:
+                names.append(keys.arriving(self._key(name), uuid4().hex))
+                before.append(("SET", names[-1], data, "PX", ARRIVING_MS))
+            arguments += [name, "" if data.nbytes >= LARGE_BYTES else data]
         arguments += map(codec.encode, notices.values())
-        answer = self._link.script(COMMIT, names, arguments, repeat=False)
+        answer = self._link.script(COMMIT, names, arguments, before=before, repeat=False)
         if answer == b"lease" and lease is not None:
             raise Conflict(f"the lease {lease.key} with token {lease.token} is not ours any more")
         if answer:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 
 from ami.errors import Conflict
 from ami.stores import ABSENT, Store
+from ami.stores.link import LARGE_BYTES
 from tests.waiting import wait_until
 
 
@@ -48,6 +50,37 @@ def test_a_holder_writes_all_of_it(store: Store) -> None:
     assert store["current"] == 2
     store.commit(lease, {}, notify={"v": 2})
     assert [value for _, value in store.history("v", 10)] == [1, 2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_values_of_all_sizes_are_stored_together_or_not_at_all(store: Store, seed: int) -> None:
+    # From some size on they are sent before the step that stores them, under names that must not stay.
+    random = np.random.default_rng(seed)
+    lease = store.lease("lease", 30)
+    assert lease.acquire()
+    stands: dict[str, object] = {"mine": None}
+    store["mine"] = None
+    for number in range(12):
+        sizes = random.choice([1, LARGE_BYTES // 8 - 20, LARGE_BYTES // 8, 1 << 16], 4)
+        values: dict[str, object] = {
+            f"v{n}": np.full(size, number * 10.0 + n) for n, size in enumerate(sizes)
+        }
+        fits = bool(random.random() < 0.6)
+        expected = {"mine": stands["mine"] if fits else "something else"}
+        if fits:
+            store.commit(lease, {**values, "mine": number}, expected=expected, notify={"s": number})
+            stands.update(values, mine=number)
+        else:
+            with pytest.raises(Conflict):
+                store.commit(lease, values, expected=expected, notify={"s": number})
+        for name, value in stands.items():
+            np.testing.assert_array_equal(store[name], value)
+        assert sorted(store) == sorted(stands)
+    # What was refused has arrived all the same, and goes by itself.
+    facts = {fact.key: fact.ttl_s for fact in store.scan("*:v*")}
+    assert all((ttl_s is not None) == key.endswith(":new") for key, ttl_s in facts.items())
+    accepted = [value for _, value in store.history("s", 100)]
+    assert accepted[-1:] == ([stands["mine"]] if accepted else [])
 
 
 def test_who_lost_the_lease_writes_nothing(store: Store) -> None:

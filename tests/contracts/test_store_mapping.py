@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ami.errors import Conflict
-from ami.stores import ABSENT, Store
+from ami.stores import ABSENT, Store, codec
 from ami.stores.codec import equal
 from tests.waiting import wait_until
 
@@ -298,3 +298,9 @@ def test_scan_finds_the_keys_of_every_owner(store: Store) -> None:
     assert equal(store.look(facts["here:test:0", "x"].key), np.zeros(1000))
     with pytest.raises(KeyError):
         store.look("here:test:0:nothing")
+
+
+def test_bytes_are_read_in_the_order_of_their_names(store: Store) -> None:
+    store.update({"a": 1, "b": 2})
+    one, none, two = store.get_raw(["a", "missing", "b"])
+    assert (one and codec.decode(one), none, two and codec.decode(two)) == (1, None, 2)
