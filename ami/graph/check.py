@@ -88,8 +88,9 @@ def _kind_of(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) -> K
             raise
         raise GraphError(place) from error
     except FAULTS as error:
+        # Whoever checks has a graph of everybody's to keep: what one definition does ends nobody's process.
         if LIBRARY.is_ours(operation.kind):
-            raise
+            raise GraphError(f"{operation.kind} fails on what it would get: {error!r}"[:MAX_SHOWN]) from error
         raise _Missing(f"{operation.kind} of another package fails: {error!r}"[:MAX_SHOWN]) from error
 
 

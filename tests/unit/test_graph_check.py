@@ -16,6 +16,7 @@ from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.language.lower import library_kinds
 from ami.graph.language.text import graph_of
+from ami.graph.library import LIBRARY
 from tests.unit.graphs import SCHEMA, of
 
 
@@ -174,3 +175,12 @@ def test_what_runs_and_misses_something_keeps_nobody_from_editing() -> None:
     more = Graph(operations=(*before.operations, of("more", "last", "focus")))
     with pytest.raises(GraphError, match="'more': 'focus' cannot be computed here: a package is missing"):
         check(more, SCHEMA, before)
+
+
+def test_a_check_that_fails_in_an_operation_of_ours_denies_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    def infer(self: object, *inputs: Kind) -> Kind:
+        raise KeyError("__import__")
+
+    monkeypatch.setattr(LIBRARY["roi"], "infer", infer)
+    with pytest.raises(GraphError, match=r"roi fails on what it would get: KeyError\('__import__'\)"):
+        check(graph_of("results: {image: 'mean_events(roi(camera, rows=1:3))'}"), SCHEMA)

@@ -15,6 +15,7 @@ import numpy as np
 from ami.errors import FAULTS
 from ami.event import Array
 from ami.graph.execution.frame import Frame, Index, bisect, traceback_text
+from ami.graph.expression.elementary import is_true
 from ami.graph.kind import Kind
 from ami.graph.library.base import NO_STAMPS, Function, Reduction, State, add_elements
 from ami.graph.library.user import fitting, gather_arrays, plain
@@ -103,7 +104,7 @@ def select_step(frame: Frame, condition: int, output: int) -> Step:
     def step() -> None:
         truth = frame.select(condition)
         if truth.dtype != np.bool_:
-            truth = truth.astype(np.bool_)
+            truth = is_true(truth)
         chosen = np.flatnonzero(truth)
         index = frame.indices[condition]
         frame.set(output, None, index if len(chosen) == len(truth) else _narrow(index, chosen))

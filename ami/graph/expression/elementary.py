@@ -12,10 +12,28 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
     **{name: (getattr(np, name), 1) for name in (
         "abs", "sqrt", "cbrt", "square", "exp", "expm1", "log", "log2", "log10", "log1p",
         "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh",
-        "degrees", "radians", "floor", "ceil", "rint", "trunc", "sign",
+        "degrees", "radians", "floor", "ceil", "rint", "trunc", "sign", "round",
         "isfinite", "isnan", "isinf",
     )},
-    **{name: (getattr(np, name), 2) for name in ("arctan2", "hypot", "minimum", "maximum", "copysign")},
+    **{name: (getattr(np, name), 2) for name in (
+        "arctan2", "hypot", "minimum", "maximum", "copysign", "isclose",
+    )},
     "where": (np.where, 3),
     "clip": (np.clip, 3),
 }  # fmt: skip
+
+# Those that may have more: round(x, digits), isclose(a, b, relative, absolute).
+MOST = {"round": 2, "isclose": 4}
+MOST_DIGITS = 300  # of round
+
+
+def is_true(value: Any) -> Any:
+    """Return whether numbers are true. NaN is a value, and no truth."""
+    return (value != 0) & (value == value)
+
+
+def round_to(value: Any, digits: int) -> Any:
+    """Return floats rounded to so many digits behind the point; half goes to the even one."""
+    rounded = np.round(value, digits)
+    # numpy multiplies first: what overflows has no digits there to be rounded away.
+    return np.where(np.isfinite(rounded), rounded, value) if digits > 0 else rounded

@@ -2,7 +2,8 @@
 
 The text is read by :mod:`ami.graph.expression.grammar`, which knows nothing but operators, numbers and calls;
 what may be called stands in :mod:`ami.graph.expression.elementary`. Python's parser never sees it: another
-tree is made of what was understood, and compiled to one code object. Inputs are called ``_0``, ``_1``
+tree is made of what was understood, and compiled to one code object for each set of dtypes that come
+(:mod:`ami.graph.expression.typed`). Inputs are called ``_0``, ``_1``
 and so on, because the names of values are no part of what an operation computes.
 """
 
@@ -10,18 +11,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
-from ami.errors import GraphError
+from ami.errors import FAULTS, GraphError
 from ami.event import Array
-from ami.graph.expression.elementary import FUNCTIONS
+from ami.graph.expression.elementary import FUNCTIONS, MOST, is_true
 from ami.graph.expression.grammar import parse
-from ami.graph.expression.spelling import is_number
+from ami.graph.expression.integers import RULES, span_of_dtype
+from ami.graph.expression.typed import KEPT, STRUCTURE, call, evaluate, make
 from ami.graph.kind import Kind
 from ami.graph.operation import INTEGERS
 from ami.ragged import Ragged, align
@@ -29,7 +31,6 @@ from ami.ragged import Ragged, align
 # Results that can be added, subtracted, multiplied and divided; see ami/values.py.
 COMBINABLE = frozenset({"scan", "histogram"})
 
-_BITS = (ast.BitAnd, ast.BitOr, ast.BitXor)
 _PLACEHOLDER = re.compile(r"_(0|[1-9]\d{0,3})")
 
 
@@ -37,9 +38,10 @@ class Expression:
     """One value per event from others, by arithmetic, comparison and elementary functions.
 
     Within an event values combine as numpy broadcasts them: a number with an image, a row
-    with an image. Integers of less than 64 bits and truths are computed as int64, so that
-    ``camera - 300`` cannot wrap around; floats keep their size. A division by zero gives
-    inf or nan (0 for ``//`` and ``%`` of integers, as numpy has it), never an error.
+    with an image. Integers and truths are computed in 64 bits and exactly, so that ``camera - 300`` cannot
+    wrap around; what leaves 64 bits is an error (:mod:`ami.graph.expression.integers`). Floats keep their
+    size, but those of 16 bits are computed in 32. A division by zero gives inf or nan (0 for ``//`` and
+    ``%`` of integers, as numpy has it), never an error. NaN is no truth.
     """
 
     def __init__(self, text: str) -> None:
@@ -56,9 +58,8 @@ class Expression:
         self._used = sorted(map(placeholder, names))
         if not self._used:
             raise GraphError(f"{text!r} uses no value; a constant needs no operation")
-        inputs = [ast.arg(f"_{index}") for index in self._used]
-        arguments = ast.arguments([], inputs, None, [], [], None, [])
-        self._function = _evaluate(ast.Lambda(arguments, _code(self._tree)))
+        self._folded = _fold(self._tree)
+        self._functions: dict[tuple[np.dtype[Any], ...], Callable[..., Any]] = {}
 
     def has_only(self, *operators: type[ast.AST]) -> bool:
         """Whether there are no other operators, and no calls."""
@@ -88,11 +89,24 @@ class Expression:
         if structures:
             return Kind(np.dtype(np.float64), shape, reduced, self._structure(structures))
         try:
-            value = self(*(np.ones((1,) * (1 + len(kind.shape)), kind.dtype) for kind in inputs))
-        except (TypeError, ValueError, OverflowError) as error:
+            dtype = self._try([kind.dtype for kind in used], [len(kind.shape) for kind in used])
+        except FAULTS as error:
             dtypes = " and ".join(str(kind.dtype) for kind in used)
             raise GraphError(f"it cannot be computed from {dtypes}: {error}") from error
-        return Kind(value.dtype, shape, reduced, variable=variable)
+        return Kind(dtype, shape, reduced, variable=variable)
+
+    def _try(self, dtypes: Sequence[np.dtype[Any]], axes: Sequence[int]) -> np.dtype[Any]:
+        """Compute it on the edges of what events may have, and on no event; return the dtype."""
+        edges = [edges_of(dtype).reshape(-1, *(1,) * n) for dtype, n in zip(dtypes, axes, strict=True)]
+        events = [[edge[n % len(edge)][np.newaxis] for edge in edges] for n in range(max(map(len, edges)))]
+        found = self._compute([edge[:0] for edge in edges]).dtype
+        for event in events:
+            try:
+                value = self._compute(event)
+            except OverflowError:  # an error of that event
+                continue
+            assert value.dtype == found
+        return found
 
     def _structure(self, structures: set[str]) -> str:
         if len(structures) > 1:
@@ -113,12 +127,13 @@ class Expression:
         event, ``(1, *shape)``.
         """
         used = [arrays[index] for index in self._used]
+        if all(type(array) is np.ndarray for array in used):
+            return self._compute(used)
+        if all(isinstance(array, np.ndarray) for array in used):
+            return self._compute([np.asarray(array) for array in used])
+        one = [a[0] if isinstance(a, np.ndarray) else a for a in used]
         with np.errstate(all="ignore"):
-            if all(type(array) is np.ndarray for array in used):
-                return self._function(*_align(used))
-            if all(isinstance(array, np.ndarray) for array in used):
-                return self._function(*_align([np.asarray(array) for array in used]))
-            return self._function(*(a[0] if isinstance(a, np.ndarray) else a for a in used))
+            return self._function(tuple(getattr(a, "dtype", STRUCTURE) for a in one))(*one)
 
     def ragged(self, *arrays: Any) -> Ragged:
         """Return the values of all elements, of inputs of which some have variable length.
@@ -127,8 +142,20 @@ class Expression:
             ValueError: they have different lengths in some event.
         """
         elements, lengths = align([arrays[index] for index in self._used])
+        return Ragged.of(self._compute(elements), lengths)
+
+    def _compute(self, arrays: list[Array]) -> Array:
+        function = self._function(tuple([array.dtype for array in arrays]))
         with np.errstate(all="ignore"):
-            return Ragged.of(self._function(*_align(elements)), lengths)
+            return function(*_align(arrays))  # type: ignore[no-any-return]  # compiled
+
+    def _function(self, dtypes: tuple[np.dtype[Any], ...]) -> Callable[..., Any]:
+        """Return what computes inputs of these dtypes; it is made when they come first."""
+        found = self._functions.get(dtypes)
+        if found is None:
+            names = [f"_{index}" for index in self._used]
+            found = self._functions[dtypes] = make(self._folded, dict(zip(names, dtypes, strict=True)))
+        return found
 
 
 def _shape(kinds: Sequence[Kind]) -> tuple[int, ...]:
@@ -187,71 +214,63 @@ def _align(arrays: list[Array]) -> list[Array]:
     ]
 
 
-def _wide(value: Any) -> Any:
-    """Return integers of less than 64 bits, and truths, as int64."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biu" and value.dtype.itemsize < 8:
-        return value.astype(np.int64)
-    return value
-
-
-_NAMESPACE: dict[str, Any] = {
-    "__builtins__": {},
-    "wide": _wide,
-    "logical_and": np.logical_and,
-    "logical_or": np.logical_or,
-    "logical_not": np.logical_not,
-    **{f"call_{name}": function for name, (function, _) in FUNCTIONS.items()},
-}
-
-
-def _evaluate(code: ast.expr) -> Any:
-    """Compute what was made of constants, and of the names of ``_NAMESPACE``."""
-    body = ast.fix_missing_locations(ast.Expression(code))
-    return eval(compile(body, "<expression>", "eval"), _NAMESPACE)
-
-
-def _code(node: ast.AST) -> ast.expr:
-    """Return code that computes a definition's tree for a block.
+def _fold(node: ast.AST) -> ast.expr:
+    """Return a definition's tree, checked, with one number in place of each part that uses no value.
 
     Constants are computed once and here, with bounds. In the code they would be computed by
     Python for each block, and ``9 ** 9 ** 9`` or ``1 // 0`` would be a worker's problem.
     """
-    code: ast.expr
     match node:
-        case ast.Name(name):
-            return ast.Name(name, ast.Load())
+        case ast.Name():
+            return node
         case ast.Constant(value):
             if not isinstance(value, bool | int | float):
                 raise GraphError(f"an expression computes with numbers, got {value!r}"[:200])
             return _constant(value, node)
         case ast.UnaryOp(operator, operand):
-            parts = [_widen(operand) if isinstance(operator, ast.UAdd | ast.USub) else _code(operand)]
-            inverts = isinstance(operator, ast.Not)
-            code = _call("logical_not", *parts) if inverts else ast.UnaryOp(operator, *parts)
+            parts = [_fold(operand)]
+            inverts = isinstance(operator, ast.Not) or (
+                isinstance(operator, ast.Invert) and isinstance(getattr(parts[0], "value", None), bool)
+            )
+            code = call("logical_not", *parts) if inverts else ast.UnaryOp(operator, *parts)
+            folded: ast.expr = ast.UnaryOp(operator, *parts)
         case ast.BinOp(_, ast.MatMult(), _):
             raise GraphError("'where' filters events; within an expression write where(condition, a, b)")
         case ast.BinOp(left, operator, right):
-            parts = [_code(part) if isinstance(operator, _BITS) else _widen(part) for part in (left, right)]
-            code = ast.BinOp(
-                parts[0], operator, _exponent(parts[1]) if isinstance(operator, ast.Pow) else parts[1]
-            )
+            parts = [_fold(left), _fold(right)]
+            folded = code = ast.BinOp(parts[0], operator, parts[1])
         case ast.Compare(left, operators, others):
-            parts = [_code(part) for part in (left, *others)]
-            links = zip(parts, operators, parts[1:], strict=False)
-            code = _chain("logical_and", [ast.Compare(a, [operator], [b]) for a, operator, b in links])
+            parts = [_fold(part) for part in (left, *others)]
+            folded = code = ast.Compare(parts[0], operators, parts[1:])
         case ast.BoolOp(operator, operands):
-            parts = [_code(part) for part in operands]
-            code = _chain("logical_and" if isinstance(operator, ast.And) else "logical_or", parts)
-        case ast.Call(ast.Attribute(attr=function), arguments, keywords):
+            parts = [_fold(part) for part in operands]
+            function = "logical_and" if isinstance(operator, ast.And) else "logical_or"
+            folded, code = ast.BoolOp(operator, parts), reduce(partial(call, function), parts)
+        case ast.Call(ast.Attribute(attr=function) as called, arguments, keywords):
             _check_call(function, len(arguments), len(keywords))
-            # The condition of where() is no number to compute with.
-            bare = int(function == "where")
-            parts = [*map(_code, arguments[:bare]), *map(_widen, arguments[bare:])]
-            code = _call(f"call_{function}", *parts)
+            parts = [_fold(argument) for argument in arguments]
+            folded, code = ast.Call(called, parts, []), _call_constants(function, parts)
         case _:
             raise GraphError("not an expression")
     constants = [part.value for part in parts if isinstance(part, ast.Constant)]
-    return _compute(code, constants) if len(constants) == len(parts) else code
+    return _compute(code, constants) if len(constants) == len(parts) else folded
+
+
+def _call_constants(function: str, parts: list[ast.expr]) -> ast.expr:
+    """Return the code of a function of constants: integers stay exact."""
+    values: list[Any] = [part.value for part in parts if isinstance(part, ast.Constant)]
+    if len(values) == len(parts) and function == "where":
+        chosen = values[1] if is_true(values[0]) else values[2]
+        return ast.Constant(chosen + 0 if all(isinstance(one, int) for one in values[1:]) else float(chosen))
+    if len(values) == len(parts) and all(isinstance(value, int) for value in values):
+        numbers = [*map(int, values)]
+        if function == "clip":
+            return ast.Constant(min(max(numbers[:2]), numbers[2]))
+        if function in KEPT or (function == "round" and len(numbers) == 1):
+            return ast.Constant(numbers[0])
+        if function in RULES:
+            return ast.Constant(RULES[function].exact(*numbers))
+    return call(f"call_{function}", *parts)
 
 
 def _compute(code: ast.expr, constants: list[Any]) -> ast.Constant:
@@ -268,7 +287,7 @@ def _compute(code: ast.expr, constants: list[Any]) -> ast.Constant:
             case ast.BinOp(_, ast.LShift() | ast.RShift()) if not 0 <= constants[1] < 64:
                 raise OverflowError("shifts go over 0 to 63 bits")
         with np.errstate(all="ignore"):
-            value = _evaluate(code)
+            value = evaluate(code)
     except (ArithmeticError, TypeError, ValueError) as error:
         raise GraphError(f"{ast.unparse(code)} cannot be computed: {error}") from None
     return _constant(value.item() if isinstance(value, np.generic | np.ndarray) else value, code)
@@ -284,32 +303,18 @@ def _check_call(function: str, arguments: int, keywords: int) -> None:
     if function not in FUNCTIONS:
         raise GraphError(f"an expression has no function {function!r}; it has {', '.join(FUNCTIONS)}")
     count = FUNCTIONS[function][1]
-    if keywords or arguments != count:
+    most = MOST.get(function, count)
+    if keywords or not count <= arguments <= most:
+        counts = f"{count}" if most == count else f"{count} to {most}"
         raise GraphError(
-            f"{function} takes {count} value{'s' * (count > 1)} without names, got {arguments + keywords}"
+            f"{function} takes {counts} value{'s' * (most > 1)} without names, got {arguments + keywords}"
         )
 
 
-def _widen(node: ast.AST) -> ast.expr:
-    """Return code for an operand of arithmetic; only what may be narrow is widened at run time."""
-    match code := _code(node):
-        case ast.Constant() | ast.UnaryOp(ast.UAdd() | ast.USub()):
-            return code
-        case ast.BinOp(_, operator) if not isinstance(operator, _BITS):
-            return code
-    return _call("wide", code)
-
-
-def _exponent(code: ast.expr) -> ast.expr:
-    """Return an exponent; numpy takes integers to the power of -1 only when that is a float."""
-    if isinstance(code, ast.Constant) and is_number(code.value) and code.value < 0:
-        return ast.Constant(float(code.value))
-    return code
-
-
-def _call(function: str, *arguments: ast.expr) -> ast.expr:
-    return ast.Call(ast.Name(function, ast.Load()), list(arguments), [])
-
-
-def _chain(function: str, operands: list[ast.expr]) -> ast.expr:
-    return reduce(partial(_call, function), operands)
+def edges_of(dtype: np.dtype[Any]) -> Array:
+    """Return one number and the edges of a dtype: 0, -1 or the largest, the largest, the smallest, NaN."""
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        return np.array([1, 0, -1, limits.max, limits.min, np.nan, np.inf], dtype)
+    low, high = span_of_dtype(dtype)
+    return np.array([1, 0, -1 if low else high, high, low], dtype)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ami.errors import GraphError
 from ami.event import Array
+from ami.graph.expression.elementary import is_true
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, is_numeric
 from ami.ragged import Ragged, align
@@ -51,7 +52,7 @@ class Where(Function):
 
     def __call__(self, *arrays: Array) -> Array:
         value, condition = arrays
-        return np.asarray(value[condition.astype(bool, copy=False)])
+        return np.asarray(value[is_true(condition)])
 
 
 class Select(Function):
