@@ -7,7 +7,7 @@ out: the manager refuses such graphs, but the source, or what is installed, may 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ from ami.graph.execution.steps import (
     view_step,
     where_step,
 )
+from ami.graph.execution.together import FEWEST, Planned, find_likeness, gather, step_of_many
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, Reduction, infer
@@ -36,12 +37,16 @@ Loader = tuple[str, int]  # name of a field, its register
 
 
 class Running(NamedTuple):
-    """A step that runs, with its breadcrumb number, what it reads, and the registers that are free after."""
+    """A step that runs, with the registers that are free after it.
+
+    ``parts``: what it is made of, each with its breadcrumb number and the registers that it reads. The
+    number of the first one is left before all of them.
+    """
 
     step: Step
     number: int
-    read: tuple[int, ...]
     unneeded: tuple[int, ...]
+    parts: tuple[tuple[int, tuple[int, ...]], ...]
 
 
 class Compiler:
@@ -54,9 +59,12 @@ class Compiler:
         loaders, builtin: what is put into registers before the first step.
         variable: registers of the fields of variable length among them, with the field.
         reductions, per_event, broken: as of the plan.
+
+    Args:
+        fewest: of how many equal steps on numbers one is made.
     """
 
-    def __init__(self, graph: Graph, schema: Schema, here: str) -> None:
+    def __init__(self, graph: Graph, schema: Schema, here: str, fewest: int = FEWEST) -> None:
         self.loaders: list[Loader] = []
         self.builtin: dict[str, int] = {}
         self.variable: dict[int, Field] = {}
@@ -65,9 +73,8 @@ class Compiler:
         self.per_event: set[str] = set()
         self.broken: dict[str, str] = {}
         self.frame = Frame()
-        # Each step with its breadcrumb number, the registers that it reads, and what it gives: a register,
-        # or the fingerprint of a reduction.
-        self.steps: list[tuple[Step, int, tuple[int, ...], int | str]] = []
+        self.steps: list[Planned] = []
+        self._fewest = fewest
         self.selections: dict[int, int] = {}
         self._graph = graph
         self._schema = schema
@@ -80,16 +87,36 @@ class Compiler:
         for operation in graph.steps_for(self._find_reductions()):
             self._add(operation)
 
-    def finish(self, left_out: frozenset[str] = frozenset()) -> tuple[Running, ...]:
-        """Return the steps that run, but for reductions that are left out, and for what only they need."""
+    def finish(self, left_out: frozenset[str] = frozenset(), *, apart: bool = False) -> tuple[Running, ...]:
+        """Return the steps that run, but for reductions that are left out, and for what only they need.
+
+        Args:
+            apart: each by itself.
+        """
         needed: set[int] = set()
-        chosen = []
-        for step, number, read, gives in reversed(self.steps):
-            if gives in needed if isinstance(gives, int) else gives not in left_out:
-                # The last one to read it, as they come here in reverse.
-                chosen.append(Running(step, number, read, tuple(set(read) - needed)))
-                needed.update(read)
-        return tuple(reversed(chosen))
+        chosen: list[Planned] = []
+        for one in reversed(self.steps):
+            if one.gives in needed if isinstance(one.gives, int) else one.gives not in left_out:
+                chosen.append(one)
+                needed.update(one.read)
+        needed = set()
+        running = []
+        chosen.reverse()
+        joined = [([one], one.step) for one in chosen] if apart else list(self._join(chosen))
+        for steps, step in reversed(joined):
+            read = {register for one in steps for register in one.read}
+            parts = tuple((one.number, one.read) for one in steps)
+            # The last one to read it, as they come here in reverse.
+            running.append(Running(step, parts[0][0], tuple(read - needed), parts))
+            needed |= read
+        return tuple(reversed(running))
+
+    def _join(self, steps: Iterable[Planned]) -> Iterator[tuple[list[Planned], Step]]:
+        for group in gather(steps):
+            if len(group) < self._fewest:
+                yield from (([one], one.step) for one in group)
+            else:
+                yield group, step_of_many(self.frame, group, self._fewest)
 
     def list_names(self) -> dict[str, tuple[str, ...]]:
         """Return the operations of each reduction, by fingerprint."""
@@ -153,7 +180,8 @@ class Compiler:
         if isinstance(computing, Reduction):
             self.reductions[fingerprint] = computing
             step = reduction_step(self.frame, computing, names, inputs, fingerprint, variable=variable)
-            self.steps.append((step, number, inputs, fingerprint))
+            alike = find_likeness(computing, [self.kinds[name] for name in operation.inputs])
+            self.steps.append(Planned(step, number, inputs, fingerprint, alike))
             return
         assert isinstance(computing, Function)  # what is unbound was left out
         output = self.frame.register()
@@ -169,12 +197,13 @@ class Compiler:
         step = step_of(
             self.frame, computing, names, inputs, output, self.kinds[operation.name], variable=variable
         )
-        self.steps.append((step, number, inputs, output))
+        alike = find_likeness(computing, [self.kinds[name] for name in operation.inputs])
+        self.steps.append(Planned(step, number, inputs, output, alike))
 
     def _filled(self, inputs: tuple[int, ...], number: int) -> tuple[int, ...]:
         """Return the register of those events that have elements at all."""
         filled = self.frame.register()
-        self.steps.append((filled_step(self.frame, inputs[0], filled), number, inputs, filled))
+        self.steps.append(Planned(filled_step(self.frame, inputs[0], filled), number, inputs, filled))
         return (filled,)
 
     def _where(self, inputs: Sequence[int], output: int, number: int) -> None:
@@ -182,10 +211,10 @@ class Compiler:
         if condition not in self.selections:
             self.selections[condition] = self.frame.register()
             step = select_step(self.frame, condition, self.selections[condition])
-            self.steps.append((step, number, (condition,), self.selections[condition]))
+            self.steps.append(Planned(step, number, (condition,), self.selections[condition]))
         selection = self.selections[condition]
         step = where_step(self.frame, value, selection, output)
-        self.steps.append((step, number, (value, selection), output))
+        self.steps.append(Planned(step, number, (value, selection), output))
 
     def _input(self, name: str) -> int:
         """Return the register of an input, loading a field when it is asked for first."""

@@ -60,6 +60,8 @@ class _Function(Function):
 class _Reduction(Reduction):
     """Has states that can be stored, and one that says why there is none."""
 
+    many = False  # it may inherit one, and add in another way
+
     def add(
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:

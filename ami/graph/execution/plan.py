@@ -17,6 +17,7 @@ from ami.graph.execution.compiler import Compiler, Running
 from ami.graph.execution.frame import Index
 from ami.graph.execution.lanes import LARGE_BYTES, Lanes, measure
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
+from ami.graph.execution.together import FEWEST, LONGEST
 from ami.graph.graph import Graph
 from ami.ragged import Ragged
 
@@ -41,10 +42,11 @@ class WorkerPlan:
 
     Args:
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
+        fewest: of how many equal steps on numbers one is made; see :mod:`ami.graph.execution.together`.
     """
 
-    def __init__(self, graph: Graph, schema: Schema, here: str = "here") -> None:
-        compiler = Compiler(graph, schema, here)
+    def __init__(self, graph: Graph, schema: Schema, here: str = "here", *, fewest: int = FEWEST) -> None:
+        compiler = Compiler(graph, schema, here, fewest)
         self.graph_version = graph.version
         self.broken = compiler.broken
         self.fields = schema.with_lengths(name for name, _ in compiler.loaders)
@@ -60,7 +62,8 @@ class WorkerPlan:
         self._variable = dict(compiler.variable)
         self._builtin = dict(compiler.builtin)
         self._compiler = compiler
-        self._steps: dict[frozenset[str], tuple[Running, ...]] = {}  # by what is left out
+        # By what is left out, and whether each step runs by itself.
+        self._steps: dict[tuple[frozenset[str], bool], tuple[Running, ...]] = {}
         self.lanes = Lanes(graph)
         self.by_key = frozenset(
             graph.fingerprint(operation.name)
@@ -114,11 +117,11 @@ class WorkerPlan:
         try:
             with np.errstate(all="ignore"):
                 self._load(slots)
-                steps = self._choose(interval)
+                steps = self._choose(interval, apart=slots.count > LONGEST)
                 if timing is not None:
                     self._run_timed(steps, breadcrumb, timing)
                     return
-                for step, number, _, unneeded in steps:
+                for step, number, unneeded, _ in steps:
                     if breadcrumb is not None and number:
                         breadcrumb(number)
                     step()
@@ -127,11 +130,11 @@ class WorkerPlan:
         finally:
             frame.end()
 
-    def _choose(self, interval: int) -> tuple[Running, ...]:
-        left_out = self.lanes.list_left_out(interval)
-        if left_out not in self._steps:
-            self._steps[left_out] = self._compiler.finish(left_out)
-        return self._steps[left_out]
+    def _choose(self, interval: int, *, apart: bool) -> tuple[Running, ...]:
+        chosen = (self.lanes.list_left_out(interval), apart)
+        if chosen not in self._steps:
+            self._steps[chosen] = self._compiler.finish(chosen[0], apart=apart)
+        return self._steps[chosen]
 
     def _run_timed(
         self, steps: tuple[Running, ...], breadcrumb: Callable[[int], None] | None, timing: Timing
@@ -140,14 +143,17 @@ class WorkerPlan:
         frame = self._frame
         # What a filter takes in is its value; the selection is what it does.
         chosen = set(self._compiler.selections.values())
-        for step, number, read, unneeded in steps:
+        for step, number, unneeded, parts in steps:
             if breadcrumb is not None:
                 breadcrumb(number)
             began_ns, core_ns = time.perf_counter_ns(), time.thread_time_ns()
             step()
             core_ns = time.thread_time_ns() - core_ns
             took_ns = time.perf_counter_ns() - began_ns
-            timing(number, took_ns, core_ns, frame.events_of([r for r in read if r not in chosen]))
+            # What is computed together is equal, and costs each the same.
+            took_ns, core_ns = took_ns // len(parts), core_ns // len(parts)
+            for one, read in parts:
+                timing(one, took_ns, core_ns, frame.events_of([r for r in read if r not in chosen]))
             frame.free(unneeded)
 
     def _load(self, slots: Slots) -> None:

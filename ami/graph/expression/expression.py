@@ -23,6 +23,7 @@ from ami.event import Array
 from ami.graph.expression.elementary import FUNCTIONS, MOST, is_true
 from ami.graph.expression.grammar import parse
 from ami.graph.expression.integers import RULES, span_of_dtype
+from ami.graph.expression.spelling import spell
 from ami.graph.expression.typed import KEPT, STRUCTURE, call, evaluate, make
 from ami.graph.kind import Kind
 from ami.graph.operation import INTEGERS
@@ -66,6 +67,30 @@ class Expression:
         return {*map(type, ast.walk(self._tree))} <= {
             ast.Name, ast.Load, ast.Constant, ast.BinOp, ast.UnaryOp, *operators,
         }  # fmt: skip
+
+    def lift_constants(self) -> tuple[str, tuple[int | float, ...]] | None:
+        """Return the text with further inputs in the place of its constants, and these.
+
+        None: it has other operators than + - * /, which may compute another last bit with arrays than with
+        constants; or truths.
+        """
+        constants: list[int | float] = []
+
+        def lift(node: ast.expr) -> ast.expr:
+            match node:
+                case ast.Constant(bool() | int() | float() as value):
+                    constants.append(value)
+                    return ast.Name(f"_{self.input_count + len(constants) - 1}", ast.Load())
+                case ast.UnaryOp(operator, operand):
+                    return ast.UnaryOp(operator, lift(operand))
+                case ast.BinOp(left, operator, right):
+                    return ast.BinOp(lift(left), operator, lift(right))
+            return node
+
+        if not self.has_only(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UAdd, ast.USub):
+            return None
+        text = spell(lift(self._folded))
+        return None if any(isinstance(one, bool) for one in constants) else (text, tuple(constants))
 
     @property
     def input_count(self) -> int:

@@ -7,6 +7,7 @@ summed in float64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,6 +63,7 @@ class Count(Reduction):
 
     name = "count"
     lazy = True
+    many = True
     variable = True
 
     def infer(self, *inputs: Kind) -> Kind:
@@ -74,6 +76,10 @@ class Count(Reduction):
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
         return state + len(arrays[0] if rows is None else rows)
+
+    def add_many(self, states: Sequence[State], rows: Array) -> list[State]:
+        count = rows.shape[1]
+        return [state + count for state in states]
 
     def merge(self, a: State, b: State) -> State:
         return a + b
@@ -94,6 +100,7 @@ class SumEvents(_Numeric):
 
     name = "sum_events"
     lazy = True
+    many = True
 
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return sum_dtype(dtype)
@@ -114,6 +121,16 @@ class SumEvents(_Numeric):
         total = own(state[1])
         (add_halves if wide else add_up)(total, array, chosen)
         return (state[0] + len(chosen), total, wide)
+
+    def add_many(self, states: Sequence[State], rows: Array) -> list[State]:
+        count, wide = rows.shape[1], rows.itemsize == 8 and rows.dtype.kind in "iu"
+        # Cast first: numpy would do that in pieces that do not end where the rows do, and so round otherwise.
+        values = rows.astype(np.float64, copy=False) if rows.dtype.kind == "f" else rows
+        totals = _halves(values.T).T.copy() if wide else np.add.reduce(values, 1, sum_dtype(values.dtype))
+        return [
+            (count, total, wide) if state is None else (state[0] + count, state[1] + total, wide)
+            for state, total in zip(states, totals, strict=True)
+        ]
 
     def merge(self, a: State, b: State) -> State:
         if a is None or b is None:
@@ -168,6 +185,7 @@ class MomentsEvents(_Numeric):
     name = "moments"
     structure = "moments"
     lazy = True
+    many = True
 
     def add(
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
@@ -185,6 +203,14 @@ class MomentsEvents(_Numeric):
             squares = np.dot(some, some) if some.ndim == 1 else np.einsum("i...,i...", some, some)
             block = self.merge(block, (len(some), mean, squares))
         return self.merge(state, block)
+
+    def add_many(self, states: Sequence[State], rows: Array) -> list[State]:
+        count, some = rows.shape[1], rows.astype(np.float64)
+        means = np.add.reduce(some, axis=1) / count
+        some -= means[:, np.newaxis]
+        squares = np.matmul(some[:, np.newaxis], some[:, :, np.newaxis])[:, 0, 0]
+        blocks = zip(states, means, squares, strict=True)
+        return [self.merge(state, (count, mean, square)) for state, mean, square in blocks]
 
     def _add_large(self, state: State, array: Array, rows: Rows) -> State:
         if state is None:
@@ -232,6 +258,7 @@ class _ExtremeEvents(_Numeric):
 
     ufunc: ClassVar[np.ufunc]
     lazy = True
+    many = True
 
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype
@@ -249,6 +276,10 @@ class _ExtremeEvents(_Numeric):
         extreme = own(state)
         extend(extreme, array, chosen, self.ufunc)
         return extreme
+
+    def add_many(self, states: Sequence[State], rows: Array) -> list[State]:
+        found = self.ufunc.reduce(rows, axis=1)
+        return [self.merge(state, np.asarray(one)) for state, one in zip(states, found, strict=True)]
 
     def merge(self, a: State, b: State) -> State:
         if a is None or b is None:

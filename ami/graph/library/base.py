@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -107,6 +107,7 @@ class Reduction:
         variable: takes values of variable length, as :class:`~ami.ragged.Ragged` in :meth:`add`.
         elementwise: of such values it is given all elements, one behind the other, and no rows.
         picks: its state is whole events, so that :meth:`fill` can find N of them.
+        many: of numbers it can add a block to many states at once, by :meth:`add_many`.
         window: text of the window, a parameter that all reductions have.
     """
 
@@ -115,6 +116,7 @@ class Reduction:
     stamped: ClassVar[bool] = False
     lazy: ClassVar[bool] = False
     picks: ClassVar[bool] = False
+    many: ClassVar[bool] = False
     keyed: ClassVar[bool] = False
     keeps_unit: ClassVar[bool] = False
     variable: bool = False
@@ -152,6 +154,16 @@ class Reduction:
             arrays: ``(k, *shape)``, one for each input, the same events in each.
             stamps: int64 ``(k, 2)``, timestamp (ns) and sequence; only if ``stamped``.
             rows: int64 ``(k,)``, the rows of ``arrays`` that count, None: all; only if ``lazy``.
+        """
+        raise NotImplementedError
+
+    def add_many(self, states: Sequence[State], rows: Array) -> list[State]:
+        """Return states with a block added to each; equal, to the last bit, to what :meth:`add` gives.
+
+        An error leaves ``states`` as they were.
+
+        Args:
+            rows: ``(len(states), k)``: for each state the values of k events, at least one.
         """
         raise NotImplementedError
 
