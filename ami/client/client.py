@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +23,8 @@ from ami.messages.answer import Answer
 from ami.messages.request import Request
 from ami.result import Result
 from ami.security import sign
-from ami.stores import keys, open_global
+from ami.stores import keys
+from ami.stores.opened import Stores
 
 if TYPE_CHECKING:
     from ami.client.inspect import KeyView
@@ -80,12 +81,11 @@ class Client:
         self.config = config
         self.name = default_name(config) if name is None else name
         self.timeout_s = timeout_s
-        cluster, where = config.node.cluster, config.global_store
-        own = keys.prefix(config.node.host, "client", os.getpid())
+        where = config.global_store
+        self._stores = Stores(replace(config, global_store=replace(where, timeout_s=timeout_s)))
+        self._manager = self._stores.cluster("graph-manager")
+        self._reducer = self._stores.cluster("global-reducer")
         try:
-            self._store = open_global(replace(where, timeout_s=timeout_s), own)
-            self._manager = self._store.view(keys.prefix(cluster, "graph-manager", 0))
-            self._reducer = self._store.view(keys.prefix(cluster, "global-reducer", 0))
             self._manager.get(keys.CURRENT)
         except StoreUnavailable as error:
             raise StoreUnavailable(
@@ -94,7 +94,7 @@ class Client:
             ) from error
 
     def close(self) -> None:
-        self._store.close()
+        self._stores.close()
 
     def __enter__(self) -> Self:
         return self
@@ -165,21 +165,15 @@ class Client:
     # the graph
 
     def graph(self, version: int | None = None) -> Graph:
-        """Return the graph that runs now, or an earlier ``version``.
+        """Return the graph that runs now, or an earlier ``version``; an empty one before the first.
 
         Raises:
             GraphError: Control does not have that version (any more).
         """
         from ami.graph.graph import Graph
 
-        if version is None:
-            version = self.graph_version()[0]
-            if version == 0:
-                return Graph()
-        plain = self._manager.get(keys.graph(version))
-        if plain is None:
-            raise GraphError(f"there is no graph version {version}; `ami graph history` lists what there is")
-        return Graph.from_plain(plain)
+        number, plain = self._find_version(version, keys.graph)
+        return Graph.from_plain(plain) if number else Graph()
 
     def document(self, version: int | None = None) -> Document:
         """Return what people wrote: of the graph that runs now, or of an earlier ``version``.
@@ -190,16 +184,16 @@ class Client:
         from ami.graph.language.document import Document
         from ami.graph.language.text import restore
 
-        if version is None:
-            version = self.graph_version()[0]
-        if version == 0:
-            return Document()
-        text = self._manager.get(keys.document(version))
-        if text is None:
-            raise GraphError(
-                f"there is no text of graph version {version}; `ami graph history` lists what there is"
-            )
-        return restore(text, self._manager.get(keys.graph(version)))
+        number, text = self._find_version(version, keys.document)
+        return restore(text, self._manager.get(keys.graph(number))) if number else Document()
+
+    def _find_version(self, version: int | None, key: Callable[[int], str]) -> tuple[int, Any]:
+        """Return the number of a version (None: the one that runs) and what Control has under its key."""
+        number = self.graph_version()[0] if version is None else version
+        found = self._manager.get(key(number)) if number else None
+        if number and found is None:
+            raise GraphError(f"there is no graph version {number}; `ami graph history` lists what there is")
+        return number, found
 
     def graph_version(self) -> tuple[int, str]:
         """Return number and hash of the graph that runs now; 0 and "" before the first."""
@@ -216,8 +210,7 @@ class Client:
         """Return the fields of the events, as the source tells them; None before it did."""
         from ami.event import Schema
 
-        source = self._store.view(keys.prefix(self.config.node.cluster, "source", 0))
-        text = source.get(keys.SCHEMA)
+        text = self._stores.cluster("source").get(keys.SCHEMA)
         return Schema.from_json(text) if isinstance(text, str) else None
 
     def add(self, *texts: str, expected_version: int | None = None) -> dict[str, Any]:
@@ -308,13 +301,13 @@ class Client:
         """Return how every process is, and whether every event is accounted for."""
         from ami.client.survey import survey
 
-        return survey(self.config, self._store)
+        return survey(self.config, self._stores)
 
     def meter(self) -> Meter:
         """Return what measures every process and operation, look by look; close it after use."""
         from ami.client.meter import Meter
 
-        return Meter(self.config, self._store)
+        return Meter(self.config, self._stores)
 
     def keys(self, pattern: str = "*") -> Iterator[KeyView]:
         """Yield the keys of both tiers that match ``pattern`` (``*``, ``?``, ``[abc]``), without values.
@@ -323,7 +316,7 @@ class Client:
         """
         from ami.client.inspect import find
 
-        return find(self.config, self._store, pattern)
+        return find(self.config, self._stores, pattern)
 
     def key(self, key: str) -> list[KeyView]:
         """Return one key with its value; both, when both tiers have it.
@@ -333,4 +326,4 @@ class Client:
         """
         from ami.client.inspect import look
 
-        return look(self.config, self._store, key)
+        return look(self.config, self._stores, key)

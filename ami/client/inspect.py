@@ -6,7 +6,6 @@ Nothing in ami decides anything by what is found here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -14,7 +13,8 @@ from ami.client.summary import summary
 from ami.config import Config
 from ami.errors import AmiError, Undecodable
 from ami.messages import know_all
-from ami.stores import KeyFacts, Store, open_local
+from ami.stores import KeyFacts, Store, keys
+from ami.stores.opened import Stores
 
 SHOWN_ELEMENTS = 10  # of a stream, a list, a set
 _NOT_READ: Final = object()
@@ -39,7 +39,7 @@ class KeyView(KeyFacts):
     @property
     def name(self) -> str:
         """The key without its owner."""
-        return self.key.removeprefix(f"{{{self.prefix}}}:").removeprefix(f"{self.prefix}:")
+        return keys.parts(self.key)[1]
 
     def to_plain(self) -> dict[str, Any]:
         """Return what JSON can say of it; of the value, its summary."""
@@ -52,19 +52,18 @@ class KeyView(KeyFacts):
         return facts
 
 
-def find(config: Config, store: Store, pattern: str) -> Iterator[KeyView]:
+def find(config: Config, stores: Stores, pattern: str) -> Iterator[KeyView]:
     """Yield the keys of the global tier, and of this host's local one, that fit a glob pattern.
 
     Raises:
         StoreUnavailable
     """
-    with _tiers(config, store) as tiers:
-        for tier, opened in tiers.items():
-            for facts in opened.scan(pattern):
-                yield KeyView(**asdict(facts), tier=tier)
+    for tier, store in _tiers(config, stores).items():
+        for facts in store.scan(pattern):
+            yield KeyView(**asdict(facts), tier=tier)
 
 
-def look(config: Config, store: Store, key: str) -> list[KeyView]:
+def look(config: Config, stores: Stores, key: str) -> list[KeyView]:
     """Return the key ``key`` with its value, of each tier that has it; the braces may be left out.
 
     Raises:
@@ -72,27 +71,20 @@ def look(config: Config, store: Store, key: str) -> list[KeyView]:
     """
     know_all()
     found = []
-    with _tiers(config, store) as tiers:
-        for tier, opened in tiers.items():
-            for spelt in _spellings(key):
-                for facts in opened.scan(_literally(spelt)):
-                    view = KeyView(**asdict(facts), tier=tier)
-                    try:
-                        found.append(replace(view, value=opened.look(facts.key, SHOWN_ELEMENTS)))
-                    except KeyError:  # expired since the scan
-                        continue
-                    except Undecodable as error:
-                        found.append(replace(view, problem=str(error)))
+    prefix, name = keys.parts(key)
+    spellings = {key, keys.full(prefix, name, tagged=True)} if prefix else {key}
+    for tier, store in _tiers(config, stores).items():
+        for facts in (facts for spelt in spellings for facts in store.scan(_literally(spelt))):
+            view = KeyView(**asdict(facts), tier=tier)
+            try:
+                found.append(replace(view, value=store.look(facts.key, SHOWN_ELEMENTS)))
+            except KeyError:  # expired since the scan
+                continue
+            except Undecodable as error:
+                found.append(replace(view, problem=str(error)))
     if not found:
         raise AmiError(f"there is no key {key!r}; `ami keys` lists them")
     return found
-
-
-def _spellings(key: str) -> set[str]:
-    """Return the key as it is and, when it is HOST:TYPE:ID:NAME, with the braces of the global tier."""
-    parts = key.split(":", 3)
-    braced = {f"{{{':'.join(parts[:3])}}}:{parts[3]}"} if len(parts) == 4 and "{" not in key else set()
-    return {key} | braced
 
 
 def _literally(key: str) -> str:
@@ -100,11 +92,7 @@ def _literally(key: str) -> str:
     return "".join(f"\\{c}" if c in "*?[]^\\" else c for c in key)
 
 
-@contextmanager
-def _tiers(config: Config, store: Store) -> Iterator[dict[str, Store]]:
-    """Open the local tier too, where there is one: a client may well be on a host without a node."""
-    if not config.local_store.socket.exists():
-        yield {"global": store}
-        return
-    with closing(open_local(config.local_store, store.prefix)) as local:
-        yield {"local": local, "global": store}
+def _tiers(config: Config, stores: Stores) -> dict[str, Store]:
+    """Return a store of each tier that there is: a client may well be on a host without a node."""
+    local = {"local": stores.local("worker")} if config.local_store.socket.exists() else {}
+    return {**local, "global": stores.cluster("global-reducer")}

@@ -13,7 +13,8 @@ from ami.cluster.supervisor import Program, list_expected
 from ami.config import Config
 from ami.errors import GraphError, StoreError
 from ami.processes import SERVERS
-from ami.stores import Store, keys, open_local
+from ami.stores import keys
+from ami.stores.opened import Stores
 
 if TYPE_CHECKING:
     from ami.graph.graph import Graph
@@ -22,14 +23,13 @@ if TYPE_CHECKING:
 class Meter:
     """Looks again and again. The first look knows no shares from /proc: they lie between two looks."""
 
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(self, config: Config, stores: Stores) -> None:
         self._config = config
-        self._store = store
-        self._manager = store.view(keys.prefix(config.node.cluster, "graph-manager", 0))
-        self._reducer = store.view(keys.prefix(config.node.cluster, "global-reducer", 0))
+        self._stores = stores
+        self._manager = stores.cluster("graph-manager")
+        self._reducer = stores.cluster("global-reducer")
         self._graph: Graph | None = None
         self._before: dict[tuple[str, int], tuple[float, float]] = {}  # name, pid: when (s), CPU time (s)
-        self._local: Store | None = None
 
     def look(self) -> Load:
         """Return what everything costs now.
@@ -38,8 +38,8 @@ class Meter:
             StoreUnavailable
         """
         here = list_expected(self._config.monitor.supervisor_socket)
-        beats = heartbeats(self._store)
-        status = judge(self._config, self._store, beats, here)
+        beats = heartbeats(self._stores)
+        status = judge(self._config, self._stores, beats, here)
         servers = [self._server(program) for program in here if program.type in SERVERS and program.runs]
         resident, shares = self._measure([*status.processes, *servers])
         return judge_load(
@@ -53,8 +53,7 @@ class Meter:
         )
 
     def close(self) -> None:
-        if self._local is not None:
-            self._local.close()
+        """Let go of what was measured: the stores are the client's."""
 
     def _server(self, program: Program) -> ProcessStatus:
         return ProcessStatus(
@@ -112,13 +111,10 @@ class Meter:
 
     def _flushes(self, workers: set[int]) -> int | None:
         """Return how many flushes lie in the local store; None where there is none."""
-        config = self._config
-        if not config.local_store.socket.exists():
+        if not self._config.local_store.socket.exists():
             return None
+        stores = [self._stores.local("worker", number) for number in workers]
         try:
-            if self._local is None:
-                self._local = open_local(config.local_store, self._store.prefix)
-            prefixes = [keys.prefix(config.node.host, "worker", number) for number in workers]
-            return sum(self._local.view(prefix).journal(keys.FLUSHES).pending() for prefix in prefixes)
+            return sum(store.journal(keys.FLUSHES).pending() for store in stores)
         except StoreError:  # it is being restarted: that does not end somebody's view of the rest
             return None

@@ -10,39 +10,37 @@ from ami.cluster import memory
 from ami.cluster.supervisor import Program, list_expected
 from ami.config import Config
 from ami.errors import RingError, Undecodable
-from ami.stores import Store, keys
+from ami.stores import keys
+from ami.stores.opened import Stores
 
 
-def survey(config: Config, store: Store) -> ClusterStatus:
-    """Return the state of the cluster that ``store`` belongs to.
+def survey(config: Config, stores: Stores) -> ClusterStatus:
+    """Return the state of the cluster that ``stores`` belong to.
 
     Raises:
         StoreUnavailable
     """
-    return judge(config, store, heartbeats(store), list_expected(config.monitor.supervisor_socket))
+    return judge(config, stores, heartbeats(stores), list_expected(config.monitor.supervisor_socket))
 
 
 def judge(
-    config: Config, store: Store, beats: Mapping[str, object], here: tuple[Program, ...]
+    config: Config, stores: Stores, beats: Mapping[str, object], here: tuple[Program, ...]
 ) -> ClusterStatus:
     """Return the same from what is known already: every heartbeat, and what should run on this host.
 
     Raises:
         StoreUnavailable
     """
-    cluster = config.node.cluster
-    reducer = store.view(keys.prefix(cluster, "global-reducer", 0))
-    manager = store.view(keys.prefix(cluster, "graph-manager", 0))
     now_ns = time.time_ns()
     # A beat may be late by its own period before anybody speaks of silence.
     patience_s = config.monitor.hang_s + config.monitor.heartbeat_s
     processes = [judge_process(p, b, now_ns=now_ns, patience_s=patience_s) for p, b in beats.items()]
     return judge_cluster(
-        cluster,
+        config.node.cluster,
         processes,
         this_host=config.node.host,
-        hosts=[str(host) for host in reducer.get(keys.NODES) or ()],
-        graph=manager.get(keys.CURRENT),
+        hosts=[str(host) for host in stores.cluster("global-reducer").get(keys.NODES) or ()],
+        graph=stores.cluster("graph-manager").get(keys.CURRENT),
         ring=_ring(config.ring.name),
         memory=_memory(config),
         programs=(*here, *unstarted_exports(config, here)),
@@ -61,8 +59,9 @@ def unstarted_exports(config: Config, here: tuple[Program, ...]) -> list[Program
     ]
 
 
-def heartbeats(store: Store) -> dict[str, object]:
+def heartbeats(stores: Stores) -> dict[str, object]:
     """Return every heartbeat there is, by its owner's prefix."""
+    store = stores.cluster("graph-manager")
     found: dict[str, object] = {}
     for facts in store.scan(f"*:{keys.HEARTBEAT}"):
         try:

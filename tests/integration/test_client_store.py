@@ -198,7 +198,7 @@ def test_a_graph_is_shown_as_it_was_written_and_set_whatever_was_there(graph: Cl
     graph.set("shots = count(x)")
     assert graph.document().results == ("shots",)
     assert graph.document(document.version) == document
-    with pytest.raises(GraphError, match="no text of graph version 123456"):
+    with pytest.raises(GraphError, match="no graph version 123456"):
         graph.document(123456)
 
 
