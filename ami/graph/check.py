@@ -16,9 +16,10 @@ from ami.event import SEQUENCE, TIMESTAMP, Schema
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.library import LIBRARY
-from ami.graph.library.base import Function, Reduction, infer
+from ami.graph.library.base import Function, infer
 from ami.graph.operation import MAX_SHOWN, Operation, definition_of
 from ami.graph.order import similar
+from ami.graph.placing import explain_misplacing, show
 
 
 def check(graph: Graph, schema: Schema, before: Graph | None = None) -> dict[str, Kind]:
@@ -68,17 +69,14 @@ def _line(operation: Operation, graph: Graph) -> str:
     return f"\n  {text}" if text else ""
 
 
-def _show(name: str, graph: Graph) -> str:
-    """Return a value's name, or the text of a part, which has none that people know."""
-    return repr(name) if definition_of(name, graph) == name else graph[name].text
-
-
 def _kind_of(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) -> Kind:
     known = LIBRARY.get(operation.kind)
     if known is None:
         raise _Missing(f"{operation.kind!r} is not installed here; install the package that provides it")
     _check_names(operation, graph, kinds)
-    _check_stage(operation, known, graph)
+    why = explain_misplacing(operation, graph, narrows=issubclass(known, Function) and known.narrows)
+    if why is not None:
+        raise GraphError(why)
     try:
         computes = known(**operation.arguments)  # type: ignore[arg-type]  # each class checks its own
         return infer(computes, *(kinds[name] for name in operation.inputs))
@@ -101,36 +99,13 @@ def _check_names(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) 
         raise GraphError(f"{operation.kind} has no input value")
     for name in operation.inputs:
         if name not in kinds and name in graph:
-            raise _Missing(f"{_show(name, graph)} cannot be computed here: a package is missing")
+            raise _Missing(f"{show(name, graph)} cannot be computed here: a package is missing")
         if name not in kinds:
             known = [kind for kind in kinds if definition_of(kind, graph) == kind]
             names = sorted({*known} - {TIMESTAMP, SEQUENCE})
             more = " ..." if len(names) > 40 else ""
             hint = similar(name, known) or f"; there are {', '.join(names[:40]) or 'none'}{more}"
             raise GraphError(f"there is no value or field {name!r}{hint}")
-
-
-def _check_stage(operation: Operation, known: type[Function] | type[Reduction], graph: Graph) -> None:
-    """Refuse what would need all events on one side and the result of all events on the other."""
-    reduced = [name for name in operation.inputs if name in graph.reduced]
-    each = [name for name in operation.inputs if name not in graph.reduced]
-    if not reduced:
-        return
-    name = _show(reduced[0], graph)
-    first = next(step for step in graph.steps_for(reduced[0]) if step.reduces)
-    why = f"{name} is reduced over events" + (f" (by {first.text})" if first.text not in ("", name) else "")
-    if issubclass(known, Reduction):
-        raise GraphError(
-            f"{why}, so there are no events left for {operation.kind} to go over; reduce once only"
-        )
-    if known.narrows:
-        raise GraphError(f"{why}, so there are no events left to choose from; filter before the reduction")
-    if each:
-        other = _show(each[0], graph)
-        raise GraphError(
-            f"{why}, while {other} is there for each event: the two meet nowhere, because events are "
-            f"gone when the result is known; reduce {other} too, or use {name} in another result"
-        )
 
 
 def _user_line(error: GraphError, operation: Operation) -> str | None:

@@ -300,8 +300,8 @@ def test_a_reduction_that_is_not_installed_here_fails_its_result_and_no_other() 
 @pytest.mark.parametrize(
     ("misplaced", "message"),
     [
-        (of("m", "sum_events", "run"), "already reduced"),
-        (of("m", "expression", "run", "x", text="_0 + _1"), "joins 'run'"),
+        (of("m", "sum_events", "run"), "'run' is reduced over events"),
+        (of("m", "expression", "run", "x", text="_0 + _1"), "the two meet nowhere"),
         (of("m", "expression", "x", text="_0 + 1"), "for each event"),
     ],
 )

@@ -17,6 +17,7 @@ from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction
 from ami.graph.library.keep import OverEvents
 from ami.graph.operation import Operation
+from ami.graph.placing import explain_misplacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,10 @@ def _bind(operation: Operation, graph: Graph, here: str) -> Function | Reduction
     if issubclass(kind, Reduction) is not operation.reduces:
         is_one = "a function" if operation.reduces else "a reduction"
         return Unbound(f"{operation.kind!r} is {is_one} {here}, and was none where the graph was made")
-    reason = _explain_misplacing(operation, graph)
+    if operation.name in graph.results and operation.name not in graph.reduced:
+        return Unbound(f"it has a value for each event; reduce it, for example with last({operation.name})")
+    narrows = issubclass(kind, Function) and kind.narrows
+    reason = explain_misplacing(operation, graph, narrows=narrows)
     if reason is not None:
         return Unbound(reason)
     ours = LIBRARY.is_ours(operation.kind)
@@ -84,21 +88,3 @@ def _bind(operation: Operation, graph: Graph, here: str) -> Function | Reduction
     return (
         OverEvents(computing) if computing.window.endswith(" events") and not computing.picks else computing
     )
-
-
-def _explain_misplacing(operation: Operation, graph: Graph) -> str | None:
-    """Return why an operation can stand nowhere between events and results."""
-    reduced = [name for name in operation.inputs if name in graph.reduced]
-    if not reduced:
-        if operation.name in graph.results and not operation.reduces:
-            return f"it has a value for each event; reduce it, for example with last({operation.name})"
-        return None
-    if operation.reduces:
-        return f"{operation.kind} goes over events, but {reduced[0]!r} is already reduced over events"
-    if len(reduced) < len(operation.inputs):
-        other = next(name for name in operation.inputs if name not in graph.reduced)
-        return (
-            f"it joins {reduced[0]!r}, which is there once for a window, with {other!r}, which is there for"
-            f" each event; reduce {other!r} first"
-        )
-    return None

@@ -57,13 +57,16 @@ def measure(reduction: Reduction, operation: Operation, kinds: Mapping[str, Kind
 
 def is_of_intervals(operation: Operation) -> bool:
     """Whether it is a reduction over one interval, or the last few."""
-    if not operation.reduces:
-        return False
+    window = window_of(operation)
+    return operation.reduces and (window == "interval" or window.startswith("last "))
+
+
+def window_of(operation: Operation) -> str:
+    """Return the window of a reduction, wherever it is installed; that of a run where it says no other."""
     try:
-        window = check_window(str(operation.arguments.get("window", "run")))
+        return check_window(str(operation.arguments.get("window", "run")))
     except GraphError:
-        return False
-    return window == "interval" or window.startswith("last ")
+        return "run"
 
 
 class Lanes:

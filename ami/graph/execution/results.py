@@ -13,10 +13,10 @@ from ami.graph.execution.bind import Reductions, Unbound, bind
 from ami.graph.execution.bucket import Bucket, Place
 from ami.graph.execution.frame import traceback_text
 from ami.graph.execution.labels import labels
+from ami.graph.execution.lanes import window_of
 from ami.graph.execution.partial import ErrorRecord
 from ami.graph.graph import Graph
-from ami.graph.library.base import Function, Reduction, check_window
-from ami.graph.operation import Operation
+from ami.graph.library.base import Function, Reduction
 from ami.result import Events, Result
 from ami.values import NO_LABEL, Label
 
@@ -65,8 +65,7 @@ class _Step:
 
     name: str
     key: str
-    reduction: Reduction | None
-    function: Function | None
+    computing: Function | Reduction
     inputs: tuple[str, ...]
 
 
@@ -97,7 +96,7 @@ class GlobalPlan:
         self.reductions = Reductions(graph, bound)
         # Of a reduction that is not here only the window counts: that of the account of its events.
         unknown = {
-            key: Reduction(_window(graph[next(iter(names))]))
+            key: Reduction(window_of(graph[next(iter(names))]))
             for key, names in self.reductions.unbound.items()
         }
         self.windows = {**unknown, **self.reductions}
@@ -116,10 +115,10 @@ class GlobalPlan:
             if operation.name not in graph.reduced or key in done:
                 continue
             done.add(key)
-            reduction, computing = self.reductions.get(key), self._bound[operation.name]
-            function = computing if isinstance(computing, Function) else None
-            inputs = () if reduction is not None else tuple(map(graph.fingerprint, operation.inputs))
-            yield _Step(operation.name, key, reduction, function, inputs)
+            computing = self._bound[operation.name]
+            assert not isinstance(computing, Unbound)
+            inputs = () if operation.reduces else tuple(map(graph.fingerprint, operation.inputs))
+            yield _Step(operation.name, key, computing, inputs)
 
     def _want(self, graph: Graph, name: str) -> _Wanted:
         ancestors = tuple(operation.name for operation in graph.steps_for(name))
@@ -144,15 +143,13 @@ class GlobalPlan:
         with np.errstate(all="ignore"):
             for step in self._steps:
                 try:
-                    if step.reduction is not None:
-                        values[step.key] = _reduce(step.reduction, buckets[step.key])
-                        continue
                     broken = [failed[key] for key in step.inputs if key in failed]
                     if broken:
                         failed[step.key] = broken[0]
+                    elif isinstance(step.computing, Reduction):
+                        values[step.key] = _reduce(step.computing, buckets[step.key])
                     else:
-                        assert step.function is not None
-                        values[step.key] = _apply(step.function, [values[key] for key in step.inputs])
+                        values[step.key] = _apply(step.computing, [values[key] for key in step.inputs])
                 except FAULTS as error:
                     failed[step.key] = f"operation {step.name!r}: {traceback_text(error)}"
         return {
@@ -186,13 +183,6 @@ def _reduce(reduction: Reduction, bucket: Bucket | None) -> Any:
     if bucket is None:
         return None
     return reduction.result(reduction.zero() if bucket.state is None else bucket.state)
-
-
-def _window(operation: Operation) -> str:
-    try:
-        return check_window(str(operation.arguments.get("window", "run")))
-    except GraphError:
-        return "run"
 
 
 def _apply(function: Function, inputs: list[Any]) -> Any:

@@ -164,7 +164,7 @@ class Accumulator:
         self._refused: dict[str, dict[str, str]] = {}  # reasons by fingerprint and name, until the next run
         self._windows: dict[str, Window] = {}
         self._units: Mapping[str, str] = {}
-        self._plan = GlobalPlan(graph, here)
+        self._plan = GlobalPlan(Graph(), here)
         self.set_graph(graph)
 
     @property
