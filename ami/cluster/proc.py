@@ -27,19 +27,17 @@ def machine_s() -> float:
 
 def resident_bytes(pid: int) -> int:
     """Return the memory of a process without the ring, which would count in each that maps it."""
-    return _bytes(_text(pid, "status"), ("RssAnon:", "RssFile:"))
+    return 1024 * _sum(_text(pid, "status"), "RssAnon:", "RssFile:")
 
 
 def proportional_bytes(pid: int) -> int:
     """Return the proportional set size: what is private, and a fair share of what is not."""
-    return _bytes(_text(pid, "smaps_rollup"), ("Pss:",))
+    return 1024 * _sum(_text(pid, "smaps_rollup"), "Pss:")
 
 
 def written_bytes(pid: int) -> int:
     """Return what a process has written to disks since it began; files in memory are none."""
-    return sum(
-        int(line.split()[1]) for line in _text(pid, "io").splitlines() if line.startswith("write_bytes:")
-    )
+    return _sum(_text(pid, "io"), "write_bytes:")
 
 
 def command(pid: int) -> str:
@@ -71,6 +69,6 @@ def _text(pid: int, name: str) -> str:
         return ""
 
 
-def _bytes(text: str, labels: tuple[str, ...]) -> int:
+def _sum(text: str, *labels: str) -> int:
     """Return the sum of lines like ``Pss:  12 kB``."""
-    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(labels))
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(labels))

@@ -24,16 +24,15 @@ START_NS = 1_767_225_600 * 10**9
 class Clock:
     """Timestamps of events at even distance, which is a whole number of ns, at least 1."""
 
-    def __init__(self, rate_hz: float, start_ns: int = START_NS) -> None:
+    def __init__(self, rate_hz: float) -> None:
         self.period_ns = max(1, round(1e9 / rate_hz))
         self.rate_hz = 1e9 / self.period_ns
-        self._start_ns = start_ns
         self._ramp = np.empty(0, np.int64)
 
     def write(self, index: int, into: Timestamps) -> None:
         if len(self._ramp) < len(into):
             self._ramp = np.arange(len(into), dtype=np.int64) * self.period_ns
-        np.add(self._ramp[: len(into)], self._start_ns + index * self.period_ns, out=into)
+        np.add(self._ramp[: len(into)], START_NS + index * self.period_ns, out=into)
 
 
 class Pooled:
