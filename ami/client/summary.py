@@ -13,7 +13,7 @@ import numpy as np
 from ami.errors import FAULTS
 from ami.event import Array
 from ami.messages.table import Table
-from ami.result import Events, Result
+from ami.result import Result
 from ami.values import Value, plain
 
 SHOWN_ITEMS = 20  # of a list or a dictionary
@@ -42,8 +42,6 @@ def summary(value: Any) -> dict[str, Any]:
     if isinstance(value, list | tuple | set | frozenset):
         items = [_item(item) for item in list(value)[:SHOWN_ITEMS]]
         return {"type": type(value).__name__, "items": len(value), "value": items}
-    if isinstance(value, Events):
-        return {"type": "Events", "value": str(value)}
     if is_dataclass(value) and not isinstance(value, type):
         parts = {field.name: _item(getattr(value, field.name)) for field in fields(value)}
         return {"type": type(value).__name__, "items": len(parts), "value": parts}

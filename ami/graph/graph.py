@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from ami.errors import GraphError
 from ami.event import SEQUENCE, TIMESTAMP
@@ -206,15 +205,13 @@ class Graph:
                 operations=tuple(map(Operation.from_plain, plain["operations"])),
                 results=texts(plain["results"], "results"),
                 resets=tuple((name, count(n, f"reset of {name!r}")) for name, n in plain["resets"].items()),
-                large=tuple((name, count(n, f"one in of {name!r}")) for name, n in _large(plain)),
+                large=tuple(
+                    (name, count(n, f"one in of {name!r}"))
+                    for name, n in dict(plain.get("large", {})).items()
+                ),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise GraphError(f"not a graph: {error!r}"[:MAX_SHOWN]) from error
-
-
-def _large(plain: Mapping[Any, Any]) -> Iterable[tuple[str, object]]:
-    large: Mapping[str, object] = plain.get("large", {})
-    return large.items()
 
 
 def _digest(content: object) -> str:

@@ -33,7 +33,6 @@ Global tier (the cluster)
         versions          stream   numbers of published versions; bounded
         state             value    history, answers
         lease             lease    the acting manager
-        last-valid        value    version to go back to
     {CLUSTER:global-reducer:0}
         inbox:HOST        journal  Batch, of a node; the global reducer removes what is in its checkpoint
         large:HOST        journal  LargeBatch, of a node; the same of its large lane
@@ -80,7 +79,6 @@ CURRENT = "current"
 VERSIONS = "versions"
 STATE = "state"
 LEASE = "lease"
-LAST_VALID = "last-valid"
 CHECKPOINT = "checkpoint"
 LARGE_CHECKPOINT = "large-checkpoint"
 RESULTS = "results"

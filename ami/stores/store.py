@@ -186,14 +186,14 @@ class Store(MutableMapping[str, Value]):
         if commands:
             self._link.call(self._index, commands, repeat=True)
 
-    def get_many(self, names: Iterable[str], *, live: bool = True) -> Values:
-        """Return those values of ``names`` that exist, in one round trip; ``live``: collections, too."""
+    def get_many(self, names: Iterable[str]) -> Values:
+        """Return those values and live collections of ``names`` that exist."""
         wanted = list(names)
         if not wanted:
             return {}
         raws = self._link.call(self._index, [("MGET", *map(self._key, wanted))], repeat=True)[0]
         found = {name: codec.decode(raw) for name, raw in zip(wanted, raws, strict=True) if raw is not None}
-        missing = [name for name in wanted if name not in found] if live else []
+        missing = [name for name in wanted if name not in found]
         return {**found, **self._live(missing)} if missing else found
 
     def get_raw(self, names: Iterable[str]) -> Buffers:

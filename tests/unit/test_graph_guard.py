@@ -92,12 +92,12 @@ def test_what_breaks_its_contract_costs_its_own_results_and_the_account_stays_ex
         a.apply(partial, interval=interval, run=1, expected=6, dropped=0)
         a = Accumulator.from_plain(codec.decode(bytes(codec.encode(a.to_plain()))))
     found = a.results()
-    assert {found[name].expected for name in (*names, "short")} == {24}
+    assert {found[name].account.expected for name in (*names, "short")} == {24}
     for name in ("sound", "sum_events"):
-        assert (found[name].value, found[name].used, found[name].error) == (24, 24, None)
-    assert (found["short"].value, found["short"].used) == (0, 0)
+        assert (found[name].value, found[name].account.used, found[name].error) == (24, 24, None)
+    assert (found["short"].value, found["short"].account.used) == (0, 0)
     assert "must give an array of 1 values" in str(found["short"].error)
-    assert (found["unstorable"].value, found["unstorable"].used) == (None, 0)
+    assert (found["unstorable"].value, found["unstorable"].account.used) == (None, 0)
     assert "a state may be of numbers" in str(found["unstorable"].error)
     assert found["unmergeable"].value is None
     assert "half way" in str(found["unmergeable"].error)

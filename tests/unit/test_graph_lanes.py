@@ -94,7 +94,11 @@ def test_of_large_intervals_one_in_so_many_is_computed_and_what_only_it_needs_is
     assert (large["picture"].value == np.arange(46).mean()).all()
     assert (large["now"].value == 40.5).all()  # of interval 20
     assert (large["few"].value == np.mean([30, 31, 40, 41])).all()  # of 15 and 20
-    assert (large["now"].used, large["now"].expected, large["picture"].expected) == (2, 2, 46)
+    assert (large["now"].account.used, large["now"].account.expected, large["picture"].account.expected) == (
+        2,
+        2,
+        46,
+    )
     assert np.allclose(large["of_sum"].value, np.arange(46).mean() / np.mean(np.arange(46) % 3))
     assert large["scan"].value.counts.tolist() == [16, 15, 15]
 

@@ -61,7 +61,7 @@ def test_each_window_has_its_events() -> None:
     a = Accumulator(summing("run", "interval", "last 2", "3 events"))
     fill(a, [(1, 1, 1), (1, 2, 10), (1, 2, 100), (1, 3, 1000)])
     assert values(a) == {"run": 1111, "interval": 1000, "last 2": 1110, "3 events": 111}
-    assert [c.used for c in a.results().values()] == [4, 1, 3, 3]
+    assert [c.account.used for c in a.results().values()] == [4, 1, 3, 3]
     assert values(a, (1, 2)) == {"run": 1111, "interval": 110, "last 2": 111, "3 events": 111}
 
 
@@ -78,7 +78,7 @@ def test_a_new_run_begins_the_windows_of_runs_anew_and_no_others() -> None:
     fill(a, [(1, 7, 1)])
     a.begin_run(2)
     assert values(a)["run"] is None
-    assert a.results()["run"].expected == 0
+    assert a.results()["run"].account.expected == 0
     fill(a, [(2, 8, 10)])
     assert values(a) == {"run": 10, "last 2": 11}
 
@@ -111,11 +111,11 @@ def test_accounts_are_the_sums_over_the_window(shares: list[tuple[int, int, int]
         a.apply(made, interval=interval, run=1, expected=expected, dropped=dropped)
     for name, reach in (("run", len(shares)), ("interval", 1), ("last 3", 3)):
         computed = a.results()[name]
-        account = (computed.used, computed.dropped, computed.set_aside)
+        account = (computed.account.used, computed.account.dropped, computed.account.set_aside)
         assert account == tuple(sum(column) for column in zip(*shares[-reach:], strict=True))
-        assert computed.expected == sum(account)
-        assert computed.last == (1, len(shares) - 1)
-        assert computed.first == (1, max(0, len(shares) - reach))
+        assert computed.account.expected == sum(account)
+        assert computed.account.last == (1, len(shares) - 1)
+        assert computed.account.first == (1, max(0, len(shares) - reach))
 
 
 def test_picked_batches_have_exactly_n_events_and_no_event_twice() -> None:
@@ -130,7 +130,7 @@ def test_picked_batches_have_exactly_n_events_and_no_event_twice() -> None:
         if computed.value is None:
             assert interval == 0
             continue
-        assert (computed.used, len(computed.value.sequences)) == (10, 10)
+        assert (computed.account.used, len(computed.value.sequences)) == (10, 10)
         if computed.value.sequences[0] not in seen:
             seen += computed.value.sequences.tolist()
     assert seen == list(range(140))
@@ -144,7 +144,7 @@ def test_an_unrelated_edit_keeps_accumulations_and_a_changed_operation_begins_an
     assert values(a) == {"run": 5, "peak": None}
     fill(a, [(1, 2, 7)])
     assert values(a) == {"run": 12, "peak": 7}
-    assert (a.results()["run"].expected, a.results()["peak"].expected) == (2, 1)
+    assert (a.results()["run"].account.expected, a.results()["peak"].account.expected) == (2, 1)
     a.set_graph(also(g, of("peak", "min_events", "x")))
     assert values(a) == {"run": 12, "peak": None}
 
@@ -164,7 +164,7 @@ def test_a_partial_of_the_version_before_counts_for_what_is_in_both() -> None:
     a.apply(partial(old, 5), interval=1, run=1, expected=1, dropped=0)
     assert values(a) == {"run": 5, "n": 0}
     a.apply(Partial(1), interval=1, run=1, expected=4, dropped=4)
-    assert (a.results()["run"].dropped, a.results()["n"].dropped) == (4, 0)
+    assert (a.results()["run"].account.dropped, a.results()["n"].account.dropped) == (4, 0)
 
 
 def test_operations_on_results_run_on_what_the_reductions_give() -> None:
@@ -192,7 +192,7 @@ def test_operations_on_results_run_on_what_the_reductions_give() -> None:
     assert got["ratio"] == 5
     assert got["scaled"].means.tolist() == [1]
     assert got["most"] == 4
-    assert a.results()["difference"].used == 2
+    assert a.results()["difference"].account.used == 2
 
 
 def test_an_operation_on_results_that_fails_tells_why_and_others_go_on() -> None:
@@ -228,7 +228,7 @@ def test_errors_of_events_are_told_with_the_results_behind_them_until_the_run_en
     assert made.errors["f"] == ErrorRecord(1, made.errors["f"].text, 1)
     a.apply(made, interval=1, run=1, expected=2, dropped=0)
     got = a.results()
-    assert (got["s"].value, got["s"].used, got["s"].expected) == (0.5, 1, 2)
+    assert (got["s"].value, got["s"].account.used, got["s"].account.expected) == (0.5, 1, 2)
     assert "'f' failed for 1 events" in str(got["s"].error)
     assert got["n"].error is None
     a.begin_run(2)
@@ -263,7 +263,7 @@ def test_an_accumulator_goes_on_from_its_plain_form() -> None:
     assert values(b) == values(a)
     fill(b, [(3, 3, 1000)])
     assert values(b) == {"run": 1111, "interval": 1100, "last 2": 1110, "2 events": 1100}
-    assert b.results()["run"].expected == 4
+    assert b.results()["run"].account.expected == 4
 
 
 @pytest.mark.parametrize("rubbish", [None, {}, {"format": 1}, {"format": 2}, 7])
@@ -274,7 +274,12 @@ def test_rubbish_is_no_accumulator(rubbish: Any) -> None:
 
 def test_nothing_yet_is_none_with_an_empty_account() -> None:
     for computed in Accumulator(summing("run", "interval", "last 2", "2 events")).results().values():
-        assert (computed.value, computed.used, computed.expected, computed.error) == (None, 0, 0, None)
+        assert (computed.value, computed.account.used, computed.account.expected, computed.error) == (
+            None,
+            0,
+            0,
+            None,
+        )
 
 
 def test_a_reduction_that_is_not_installed_here_fails_its_result_and_no_other() -> None:
@@ -289,10 +294,10 @@ def test_a_reduction_that_is_not_installed_here_fails_its_result_and_no_other() 
         a.apply(made, interval=interval, run=1, expected=4, dropped=1)
         a = Accumulator.from_plain(a.to_plain(), "on global-reducer:0 of lab")
     found = a.results()
-    assert (found["run"].value, found["run"].used, found["run"].error) == (12, 6, None)
+    assert (found["run"].value, found["run"].account.used, found["run"].error) == (12, 6, None)
     for name in ("w", "ratio"):
         told = found[name]
-        assert (told.value, told.used, told.expected, told.dropped) == (None, 0, 8, 2)
+        assert (told.value, told.account.used, told.account.expected, told.account.dropped) == (None, 0, 8, 2)
         assert "operation 'w' failed for 6 events: " in str(told.error)
         assert "operation 'wobble' is not installed on global-reducer:0 of lab; install" in str(told.error)
 
@@ -328,4 +333,4 @@ def test_a_reducer_that_gets_the_missing_package_goes_on_with_an_honest_account(
     b.apply(partial(known, 1, 3), interval=2, run=1, expected=2, dropped=0)
     told = b.results()["h"]
     assert told.value.counts.tolist() == [1, 1]
-    assert (told.used, told.expected) == (2, 4)
+    assert (told.account.used, told.account.expected) == (2, 4)

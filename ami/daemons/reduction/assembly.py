@@ -179,10 +179,11 @@ class Assembly:
         spans: dict[Hashable, tuple[int, int]] = {}
         results = []
         for name, one in computed.items():
-            account = (one.expected, one.used, one.dropped, one.set_aside)
+            of = one.account
+            account = (of.expected, of.used, of.dropped, of.set_aside)
             if account not in accounts:
                 accounts[account] = one.events()
-            span = (one.window, one.first, one.last)
+            span = (one.window, of.first, of.last)
             if span not in spans:
                 spans[span] = self._span(one)
             results.append(
@@ -221,15 +222,15 @@ class Assembly:
         """
         reach = self._run_reach if computed.window == "run" else self._interval_reach
         first, last = reach.first_ns or 0, reach.last_ns or 0
-        if computed.first is None or computed.last is None:
+        if computed.account.first is None or computed.account.last is None:
             return first, last
-        begin_ns = computed.first[1] * self._interval_ns
+        begin_ns = computed.account.first[1] * self._interval_ns
         if computed.window == "run":
             first = max(first, begin_ns)
-        elif computed.first < self._newest:
+        elif computed.account.first < self._newest:
             first = begin_ns
-        if computed.last < self._newest and computed.window != "run":
-            last = (computed.last[1] + 1) * self._interval_ns - 1
+        if computed.account.last < self._newest and computed.window != "run":
+            last = (computed.account.last[1] + 1) * self._interval_ns - 1
         return first, last
 
     def changed_names(self) -> tuple[set[str], dict[str, Any]] | None:

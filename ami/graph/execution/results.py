@@ -10,7 +10,7 @@ import numpy as np
 
 from ami.errors import FAULTS, GraphError
 from ami.graph.execution.bind import Reductions, Unbound, bind
-from ami.graph.execution.bucket import Bucket, Place
+from ami.graph.execution.bucket import Bucket
 from ami.graph.execution.frame import traceback_text
 from ami.graph.execution.labels import labels
 from ami.graph.execution.lanes import window_of
@@ -27,20 +27,15 @@ class Computed:
 
     ``value`` is None when there is none yet, or when an operation failed; then ``error`` is its
     traceback. ``error`` also tells when an operation on the way failed for some events only. Of a
-    result of several reductions, the account is that of the one with the fewest used events.
-    ``first`` and ``last`` are the oldest and newest (run, interval) of its window.
+    result of several reductions, the ``account`` is that of the bucket with the fewest used events; it
+    is true until the next partial comes.
     """
 
     value: Any
-    used: int
-    error: str | None = None
-    expected: int = 0
-    dropped: int = 0
-    set_aside: int = 0
-    window: str = "run"
-    label: Label = NO_LABEL
-    first: Place | None = None
-    last: Place | None = None
+    account: Bucket
+    error: str | None
+    window: str
+    label: Label
 
     def to_result(self, name: str, events: Events, **facts: Any) -> Result:
         """Return it as clients see it, with its account; ``facts`` are what else the envelope says."""
@@ -56,7 +51,8 @@ class Computed:
 
     def events(self) -> Events:
         """Return the account of its events."""
-        return Events(expected=self.expected, used=self.used, dropped=self.dropped, set_aside=self.set_aside)
+        it = self.account
+        return Events(expected=it.expected, used=it.used, dropped=it.dropped, set_aside=it.set_aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +169,7 @@ class GlobalPlan:
                 if name in errors:
                     texts.append(f"operation {name!r} {errors[name]}")
             error = "\n".join(texts) or None
-        return Computed(
-            value, least.used, error, least.expected, least.dropped, least.set_aside, window,
-            self._labels.get(wanted.name, NO_LABEL), least.first, least.last,
-        )  # fmt: skip
+        return Computed(value, least, error, window, self._labels.get(wanted.name, NO_LABEL))
 
 
 def _reduce(reduction: Reduction, bucket: Bucket | None) -> Any:
