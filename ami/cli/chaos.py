@@ -15,9 +15,12 @@ from ami.cli.options import Session, option, with_session
 from ami.cli.screen import duration, table
 from ami.cluster.signals import stoppable
 from ami.lab.chaos import run
+from ami.lab.pictures import PictureTruth
 from ami.lab.strikes import Outcome, Toll, rows, schedule, targets
+from ami.lab.truth import Truth
 
 WORKERS = 2
+IMAGES_HZ = 120.0
 ALL = f"[default: all: {', '.join(targets(WORKERS))}]"
 MOST = "[default: as fast as possible]"
 
@@ -27,8 +30,15 @@ MOST = "[default: as fast as possible]"
 @option("--target wanted", str, f"Only this one; may be given again. {ALL}", multiple=True, metavar="NAME")
 @option("--seed", click.IntRange(0), "Of order and moments.", default=1)
 @option("--rate rate_hz", click.FloatRange(1, 1e9), f"Events per second of the source. {MOST}", metavar="HZ")
+@click.option(
+    "--images",
+    is_flag=True,
+    help=f"Results of images beside those of numbers, at {IMAGES_HZ:g} events per second.",
+)
 @with_session
-def chaos(session: Session, rounds: int, wanted: tuple[str, ...], seed: int, rate_hz: float | None) -> None:
+def chaos(
+    session: Session, rounds: int, wanted: tuple[str, ...], seed: int, rate_hz: float | None, images: bool
+) -> None:
     """Kill processes of a node with -9 under full load; measure how long results stay away; count all events.
 
     The node is a private one, with a folder, a ring and a port of its own, and is gone afterwards.
@@ -44,7 +54,8 @@ def chaos(session: Session, rounds: int, wanted: tuple[str, ...], seed: int, rat
         bar.draw(done, total, f"{done} of {total} kills{left}: {what}")
 
     with bar, stoppable():
-        outcomes = run(plan, rate_hz=rate_hz, workers=WORKERS, progress=show)
+        truth, rate_hz = (PictureTruth(), rate_hz or IMAGES_HZ) if images else (Truth(), rate_hz)
+        outcomes = run(plan, truth, rate_hz=rate_hz, workers=WORKERS, progress=show)
     found = sorted(rows(outcomes), key=lambda row: targets(WORKERS).index(row.target))
     session.answer(lambda: [asdict(row) for row in found], lambda: report(found, outcomes))
     if not all(row.exact for row in found):

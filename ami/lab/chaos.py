@@ -19,10 +19,10 @@ from dataclasses import replace
 from ami.client import Client, connect
 from ami.client.updates import read_results
 from ami.errors import AmiError
-from ami.lab import arena, truth
+from ami.lab import arena
 from ami.lab.arena import Arena, NotYet
 from ami.lab.strikes import NODE, Outcome, Strike
-from ami.lab.truth import Deviation
+from ami.lab.truth import SCRATCH, Deviation, Truth, find_end
 from ami.messages.heartbeat import Heartbeat
 from ami.processes import SERVERS
 from ami.result import Result
@@ -38,12 +38,15 @@ END_S = 40.0
 Progress = Callable[[int, int, str], object]
 
 
-def run(plan: Sequence[Strike], *, rate_hz: float | None, workers: int, progress: Progress) -> list[Outcome]:
+def run(
+    plan: Sequence[Strike], truth: Truth, *, rate_hz: float | None, workers: int, progress: Progress
+) -> list[Outcome]:
     """Start a private node under load, carry out the plan, and stop the node.
 
     What shows only when all events are reduced is counted to the last strike.
 
     Args:
+        truth: the load, and what must come of it.
         rate_hz: of the source, events per second; None is as fast as possible.
 
     Raises:
@@ -51,7 +54,7 @@ def run(plan: Sequence[Strike], *, rate_hz: float | None, workers: int, progress
     """
     outcomes: list[Outcome] = []
     progress(0, len(plan), "starting a node")
-    with _under_load(rate_hz, workers) as campaign:
+    with _under_load(truth, rate_hz, workers) as campaign:
         before = Deviation()
         for number, strike in enumerate(plan):
             progress(number, len(plan), " and ".join(strike.victims))
@@ -67,9 +70,11 @@ def run(plan: Sequence[Strike], *, rate_hz: float | None, workers: int, progress
 
 
 @contextmanager
-def _under_load(rate_hz: float | None, workers: int) -> Iterator[Campaign]:
-    first = next(iter(truth.compute(1)))
-    with arena.running(truth.uri(rate_hz), truth.GRAPH, name="chaos", first=first, workers=workers) as place:
+def _under_load(truth: Truth, rate_hz: float | None, workers: int) -> Iterator[Campaign]:
+    source, first = truth.uri(rate_hz), truth.names[0]
+    with arena.running(
+        source, truth.graph, name="chaos", first=first, workers=workers, settings=truth.settings
+    ) as place:
         config = place.node.config
         impatient = replace(config.global_store, timeout_s=CALL_S)
         with (
@@ -78,16 +83,23 @@ def _under_load(rate_hz: float | None, workers: int) -> Iterator[Campaign]:
             connect(config, name="chaos", timeout_s=EDIT_S) as client,
             ThreadPoolExecutor(1) as editor,
         ):
-            yield Campaign(place, ring, store, client, editor)
+            yield Campaign(place, truth, ring, store, client, editor)
 
 
 class Campaign:
     """A node under load, and an eye on its results."""
 
     def __init__(
-        self, place: Arena, ring: RingObserver, store: Store, client: Client, editor: ThreadPoolExecutor
+        self,
+        place: Arena,
+        truth: Truth,
+        ring: RingObserver,
+        store: Store,
+        client: Client,
+        editor: ThreadPoolExecutor,
     ) -> None:
         self._place = place
+        self._truth = truth
         self._ring = ring
         self._store = store
         self._client = client
@@ -122,7 +134,7 @@ class Campaign:
             results = self._complete(self._ring.cursor.published, whole_ns, RECOVER_S)
         except AmiError as error:
             raise AmiError(f"after the kill of {' and '.join(strike.victims)}: {error}") from error
-        return (whole_ns - struck_ns) / 1e9, truth.deviation(results, truth.find_end(results))
+        return (whole_ns - struck_ns) / 1e9, self._truth.deviation(results, find_end(results))
 
     def _recover(self, strike: Strike, position: int, struck_ns: int, edit: Future[int]) -> int:
         """Wait until everything works; return since when, ns."""
@@ -145,17 +157,18 @@ class Campaign:
         """
         self._place.stop_source(END_S)
         events = self._ring.cursor.published
-        return truth.deviation(self._complete(events, 0, END_S), events)
+        return self._truth.deviation(self._complete(events, 0, END_S), events)
 
     def _complete(self, events: int, after_ns: int, within_s: float) -> dict[str, Result]:
         """Wait for complete results, published after ``after_ns``, of at least so many events."""
-        names = list(truth.compute(1))
+        names = self._truth.names
 
         def look() -> dict[str, Result]:
             results = read_results(self._reducer, names)
             if len(results) < len(names):
                 raise NotYet(f"there are only {len(results)} results")
-            if (reached := truth.find_end(results)) < events:
+            reached = min(find_end({name: result}) for name, result in results.items())
+            if reached < events:
                 raise NotYet(f"they go up to event {reached} of {events}")
             if min(result.published_ns for result in results.values()) <= after_ns:
                 raise NotYet("they are old")
@@ -182,7 +195,7 @@ class Campaign:
 
         def look() -> int:
             try:
-                self._client.reset(truth.SCRATCH)
+                self._client.reset(SCRATCH)
             except AmiError as error:
                 raise NotYet(str(error)) from error
             return time.time_ns()

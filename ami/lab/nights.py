@@ -25,8 +25,9 @@ from ami.lab.latency import find_clock, latencies_ms
 from ami.lab.machine import Busy
 from ami.result import Result
 
-# The source makes its images for many seconds before the first one comes; it does not hang.
-SETTINGS = {"AMI_MONITOR_HANG_S": "60"}
+# A ring as large as the machine gives. And the source makes its images for many seconds before the first one
+# comes; it does not hang.
+SETTINGS = {"AMI_RING_BYTES": "0", "AMI_MONITOR_HANG_S": "60"}
 FIRST_S = 120.0
 LATE_MS = 1000.0  # the most that a small result may ever be late
 UNITS = {"cores": "cores", "late": "ms", "age": "s", "memory": "MB", "disk": "MB/s"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -10,14 +12,15 @@ import pytest
 
 from ami.errors import ConfigError
 from ami.graph.language.text import graph_of
-from ami.lab import truth
+from ami.lab.pictures import LARGE, PictureTruth
 from ami.lab.strikes import NODE, TWO, Outcome, Strike, rows, schedule, targets
-from ami.lab.truth import Deviation
+from ami.lab.truth import SCRATCH, Deviation, Truth, cyclic_counts, find_end
 from ami.offline import run
 from ami.result import Result
 from ami.sources import open_source
 
 NONE = Deviation()
+TRUTH = Truth()
 EVENTS = 1_234_567  # into the second round of every cycle
 
 
@@ -28,11 +31,12 @@ def right() -> Mapping[str, Result]:
 
 
 def reduced(events: int) -> Mapping[str, Result]:
-    source = open_source(truth.uri(None))
-    try:
-        return run(graph_of(truth.GRAPH), source, limit=events).results
-    finally:
-        source.close()
+    return reduced_by(TRUTH, events)
+
+
+def reduced_by(truth: Truth, events: int) -> Mapping[str, Result]:
+    with closing(open_source(truth.uri(None))) as source:
+        return run(graph_of(truth.graph), source, limit=events).results
 
 
 def changed(results: Mapping[str, Result], change: Callable[[np.ndarray], None]) -> dict[str, Result]:
@@ -50,20 +54,20 @@ def changed(results: Mapping[str, Result], change: Callable[[np.ndarray], None])
 
 @pytest.mark.parametrize("events", [1, 999, 100_001])
 def test_the_formulas_are_what_a_run_in_one_process_gives(events: int) -> None:
-    assert truth.deviation(reduced(events), events) == Deviation()
+    assert TRUTH.deviation(reduced(events), events) == Deviation()
 
 
 def test_they_hold_beyond_the_ends_of_the_cycles(right: Mapping[str, Result]) -> None:
-    assert truth.deviation(right, EVENTS) == Deviation()
-    assert truth.find_end(right) == EVENTS
-    assert set(truth.compute(1)) | {truth.SCRATCH} == set(right)
+    assert TRUTH.deviation(right, EVENTS) == Deviation()
+    assert find_end(right) == EVENTS
+    assert set(TRUTH.compute(1)) | {SCRATCH} == set(right)
 
 
 @pytest.mark.parametrize(("bins", "run"), [(7, 1), (5, 3), (13, 10)])
 @pytest.mark.parametrize("events", [0, 1, 14, 131, 1000])
 def test_cyclic_counts_are_those_of_a_loop(events: int, bins: int, run: int) -> None:
     counted = np.bincount(np.arange(events) // run % bins, minlength=bins)
-    assert truth.cyclic_counts(events, bins, run).tolist() == counted.tolist()
+    assert cyclic_counts(events, bins, run).tolist() == counted.tolist()
 
 
 def test_a_sum_beyond_64_bits_is_right_as_the_float_that_it_is_given_as(right: Mapping[str, Result]) -> None:
@@ -72,17 +76,17 @@ def test_a_sum_beyond_64_bits_is_right_as_the_float_that_it_is_given_as(right: M
     account = replace(right["index_sum"].events, expected=events, used=events)
     for value, wrong in ((float(exact), False), (float(exact) * (1 + 1e-9), True)):
         result = replace(right["index_sum"], value=value, events=account)
-        assert ("index_sum" in truth.deviation({"index_sum": result}, events).wrong) is wrong
+        assert ("index_sum" in TRUTH.deviation({"index_sum": result}, events).wrong) is wrong
 
 
 def test_events_that_are_missing_are_lost(right: Mapping[str, Result]) -> None:
-    found = truth.deviation(right, EVENTS + 3)
+    found = TRUTH.deviation(right, EVENTS + 3)
     assert (found.lost, found.twice) == (3, 0)
-    assert set(found.wrong) == set(truth.compute(1))
+    assert set(found.wrong) == set(TRUTH.compute(1))
 
 
 def test_events_too_many_are_counted_twice(right: Mapping[str, Result]) -> None:
-    found = truth.deviation(right, EVENTS - 5)
+    found = TRUTH.deviation(right, EVENTS - 5)
     assert (found.lost, found.twice) == (0, 5)
 
 
@@ -91,16 +95,16 @@ def test_loss_and_double_counts_do_not_hide_each_other(right: Mapping[str, Resul
         counts[10] -= 4
         counts[20] += 4
 
-    found = truth.deviation(changed(right, change), EVENTS)
+    found = TRUTH.deviation(changed(right, change), EVENTS)
     assert found == Deviation(lost=4, twice=4, wrong=("fine", "coarse"))
 
 
-@pytest.mark.parametrize("name", list(truth.compute(1)))
+@pytest.mark.parametrize("name", list(TRUTH.compute(1)))
 def test_a_result_that_is_missing_or_an_error_is_wrong(right: Mapping[str, Result], name: str) -> None:
     without = {other: result for other, result in right.items() if other != name}
-    assert truth.deviation(without, EVENTS).wrong == (name,)
+    assert TRUTH.deviation(without, EVENTS).wrong == (name,)
     failed = {**right, name: replace(right[name], error="it did not work")}
-    assert truth.deviation(failed, EVENTS).wrong == (name,)
+    assert TRUTH.deviation(failed, EVENTS).wrong == (name,)
 
 
 @pytest.mark.parametrize("account", [{"expected": 1}, {"dropped": 1}, {"set_aside": 1}])
@@ -108,14 +112,27 @@ def test_a_result_whose_account_is_not_exact_is_wrong(
     right: Mapping[str, Result], account: dict[str, int]
 ) -> None:
     lit = replace(right["lit"], events=replace(right["lit"].events, **account))
-    assert truth.deviation({**right, "lit": lit}, EVENTS).wrong == ("lit",)
+    assert TRUTH.deviation({**right, "lit": lit}, EVENTS).wrong == ("lit",)
 
 
 def test_a_mean_that_is_a_little_off_is_wrong(right: Mapping[str, Result]) -> None:
     scan = right["scan"].value
     means = scan.means + 1e-9
     off = replace(right["scan"], value=replace(scan, means=means))
-    assert truth.deviation({**right, "scan": off}, EVENTS).wrong == ("scan",)
+    assert TRUTH.deviation({**right, "scan": off}, EVENTS).wrong == ("scan",)
+
+
+@pytest.mark.parametrize("events", [1, 17, 161, 700])
+def test_images_have_a_truth_too_and_each_result_is_held_against_it(events: int) -> None:
+    truth = PictureTruth(side=32)
+    right = reduced_by(truth, events)
+    assert truth.deviation(right, events) == NONE
+    for name in LARGE:
+        wrong = copy.deepcopy(right[name])
+        values = wrong.value.means if name == "pictures" else wrong.value
+        values.flags.writeable = True
+        values[..., 3] += 1
+        assert truth.deviation({**right, name: wrong}, events).wrong == (name,)
 
 
 # the plan
