@@ -221,7 +221,8 @@ class Scan(Value, Operators):
     float64 (m, *shape): mean and its standard error, NaN where a key has one event only.
     ``overflow`` events had a key beyond the number of keys that are kept, ``nan`` events the key NaN.
 
-    Arithmetic of two scans is done at the keys that both have; the count is the smaller one.
+    Arithmetic of two scans is done at the keys that both have; the count is the smaller one. A number
+    for each key goes with all of the other's array of that key, an array with that of every key.
     """
 
     keys: Array
@@ -247,7 +248,7 @@ class Scan(Value, Operators):
 
     def _combine(self, operation: Binary, other: Any, *, swapped: bool) -> Scan:
         if isinstance(other, Scan):
-            keys, mine, theirs = np.intersect1d(self.keys, other.keys, return_indices=True)
+            keys, mine, theirs = _meet(self.keys, other.keys)
             counts = np.minimum(self.counts[mine], other.counts[theirs])
             a = (self.means[mine], self.errors[mine])
             b = (other.means[theirs], other.errors[theirs])
@@ -255,10 +256,26 @@ class Scan(Value, Operators):
             raise GraphError(f"a scan and a {type(other).__name__.lower()} cannot be combined")
         else:
             keys, counts, a = self.keys, self.counts, (self.means, self.errors)
-            b = (np.asarray(other, np.float64), np.asarray(0.0))
+            b = (np.asarray(other, np.float64)[np.newaxis], np.zeros(1))
+        # By keys, never along an array's own axis: a number goes with all of the array that its key has.
+        axes = max(part.ndim for part in (*a, *b))
+        a, b = ((_deepen(mean, axes), _deepen(error, axes)) for mean, error in (a, b))
         with np.errstate(all="ignore"):
             means, errors = propagate(operation, b, a) if swapped else propagate(operation, a, b)
         return Scan(keys, counts, means, errors, self.overflow, self.nan)
+
+
+def _meet(a: Array, b: Array) -> tuple[Array, Array, Array]:
+    """Return the keys that both have, ascending, and their places in each."""
+    if {a.dtype.kind, b.dtype.kind} == {"i", "u"}:  # numpy would compare them in float64
+        keys, mine, theirs = np.intersect1d(a.astype(object), b.astype(object), return_indices=True)
+        return keys.astype(a.dtype), mine, theirs
+    return np.intersect1d(a, b, return_indices=True)
+
+
+def _deepen(array: Array, axes: int) -> Array:
+    """Return an array with axes of length 1 behind the first one, so that it has as many."""
+    return array.reshape(len(array), *(1,) * (axes - array.ndim), *array.shape[1:])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ami.cli.screen import GAP, bar_range, clean, number, plot, sparkline
+from ami.cli.screen import GAP, bar_range, clean, number, numbers, plot, sparkline
 from ami.client.summary import count, summary
 from ami.errors import FAULTS
 from ami.event import Array
@@ -20,6 +20,7 @@ IMAGE_ROWS, IMAGE_COLUMNS = 16, 48
 TABLE_POINTS = 30  # more are a plot only
 
 
+@np.errstate(all="ignore")  # infinities and the largest numbers are drawn too
 def one_line(value: Any, columns: int = SPARK_COLUMNS, label: Label = NO_LABEL) -> str:
     """Return ``value`` as one short line, with a sparkline where it has one axis."""
     if value is None:
@@ -35,6 +36,7 @@ def one_line(value: Any, columns: int = SPARK_COLUMNS, label: Label = NO_LABEL) 
     return _words(value)
 
 
+@np.errstate(all="ignore")
 def lines(value: Any, label: Label = NO_LABEL) -> list[str]:
     """Return ``value`` as lines: a plot or a picture where there is one, its numbers below."""
     if isinstance(value, Value):
@@ -93,12 +95,14 @@ def _table(axis: Axis, parts: Sequence[Part]) -> list[str]:
     finite = columns[0].value[np.isfinite(columns[0].value)]
     low, high = bar_range(finite) if finite.size else (0.0, 1.0)
     heading = "  ".join(f"{_write_title(part.name, part.unit):>12}" for part in columns)
-    rows = [f"{_write_title(axis.name, axis.unit):>10}  {heading}"]
-    for place, point in enumerate(axis.points):
+    points = numbers(axis.points)
+    width = max(10, *map(len, points))
+    rows = [f"{_write_title(axis.name, axis.unit):>{width}}  {heading}"]
+    for place, point in enumerate(points):
         share = (columns[0].value[place] - low) / (high - low)
         bar = "▪" * round(30 * share) if np.isfinite(share) else GAP
         values = "  ".join(f"{_scalar(part.value[place]):>12}" for part in columns)
-        rows.append(f"{_scalar(point):>10}  {values}  {bar}".rstrip())
+        rows.append(f"{point:>{width}}  {values}  {bar}".rstrip())
     return rows
 
 
@@ -136,8 +140,8 @@ def _image(image: Array) -> list[str]:
     column_edges = np.linspace(0, image.shape[1], columns + 1).astype(np.intp)
     sums = np.add.reduceat(np.add.reduceat(pixels, row_edges[:-1], axis=0), column_edges[:-1], axis=1)
     tiles = sums / np.outer(np.diff(row_edges), np.diff(column_edges))
-    low, high = float(tiles.min()), float(tiles.max())
-    levels = (tiles - low) / (high - low) * (len(SHADES) - 1) if high > low else np.zeros_like(tiles)
+    low, high = tiles.min(), tiles.max()
+    levels = np.nan_to_num((tiles - low) / (high - low) * (len(SHADES) - 1))
     frame = "+" + "-" * columns + "+"
     drawn = ["|" + "".join(SHADES[round(level)] for level in row) + "|" for row in levels.tolist()]
     return [frame, *drawn, frame]
@@ -156,6 +160,8 @@ def _words(value: Any) -> str:
     if facts["type"] == "array":
         shape = "×".join(map(str, facts["shape"])) or "scalar"
         spread = [f"{name} {number(facts[name])}" for name in ("min", "max", "mean") if name in facts]
+        if "not_finite" in facts:
+            spread.append(f"{facts['not_finite']} nan or inf")
         return ", ".join([f"array {shape} {facts['dtype']}", *spread])
     if facts["type"] in ("str", "bool", "int", "float", "NoneType"):
         return clean(facts["value"])

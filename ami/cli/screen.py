@@ -68,6 +68,16 @@ def number(value: float, digits: int = 6) -> str:
     return f"{value:.{digits}g}"
 
 
+def numbers(values: Iterable[Any], digits: int = 6) -> list[str]:
+    """Return numbers as texts that are as different as the numbers; with at least so many digits."""
+    there = [value.item() if isinstance(value, np.generic) else value for value in values]
+    for more in range(digits, 18):
+        texts = [number(value, more) for value in there]
+        if len({*texts}) >= len({*there}):
+            return texts
+    return [f"{value:,}" for value in there]
+
+
 def some(count: int) -> str:
     """Return a count; nothing for none, where it is the usual."""
     return number(count) if count else ""
@@ -152,7 +162,7 @@ def plot(values: Any, *, left: float | None = None, right: float | None = None, 
         bars = "".join(_bar(e - row * 8) if math.isfinite(e) else _missing(row) for e in eighths)
         lines.append(f"{labels.get(row, ''):>{margin}} ▕{bars.rstrip()}")
     if left is not None and right is not None:
-        first, last = number(left, 4), number(right, 4)
+        first, last = numbers([left, right], 4)
         lines.append(f"{'':>{margin}}  {first}{last:>{max(len(points) - len(first), len(last) + 1)}}")
     return lines
 
@@ -164,7 +174,7 @@ def bar_range(finite: Floats) -> tuple[float, float]:
     low = min(smallest, 0.0)
     if smallest > 0.5 * high > 0:
         low = smallest - 0.1 * (high - smallest)
-    return (low, high) if high > low else (low, low + 1.0)
+    return (low, high) if high > low else (low, low + max(1.0, abs(low)))
 
 
 def _bar(eighths: float) -> str:

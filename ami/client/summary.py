@@ -81,7 +81,11 @@ def _array(array: Array) -> dict[str, Any]:
     numbers = array.astype(np.float64)
     finite = numbers[np.isfinite(numbers)]
     if finite.size:
-        facts |= {"min": float(finite.min()), "max": float(finite.max()), "mean": float(finite.mean())}
+        with np.errstate(over="ignore"):
+            mean = float(finite.mean())
+        if not np.isfinite(mean):  # the sum is none, the mean is one
+            mean = float((finite / finite.size).sum())
+        facts |= {"min": float(finite.min()), "max": float(finite.max()), "mean": mean}
     if finite.size < array.size:
         facts["not_finite"] = int(array.size - finite.size)
     return facts

@@ -149,6 +149,42 @@ def test_a_short_scan_is_a_table_by_key() -> None:
     assert second.split()[:4] == ["8", "2", "nan", "20"]
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        np.array([1.0000001, 1.0000002]),
+        np.array([1 << 63, (1 << 63) + 1], np.uint64),
+        np.array([1.7e18, 1.7e18 + 256]),
+        np.array([np.nextafter(0.1, 0), 0.1]),
+    ],
+)
+def test_keys_that_differ_are_told_apart(keys: np.ndarray) -> None:
+    ones = np.ones(len(keys))
+    scan = Scan(keys, ones.astype(np.int64), ones, ones)
+    assert len({line.split()[0] for line in picture.lines(scan)[1:3]}) == 2
+
+
+EDGES = [np.nan, np.inf, -np.inf, 0.0, 1.7e308, -1.7e308, 5e-324, 1e16, 1.7e18]
+
+
+@pytest.mark.parametrize("number", EDGES)
+@pytest.mark.parametrize("other", EDGES)
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_the_edges_of_numbers_are_shown_like_any_other(number: float, other: float) -> None:
+    pair, two = np.array([number, other]), np.array([1, 2])
+    values = [
+        number, np.float64(number), pair, np.tile(pair, (3, 1)), np.tile(pair, (60, 40)),
+        Moments(3, np.array(number), np.array(other)), Moments(1, pair, pair),
+        Scan(two, two, pair, pair), Scan(two, two, np.tile(pair, (2, 1)), np.tile(pair, (2, 1))),
+        Scan(np.arange(50.0), np.arange(50), np.tile(pair, 25), np.tile(pair, 25)),
+        Histogram(pair, np.arange(3.0), number, other, number),
+    ]  # fmt: skip
+    for value in values:
+        shown = [picture.one_line(value), *picture.lines(value)]
+        assert not any("does not say" in line for line in shown)
+    assert ("nan" in picture.one_line(number)) == np.isnan(number)
+
+
 @dataclass(frozen=True)
 class Spectrum(Value):
     """A value class that no file of ami knows."""

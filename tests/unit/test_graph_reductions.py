@@ -26,6 +26,7 @@ from ami.graph.library.base import Reduction, State
 from ami.graph.library.binning import Binning
 from ami.graph.library.histograms import Histogram, Histogram2D
 from ami.graph.library.keep import Last, OverEvents, Pick
+from ami.graph.library.keys import round_digits
 from ami.graph.library.scan import MeanVs
 
 FLOATS = [
@@ -278,10 +279,9 @@ def test_a_scan_has_the_mean_of_each_key(keys: list[Any], dtype: str) -> None:
     column = np.array(keys).astype(dtype)
     reduction = MeanVs()
     scan = reduction.result(reduction.add(reduction.zero(), np.array([1.0, 2.0, 4.0]), column))
-    values = {
-        key: [v for v, k in zip([1.0, 2.0, 4.0], column.tolist(), strict=True) if k == key]
-        for key in column.tolist()
-    }
+    # A float32 is the number that somebody set, not 0.10000000149.
+    there = [round(key, 6) for key in column.tolist()]
+    values = {key: [v for v, k in zip([1.0, 2.0, 4.0], there, strict=True) if k == key] for key in there}
     assert scan.keys.tolist() == sorted(values)
     assert scan.counts.tolist() == [len(values[key]) for key in sorted(values)]
     assert scan.means.tolist() == [pytest.approx(sum(values[k]) / len(values[k])) for k in sorted(values)]
@@ -304,11 +304,56 @@ def test_keys_in_equal_steps_and_others_find_their_own(
     for block in blocks:
         keys = np.array(block) * step + offset
         state = reduction.add(state, keys, keys)
-        for key in keys.tolist():
+        for key in [float(f"{key:.11e}") for key in keys.tolist()]:
             counted[key] = counted.get(key, 0) + 1
     scan = reduction.result(state)
     assert dict(zip(scan.keys.tolist(), scan.counts.tolist(), strict=True)) == counted
-    np.testing.assert_allclose(scan.means, scan.keys, rtol=1e-14)
+    np.testing.assert_allclose(scan.means, scan.keys, rtol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+def test_float_keys_of_any_rounding_are_one(dtype: str) -> None:
+    added = np.cumsum(np.full(30, 0.1, dtype), dtype=dtype)
+    ways = [np.arange(1, 31) * 0.1, added, np.arange(1, 31) / 10, np.linspace(0.1, 3.0, 30)]
+    reduction = MeanVs()
+    state = reduction.zero()
+    for keys in (way.astype(dtype) for way in [*ways, *(way[::-1] for way in ways), added[:1], added[2:3]]):
+        state = reduction.add(state, np.ones(len(keys)), keys)
+    scan = reduction.result(state)
+    assert scan.keys.tolist() == [n / 10 for n in range(1, 31)]
+    assert scan.counts.tolist() == [9, 8, 9, *[8] * 27]
+
+
+def test_a_width_gathers_the_keys_of_an_encoder_that_jitters() -> None:
+    places = np.random.default_rng(4).integers(-20, 20, 4000)
+    jitter = np.random.default_rng(5).uniform(-0.02, 0.02, 4000)
+    reduction = MeanVs(width=0.05)
+    state = reduction.add(reduction.zero(), np.ones(2000), (places * 0.05 + jitter)[:2000])
+    scan = reduction.result(reduction.add(state, np.ones(2000), (places * 0.05 + jitter)[2000:]))
+    assert scan.keys.tolist() == [n / 20 for n in range(-20, 20)]
+    assert scan.counts.tolist() == np.bincount(places + 20).tolist()
+    for width in (0, -1.0, np.inf, True):
+        with pytest.raises(GraphError, match="width must be"):
+            MeanVs(width=width)
+
+
+@pytest.mark.parametrize("digits", [3, 6, 12])
+def test_keys_are_rounded_as_decimal_text_is(digits: int) -> None:
+    rng = np.random.default_rng(digits)
+    edges = [0.0, -0.0, np.inf, -np.inf, 1e-11, 1e22, 1e23, np.nextafter(0.1, 0), 5e-324, -1.7e308, 1 / 3]
+    numbers = np.append(rng.normal(size=3000) * 10.0 ** rng.integers(-30, 40, 3000), edges)
+    right = [float(f"{x:.{digits - 1}e}") for x in numbers]
+    np.testing.assert_array_equal(round_digits(numbers, digits), right)
+
+
+def test_unsigned_keys_beyond_int64_are_grouped_as_others_are() -> None:
+    for step in (1, 10**15):
+        keys = np.uint64(1 << 63) + np.arange(8, dtype=np.uint64) * np.uint64(step)
+        column = keys[np.random.default_rng(1).integers(0, 8, 500)]
+        reduction = MeanVs()
+        scan = reduction.result(reduction.add(reduction.zero(), np.ones(500), column))
+        assert scan.keys.tolist() == keys.tolist()
+        assert scan.counts.tolist() == [int((column == key).sum()) for key in keys]
 
 
 def test_a_scan_keeps_its_smallest_keys_and_counts_the_others() -> None:

@@ -86,3 +86,33 @@ def test_the_variance_of_one_event_is_unknown() -> None:
     assert np.isnan(moments.variance).all()
     assert moments.population_variance.tolist() == [0]
     assert Moments(4, np.array(10.0), np.array(90.0)).to_plain()["error"] == pytest.approx(np.sqrt(30 / 4))
+
+
+@pytest.mark.parametrize("shape", [(2,), (3,), (3, 2), (2, 3)])
+def test_a_scan_of_arrays_goes_with_a_scan_of_numbers_key_by_key(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    keys, counts = np.array([1, 3]), np.array([4, 5])
+    arrays = Scan(keys, counts, rng.normal(size=(2, *shape)), rng.uniform(size=(2, *shape)))
+    numbers = Scan(keys, counts, np.array([2.0, 4.0]), np.array([0.1, 0.2]))
+    ratio, product = arrays / numbers, numbers * arrays
+    for key in range(2):
+        single = Scan(keys[key : key + 1], counts[:1], arrays.means[[key]], arrays.errors[[key]])
+        np.testing.assert_array_equal(ratio.means[key], arrays.means[key] / numbers.means[key])
+        np.testing.assert_array_equal(product.means[key], arrays.means[key] * numbers.means[key])
+        relative = np.hypot(single.errors[0] / single.means[0], numbers.errors[key] / numbers.means[key])
+        np.testing.assert_allclose(ratio.errors[key], np.abs(ratio.means[key]) * relative, rtol=1e-12)
+
+
+def test_a_scan_goes_with_a_reduced_array_at_each_key_and_never_along_its_keys() -> None:
+    spectrum = np.array([1.0, 2.0, 4.0])  # as many numbers as keys
+    wide = SCAN - spectrum
+    np.testing.assert_array_equal(wide.means, SCAN.means[:, np.newaxis] - spectrum)
+    np.testing.assert_array_equal(wide.errors, np.repeat(SCAN.errors[:, np.newaxis], 3, axis=1))
+    np.testing.assert_array_equal((spectrum / SCAN).means, spectrum / SCAN.means[:, np.newaxis])
+
+
+def test_keys_of_int64_and_uint64_meet_exactly() -> None:
+    large = (1 << 62) + 1  # float64 has no such number
+    mine = Scan(np.array([large, large + 1]), np.ones(2, np.int64), np.ones(2), np.ones(2))
+    other = Scan(np.array([large + 1, large + 2], np.uint64), np.ones(2, np.int64), np.ones(2), np.ones(2))
+    assert (mine - other).keys.tolist() == [large + 1]

@@ -18,14 +18,15 @@ from ami.graph.library.base import (
     elements,
     integer,
     is_numeric,
+    number,
     own,
     require_scalar,
 )
+from ami.graph.library.keys import group
 from ami.graph.library.large import add_moments, is_large, merge_moments
 from ami.values import Scan
 
 MAX_KEYS = 10_000
-FEW_KEYS = 64  # up to here a search among the keys that are known beats sorting the block's
 
 # keys ascending (m,), events int64 (m,), sums and sums of squared deviations float64: of numbers arrays (m,),
 # of arrays tuples of m arrays. (Not one array (m, *shape): each new key would copy all the images before it.)
@@ -34,6 +35,8 @@ Table = tuple[Array, Array, Any, Any]
 
 class MeanVs(Reduction):
     """Count, mean and standard error of a value for each key; keys are numbers or truths.
+
+    Float keys that agree to 12 digits (of 32 bits: to 6) are one; ``width`` gathers those that jitter.
 
     Only the ``max_keys`` smallest keys are kept; events of others are counted as overflow. (The
     smallest, and not the first: so it does not depend on how the events were shared out.)
@@ -50,9 +53,12 @@ class MeanVs(Reduction):
     keeps_unit = True
     along = (1,)
 
-    def __init__(self, max_keys: int = MAX_KEYS, window: str = "run") -> None:
+    def __init__(self, max_keys: int = MAX_KEYS, width: float | None = None, window: str = "run") -> None:
         super().__init__(window)
         self._max_keys = integer(self.name, "max_keys", max_keys, at_least=1)
+        self._width = None if width is None else number(self.name, "width", width)
+        if self._width is not None and self._width <= 0:
+            raise GraphError(f"mean_vs: width must be greater than 0, got {width}")
 
     def infer(self, *inputs: Kind) -> Kind:
         value, key = inputs
@@ -80,7 +86,7 @@ class MeanVs(Reduction):
                 rows = np.flatnonzero(numbers) if rows is None else rows[numbers]
         if not len(keys):
             return (*state[:2], state[2] + nan)
-        distinct, groups = _grouped(keys, None if state[0] is None else state[0][0])
+        distinct, groups = group(keys, None if state[0] is None else state[0][0], self._width)
         if values.ndim == 1:
             values = values if rows is None else values.take(rows)
             return self.merge(state, (_table(distinct, groups, values), 0, nan))
@@ -130,49 +136,6 @@ class MeanVs(Reduction):
             errors /= events
             np.sqrt(errors, out=errors)
         return Scan(keys.copy(), counts.copy(), means, errors, overflow, nan)
-
-
-def _grouped(keys: Array, known: Array | None) -> tuple[Array, NDArray[np.int64]]:
-    """Return ascending candidates for keys, and for each event the place of its key among them."""
-    if keys.dtype.kind == "b":
-        return np.array([False, True]), keys.astype(np.int64)
-    first, last = keys.min(), keys.max()
-    if first == last:
-        return np.array([first]), np.zeros(len(keys), np.int64)
-    if float(last) - float(first) <= 4 * len(keys) + 1024:
-        if keys.dtype.kind != "f":
-            # Narrow integers could wrap in the subtraction; of wide ones the difference fits.
-            wide = keys if keys.dtype.itemsize == 8 else keys.astype(np.int64)
-            places = (wide - wide.dtype.type(first)).astype(np.int64, copy=False)
-            return (np.arange(int(last) - int(first) + 1) + int(first)).astype(keys.dtype), places
-        places = (keys - first).astype(np.int64)
-        if np.array_equal(places + first, keys):
-            return np.arange(places.max() + 1) + first, places
-    if known is not None:
-        found = _places_among(known, keys)
-        if found is not None:
-            return known, found
-    distinct, places = np.unique(keys, return_inverse=True)
-    return distinct, places
-
-
-def _places_among(known: Array, keys: Array) -> NDArray[np.int64] | None:
-    """Return the place of each key among the ascending ``known`` ones, None if one is not there."""
-    if 1 < len(known) <= MAX_KEYS:
-        # Most scans go in equal steps; then the place of a key is computed, and only checked:
-        # 29 against 85 microseconds for a search among 11 keys, 8192 events.
-        scaled = (keys - known[0]) * ((len(known) - 1) / (known[-1] - known[0]))
-        scaled += 0.5
-        if scaled.min() >= 0 and scaled.max() < len(known):
-            places: NDArray[np.int64] = scaled.astype(np.int64)
-            if np.array_equal(known.take(places), keys):
-                return places
-    if len(known) <= FEW_KEYS:
-        places = np.searchsorted(known, keys)
-        np.minimum(places, len(known) - 1, out=places)
-        if np.array_equal(known.take(places), keys):
-            return places
-    return None
 
 
 def _table(keys: Array, groups: NDArray[np.int64], values: Array) -> Table:
@@ -242,9 +205,9 @@ def _with_arrays(
     large = is_large(values)
     there = np.flatnonzero(np.bincount(groups))
     events, new = np.zeros(len(there), np.int64), []
-    for place, group in enumerate(there):
-        chosen = np.flatnonzero(groups == group) if rows is None else rows[groups == group]
-        known = _find(table, keys[group]) if large and table is not None else None
+    for place, one in enumerate(there):
+        chosen = np.flatnonzero(groups == one) if rows is None else rows[groups == one]
+        known = _find(table, keys[one]) if large and table is not None else None
         if table is None or known is None:
             events[place] = len(chosen)
             new.append(_large_sums(values, chosen) if large else _sums(values[chosen]))
