@@ -10,9 +10,8 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -131,34 +130,3 @@ def kill(pid: int) -> int:
         return os.waitpid(pid, 0)[1]
     except ChildProcessError:
         return 0
-
-
-def killed_after(work: Callable[[], None], bytecodes: int, rooms: Sequence[str] = ("ami/ring/",)) -> bool:
-    """Run ``work`` in a child that kills itself after so many bytecodes of these rooms or files.
-
-    Returns False when it came to its end before.
-    """
-
-    def die_in_the_middle() -> None:
-        left = bytecodes
-
-        def trace(frame: FrameType, event: str, _argument: object) -> Any:
-            nonlocal left
-            if not any(room in frame.f_code.co_filename for room in rooms):
-                return None
-            frame.f_trace_opcodes = True
-            if event == "opcode":
-                left -= 1
-                if left < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return trace
-
-        sys.settrace(trace)
-        work()
-        sys.settrace(None)
-
-    _, status = os.waitpid(start(die_in_the_middle), 0)
-    if os.WIFSIGNALED(status):
-        return True
-    assert status == 0, "the child failed by itself"
-    return False

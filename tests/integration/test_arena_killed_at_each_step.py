@@ -1,16 +1,9 @@
-"""Kill -9 a worker after any bytecode of ring, arena and hand-on: every event is in each lane exactly once.
-
-The child counts bytecodes and kills itself; the parent is the successor, or an adopter. The flushes' store is
-a file: one short write is there as a whole or not at all.
-"""
+"""Kill -9 a worker after any bytecode of ring, arena and hand-on: each event is in each lane once."""
 
 from __future__ import annotations
 
-import json
 import os
-import random
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -22,9 +15,9 @@ from ami.daemons.worker.large import LargeStates, read_covered
 from ami.graph.execution.bind import reductions
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.language.text import graph_of
-from ami.ring import RingObserver, RingReader
-from ami.ring.block import Stretch
+from ami.ring import RingObserver, RingReader, arena
 from tests import ring_rig as rig
+from tests.deaths_rig import Store, deaths, forget
 
 GRAPH = replace(
     graph_of("results:\n  shots: count(x)\n  total: sum_events(x)\n  picture: sum_events(image)\n"
@@ -38,29 +31,17 @@ ROOMS = ("ami/ring/", "worker/large.py", "worker/flush.py", "execution/lanes.py"
 COUNTS = (3, 4, 1, 5)  # events of each entry
 
 
-class Store:
-    """Flushes that outlive their worker: counted events, and the slots that they came from."""
+ARENA_BYTES = 1 << 17
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # outlives this call; close() closes it
 
-    def flush(self, worker: int, held: Held) -> None:
-        count = held.partial.states[GRAPH.fingerprint("shots")]
-        record = json.dumps([worker, count, held.runs]).encode() + b"\n"
-        os.pwrite(self._file.fileno(), record, os.fstat(self._file.fileno()).st_size)
-
-    def _flushes(self) -> list[tuple[int, int, list[Stretch]]]:
-        return [json.loads(line) for line in os.pread(self._file.fileno(), 1 << 20, 0).splitlines()]
-
-    def covered(self, worker: int) -> list[Stretch]:
-        mine = [runs for who, _, runs in self._flushes() if who == worker]
-        return [(first, count) for first, count in mine[-1]] if mine else []
-
-    def events(self) -> int:
-        return sum(count for _, count, _ in self._flushes())
-
-    def close(self) -> None:
-        self._file.close()
+@pytest.fixture
+def name(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Name a ring, whose arenas are small: they are compared many times."""
+    monkeypatch.setattr(arena, "RECORD_BYTES", 1 << 14)
+    monkeypatch.setattr(arena, "DATA", arena.PAGE + 2 * arena.RECORD_BYTES)
+    with rig.ring_name() as name:
+        yield name
+        forget(name)
 
 
 def _fill(name: str) -> None:
@@ -76,14 +57,14 @@ def _hand_on(reader: RingReader, held: Held, store: Store) -> None:
     assert held.store_large()
     if held.is_large:
         reader.set_large_done(held.runs)
-    store.flush(reader.worker, held)
+    store.flush(reader.worker, held.partial.states[GRAPH.fingerprint("shots")], held.runs)
     reader.commit(held.runs)
 
 
 def _work(name: str, worker: int, store: Store, *, adopts: bool = False, most: int = 1 << 30) -> None:
     """A worker's life: blocks of two events, handed on two at a time."""
     with RingReader(name, worker) as reader:
-        large = LargeStates(reader, 1 << 20)
+        large = LargeStates(reader, ARENA_BYTES)
         blocks = reader.recover(store.covered(worker), large=read_covered(reader, worker))
         if adopts:
             blocks += reader.adopt(covered=store.covered, large=lambda other: read_covered(reader, other))
@@ -103,12 +84,12 @@ def _work(name: str, worker: int, store: Store, *, adopts: bool = False, most: i
         large.close()
 
 
-def _check(name: str, store: Store) -> None:
+def _check(name: str) -> None:
     """See that both lanes have each event once, by sums that do not come from the code."""
     events = sum(COUNTS)
     numbers = np.arange(events)
     pictures = np.broadcast_to((numbers % 251)[:, None, None], (events, 3, 5))
-    assert store.events() == events
+    assert sum(Store(name).flushed()) == events
     with RingObserver(name) as observer:
         span = find_span(observer, 0)
         assert isinstance(span, Span)
@@ -133,82 +114,27 @@ def _check(name: str, store: Store) -> None:
         arenas.close()
 
 
-def _moments(work: Callable[[], None], reset: Callable[[], None], samples: int) -> list[int]:
-    """Return after how many bytecodes to kill: a spread that reaches over all of the work."""
-    high = 1
-    while True:
-        reset()
-        if not rig.killed_after(work, high, ROOMS):
-            break
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        reset()
-        if rig.killed_after(work, middle, ROOMS):
-            low = middle
-        else:
-            high = middle
-    return sorted(random.Random(20180912).sample(range(low), min(samples, low)))
+def test_a_worker_that_lives_has_each_event_in_each_lane_once(name: str) -> None:
+    _fill(name)
+    _work(name, 0, Store(name))
+    _check(name)
 
 
-class Scene:
-    """A full ring and an empty store, laid anew for each killing."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.store = Store()
-
-    def lay(self) -> None:
-        rig.reclaim(self.name)
-        self.store.close()
-        self.store = Store()
-        _fill(self.name)
-
-
-@pytest.fixture
-def scene() -> Iterator[Scene]:
-    with rig.ring_name() as name:
-        scene = Scene(name)
-        yield scene
-        scene.store.close()
-
-
-def test_a_worker_that_lives_has_each_event_in_each_lane_once(scene: Scene) -> None:
-    scene.lay()
-    _work(scene.name, 0, scene.store)
-    _check(scene.name, scene.store)
-
-
-def test_a_worker_killed_anywhere_is_followed_exactly(scene: Scene) -> None:
-    def victim() -> None:
-        _work(scene.name, 0, scene.store)
-
-    kills = 0
-    for moment in _moments(victim, scene.lay, 150):
-        scene.lay()
-        kills += rig.killed_after(victim, moment, ROOMS)
-        _work(scene.name, 0, scene.store)
-        _check(scene.name, scene.store)
-    assert kills > 140
-
-
-def test_who_takes_over_from_a_worker_killed_anywhere_has_the_rest(scene: Scene) -> None:
-    def victim() -> None:
-        _work(scene.name, 0, scene.store)
-
-    for moment in _moments(victim, scene.lay, 80):
-        scene.lay()
-        rig.killed_after(victim, moment, ROOMS)
-        _work(scene.name, 1, scene.store, adopts=True)
-        _check(scene.name, scene.store)
+@pytest.mark.parametrize("successor", [0, 1], ids=["itself again", "an adopter"])
+def test_a_worker_killed_anywhere_is_followed_exactly(name: str, successor: int) -> None:
+    store = Store(name)
+    for _ in deaths(lambda: _work(name, 0, store), lambda: _fill(name), name, ROOMS):
+        _work(name, successor, store, adopts=successor == 1)
+        _check(name)
 
 
 @pytest.mark.parametrize("first_back", [0, 1])
-def test_an_adopter_killed_anywhere_is_followed_exactly(scene: Scene, first_back: int) -> None:
+def test_an_adopter_killed_anywhere_is_followed_exactly(name: str, first_back: int) -> None:
+    store = Store(name)
+
     def dies_between_the_lanes() -> None:
-        with RingReader(scene.name, 0) as reader:
-            large = LargeStates(reader, 1 << 20)
+        with RingReader(name, 0) as reader:
+            large = LargeStates(reader, ARENA_BYTES)
             block = reader.claim(2)
             assert block is not None
             held = Held(block, PLAN, large)
@@ -217,19 +143,12 @@ def test_an_adopter_killed_anywhere_is_followed_exactly(scene: Scene, first_back
             assert reader.claim(1) is not None
             assert held.store_large()
 
-    def victim() -> None:
-        _work(scene.name, 1, scene.store, adopts=True)
-
     def lay() -> None:
-        scene.lay()
+        _fill(name)
         _, status = os.waitpid(rig.start(dies_between_the_lanes), 0)
         assert status == 0
 
-    kills = 0
-    for moment in _moments(victim, lay, 80):
-        lay()
-        kills += rig.killed_after(victim, moment, ROOMS)
+    for _ in deaths(lambda: _work(name, 1, store, adopts=True), lay, name, ROOMS):
         for worker in (first_back, 1 - first_back):
-            _work(scene.name, worker, scene.store)
-        _check(scene.name, scene.store)
-    assert kills > 70
+            _work(name, worker, store)
+        _check(name)

@@ -1,21 +1,15 @@
-"""Kill -9 after any bytecode of ami.ring, then look whether every event is run exactly once.
-
-The child counts bytecodes and kills itself; the parent is the successor. A worker's store is a file: one
-short write is there as a whole or not at all, like a flush.
-"""
+"""Kill -9 after any bytecode of ami.ring, then look whether every event is run exactly once."""
 
 from __future__ import annotations
 
-import json
 import os
-import random
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from ami.ring import Block, RingObserver, RingReader, configurations
 from tests import ring_rig as rig
+from tests.deaths_rig import Store, deaths, forget
 
 EVENTS = 30  # in a ring of 32 slots
 
@@ -24,54 +18,17 @@ EVENTS = 30  # in a ring of 32 slots
 def name() -> Iterator[str]:
     with rig.ring_name() as name:
         yield name
+        forget(name)
 
 
-def _moments(work: Callable[[], None], reset: Callable[[], None], samples: int) -> list[int]:
-    """Return after how many bytecodes to kill: a spread that reaches over all of the work."""
-    high = 1
-    while True:
-        reset()
-        if not rig.killed_after(work, high):
-            break
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        reset()
-        if rig.killed_after(work, middle):
-            low = middle
-        else:
-            high = middle
-    chance = random.Random(20180912)
-    return sorted(chance.sample(range(low), min(samples, low)))
+def _flush(store: Store, worker: int, blocks: list[Block]) -> list[tuple[int, int]]:
+    runs = [rig.run(block) for block in blocks]
+    store.flush(worker, [n for block in blocks for n in rig.events(block)], runs)
+    return runs
 
 
-class Store:
-    """Flushes that outlive their worker: events that were run, and the slots that they came from."""
-
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # outlives this call; close() closes it
-
-    def flush(self, worker: int, blocks: list[Block]) -> list[tuple[int, int]]:
-        numbers = [n for block in blocks for n in rig.events(block)]
-        runs = [rig.run(block) for block in blocks]
-        record = json.dumps([worker, numbers, runs]).encode() + b"\n"
-        os.pwrite(self._file.fileno(), record, os.fstat(self._file.fileno()).st_size)
-        return runs
-
-    def _flushes(self) -> list[tuple[int, list[int], list[tuple[int, int]]]]:
-        text = os.pread(self._file.fileno(), 1 << 20, 0)
-        return [json.loads(line) for line in text.splitlines()]
-
-    def covered(self, worker: int) -> list[tuple[int, int]]:
-        mine = [runs for who, _, runs in self._flushes() if who == worker]
-        return mine[-1] if mine else []
-
-    def events(self) -> list[int]:
-        return sorted(n for _, numbers, _ in self._flushes() for n in numbers)
-
-    def close(self) -> None:
-        self._file.close()
+def _events(store: Store) -> list[int]:
+    return sorted(n for numbers in store.flushed() for n in numbers)
 
 
 def _source(name: str, until: int, *, edits: bool = False) -> None:
@@ -104,7 +61,7 @@ def _run_all(name: str, worker: int, store: Store) -> None:
             if not blocks:
                 assert block is not None
                 blocks = [block]
-            reader.commit(store.flush(worker, blocks))
+            reader.commit(_flush(store, worker, blocks))
             blocks = []
 
 
@@ -113,23 +70,18 @@ def test_a_source_killed_anywhere_is_continued_without_a_gap(name: str, used: in
     """The ring does not exist yet, or its slots held other events before; with edits, columns are made,
     exchanged and removed meanwhile."""
 
+    store = Store(name)
+
     def victim() -> None:
         _source(name, used + 12, edits=edits)
 
-    def reset() -> None:
-        rig.reclaim(name)
+    def lay() -> None:
         if used:
             _source(name, used, edits=edits)
-            store = Store()
             _run_all(name, 0, store)
-            store.close()
 
-    kills = 0
-    for moment in _moments(victim, reset, 120):
-        reset()
-        kills += rig.killed_after(victim, moment)
+    for _ in deaths(victim, lay, name):
         _source(name, used + EVENTS, edits=edits)
-        store = Store()
         assert not edits or len(configurations.find(name)) > 2
         with RingObserver(name) as observer:
             _run_all(name, 0, store)
@@ -139,13 +91,10 @@ def test_a_source_killed_anywhere_is_continued_without_a_gap(name: str, used: in
             entries = [observer.entry(i) for i in range(observer.oldest_entry, cursor.entries_opened)]
             assert all(e.closed and observer.is_complete(e.index) for e in entries)
             assert observer.is_drained()
-        found = store.events()
-        assert found == [n for n in range(used, used + EVENTS) if n % 7 != 3]
-        store.close()
+        assert _events(store) == [n for n in range(used + EVENTS) if n % 7 != 3]
         with rig.create(name, slots=32, entries=8, keep=["x", "image"]) as last:
             last.tidy()
             assert configurations.find(name) == [last.configuration.number if last.configuration else 0]
-    assert kills > 100
 
 
 def _fill(name: str) -> None:
@@ -174,66 +123,45 @@ def _work(name: str, worker: int, store: Store) -> None:
             if not blocks:
                 return
             reader.leave_breadcrumb(0, 0, 0)
-            reader.commit(store.flush(worker, blocks))
+            reader.commit(_flush(store, worker, blocks))
             blocks = []
 
 
+def _check(name: str) -> None:
+    assert _events(Store(name)) == list(range(6, 14))
+    with RingObserver(name) as observer:
+        assert observer.is_drained()
+
+
 def test_a_worker_killed_anywhere_loses_and_repeats_no_event(name: str) -> None:
-    stores = [Store()]
-
-    def victim() -> None:
-        _work(name, 0, stores[0])
-
-    def reset() -> None:
-        rig.reclaim(name)
-        stores[0].close()
-        stores[0] = Store()
-        _fill(name)
-
-    kills = 0
-    for moment in _moments(victim, reset, 150):
-        reset()
-        kills += rig.killed_after(victim, moment)
-        _run_all(name, 0, stores[0])
-        assert stores[0].events() == list(range(6, 14))
-        with RingObserver(name) as observer:
-            assert observer.is_drained()
-    assert kills > 140
-    stores[0].close()
+    store = Store(name)
+    for _ in deaths(lambda: _work(name, 0, store), lambda: _fill(name), name):
+        _run_all(name, 0, store)
+        _check(name)
 
 
 @pytest.mark.parametrize("first_back", [0, 1])
 def test_an_adopter_killed_anywhere_loses_and_repeats_no_event(name: str, first_back: int) -> None:
-    stores = [Store()]
+    store = Store(name)
 
     def dies_with_a_flush_that_is_not_committed() -> None:
         with RingReader(name, 0) as reader:
             blocks = [b for b in (reader.claim(3), reader.claim(2), reader.claim(2)) if b]
-            stores[0].flush(0, blocks[:2])
+            _flush(store, 0, blocks[:2])
 
     def victim() -> None:
         with RingReader(name, 1) as reader:
-            blocks = reader.recover(stores[0].covered(1))
-            blocks += reader.adopt(covered=stores[0].covered)
+            blocks = reader.recover(store.covered(1))
+            blocks += reader.adopt(covered=store.covered)
             if blocks:
-                reader.commit(stores[0].flush(1, blocks))
+                reader.commit(_flush(store, 1, blocks))
 
-    def reset() -> None:
-        rig.reclaim(name)
-        stores[0].close()
-        stores[0] = Store()
+    def lay() -> None:
         _fill(name)
         _, status = os.waitpid(rig.start(dies_with_a_flush_that_is_not_committed), 0)
         assert status == 0
 
-    kills = 0
-    for moment in _moments(victim, reset, 80):
-        reset()
-        kills += rig.killed_after(victim, moment)
+    for _ in deaths(victim, lay, name):
         for worker in (first_back, 1 - first_back):
-            _run_all(name, worker, stores[0])
-        assert stores[0].events() == list(range(6, 14))
-        with RingObserver(name) as observer:
-            assert observer.is_drained()
-    assert kills > 70
-    stores[0].close()
+            _run_all(name, worker, store)
+        _check(name)
