@@ -6,6 +6,7 @@ killed process, its locks and its connections, and of nothing else: it hands not
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, NodeConfig, ReducerConfig, RingConfig
+from ami.daemons.process import beside
 from ami.daemons.process.stage import Setup, Stopping, Waits
+from ami.daemons.reduction import global_reducer, large_lane
 from ami.errors import StoreUnavailable
 from ami.event import Field, Schema, Transition
 from ami.graph.graph import Graph
@@ -213,6 +217,23 @@ def steps(stage: Any, until: Callable[[], object], *, most: int = 2000) -> None:
             return
         stage.step()
     raise AssertionError(f"not so after {most} steps; the stage says {stage.state!r}, {stage.counters}")
+
+
+class Clock:
+    """Time that goes on when somebody looks: what waits for a time waits for so many looks."""
+
+    def __init__(self) -> None:
+        self._looks = itertools.count()
+
+    def monotonic(self) -> float:
+        return 0.1 * next(self._looks)
+
+
+def let_looks_be_time(patch: pytest.MonkeyPatch) -> None:
+    """Let the global reducer's pauses take the same number of calls on a busy machine as on a quiet one."""
+    clock = Clock()
+    for module in (global_reducer, large_lane, beside):
+        patch.setattr(module, "time", clock)
 
 
 def die(stage: Any) -> None:

@@ -15,13 +15,21 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ami.event import Field, Schema
-from ami.ring import Block, RingWriter, reclaim
+from ami.ring import Block, RingWriter, arena, reclaim
 
 SCHEMA = Schema.of([Field("x", np.dtype(np.int64)), Field("image", np.dtype(np.uint8), (3, 5))])
 INTERVAL_NS = 1000
+ARENA_BYTES = 1 << 17
 _numbers = itertools.count()
+
+
+def let_arenas_be_small(patch: pytest.MonkeyPatch) -> None:
+    """Give an arena's record 16 KiB: a test that makes hundreds of arenas would else clear 8 MiB for each."""
+    patch.setattr(arena, "RECORD_BYTES", 1 << 14)
+    patch.setattr(arena, "DATA", arena.PAGE + 2 * arena.RECORD_BYTES)
 
 
 @contextmanager

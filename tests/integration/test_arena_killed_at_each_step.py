@@ -15,7 +15,7 @@ from ami.daemons.worker.large import LargeStates, read_covered
 from ami.graph.execution.bind import reductions
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.language.text import graph_of
-from ami.ring import RingObserver, RingReader, arena
+from ami.ring import RingObserver, RingReader
 from tests import ring_rig as rig
 from tests.deaths_rig import Store, deaths, forget
 
@@ -31,14 +31,9 @@ ROOMS = ("ami/ring/", "worker/large.py", "worker/flush.py", "execution/lanes.py"
 COUNTS = (3, 4, 1, 5)  # events of each entry
 
 
-ARENA_BYTES = 1 << 17
-
-
 @pytest.fixture
 def name(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Name a ring, whose arenas are small: they are compared many times."""
-    monkeypatch.setattr(arena, "RECORD_BYTES", 1 << 14)
-    monkeypatch.setattr(arena, "DATA", arena.PAGE + 2 * arena.RECORD_BYTES)
+    rig.let_arenas_be_small(monkeypatch)
     with rig.ring_name() as name:
         yield name
         forget(name)
@@ -64,7 +59,7 @@ def _hand_on(reader: RingReader, held: Held, store: Store) -> None:
 def _work(name: str, worker: int, store: Store, *, adopts: bool = False, most: int = 1 << 30) -> None:
     """A worker's life: blocks of two events, handed on two at a time."""
     with RingReader(name, worker) as reader:
-        large = LargeStates(reader, ARENA_BYTES)
+        large = LargeStates(reader, rig.ARENA_BYTES)
         blocks = reader.recover(store.covered(worker), large=read_covered(reader, worker))
         if adopts:
             blocks += reader.adopt(covered=store.covered, large=lambda other: read_covered(reader, other))
@@ -134,7 +129,7 @@ def test_an_adopter_killed_anywhere_is_followed_exactly(name: str, first_back: i
 
     def dies_between_the_lanes() -> None:
         with RingReader(name, 0) as reader:
-            large = LargeStates(reader, ARENA_BYTES)
+            large = LargeStates(reader, rig.ARENA_BYTES)
             block = reader.claim(2)
             assert block is not None
             held = Held(block, PLAN, large)

@@ -12,6 +12,7 @@ import pytest
 
 from ami.client.updates import read_results
 from ami.config import GlobalStoreConfig, LocalStoreConfig
+from ami.daemons.process import beside
 from ami.daemons.reduction import large_lane, spans
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.global_reducer import GlobalReducerStage
@@ -30,9 +31,20 @@ from ami.ring import RingReader, arena
 from ami.stores import keys
 from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.opened import Stores
-from tests.daemons_rig import SCHEMA, Faults, FaultyLink, Shift, config, die, put_graph, setup, steps
+from tests.daemons_rig import (
+    SCHEMA,
+    Faults,
+    FaultyLink,
+    Shift,
+    config,
+    die,
+    let_looks_be_time,
+    put_graph,
+    setup,
+    steps,
+)
 from tests.journals import last
-from tests.ring_rig import ring_name
+from tests.ring_rig import ARENA_BYTES, let_arenas_be_small, ring_name
 
 pytestmark = pytest.mark.integration
 
@@ -58,7 +70,7 @@ class Hands:
 
     def __init__(self, ring: str, stores: Stores, number: int) -> None:
         self.reader = RingReader(ring, number)
-        self._large = LargeStates(self.reader, 1 << 20)
+        self._large = LargeStates(self.reader, ARENA_BYTES)
         self._journal = stores.local("worker", number).journal(keys.FLUSHES)
         stores.local("local-reducer").set(keys.WORKERS).add(number)
         self._number = last(self._journal)
@@ -126,8 +138,9 @@ class Node:
 
 @pytest.fixture
 def links(
-    local_redis: LocalStoreConfig, cluster: GlobalStoreConfig
+    local_redis: LocalStoreConfig, cluster: GlobalStoreConfig, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[LocalLink, ClusterLink, Any]]:
+    let_arenas_be_small(monkeypatch)
     local, remote = LocalLink(local_redis), ClusterLink(cluster)
     yield local, remote, (local_redis, cluster)
     local.close()
@@ -173,6 +186,7 @@ def sent_all(node: Node) -> bool:
 def test_whichever_call_of_a_local_reducer_fails_each_event_is_sent_once(
     links: Any, monkeypatch: pytest.MonkeyPatch, parts: int, answer_lost: bool
 ) -> None:
+    monkeypatch.setattr(beside, "AGAIN_S", 0.0)
     if parts > 1:
         monkeypatch.setattr(spans, "PART_BYTES", 64)
     for fails_at in itertools.count(1):
@@ -236,6 +250,7 @@ def test_what_a_replaced_ring_left_in_arenas_is_sent_when_its_workers_are_gone(l
 def test_whichever_call_of_a_global_reducer_fails_the_results_are_the_same(
     links: Any, monkeypatch: pytest.MonkeyPatch, answer_lost: bool, in_pieces: bool
 ) -> None:
+    let_looks_be_time(monkeypatch)
     monkeypatch.setattr(spans, "PART_BYTES", 64)
     monkeypatch.setattr(large_lane, "UNCHECKED_BYTES", 100)  # a checkpoint also in the middle of a span
     if in_pieces:
