@@ -12,8 +12,13 @@ from ami.messages.message import message
 class Heartbeat:
     """That a process lives, what it does, and what it counted.
 
-    ``step_age_s``: how long ago its loop came round. ``operations`` and ``timing`` are of workers: see
+    ``step_age_s``: how long ago its loop came round. ``moved_bytes`` went over its connections and through
+    shared memory so far. ``piece``: number of the large piece of work that a thread beside the loop does
+    now; 0: none. ``operations`` and ``timing`` are of workers: see
     :meth:`ami.daemons.worker.costs.Costs.tell`.
+
+    Bytes a second: ``traffic`` by where they go ("shared", "local", "global", "disk"), ``states`` that are
+    handed on by fingerprint of their reduction, ``results`` that are published by name.
     """
 
     process: str
@@ -26,3 +31,8 @@ class Heartbeat:
     counters: dict[str, float]
     operations: dict[str, Any] = field(default_factory=dict)
     timing: dict[str, Any] = field(default_factory=dict)
+    moved_bytes: int = 0
+    piece: int = 0
+    traffic: dict[str, float] = field(default_factory=dict)
+    states: dict[str, float] = field(default_factory=dict)
+    results: dict[str, float] = field(default_factory=dict)

@@ -123,7 +123,7 @@ class Columns:
         self.number = configuration.number
         self.schema = configuration.schema
         self.depth = configuration.depth
-        self._event_bytes = self.schema.event_bytes
+        self.event_bytes = self.schema.event_bytes
         valid_at, *columns_at, _ = configuration.offsets()
 
         def array(shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> NDArray[Any]:
@@ -142,7 +142,7 @@ class Columns:
 
     def fit(self, bytes: int) -> int:
         """Return how many events take so many bytes, but not less than one."""
-        return bytes // self._event_bytes or 1
+        return bytes // self.event_bytes or 1
 
     def slots(self, first: int, count: int, timestamps: NDArray[np.int64]) -> Slots:
         """Return the slots of ``count`` events from ``first`` on, which lie side by side."""

@@ -114,6 +114,10 @@ class RingReader(Handle):
         """Return how many events there is room for while entries have the columns of this one."""
         return self._meet(entry.index)[1].depth
 
+    def event_bytes_of(self, entry: Entry) -> int:
+        """Return how many bytes an event has in the columns of an entry."""
+        return self._meet(entry.index)[1].event_bytes
+
     def commit(self, stretches: Iterable[Stretch]) -> None:
         """Give events back whose results are stored: (first sequence, count) of each stretch.
 

@@ -28,7 +28,7 @@ from ami.errors import ConfigError, StoreError
 from ami.stores.exchange import Exchange
 from ami.stores.held import Address, HeldLink, Waits
 from ami.stores.link import NotDone, Reply
-from ami.stores.wire import Broken, Wire
+from ami.stores.wire import Broken, Traffic, Wire
 
 Connection: TypeAlias = Any  # redis-py's, which is annotated in parts only
 
@@ -47,7 +47,7 @@ def cluster_waits(config: GlobalStoreConfig) -> Waits:
     )
 
 
-def _connect(kind: Any, waits: Waits, not_let_in: tuple[str, str], **settings: Any) -> Wire:
+def _connect(kind: Any, waits: Waits, not_let_in: tuple[str, str], traffic: Traffic, **settings: Any) -> Wire:
     """Connect and log in with redis-py, to talk over its socket ourselves.
 
     Args:
@@ -71,7 +71,7 @@ def _connect(kind: Any, waits: Waits, not_let_in: tuple[str, str], **settings: A
             connection.disconnect()
 
     # The one private name of redis-py that we use; setup.cfg pins its major version.
-    return Wire(connection._sock, waits.answer_s, close_it)
+    return Wire(connection._sock, waits.answer_s, close_it, traffic)
 
 
 class LocalLink(HeldLink):
@@ -84,7 +84,8 @@ class LocalLink(HeldLink):
     def _connect(self, address: Address) -> Wire:
         what = f"{self._what} asks for a password"
         hint = ", so it is not the one that ami starts; set local_store.socket to a path of its own"
-        return _connect(redis.UnixDomainSocketConnection, self._waits, (what, hint), path=self._path)
+        kind = redis.UnixDomainSocketConnection
+        return _connect(kind, self._waits, (what, hint), self.traffic, path=self._path)
 
 
 class ClusterLink(HeldLink):
@@ -125,6 +126,7 @@ class ClusterLink(HeldLink):
             redis.Connection,
             self._waits,
             (what, hint),
+            self.traffic,
             host=address[0],
             port=address[1],
             username=self._config.username,

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 from ami.errors import StoreError, StoreUnavailable
 from ami.stores.exchange import Change, Exchange
 from ami.stores.link import Command, Link, NotDone, Redirect, Reply
-from ami.stores.wire import Broken, Wire
+from ami.stores.wire import Broken, Traffic, Wire
 
 Address: TypeAlias = tuple[str, int]  # of a node
 
@@ -57,6 +57,7 @@ class HeldLink(Link):
 
     def __init__(self, what: str, waits: Waits) -> None:
         self.block_s = waits.answer_s / 2
+        self.traffic = Traffic()
         self._what = what
         self._waits = waits
         self._idle: dict[Address, list[Wire]] = {}

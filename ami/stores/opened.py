@@ -6,10 +6,13 @@ connections. Links are safe for threads: who talks has a connection for himself 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ami.config import Config
 from ami.stores import keys
 from ami.stores.link import Link
 from ami.stores.store import Store
+from ami.stores.wire import Traffic
 
 
 class Stores:
@@ -21,10 +24,16 @@ class Stores:
 
     def __init__(self, config: Config, *, local: Link | None = None, cluster: Link | None = None) -> None:
         from ami.stores.client import ClusterLink, LocalLink
+        from ami.stores.held import HeldLink
 
         self._node = config.node
         self._local = local or LocalLink(config.local_store)
         self._global = cluster or ClusterLink(config.global_store)
+        links = {"local": self._local, "global": self._global}
+        # Of each tier; links that tests put in between count nothing.
+        self.traffic: Mapping[str, Traffic] = {
+            tier: link.traffic for tier, link in links.items() if isinstance(link, HeldLink)
+        }
 
     def local(self, process_type: str, number: int = 0) -> Store:
         """Return the values of one of this host's processes in the node's own store."""

@@ -23,6 +23,15 @@ SEND_BYTES = 4 << 20  # that a unix socket may hold
 DIRECT_BYTES = 1 << 18  # a reply from here on is received into its place
 
 
+class Traffic:
+    """Bytes that went over connections. Of two threads at once a count may be lost, which nobody misses."""
+
+    __slots__ = ("received", "sent")
+
+    def __init__(self) -> None:
+        self.sent = self.received = 0
+
+
 class Broken(Exception):
     """The connection broke: what was sent may have been carried out, or not.
 
@@ -38,11 +47,14 @@ class Wire:
     """One connection, used by one thread at a time.
 
     An error of Redis is an exception of ours, which is a reply like any other; ``close_it`` closes the
-    socket. Large replies are memoryviews, others bytes.
+    socket, ``traffic`` counts. Large replies are memoryviews, others bytes.
     """
 
-    def __init__(self, sock: socket.socket, timeout_s: float, close_it: Callable[[], Any]) -> None:
+    def __init__(
+        self, sock: socket.socket, timeout_s: float, close_it: Callable[[], Any], traffic: Traffic
+    ) -> None:
         self._sock = sock
+        self._traffic = traffic
         self._reader = hiredis.Reader(replyError=error_of)
         self._close_it = close_it
         self._used = False
@@ -66,6 +78,7 @@ class Wire:
         try:
             for piece in pieces:
                 self._sock.sendall(piece)
+                self._traffic.sent += len(piece)
             replies = self._receive(count)
         except BlockingIOError as error:
             raise Broken("no answer in time", stale=False) from error
@@ -77,7 +90,7 @@ class Wire:
     def _receive(self, count: int) -> list[Reply]:
         replies: list[Reply] = []
         reader, buffer = self._reader, self._buffer
-        received = self._sock.recv_into(buffer)
+        received = self._receive_into(buffer)
         if count == 1 and received > 1 and buffer[0] == ord("$"):
             large = self._receive_large(received)
             if large is not None:
@@ -91,7 +104,12 @@ class Wire:
                 replies.append(reply)
             if len(replies) >= count:
                 return replies
-            received = self._sock.recv_into(buffer)
+            received = self._receive_into(buffer)
+
+    def _receive_into(self, place: memoryview) -> int:
+        received = self._sock.recv_into(place)
+        self._traffic.received += received
+        return received
 
     def _receive_large(self, received: int) -> memoryview | None:
         """Return the one large string whose first bytes were received; None if it is not large."""
@@ -103,7 +121,7 @@ class Wire:
         place = received - start
         reply[:place] = self._buffer[start:received]
         while place < len(reply):
-            received = self._sock.recv_into(reply[place:])
+            received = self._receive_into(reply[place:])
             if not received:
                 raise ConnectionResetError("the server closed the connection")
             place += received

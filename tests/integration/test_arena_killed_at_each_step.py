@@ -16,6 +16,7 @@ from ami.graph.execution.bind import reductions
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.language.text import graph_of
 from ami.ring import RingObserver, RingReader
+from ami.stores.wire import Traffic
 from tests import ring_rig as rig
 from tests.deaths_rig import Store, deaths, forget
 
@@ -89,7 +90,7 @@ def _check(name: str) -> None:
         span = find_span(observer, 0)
         assert isinstance(span, Span)
         assert (span.end, span.complete) == (len(COUNTS), True)
-        arenas = Arenas(name, observer.ring_id, observer.worker_numbers())
+        arenas = Arenas(name, observer.ring_id, observer.worker_numbers(), Traffic())
         known = reductions(GRAPH.lane(large=True))
         (batch,) = Batches(
             span, arenas, known, node="here", interval_ns=1000, prefix=lambda n: f"here:worker:{n}"

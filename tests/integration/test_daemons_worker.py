@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, WorkerConfig
+from ami.daemons.worker import storing, worker
 from ami.daemons.worker.worker import WorkerStage
-from ami.errors import StoreUnavailable
+from ami.errors import StoreFull, StoreUnavailable
 from ami.graph.execution.bind import reductions
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
@@ -551,3 +552,30 @@ def test_images_arrive_whole(node: Node) -> None:
     (flush,) = node.flushes()
     partial = flush.partial
     np.testing.assert_array_equal(reductions(graph)[key].result(partial.states[key]), np.full((2, 3), 25.0))
+
+
+def test_flushes_that_nobody_takes_stop_at_their_share_and_each_event_is_in_one_of_them(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = 10_000
+    monkeypatch.setattr(storing, "LOOK_S", 0.0)
+    monkeypatch.setattr(worker, "FLUSHES_SHARE", room / node.config.local_store.max_memory_bytes)
+    for _ in range(60):
+        node.shift.interval(3)
+    stage, journal = node.stage(), node.stores.local("worker", 0).journal(keys.FLUSHES)
+    events = total = stops = 0
+    while not node.free():
+        try:
+            steps(stage, node.free)
+        except StoreFull:
+            assert stage.state == "waiting: for the local reducer to take flushes"
+            stops += 1
+        waiting, flushes = journal.measure(), node.flushes()
+        assert waiting <= room + 2 * waiting / len(flushes)
+        events += sum(flush.covers.events for flush in flushes)
+        total += sum(map(node.total, flushes))
+        journal.remove(record.number for record in journal.read(0, 999))  # as the local reducer does
+    assert stops > 1
+    assert (events, total) == (180, sum(range(180)))
+    assert stage.state == "running"
+    stage.close()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ami.daemons.monitor.judgement import START_S, Judgement
+from ami.daemons.monitor.judgement import MOST, REMEMBERED_S, START_S, Judgement
 
 PATIENCE = {"heartbeat": 3.0, "block": 1.5}
 
 
 @pytest.fixture
 def judgement() -> Judgement:
-    return Judgement(PATIENCE)
+    return Judgement(PATIENCE, strict={"block"})
 
 
 def test_a_process_whose_sign_changes_never_hangs(judgement: Judgement) -> None:
@@ -83,3 +83,41 @@ def test_a_process_that_does_not_run_is_forgotten(judgement: Judgement) -> None:
     judgement.keep({"worker:1"})
     assert judgement.watched == 1
     assert judgement.silent_s("block", "worker:0", 7, 5, 9.0) is None
+
+
+def last_of(judgement: Judgement, pid: int, sign: object, began: float) -> float:
+    """Return for how long (s) one that gives no other sign from ``began`` on lives."""
+    for tenth in range(100_000):
+        if judgement.silent_s("heartbeat", "reducer:0", pid, sign, began + tenth / 10):
+            return tenth / 10
+    raise AssertionError("it lives for ever")
+
+
+@pytest.mark.parametrize("step_s", [4.0, 11.0, 40.0])
+def test_who_dies_of_a_step_that_takes_long_does_not_die_of_it_for_ever(
+    judgement: Judgement, step_s: float
+) -> None:
+    """Its successor begins the same step anew: the monitor must be the one who gives in."""
+    now, lives = 0.0, []
+    for pid in range(10):
+        lived_s = last_of(judgement, pid, 1, now)
+        if lived_s > step_s:
+            break
+        lives.append(lived_s)
+        now += lived_s
+    else:
+        raise AssertionError(f"killed again and again, after {lives} s")
+    assert lives == sorted(lives)
+    assert len(lives) <= 2
+
+
+def test_one_that_never_gets_on_is_found_each_time_and_an_old_death_is_forgotten(
+    judgement: Judgement,
+) -> None:
+    now = 0.0
+    for pid in range(10):
+        lived_s = last_of(judgement, pid, 1, now)
+        assert lived_s <= MOST * PATIENCE["heartbeat"] + 0.2
+        now += lived_s
+    later = now + REMEMBERED_S + MOST * PATIENCE["heartbeat"] + 1
+    assert last_of(judgement, 99, 1, later) == pytest.approx(PATIENCE["heartbeat"], abs=0.2)

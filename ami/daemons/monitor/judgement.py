@@ -1,7 +1,11 @@
 """Judge by signs whether processes hang: pure, so that every rule is tested without a process.
 
-A sign is anything that changes while a process does what it should. One that stays the same for
-longer than the patience with its kind condemns the process.
+A sign is anything that changes while a process does what it should: that its loop came round, or that
+bytes went through its hands. One that stays the same for longer than the patience with its kind condemns
+the process.
+
+Who is killed in the middle of a step meets the same step again. So its successor has more time, each time
+more: a step that takes long ends, one that never ends is found all the same.
 """
 
 from __future__ import annotations
@@ -11,6 +15,12 @@ from dataclasses import dataclass
 
 # A process that did not give any sign yet is starting, which may take long on a busy machine.
 START_S = 30.0
+
+# How many times as much patience there is with the successor of one that was condemned, how many times at the
+# most, and how long (s) that is remembered.
+MORE = 4.0
+MOST = 16.0
+REMEMBERED_S = 120.0
 
 Sign = object
 
@@ -30,10 +40,13 @@ class Judgement:
 
     Args:
         patience_s: by kind of sign, for how long it may stay the same.
+        strict: kinds of which a successor has no more time: it does not do again what its predecessor did.
     """
 
-    def __init__(self, patience_s: dict[str, float]) -> None:
+    def __init__(self, patience_s: dict[str, float], strict: Collection[str] = ()) -> None:
         self._patience_s = patience_s
+        self._strict = strict
+        self._condemned: dict[tuple[str, str], tuple[float, float]] = {}  # until when, how much more patience
         self._seen: dict[tuple[str, str], _Seen] = {}
 
     @property
@@ -63,7 +76,13 @@ class Judgement:
             return None
         starting = seen.new and seen.sign is None
         silent_s = now - seen.since
-        if silent_s <= (START_S if starting else self._patience_s[kind]):
+        until, more = self._condemned.get(key, (now, 1.0))
+        if now > until:
+            more = 1.0
+        if silent_s <= more * max(self._patience_s[kind], START_S if starting else 0.0):
             return None
         del self._seen[key]
+        if kind not in self._strict:
+            more = min(MOST, MORE * more)
+            self._condemned[key] = (now + REMEMBERED_S + more * self._patience_s[kind], more)
         return silent_s

@@ -1,8 +1,9 @@
 """Be the node's robustness monitor: find the processes that hang, and have supervisord restart them.
 
 supervisord restarts what dies (told by the monitor, at once); it cannot see what hangs. A process
-hangs when its heartbeat stops, when its loop no longer comes round, or when a worker stays at one
-block. The monitor judges nobody by heartbeats while Control does not answer: then silence means nothing.
+hangs when its heartbeat stops, when neither its loop comes round nor bytes go through its hands, when the
+same is so of a piece of work beside its loop, or when a worker stays at one block. The monitor judges
+nobody by heartbeats while Control does not answer: then silence means nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 SELF = "monitor:0"
+# Who moved so much more has got on. Heartbeats and looks at the graph, which never end, are less.
+PROGRESS_BYTES = 1 << 20
+# A piece of work beside the loop may compute so many times longer than the loop.
+PIECE_TIMES = 5
 
 
 class MonitorStage:
@@ -42,7 +47,9 @@ class MonitorStage:
         self._deaths = Deaths()
         self._ring: RingObserver | None = None
         hang_s = config.monitor.hang_s
-        self._judgement = Judgement({"answers": hang_s, "heartbeat": hang_s, "block": config.worker.hang_s})
+        patience_s = {"answers": hang_s, "heartbeat": hang_s, "piece": PIECE_TIMES * hang_s}
+        # Events in which a worker hung are tried apart by its successor.
+        self._judgement = Judgement({**patience_s, "block": config.worker.hang_s}, strict={"block"})
         self._looks = 0
         self._restarts = 0
 
@@ -82,9 +89,13 @@ class MonitorStage:
             beats = self._beats(processes)
         except StoreError:
             self._judgement.forget("heartbeat")
+            self._judgement.forget("piece")
         else:
-            for name, steps in beats.items():
-                yield "heartbeat", name, steps
+            for name, beat in beats.items():
+                moved = None if beat is None else beat.moved_bytes // PROGRESS_BYTES
+                yield "heartbeat", name, None if beat is None else (beat.steps, moved)
+                busy = beat is not None and beat.piece
+                yield "piece", name, (busy, moved) if busy else self._looks
         yield from self._blocks()
 
     def _answers(self, store: Store) -> Sign:
@@ -95,21 +106,21 @@ class MonitorStage:
             return None
         return self._looks
 
-    def _beats(self, processes: Mapping[str, Program]) -> dict[str, Sign]:
-        """Return the number of steps in each daemon's heartbeat, None without one.
+    def _beats(self, processes: Mapping[str, Program]) -> dict[str, Heartbeat | None]:
+        """Return each daemon's heartbeat, None without one.
 
-        The heartbeat's own time is no sign: its thread beats also while the main loop hangs.
+        Its own time is no sign: its thread beats also while the main loop hangs.
         """
-        signs: dict[str, Sign] = {}
+        beats: dict[str, Heartbeat | None] = {}
         for name in processes:
             kind, _, number = name.rpartition(":")
             if kind not in DAEMONS:  # a server, or what an operator added: it has no heartbeat
                 continue
             beat = self._stores.host(kind, int(number)).get(keys.HEARTBEAT)
             # That of a predecessor is there for half a minute, and says nothing of one that is starting.
-            mine = beat if isinstance(beat, Heartbeat) and beat.pid == processes[name].pid else None
-            signs[name] = mine.steps if mine else None
-        return signs
+            mine = isinstance(beat, Heartbeat) and beat.pid == processes[name].pid
+            beats[name] = beat if mine else None
+        return beats
 
     def _blocks(self) -> Iterator[tuple[str, str, Sign]]:
         """Yield what each worker is running; one that runs nothing gives a new sign each time."""

@@ -22,6 +22,7 @@ class Beside:
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._piece: Future[object] | None = None
+        self._number = 0
         self._began = self._again_at = self._said_at = 0.0
         self._said = ""
 
@@ -34,6 +35,11 @@ class Beside:
             if self.is_idle or took_s < LONG_S
             else f"large states: one step has taken {took_s:.0f} s so far"
         )
+
+    @property
+    def piece(self) -> int:
+        """Number of the piece that is under way; 0: none is."""
+        return 0 if self.is_idle else self._number
 
     @property
     def is_idle(self) -> bool:
@@ -63,6 +69,7 @@ class Beside:
         """Begin a piece. None may be under way."""
         assert self._piece is None
         self._began = time.monotonic()
+        self._number += 1
         self._piece = self._thread.submit(work)
 
     def finish(self) -> None:

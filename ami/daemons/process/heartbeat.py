@@ -11,28 +11,36 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from ami.cluster import proc
+from ami.daemons.process.rate import Flows
 from ami.daemons.process.stage import Stage
 from ami.errors import StoreError
 from ami.messages.heartbeat import Heartbeat
 from ami.stores import Store, keys
+from ami.stores.wire import Traffic
 
 logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
-class RunsOperations(Protocol):
-    """A stage that knows what the operations of the graph cost it: a worker."""
+class Costly(Protocol):
+    """A stage that knows what parts of the graph cost it: a worker or a reducer."""
 
     def costs(self) -> dict[str, Any]:
-        """Return ``operations`` and ``timing``, as :meth:`ami.daemons.worker.costs.Costs.tell` says."""
+        """Return fields of its heartbeat."""
 
 
 class Heart:
-    """The heartbeat of one process, among its values in the global store, once every ``every_s``."""
+    """The heartbeat of one process, among its values in the global store, once every ``every_s``.
 
-    def __init__(self, store: Store, every_s: float) -> None:
+    Args:
+        traffic: by where bytes go, where they are counted.
+    """
+
+    def __init__(self, store: Store, every_s: float, traffic: Mapping[str, Traffic] | None = None) -> None:
         self._store = store
         self._every_s = every_s
         self._stage: Stage | None = None
@@ -40,6 +48,9 @@ class Heart:
         self._steps = 0
         self._stepped_at = time.monotonic()
         self._started_ns = time.time_ns()
+        self._traffic = dict(traffic or {})
+        self._moved: dict[str, int] = {}  # by where, at the last beat
+        self._flows = Flows()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
 
@@ -84,7 +95,8 @@ class Heart:
 
     def _beat(self) -> Heartbeat:
         stage = self._stage
-        more: dict[str, Any] = stage.costs() if isinstance(stage, RunsOperations) else {}
+        more: dict[str, Any] = stage.costs() if isinstance(stage, Costly) else {}
+        self._count_traffic()
         return Heartbeat(
             process=self._store.prefix,
             pid=os.getpid(),
@@ -94,5 +106,14 @@ class Heart:
             step_age_s=time.monotonic() - self._stepped_at,
             state=self._waiting if stage is None else stage.state,
             counters={} if stage is None else dict(stage.counters),
+            moved_bytes=sum(one.sent + one.received for one in self._traffic.values()),
+            traffic=self._flows.per_s(),
             **more,
         )
+
+    def _count_traffic(self) -> None:
+        moved = {where: one.sent + one.received for where, one in self._traffic.items()}
+        moved["disk"] = proc.written_bytes(os.getpid())
+        for where, count in moved.items():
+            self._flows.add(where, count - self._moved.get(where, 0))
+        self._moved = moved

@@ -70,11 +70,16 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
 
     started = time.monotonic()
     stores = Stores(config)
-    heart = Heart(stores.host(process_type, number), config.monitor.heartbeat_s)
+    setup = Setup(config=config, stores=stores, number=number, stopping=stopping)
+    heart = Heart(
+        stores.host(process_type, number),
+        config.monitor.heartbeat_s,
+        {**stores.traffic, "shared": setup.shared},
+    )
     stage: Stage | None = None
     try:
         heart.start()
-        stage = make(Setup(config=config, stores=stores, number=number, stopping=stopping))
+        stage = make(setup)
         if _start(stage, stopping, heart):
             logger.info("started")
             heart.watch(stage)

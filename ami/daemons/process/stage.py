@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ami.config import Config
 from ami.stores.opened import Stores
+from ami.stores.wire import Traffic
 
 
 class Stopping(threading.Event):
@@ -31,13 +32,17 @@ class Waits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a stage is made from; the process opens it and lets go of it."""
+    """What a stage is made from; the process opens it and lets go of it.
+
+    ``shared``: where the stage counts the bytes that it puts into shared memory and takes from there.
+    """
 
     config: Config
     stores: Stores
     number: int = 0
     stopping: Stopping = field(default_factory=Stopping)
     waits: Waits = Waits()
+    shared: Traffic = field(default_factory=Traffic)
 
 
 class Stage(Protocol):

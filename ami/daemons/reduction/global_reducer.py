@@ -91,6 +91,14 @@ class GlobalReducerStage:
             "rate_hz": self._rate.per_s(totals.reduced),
         }
 
+    def costs(self) -> dict[str, Any]:
+        """Return for the heartbeat what is under way beside the loop, and what results cost to publish."""
+        flows = self._publisher.flows.per_s()
+        return {
+            "piece": self._beside.piece,
+            "results": flows | (self._large.publisher.flows.per_s() if self._large is not None else {}),
+        }
+
     def start(self) -> None:
         # A thousand results are ten thousand objects an interval, with no cycle among them; Python looks
         # through all of them, old and new, every 700, which took a quarter of this process's time.
@@ -120,7 +128,6 @@ class GlobalReducerStage:
         self._finish_large()
         lease, config = self._leadership.lease, self._setup.config
         self._large = LargeLane(config, self._store, lease, self._graphs.get, self._here)
-        self._large.load()
         self._inboxes = {}
         self._schema = ""
         self._nodes_at = 0.0
@@ -154,7 +161,7 @@ class GlobalReducerStage:
         if self._publisher.overdue():
             self._publisher.publish_waiting()
         self._checkpoint()
-        self._file.copy(self._durable())
+        self._copy_windows()
 
     def _apply(self, node: str, record: Record) -> None:
         try:
@@ -196,9 +203,11 @@ class GlobalReducerStage:
             errors, nodes, units = dict(self._assembly.errors), list(self._inboxes), self._units
             self._beside.begin(lambda: lane.step(graph, nodes, units, errors))
 
-    def _durable(self) -> list[str]:
-        """Return the names of the values that are to outlive the machine."""
-        return [keys.CHECKPOINT, *(self._large.values if self._large is not None else ())]
+    def _copy_windows(self, *, final: bool = False) -> None:
+        """Let the windows outlive the machine, if it is time."""
+        # While it is not known which values the large lane has, the last copy, which has them, stays.
+        if self._large is not None and self._large.is_loaded:
+            self._file.copy([keys.CHECKPOINT, *self._large.values], final=final)
 
     def _finish_large(self) -> None:
         """Wait for the thread beside; what it could not do is done again by who leads next."""
@@ -251,7 +260,7 @@ class GlobalReducerStage:
                 self._checkpoint(final=True)
                 if self._large is not None:
                     self._large.close()
-                self._file.copy(self._durable(), final=True)
+                self._copy_windows(final=True)
                 self._leadership.release()
         except Conflict as error:
             logger.warning("%s", error)

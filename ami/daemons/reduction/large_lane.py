@@ -54,6 +54,7 @@ class LargeLane:
         self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.reducer.history)
         self._inboxes: dict[str, Journal] = {}
         self._halfway: set[str] = set()
+        self.is_loaded = False
         self._unpublished = self._changed = False
         self._unchecked_bytes = 0
         self._checkpoint_at = self._may_at = self._publish_at = self._every_s = 0.0
@@ -66,21 +67,25 @@ class LargeLane:
 
     @property
     def was_used(self) -> bool:
-        """Whether there were ever large results."""
-        return bool(self._assembly.graph.version)
+        """Whether there were ever large results, as far as that is known."""
+        return not self.is_loaded or bool(self._assembly.graph.version)
 
-    def load(self) -> None:
+    def _load(self) -> None:
         """Go on after the last leader's checkpoint."""
         halfway = self._checkpoints.load(self._assembly, self._here)
         self.publisher.remove_unknown_pieces()
         self._halfway = set(halfway or ())
         # The last leader may have died before the results were out, or the inboxes trimmed.
         self._unpublished = self._changed = halfway is not None
+        self.is_loaded = True
 
     def step(
         self, graph: Graph, nodes: Sequence[str], units: Mapping[str, str], errors: Mapping[str, ErrorRecord]
     ) -> None:
         """Apply what came, at most a batch of each node; publish and checkpoint if it is time.
+
+        The first step takes up the last leader's checkpoint, which may take longer than a lease lasts: so
+        it is done here, and the leader renews the lease meanwhile.
 
         Args:
             graph: the newest one of the small lane.
@@ -90,6 +95,8 @@ class LargeLane:
             Conflict: another global reducer holds the lease.
             StoreUnavailable: call again.
         """
+        if not self.is_loaded:
+            self._load()
         if graph.version > self._assembly.graph.version:
             self._assembly.set_graph(graph)
             self.publisher.keep_pieces_of(dict(graph.large))

@@ -10,15 +10,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from ami.daemons.process.beside import Beside
 from ami.daemons.process.control import GraphWatch
-from ami.daemons.process.rate import Rate
+from ami.daemons.process.rate import Flows, Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.entries import EntryQueue, Ready, Sent
 from ami.daemons.reduction.span_sender import SpanSender
 from ami.errors import RingBusy, RingGone, RingUnfit, Undecodable
-from ami.messages.batch import Mark
+from ami.graph.library.base import bytes_of
+from ami.messages.batch import Batch, Mark
 from ami.messages.flush import Flush
 from ami.messages.message import expect, read
 from ami.ring.observer import RingObserver
@@ -26,9 +28,11 @@ from ami.stores import BadRecord, Journal, Record, keys
 
 logger = logging.getLogger(__name__)
 
-# Batches that the global reducer has not checkpointed yet. Beyond, the node waits: then the local
-# store fills up, the workers hold their slots, the ring fills, and the policy of the source decides.
+# Batches that the global reducer has not checkpointed yet, and what they may have of the global store's
+# memory. Beyond, the node waits: the workers hold their slots, the ring fills, and the policy decides.
 BATCHES_AHEAD = 2000
+BATCHES_SHARE = 0.125
+WEIGH_S = 1.0
 
 
 class LocalReducerStage:
@@ -48,6 +52,7 @@ class LocalReducerStage:
         self._after: dict[str, int] = {}
         self._look_at = 0.0
         self._room = True
+        self._most_bytes = int(BATCHES_SHARE * setup.config.global_store.max_memory_bytes)
         self._ready: list[Ready] = []  # to be sent when all that was in the store by then has been taken in
         self._left: list[int] = []  # rings that are gone, of which there are arenas
         self._unsent: list[Sent] = []  # made, but not acknowledged yet; the same ones are sent again
@@ -56,6 +61,8 @@ class LocalReducerStage:
         self._replaced_at = 0.0
         self._rate = Rate()
         self._batches = self._incomplete = self._events = 0
+        self._states = Flows()  # by fingerprint
+        self._unweighed, self._weigh_at = 0, 0.0
 
     @property
     def state(self) -> str:
@@ -63,6 +70,8 @@ class LocalReducerStage:
             return f"waiting: for {self._waiting_for}"
         if not self._room:
             return "waiting: for the global reducer"
+        if self._spans.waits:
+            return "running; large states wait for the global reducer"
         return f"running; {self._beside.note}" if self._beside.note else "running"
 
     @property
@@ -76,6 +85,10 @@ class LocalReducerStage:
             "large_batches": self._spans.batches,
             "rate_hz": self._rate.per_s(self._events),
         }
+
+    def costs(self) -> dict[str, Any]:
+        """Return for the heartbeat what is under way beside the loop, and what states cost to send."""
+        return {"piece": self._beside.piece, "states": self._states.per_s() | self._spans.flows.per_s()}
 
     def start(self) -> None:
         """Go on where the mark in the global store says."""
@@ -136,7 +149,7 @@ class LocalReducerStage:
 
     def _send_spans(self, ring: RingObserver) -> None:
         """Let the thread beside send the next span, if there is one, and it has none."""
-        if not self._beside.look():
+        if not self._beside.look() or self._spans.waits:
             return
         span = self._spans.find(ring)
         if span is not None:
@@ -175,7 +188,7 @@ class LocalReducerStage:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + self._setup.waits.look_s
-            self._room = self._inbox.pending() < BATCHES_AHEAD
+            self._room = self._inbox.pending() < BATCHES_AHEAD and self._inbox.measure() < self._most_bytes
             self._gather(ring)
             self._unsent += self._queue.orphans(ring)
             self._left = self._spans.find_left(ring)
@@ -237,11 +250,22 @@ class LocalReducerStage:
             self._unsent.pop(0)
             self._batches += 1
             self._events += batch.covers.events
+            self._weigh(batch)
             self._incomplete += not batch.complete
             if self._unsent and time.monotonic() >= end:
                 return False  # a successor needs the entries of those that are not sent
         ring.forget_entries(min(self._queue.lowest, self._spans.next_entry(ring.ring_id)))
         return True
+
+    def _weigh(self, batch: Batch) -> None:
+        """Count what the states of a batch have in bytes: of one a second, for all since the last."""
+        self._unweighed += 1
+        now = time.monotonic()
+        if batch.partial is None or now < self._weigh_at:
+            return
+        for fingerprint, state in batch.partial.states.items():
+            self._states.add(fingerprint, self._unweighed * bytes_of(state))
+        self._unweighed, self._weigh_at = 0, now + WEIGH_S
 
     def close(self) -> None:
         """Nothing to hand on: what is in no batch yet is in the local store, or in the workers' arenas."""

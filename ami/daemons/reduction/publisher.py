@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import ami.messages  # noqa: F401  # registers the value types that results are made of
+from ami.daemons.process.rate import Flows
 from ami.messages.pieces import PIECE_BYTES, Pieces, cut
 from ami.messages.table import Moment, Table
 from ami.result import Result
@@ -47,6 +48,7 @@ class Publisher:
         self._has_table = True  # an earlier leader may have left one
         self._pieces: dict[str, list[str]] = {}  # by result, of what is stored in pieces
         self._piece = 0
+        self.flows = Flows()  # bytes of large results, by name
         self.published = 0
         self.conflated = 0
 
@@ -129,6 +131,8 @@ class Publisher:
             replaced += [keys.result(name) for name in tabled]
             self._by_key -= tabled
         self._by_key.update(single)
+        for name, result in single.items():
+            self.flows.add(name, count_bytes(result.value))
         if replaced:
             self._store.delete_many(replaced)
         self.published += len(new)

@@ -7,12 +7,15 @@ with the next part. Spans of a ring that is gone are sent as incomplete when its
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
+from ami.daemons.process.rate import Flows
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.spans import Arenas, Batches, Span, find_span
 from ami.graph.execution.bind import Reductions, reductions
 from ami.graph.graph import Graph
+from ami.graph.library.base import bytes_of
 from ami.messages.large import LargeBatch, LargeMark
 from ami.messages.message import read
 from ami.ring import arena
@@ -42,7 +45,14 @@ class SpanSender:
         self._known: tuple[int, Reductions] | None = None
         self._number = 0
         self._places: dict[int, tuple[int, int]] = {}  # by ring: next entry, parts of its span that are sent
+        self._full_until = 0.0  # when to ask again whether the inbox has room
+        self.flows = Flows()  # of states, by fingerprint
         self.batches = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether the global reducer is so far behind that nothing is sent for the moment."""
+        return time.monotonic() < self._full_until
 
     def start(self) -> None:
         """Go on where the mark in the global store says."""
@@ -65,12 +75,12 @@ class SpanSender:
         return None
 
     def send(self, ring: RingObserver, span: Span) -> None:
-        """Send what is left of a span; it ends early when the process is to stop.
+        """Send what is left of a span, as far as there is room for it.
 
         Raises:
             StoreUnavailable, StoreFull: call again.
         """
-        arenas = Arenas(ring.name, ring.ring_id, ring.worker_numbers())
+        arenas = Arenas(ring.name, ring.ring_id, ring.worker_numbers(), self._setup.shared)
         try:
             self._send(arenas, span, ring.interval_ns)
         finally:
@@ -87,7 +97,7 @@ class SpanSender:
             StoreUnavailable, StoreFull: call again.
         """
         workers = [worker for other, worker in arena.find(ring.name) if other == ring_id]
-        arenas = Arenas(ring.name, ring_id, workers)
+        arenas = Arenas(ring.name, ring_id, workers, self._setup.shared)
         try:
             if not arenas.are_free:
                 return
@@ -114,13 +124,16 @@ class SpanSender:
             span, arenas, self._reductions_of(span.graph_version), node=self._host, interval_ns=interval_ns,
             prefix=lambda worker: keys.prefix(self._host, "worker", worker),
         )  # fmt: skip
-        for batch in batches.make(parts):
-            if not self._has_room():
-                return False
+        made = batches.make(parts)
+        # Asked before the part is made: it would be made again.
+        while self._has_room():
+            batch = next(made, None)
+            if batch is None:
+                return True
             parts += 1
             place = (span.end, 0) if batch.last else (span.index, parts)
             self._append(batch, {**self._places, ring_id: place})
-        return True
+        return False
 
     def _append(self, batch: LargeBatch, places: dict[int, tuple[int, int]]) -> None:
         number = self._number + 1
@@ -128,15 +141,18 @@ class SpanSender:
         self._inbox.append(number, batch, also={keys.large_mark(self._host): mark})
         self._number, self._places = number, places
         self.batches += 1
+        for part in batch.intervals:
+            for fingerprint, state in part.partial.states.items():
+                self.flows.add(fingerprint, bytes_of(state))
 
     def _has_room(self) -> bool:
-        """Wait until the global reducer has come near; no when the process is to stop."""
-        stopping = self._setup.stopping
-        while not stopping.is_set():
-            if self._inbox.measure() < BYTES_AHEAD:
-                return True
-            if stopping.wait(WAIT_S):
-                break
+        """Whether the global reducer is near enough to send it more."""
+        # To wait for it here would be to hang, for the monitor.
+        if self._setup.stopping.is_set() or self.waits:
+            return False
+        if self._inbox.measure() < BYTES_AHEAD:
+            return True
+        self._full_until = time.monotonic() + WAIT_S
         return False
 
     def _reductions_of(self, version: int) -> Reductions:

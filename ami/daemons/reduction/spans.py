@@ -19,6 +19,7 @@ from ami.messages.message import expect
 from ami.ring.arena import ArenaView
 from ami.ring.observer import RingObserver
 from ami.stores import codec
+from ami.stores.wire import Traffic
 
 PART_BYTES = 16 << 20  # the server stands still for all others while it takes one in
 
@@ -70,10 +71,11 @@ def find_span(ring: RingObserver, first: int, *, whole: bool = True) -> Span | i
 
 
 class Arenas:
-    """The arenas of the workers of one ring, as they are now."""
+    """The arenas of the workers of one ring, as they are now; what is read of them is counted."""
 
-    def __init__(self, ring: str, ring_id: int, workers: Sequence[int]) -> None:
+    def __init__(self, ring: str, ring_id: int, workers: Sequence[int], shared: Traffic) -> None:
         self.ring_id = ring_id
+        self._shared = shared
         self._views: dict[int, ArenaView] = {}
         self._records: dict[int, ArenaRecord] = {}
         for worker in workers:
@@ -126,11 +128,9 @@ class Arenas:
 
     def load(self, row: Row) -> list[State]:
         """Return each worker's state; arrays are views of the arenas."""
-        return [
-            codec.decode(self._views[worker].view(record.rows[row]))
-            for worker, record in sorted(self._records.items())
-            if row in record.rows
-        ]
+        places = [(n, one.rows[row]) for n, one in sorted(self._records.items()) if row in one.rows]
+        self._shared.received += sum(length for _, (_, length) in places)
+        return [codec.decode(self._views[worker].view(place)) for worker, place in places]
 
     def close(self) -> None:
         for view in self._views.values():

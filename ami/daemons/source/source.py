@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from ami.daemons.process import durable
 from ami.daemons.process.control import GraphWatch
@@ -48,6 +49,8 @@ class SourceStage:
         self._feeder: Feeder | None = None
         self._store = setup.stores.cluster("source")
         self._graphs = GraphWatch(setup)
+        self._shared = setup.shared
+        self._counted = 0  # events, whose bytes are counted there
 
     @property
     def state(self) -> str:
@@ -100,6 +103,15 @@ class SourceStage:
             "ring_s": self._hold_s(),
             **(self._source.counters if self._source is not None else {}),
         }
+
+    def costs(self) -> dict[str, Any]:
+        """Count what went into the ring since the last heartbeat."""
+        kept = None if self._ring is None else self._ring.configuration
+        if self._ring is not None and kept is not None:
+            published = self._ring.cursor.published
+            self._shared.sent += max(0, published - self._counted) * kept.schema.event_bytes
+            self._counted = published
+        return {}
 
     def start(self) -> None:
         self._graphs.start()

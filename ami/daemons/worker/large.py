@@ -15,6 +15,7 @@ import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+from ami.daemons.process.rate import Flows
 from ami.errors import RingError, Undecodable
 from ami.graph.execution.lanes import copied
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
@@ -68,11 +69,17 @@ class LargeStates:
 
     Args:
         bytes: that they may take in shared memory.
+
+    Attributes:
+        flows: bytes that went into the arena, by fingerprint.
+        written_bytes: the same of all together.
     """
 
     def __init__(self, ring: RingReader, bytes: int) -> None:
         self._ring = ring
         self._bytes = bytes
+        self.flows = Flows()
+        self.written_bytes = 0
         self._arena: Arena | None = None
         self._record = ArenaRecord()
         self._span = -1
@@ -119,8 +126,10 @@ class LargeStates:
         places = arena.take([chunks.nbytes for chunks in step.writes.values()])
         if places is None:
             return False
-        for place, chunks in zip(places, step.writes.values(), strict=True):
+        for place, (row, chunks) in zip(places, step.writes.items(), strict=True):
             arena.write(place, chunks.buffers)
+            self.written_bytes += chunks.nbytes
+            self.flows.add(row[1], chunks.nbytes)
         new = self._added(record, step, released, rows | dict(zip(step.writes, places, strict=True)))
         raw = bytes(codec.encode(new))
         if len(raw) > RECORD_BYTES - 8:

@@ -2,12 +2,18 @@
 
 One flush is under way at the most: the store keeps the slots of the last flush only, so the one before
 must be committed when the next is sent, or a death in between would run its events twice.
+
+While too much waits for the local reducer, nothing is stored: the worker holds its slots, so the ring fills,
+and the source's policy decides. (Rejected: to go on until the store is full. Then nobody's flush finds room,
+not even that for which the oldest entry waits, and who comes back has gigabytes to take in.)
 """
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from ami.errors import StoreFull
 from ami.messages.flush import Covered, Flush
 from ami.ring.reader import RingReader
 from ami.stores import Journal, keys
@@ -15,11 +21,24 @@ from ami.stores import Journal, keys
 UnderWay = tuple[Flush, Covered, RingReader]  # whose slots they are
 
 
-class Storing:
-    """A thread that stores one flush after the other. What fails is kept, and tried again when asked."""
+LOOK_S = 0.5  # from one look at what waits to the next
 
-    def __init__(self, journal: Journal) -> None:
+
+class Storing:
+    """A thread that stores one flush after the other. What fails is kept, and tried again when asked.
+
+    Args:
+        room_bytes: of the flushes of all workers that may wait for the local reducer.
+
+    Attributes:
+        waits: whether it does not store, because too much waits for the local reducer.
+    """
+
+    def __init__(self, journal: Journal, room_bytes: int) -> None:
         self._journal = journal
+        self._room_bytes = room_bytes
+        self._look_at = 0.0
+        self.waits = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
         self._under_way: UnderWay | None = None  # not acknowledged yet; the same one is tried until it is
         self._trial: Future[None] | None = None
@@ -58,7 +77,18 @@ class Storing:
         trial.result()
         self._under_way = None
 
+    def _look_for_room(self, sharers: int) -> None:
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        waiting = self._journal.measure()
+        self.waits = waiting > self._room_bytes // max(1, sharers)
+        if self.waits:
+            raise StoreFull(f"flushes of {waiting:,} bytes wait for the local reducer, which is far behind")
+        self._look_at = now + LOOK_S
+
     def _store(self, flush: Flush, covered: Covered, ring: RingReader) -> None:
+        self._look_for_room(ring.worker_count)
         # Numbered: when the answer to the first try was lost, the second try changes nothing.
         self._journal.append(covered.flush, flush, also={keys.COVERED: covered}, expire_s=keys.FLUSH_EXPIRE_S)
         # Here and not in the worker's loop: an event of a second must not hold up those before it.

@@ -32,6 +32,9 @@ from ami.stores import keys
 
 logger = logging.getLogger(__name__)
 
+# Of the local store's memory, that flushes may have which nobody has read.
+FLUSHES_SHARE = 0.25
+
 
 class WorkerStage:
     """One worker of the node. Attaches to the ring when there is one, and again when it was replaced."""
@@ -39,7 +42,8 @@ class WorkerStage:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._config = config = setup.config
-        self._storing = Storing(setup.stores.local("worker", setup.number).journal(keys.FLUSHES))
+        journal = setup.stores.local("worker", setup.number).journal(keys.FLUSHES)
+        self._storing = Storing(journal, int(FLUSHES_SHARE * config.local_store.max_memory_bytes))
         self._graphs = GraphWatch(setup)
         self._waiting_for = "the ring"
         self._claims: Claims | None = None  # of the ring that it is attached to
@@ -61,6 +65,8 @@ class WorkerStage:
             return f"waiting: for {self._waiting_for}"
         if self._needs_room:
             return "waiting: for the local reducer to take large states; worker.arena_bytes are full"
+        if self._storing.waits:
+            return "waiting: for the local reducer to take flushes"
         return "running"
 
     @property
@@ -76,8 +82,9 @@ class WorkerStage:
         }
 
     def costs(self) -> dict[str, Any]:
-        """Return for the heartbeat what each operation costs."""
-        return self._costs.tell(self._rate.per_s(self._events))
+        """Return for the heartbeat what each operation costs, and each large state to hand on."""
+        states = {} if self._large is None else {"states": self._large.flows.per_s()}
+        return self._costs.tell(self._rate.per_s(self._events)) | states
 
     # the loop's turns
 
@@ -226,6 +233,7 @@ class WorkerStage:
         self._needs_room = not self._held.store_large()
         if self._needs_room:
             return False
+        self._count_shared(ring, self._held)
         if self._held.is_large:
             # What the arena covers was said of the last step only: so now, before there is another one.
             ring.set_large_done(self._held.runs)
@@ -236,6 +244,12 @@ class WorkerStage:
         self._storing.begin(*self._held.to_flush(ring.ring_id, self._last_flush), ring)
         self._held = None
         return True
+
+    def _count_shared(self, ring: RingReader, held: Held) -> None:
+        shared, large = self._setup.shared, self._large
+        shared.received += held.events * ring.event_bytes_of(held.entry)
+        if large is not None:
+            shared.sent, large.written_bytes = shared.sent + large.written_bytes, 0
 
     def close(self) -> None:
         """Store and commit what was run; what was not is left to the others, or to the next start."""
