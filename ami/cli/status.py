@@ -18,6 +18,7 @@ from ami.client.status import MemoryStatus
 def status(session: Session) -> None:
     """Say of every process whether it lives, how fast it is and what was lost.
 
+    When a node falls behind, the results that cost it most are named, with their owners.
     Exit code 1 when something that should run does not.
     """
     with session.connect() as client:
@@ -42,7 +43,7 @@ def report(seen: ClusterStatus) -> str:
         lines.append(f"ring    {_ring(seen.ring)}")
     if seen.memory is not None:
         lines.append(f"memory  {show_memory(seen.memory)}")
-    lines += [f"! {clean(problem)}" for problem in seen.problems]
+    lines += [f"! {clean(text)}" for text in (*seen.problems, *seen.warnings)]
     return "\n".join(lines)
 
 

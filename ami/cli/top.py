@@ -1,4 +1,4 @@
-"""`ami top`: what every process and every operation costs, live in a terminal, once in a pipe."""
+"""`ami top`: what every process, operation and result costs, live in a terminal, once in a pipe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from ami.client.load import NOBODY, Load, OperationLoad, ProcessLoad
 from ami.client.meter import Meter
 
 REDRAW_S = 1.0
-OPERATIONS_SHOWN = 8  # lines, before there is room for owners
+OPERATIONS_SHOWN = 8  # lines, before there is room for results and owners
+RESULTS_SHOWN = 4
+WIDE = 110  # characters of a line, from which on there is room for bytes
+TRAFFIC = {"shared": "shared", "local": "local store", "global": "global store", "disk": "disk"}
 SORTS = ("share", "name", "owner")
 
 
@@ -28,7 +31,7 @@ SORTS = ("share", "name", "owner")
 @click.option("--sort", type=click.Choice(SORTS), default="share", show_default=True, help="Of operations.")
 @with_session
 def top(session: Session, once: bool, sort: str) -> None:
-    """Show what every process and every operation of the graph costs.
+    """Show what every process, every operation and every result of the graph costs.
 
     In a terminal it is redrawn once a second until Ctrl-C. Of processes on other hosts the share of a
     core is what their heartbeat says, and memory is not known. Operations that call a user's function
@@ -47,7 +50,8 @@ def top(session: Session, once: bool, sort: str) -> None:
 
 def report(load: Load, sort: str = "share") -> list[str]:
     """Return everything as lines of text."""
-    return [*_head(load), "", *_processes(load), "", *_operations(load, sort), "", *_owners(load)]
+    tables = _processes(load), _operations(load, sort), _results(load), _owners(load)
+    return [*_head(load), *(line for lines in tables for line in ("", *lines))]
 
 
 def _follow(meter: Meter, sort: str) -> None:
@@ -65,12 +69,14 @@ def frame(load: Load | None, sort: str, trouble: str, columns: int, rows: int) -
     lines = [title(f"ami top, by {sort}", trouble)]
     if load is None:
         return [cut(line, columns) for line in [*lines, "", "nothing yet"]]
-    lines += [*_head(load), "", *_processes(load), ""]
+    lines += [*_head(load), "", *_processes(load, wide=columns >= WIDE), ""]
     owners = ["", *_owners(load)]
+    results = ["", *_results(load)][: RESULTS_SHOWN + 2]
     operations = _operations(load, sort)
     room = rows - len(lines)
-    lines += _fitting(operations, max(room - len(owners), min(room, OPERATIONS_SHOWN)))
-    lines += _fitting(owners, max(0, rows - len(lines)))
+    lines += _fitting(operations, max(room - len(owners) - len(results), min(room, OPERATIONS_SHOWN)))
+    for others in (results, owners):
+        lines += _fitting(others, max(0, rows - len(lines)))
     return [cut(line, columns) for line in lines[:rows]]
 
 
@@ -94,25 +100,34 @@ def _head(load: Load) -> list[str]:
         lines.append(f"ring    {show_fill(ring)}, {dropped}")
     if status.memory is not None:
         lines.append(f"memory  {show_memory(status.memory)}")
-    return lines + [f"! {clean(problem)}" for problem in status.problems]
+    return lines + [f"! {clean(text)}" for text in (*status.problems, *status.warnings)]
 
 
-def _processes(load: Load) -> list[str]:
-    headings = ["process", "events", "core", "resident", "queue", "lag", "dropped", "state"]
-    rows = [_process(process) for process in load.processes]
+def _processes(load: Load, *, wide: bool = True) -> list[str]:
+    where = list(TRAFFIC) if wide else []
+    headings = ["process", "events", "core", "resident", *(TRAFFIC[to] for to in where)]
+    headings += ["queue", "lag", "dropped", "state"]
+    rows = [_process(process, where) for process in load.processes]
     known = [p.share for p in load.processes if p.share is not None]
     memory = [p.resident_bytes for p in load.processes if p.resident_bytes is not None]
-    rows.append(["together", "", _share(sum(known)), size(sum(memory)), "", "", "", ""])
-    return table(headings, rows, right="lrrrlrrl").splitlines()
+    moved = [_moved(sum(p.traffic.get(to, 0.0) for p in load.processes)) for to in where]
+    rows.append(["together", "", _share(sum(known)), size(sum(memory)), *moved, "", "", "", ""])
+    return table(headings, rows, right=f"lrrr{'r' * len(where)}lrrl").splitlines()
 
 
-def _process(process: ProcessLoad) -> list[object]:
+def _moved(bytes_s: float) -> str:
+    """Return bytes a second; nothing for what is not worth a look."""
+    return f"{size(bytes_s)}/s" if bytes_s >= 1024 else ""
+
+
+def _process(process: ProcessLoad, where: Sequence[str]) -> list[object]:
     said = "~" if process.share_from == "busy" else ""
     return [
         process.name,
         rate(process.rate_hz),
         "" if process.share is None else f"{said}{_share(process.share)}",
         size(process.resident_bytes),
+        *(_moved(process.traffic.get(to, 0.0)) for to in where),
         ", ".join(f"{number(count)} {what}" for what, count in process.queue.items() if count),
         process.lag,
         some(process.dropped),
@@ -146,6 +161,21 @@ def sort_operations(operations: Sequence[OperationLoad], sort: str) -> list[Oper
     costly = sorted(operations, key=lambda operation: -operation.share)
     by = {"name": attrgetter("name"), "owner": attrgetter("owners")}.get(sort)
     return sorted(costly, key=by) if by else costly
+
+
+def _results(load: Load) -> list[str]:
+    headings = ["result", "owners", "core", "states", "values"]
+    rows = [
+        [
+            result.name,
+            ", ".join(result.owners) or NOBODY,
+            _share(result.share),
+            _moved(result.state_bytes_s),
+            _moved(result.published_bytes_s),
+        ]
+        for result in load.results
+    ]
+    return table(headings, rows, right="llrrr").splitlines()
 
 
 def _owners(load: Load) -> list[str]:

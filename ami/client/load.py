@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ami.client.costs import ResultLoad, judge_results
 from ami.client.status import ClusterStatus, ProcessStatus
 from ami.messages.heartbeat import Heartbeat
 
@@ -36,12 +37,16 @@ class Queues:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessLoad(ProcessStatus):
-    """One process. ``share`` is that of a core, 1.0 being one, from ``share_from`` ("/proc" or "busy")."""
+    """One process. ``share`` is that of a core, 1.0 being one, from ``share_from`` ("/proc" or "busy").
+
+    ``traffic``: bytes a second by where they go: "shared" memory, "local" and "global" store, "disk".
+    """
 
     share: float | None = None
     share_from: str = ""
     resident_bytes: int | None = None
     queue: Mapping[str, int] = field(default_factory=dict)
+    traffic: Mapping[str, float] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         counters = self.counters or {}
@@ -92,6 +97,7 @@ class Load:
     processes: tuple[ProcessLoad, ...]
     operations: tuple[OperationLoad, ...]
     owners: tuple[OwnerLoad, ...]
+    results: tuple[ResultLoad, ...]
     queues: Queues
     timed: float | None
     untold: float
@@ -108,6 +114,8 @@ class Load:
             "processes": [process.to_plain() for process in self.processes],
             "operations": [asdict(operation) for operation in self.operations],
             "owners": [asdict(owner) for owner in self.owners],
+            "results": [{**asdict(result), "cores": result.cores} for result in self.results],
+            "warnings": list(status.warnings),
             "queues": asdict(self.queues) | {"ring": None if status.ring is None else status.ring.to_plain()},
             "timed": self.timed,
             "untold": self.untold,
@@ -124,6 +132,7 @@ def judge_load(
     shares: Mapping[str, float] | None = None,
     resident: Mapping[str, int] | None = None,
     servers: Iterable[ProcessStatus] = (),
+    written: Mapping[str, float] | None = None,
 ) -> Load:
     """Return the load of a cluster.
 
@@ -133,21 +142,22 @@ def judge_load(
         shares: by process, what it took of a core since the last look, as /proc says.
         resident: by process of this host, its memory in bytes, as /proc says now.
         servers: more processes of this host, which have no heartbeat.
+        written: what they wrote to the disk since the last look, bytes a second.
     """
     waiting, shares, resident = queues or Queues(), shares or {}, resident or {}
     held = {} if status.ring is None else status.ring.held_by
+    traffic = _traffic(beats, written or {})
     processes = tuple(
         _process(
             process,
             shares.get(process.name),
             resident.get(process.name),
-            # Flushes and slots are those of this host.
             _waiting(process, waiting, held, here=process.name in resident),
+            traffic.get(process.name, {}),
         )
         for process in (*status.processes, *servers)
     )
-    alive = {process.name for process in status.processes if process.alive}
-    told = [b for prefix, b in beats.items() if prefix.strip("{}") in alive and isinstance(b, Heartbeat)]
+    told = _told(status, beats)
     operations = _operations(told, graph)
     timings = [beat.timing for beat in told]
     everything = sum(_number(timing.get("share_of_core")) for timing in timings)
@@ -157,11 +167,27 @@ def judge_load(
         processes=processes,
         operations=operations,
         owners=_owners(operations),
+        results=judge_results(graph, told, {one.names[0]: one.share for one in operations}),
         queues=waiting,
         timed=_average_timed(timings),
         untold=max(0.0, everything - sum(operation.share for operation in operations)),
         besides=max(0.0, sum(busy) - everything) if busy else None,
     )
+
+
+def _told(status: ClusterStatus, beats: Mapping[str, object]) -> list[Heartbeat]:
+    """Return the heartbeats of those who live."""
+    alive = {process.name for process in status.processes if process.alive}
+    return [beat for at, beat in beats.items() if at.strip("{}") in alive and isinstance(beat, Heartbeat)]
+
+
+def _traffic(beats: Mapping[str, object], written: Mapping[str, float]) -> Mapping[str, Mapping[str, float]]:
+    """Return by process its bytes a second, by where they go."""
+    traffic = {name: {"disk": per_s} for name, per_s in written.items()}
+    for prefix, beat in beats.items():
+        if isinstance(beat, Heartbeat):
+            traffic[prefix.strip("{}")] = {str(to): _number(per_s) for to, per_s in beat.traffic.items()}
+    return traffic
 
 
 def _average_timed(timings: Iterable[Mapping[str, Any]]) -> float | None:
@@ -172,8 +198,9 @@ def _average_timed(timings: Iterable[Mapping[str, Any]]) -> float | None:
 
 
 def _process(
-    process: ProcessStatus, share: float | None, resident: int | None, queue: Mapping[str, int]
-) -> ProcessLoad:
+    process: ProcessStatus, share: float | None, resident: int | None, queue: Mapping[str, int],
+    traffic: Mapping[str, float],
+) -> ProcessLoad:  # fmt: skip
     busy = (process.counters or {}).get("busy")
     return ProcessLoad(
         **{name: getattr(process, name) for name in ProcessStatus.__slots__},
@@ -181,13 +208,14 @@ def _process(
         share_from="/proc" if share is not None else "busy" if busy is not None else "",
         resident_bytes=resident,
         queue=queue,
+        traffic=traffic,
     )
 
 
 def _waiting(
     process: ProcessStatus, queues: Queues, held: Mapping[int, int], *, here: bool
 ) -> dict[str, int]:
-    """Return what waits for a process, by what it is."""
+    """Return what waits for a process, by what it is; flushes and slots are known of this host only."""
     waits: dict[str, tuple[str, int | None]] = {
         "worker": ("slots", held.get(process.number) if here else None),
         "local-reducer": ("flushes", queues.flushes if here else None),

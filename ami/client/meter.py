@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ami.client.costs import list_warnings
 from ami.client.load import Load, Queues, judge_load
 from ami.client.status import ClusterStatus, ProcessStatus
-from ami.client.survey import heartbeats, judge
+from ami.client.survey import heartbeats, judge, read_graph
 from ami.cluster import proc
 from ami.cluster.supervisor import Program, list_expected
 from ami.config import Config
-from ami.errors import GraphError, StoreError
+from ami.errors import StoreError
 from ami.processes import SERVERS
 from ami.stores import keys
 from ami.stores.opened import Stores
@@ -29,7 +31,8 @@ class Meter:
         self._manager = stores.cluster("graph-manager")
         self._reducer = stores.cluster("global-reducer")
         self._graph: Graph | None = None
-        self._before: dict[tuple[str, int], tuple[float, float]] = {}  # name, pid: when (s), CPU time (s)
+        # By name and pid: when (s), CPU time (s), bytes written to the disk.
+        self._before: dict[tuple[str, int], tuple[float, float, int]] = {}
 
     def look(self) -> Load:
         """Return what everything costs now.
@@ -41,8 +44,8 @@ class Meter:
         beats = heartbeats(self._stores)
         status = judge(self._config, self._stores, beats, here)
         servers = [self._server(program) for program in here if program.type in SERVERS and program.runs]
-        resident, shares = self._measure([*status.processes, *servers])
-        return judge_load(
+        resident, shares, written = self._measure([*status.processes, *servers])
+        load = judge_load(
             status,
             beats,
             graph=self._graph_of(status),
@@ -50,7 +53,10 @@ class Meter:
             shares=shares,
             resident=resident,
             servers=servers,
+            written=written,
         )
+        warnings = tuple(list_warnings(status, load.results))
+        return replace(load, status=replace(status, warnings=warnings))
 
     def close(self) -> None:
         """Let go of what was measured: the stores are the client's."""
@@ -65,11 +71,16 @@ class Meter:
             pid=program.pid,
         )
 
-    def _measure(self, processes: list[ProcessStatus]) -> tuple[dict[str, int], dict[str, float]]:
-        """Return the memory of this host's processes, and their shares of a core since the last look."""
+    def _measure(
+        self, processes: list[ProcessStatus]
+    ) -> tuple[dict[str, int], dict[str, float], dict[str, float]]:
+        """Return of this host's processes the memory, and since the last look the share of a core and the
+        bytes that they wrote to the disk, per second.
+        """
         resident: dict[str, int] = {}
         shares: dict[str, float] = {}
-        seen: dict[tuple[str, int], tuple[float, float]] = {}
+        written: dict[str, float] = {}
+        seen: dict[tuple[str, int], tuple[float, float, int]] = {}
         for process in processes:
             if process.host != self._config.node.host or process.pid is None:
                 continue
@@ -78,26 +89,18 @@ class Meter:
                 continue
             resident[process.name] = size
             key = (process.name, process.pid)
-            seen[key] = (now, cpu_s)
+            seen[key] = (now, cpu_s, proc.written_bytes(process.pid))
             if key in self._before and now > self._before[key][0]:
-                at, before_s = self._before[key]
+                at, before_s, before_bytes = self._before[key]
                 shares[process.name] = (cpu_s - before_s) / (now - at)
+                written[process.name] = (seen[key][2] - before_bytes) / (now - at)
         self._before = seen
-        return resident, shares
+        return resident, shares, written
 
     def _graph_of(self, status: ClusterStatus) -> Graph | None:
         """Return the graph that runs; read again only when there is another."""
-        from ami.graph.graph import Graph
-
-        version = status.graph_version
-        if not version:
-            self._graph = None
-        elif self._graph is None or self._graph.version != version:
-            plain = self._manager.get(keys.graph(version))
-            try:
-                self._graph = None if plain is None else Graph.from_plain(plain)
-            except GraphError:
-                self._graph = None  # then nobody's owners are known; the costs are shown all the same
+        if self._graph is None or self._graph.version != status.graph_version:
+            self._graph = read_graph(self._manager, status.graph_version)
         return self._graph
 
     def _queues(self, status: ClusterStatus) -> Queues:

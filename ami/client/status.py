@@ -107,7 +107,10 @@ class MemoryStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStatus:
-    """How a cluster is. ``problems`` has a line for each thing that should be otherwise."""
+    """How a cluster is. ``problems`` has a line for each thing that should be otherwise.
+
+    ``warnings``: that a node falls behind, and what costs it most. It is well all the same.
+    """
 
     cluster: str
     processes: tuple[ProcessStatus, ...]
@@ -117,6 +120,7 @@ class ClusterStatus:
     ring: RingStatus | None
     problems: tuple[str, ...]
     memory: MemoryStatus | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def well(self) -> bool:
@@ -129,6 +133,7 @@ class ClusterStatus:
             "cluster": self.cluster,
             "well": self.well,
             "problems": list(self.problems),
+            "warnings": list(self.warnings),
             "processes": [process.to_plain() for process in self.processes],
             "graph_version": self.graph_version,
             "graph_hash": self.graph_hash,

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from ami.client.costs import list_signs, list_warnings
+from ami.client.load import judge_load
 from ami.client.status import ClusterStatus, MemoryStatus, RingStatus, judge_cluster, judge_process
 from ami.cluster import memory
 from ami.cluster.supervisor import Program, list_expected
 from ami.config import Config
-from ami.errors import RingError, Undecodable
-from ami.stores import keys
+from ami.errors import GraphError, RingError, Undecodable
+from ami.stores import Store, keys
 from ami.stores.opened import Stores
+
+if TYPE_CHECKING:
+    from ami.graph.graph import Graph
 
 
 def survey(config: Config, stores: Stores) -> ClusterStatus:
@@ -20,7 +27,28 @@ def survey(config: Config, stores: Stores) -> ClusterStatus:
     Raises:
         StoreUnavailable
     """
-    return judge(config, stores, heartbeats(stores), list_expected(config.monitor.supervisor_socket))
+    beats = heartbeats(stores)
+    status = judge(config, stores, beats, list_expected(config.monitor.supervisor_socket))
+    if not list_signs(status):
+        return status
+    graph = read_graph(stores.cluster("graph-manager"), status.graph_version)
+    results = judge_load(status, beats, graph=graph).results
+    return replace(status, warnings=tuple(list_warnings(status, results)))
+
+
+def read_graph(manager: Store, version: int | None) -> Graph | None:
+    """Return a version of the graph; None where there is none.
+
+    Raises:
+        StoreUnavailable
+    """
+    from ami.graph.graph import Graph
+
+    plain = manager.get(keys.graph(version)) if version else None
+    try:
+        return None if plain is None else Graph.from_plain(plain)
+    except GraphError:
+        return None  # then nobody's owners are known; the costs are shown all the same
 
 
 def judge(

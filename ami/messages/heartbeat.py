@@ -7,14 +7,17 @@ from typing import Any
 
 from ami.messages.message import message
 
+# Who moved so much more has got on. Heartbeats and looks at the graph, which never end, are less.
+PROGRESS_BYTES = 1 << 20
+
 
 @message
 class Heartbeat:
     """That a process lives, what it does, and what it counted.
 
-    ``step_age_s``: how long ago its loop came round. ``moved_bytes`` went over its connections and through
-    shared memory so far. ``piece``: number of the large piece of work that a thread beside the loop does
-    now; 0: none. ``operations`` and ``timing`` are of workers: see
+    ``step_age_s``: how long ago its loop came round, or it got on in its step. ``moved_bytes`` went over its
+    connections and through shared memory so far. ``piece``: number of the large piece of work that a thread
+    beside the loop does now; 0: none. ``operations`` and ``timing`` are of workers: see
     :meth:`ami.daemons.worker.costs.Costs.tell`.
 
     Bytes a second: ``traffic`` by where they go ("shared", "local", "global", "disk"), ``states`` that are

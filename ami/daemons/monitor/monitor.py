@@ -18,7 +18,7 @@ from ami.daemons.monitor.deaths import Deaths
 from ami.daemons.monitor.judgement import Judgement, Sign
 from ami.daemons.process.stage import Setup
 from ami.errors import RingError, StoreError
-from ami.messages.heartbeat import Heartbeat
+from ami.messages.heartbeat import PROGRESS_BYTES, Heartbeat
 from ami.processes import DAEMONS
 from ami.ring.observer import RingObserver
 from ami.stores import Store, keys
@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 SELF = "monitor:0"
-# Who moved so much more has got on. Heartbeats and looks at the graph, which never end, are less.
-PROGRESS_BYTES = 1 << 20
 # A piece of work beside the loop may compute so many times longer than the loop.
 PIECE_TIMES = 5
 

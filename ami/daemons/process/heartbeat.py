@@ -18,7 +18,7 @@ from ami.cluster import proc
 from ami.daemons.process.rate import Flows
 from ami.daemons.process.stage import Stage
 from ami.errors import StoreError
-from ami.messages.heartbeat import Heartbeat
+from ami.messages.heartbeat import PROGRESS_BYTES, Heartbeat
 from ami.stores import Store, keys
 from ami.stores.wire import Traffic
 
@@ -51,6 +51,7 @@ class Heart:
         self._traffic = dict(traffic or {})
         self._moved: dict[str, int] = {}  # by where, at the last beat
         self._flows = Flows()
+        self._progress = 0  # MiB moved, at the last beat
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
 
@@ -97,6 +98,9 @@ class Heart:
         stage = self._stage
         more: dict[str, Any] = stage.costs() if isinstance(stage, Costly) else {}
         self._count_traffic()
+        moved_bytes = sum(one.sent + one.received for one in self._traffic.values())
+        if moved_bytes // PROGRESS_BYTES != self._progress:
+            self._progress, self._stepped_at = moved_bytes // PROGRESS_BYTES, time.monotonic()
         return Heartbeat(
             process=self._store.prefix,
             pid=os.getpid(),
@@ -106,7 +110,7 @@ class Heart:
             step_age_s=time.monotonic() - self._stepped_at,
             state=self._waiting if stage is None else stage.state,
             counters={} if stage is None else dict(stage.counters),
-            moved_bytes=sum(one.sent + one.received for one in self._traffic.values()),
+            moved_bytes=moved_bytes,
             traffic=self._flows.per_s(),
             **more,
         )

@@ -138,6 +138,7 @@ class GlobalReducerStage:
     def _work(self) -> None:
         waits = self._setup.waits
         self._find_nodes()
+        self._forget_names()
         self._step_large()
         if not self._inboxes:
             self._setup.stopping.wait(waits.store_s)
@@ -189,12 +190,18 @@ class GlobalReducerStage:
             gone, catalogue = changed
             earlier = self._names[0] if self._names is not None else set()
             self._names = ((earlier | gone) - catalogue.keys(), catalogue)
-        # The thread beside may be about to publish results of the graph before.
-        if self._names is not None and self._beside.is_idle:
-            self._publisher.forget(*self._names)
-            self._names = None
+        self._forget_names()
         self._publisher.publish(self._assembly.results(self._inboxes))
         self._unpublished = False
+
+    def _forget_names(self) -> None:
+        """Remove results that the graph has not any more, if there are some."""
+        # The thread beside may be about to publish results of the graph before, but not while it takes up
+        # the last leader's state.
+        loads = self._large is not None and not self._large.is_loaded
+        if self._names is not None and (loads or self._beside.is_idle):
+            self._publisher.forget(*self._names)
+            self._names = None
 
     def _step_large(self) -> None:
         """Let the thread beside do a piece of the large lane's work, if it has none."""

@@ -97,6 +97,7 @@ class LargeLane:
         """
         if not self.is_loaded:
             self._load()
+            return
         if graph.version > self._assembly.graph.version:
             self._assembly.set_graph(graph)
             self.publisher.keep_pieces_of(dict(graph.large))

@@ -14,7 +14,7 @@ from typing import Any
 
 from ami.daemons.process.beside import Beside
 from ami.daemons.process.control import GraphWatch
-from ami.daemons.process.rate import Flows, Rate
+from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.entries import EntryQueue, Ready, Sent
 from ami.daemons.reduction.span_sender import SpanSender
@@ -61,7 +61,6 @@ class LocalReducerStage:
         self._replaced_at = 0.0
         self._rate = Rate()
         self._batches = self._incomplete = self._events = 0
-        self._states = Flows()  # by fingerprint
         self._unweighed, self._weigh_at = 0, 0.0
 
     @property
@@ -83,12 +82,13 @@ class LocalReducerStage:
             "lag_intervals": max(0, behind),
             "incomplete": self._incomplete,
             "large_batches": self._spans.batches,
+            "large_lag_s": 0.0 if self._ring is None else self._spans.lag_s(self._ring, time.time_ns()),
             "rate_hz": self._rate.per_s(self._events),
         }
 
     def costs(self) -> dict[str, Any]:
         """Return for the heartbeat what is under way beside the loop, and what states cost to send."""
-        return {"piece": self._beside.piece, "states": self._states.per_s() | self._spans.flows.per_s()}
+        return {"piece": self._beside.piece, "states": self._spans.flows.per_s()}
 
     def start(self) -> None:
         """Go on where the mark in the global store says."""
@@ -264,7 +264,7 @@ class LocalReducerStage:
         if batch.partial is None or now < self._weigh_at:
             return
         for fingerprint, state in batch.partial.states.items():
-            self._states.add(fingerprint, self._unweighed * bytes_of(state))
+            self._spans.flows.add(fingerprint, self._unweighed * bytes_of(state))
         self._unweighed, self._weigh_at = 0, now + WEIGH_S
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ class SpanSender:
         self._number = 0
         self._places: dict[int, tuple[int, int]] = {}  # by ring: next entry, parts of its span that are sent
         self._full_until = 0.0  # when to ask again whether the inbox has room
-        self.flows = Flows()  # of states, by fingerprint
+        self.flows = Flows()  # bytes of states, of both lanes, by fingerprint
         self.batches = 0
 
     @property
@@ -64,6 +64,14 @@ class SpanSender:
     def next_entry(self, ring_id: int) -> int:
         """Return the first entry of a ring that is not in the inbox."""
         return self._places.get(ring_id, (0, 0))[0]
+
+    def lag_s(self, ring: RingObserver, now_ns: int) -> float:
+        """Return for how long the oldest entry of a span is closed that is not in the inbox."""
+        first = max(self.next_entry(ring.ring_id), ring.oldest_entry)
+        if first >= ring.cursor.entries_closed:
+            return 0.0
+        entry = ring.entry(first)
+        return 0.0 if entry.span < 0 else max(0.0, (now_ns - entry.closed_wall_ns) / 1e9)
 
     def find(self, ring: RingObserver, *, whole: bool = True) -> Span | None:
         """Return the next span of a ring, if it can be sent now."""

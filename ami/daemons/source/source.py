@@ -38,7 +38,7 @@ class SourceStage:
     def __init__(self, setup: Setup) -> None:
         self._config = setup.config
         self._stopping = setup.stopping
-        self._rate = Rate()
+        self._rate, self._drops = Rate(), Rate()
         self._told = 0  # the configuration of which was told what there is room for
         self._failure = ""
         self._waiting_for = "the control store and the ring"
@@ -99,6 +99,7 @@ class SourceStage:
             "position": cursor.position,
             "entries_opened": cursor.entries_opened,
             "rate_hz": self._rate.per_s(cursor.published + cursor.dropped),
+            "drop_hz": self._drops.per_s(cursor.dropped),
             "lag_s": self._feeder.lag_s,
             "ring_s": self._hold_s(),
             **(self._source.counters if self._source is not None else {}),
