@@ -284,6 +284,23 @@ def test_who_lost_the_lease_writes_nothing_more_and_begins_again_from_the_checkp
     stage.close()
 
 
+def test_a_lease_that_ran_out_is_taken_again_and_nothing_is_loaded_as_nobody_else_had_it(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a machine that stands still, and a state that takes longer to load than the lease lasts."""
+    caplog.set_level("INFO")
+    stage = rig.stage()
+    for number, one in enumerate(RUN, start=1):
+        rig.send(one)
+        rig.link.one(keys.full(rig.store.prefix, keys.LEASE, tagged=True), "DEL", repeat=True)
+        steps(stage, lambda number=number: sum(rig.applied().values()) == number)  # type: ignore[misc]
+    check_the_run(rig, stage)
+    assert stage.counters["batches"] == len(RUN)
+    assert caplog.text.count("leading; applied so far") == 1
+    assert caplog.text.count("is not ours any more") + caplog.text.count("lease") > len(RUN) // 2
+    stage.close()
+
+
 def test_far_behind_only_some_intervals_are_published_and_the_rest_counted_as_conflated(rig: Rig) -> None:
     rig.send(*[batch(interval, [interval], node="a") for interval in range(1, 61)])
     stage = rig.stage()

@@ -6,13 +6,16 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import pytest
 
-from ami.config import GlobalStoreConfig
+from ami.config import Config, GlobalStoreConfig
 from ami.daemons.process.heartbeat import Heart
-from ami.messages.heartbeat import Heartbeat
+from ami.messages.heartbeat import PROGRESS_BYTES, Heartbeat
 from ami.messages.message import expect
 from ami.stores import Store, keys, open_global
+from ami.stores.opened import Stores
+from ami.stores.wire import Traffic
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -114,3 +117,25 @@ def test_a_stage_whose_counters_fail_once_does_not_stop_the_heart(
     )
     heart.stop()
     assert "the ring was closed" in caplog.text
+
+
+def test_who_moves_bytes_in_a_long_step_gets_on_and_says_where_they_go(cluster: GlobalStoreConfig) -> None:
+    stores = Stores(Config(global_store=cluster))
+    mine, shared = stores.host("worker", 3), Traffic()
+    heart = Heart(mine, 0.05, {**stores.traffic, "shared": shared})
+    heart.watch(Counting())
+    heart.start()
+    wait_until(lambda: beat(mine).step_age_s > 0.2, what="a step that takes long")
+    before, block = beat(mine), np.ones(PROGRESS_BYTES, np.uint8)
+    mine.put("block", block)
+    np.testing.assert_array_equal(mine["block"], block)
+    shared.received += 5 * PROGRESS_BYTES
+    wait_until(lambda: beat(mine).moved_bytes >= before.moved_bytes + 7 * PROGRESS_BYTES, what="bytes")
+    after = beat(mine)
+    assert after.steps == before.steps
+    assert after.moved_bytes < before.moved_bytes + 8 * PROGRESS_BYTES
+    assert after.traffic["shared"] > after.traffic["global"] > 0
+    # What the heart itself says goes the same way, and is no sign of life.
+    wait_until(lambda: beat(mine).step_age_s > 0.5, what="a step that gets nowhere")
+    heart.stop()
+    stores.close()

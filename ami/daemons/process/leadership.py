@@ -19,14 +19,21 @@ class Leadership:
         ttl_s: the lease's life.
         on_gain: called each time that it was taken, before anything is done under it: loads what the last
             leader left. If it raises, the lease is taken again, and this called again.
+        keeps: what was loaded stays true while nobody else leads, whatever failed. So a lease that ran out,
+            on a machine that stood still, and that nobody else had since, is taken again without loading: who
+            has to load for longer than a lease lasts would never get on.
     """
 
-    def __init__(self, lease: Lease, ttl_s: float, on_gain: Callable[[], None]) -> None:
+    def __init__(
+        self, lease: Lease, ttl_s: float, on_gain: Callable[[], None], *, keeps: bool = False
+    ) -> None:
         self.lease = lease
         self._ttl_s = ttl_s
         self._on_gain = on_gain
         self._renew_at = 0.0
         self.held = False
+        self._keeps = keeps
+        self._loaded = 0  # token under which that was done last
 
     def hold(self) -> bool:
         """Take or renew the lease, if it is time; return whether it is held."""
@@ -37,7 +44,11 @@ class Leadership:
             if self.held:
                 self.lease.renew()
             elif self.lease.acquire():
-                self._on_gain()
+                # Tokens ascend by one with each holder.
+                if not (self._keeps and 0 < self._loaded == self.lease.token - 1):
+                    self._loaded = 0
+                    self._on_gain()
+                self._loaded = self.lease.token
                 self.held = True
             else:
                 return False

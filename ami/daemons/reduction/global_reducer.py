@@ -47,7 +47,7 @@ class GlobalReducerStage:
         self._graphs = GraphWatch(setup)
         place = keys.prefix(setup.config.node.host, "global-reducer", setup.number)
         lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
-        self._leadership = Leadership(lease, LEASE_S, self._load)
+        self._leadership = Leadership(lease, LEASE_S, self._load, keeps=True)
         self._file = WindowsFile(setup, self._store)
         self._publisher = Publisher(self._store, lease, history=setup.config.reducer.history)
         self._here = f"on global-reducer:{setup.number} of {setup.config.node.host}"
