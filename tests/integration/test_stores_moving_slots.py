@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections import Counter, deque
@@ -15,12 +14,12 @@ import pytest
 import redis
 from redis.crc import key_slot
 
-from ami.cluster import servers
 from ami.config import GlobalStoreConfig
 from ami.errors import StoreUnavailable
 from ami.stores import Store, open_global
 from ami.stores.client import ClusterLink
 from ami.stores.link import Command
+from tests import clusters
 from tests.conftest import PREFIX, Server, answers, free_ports
 from tests.journals import last
 from tests.waiting import wait_until
@@ -33,12 +32,12 @@ SLOT = key_slot(PREFIX.encode())
 class Mover:
     """An operator who moves the slot of the tests between the two nodes of a cluster."""
 
-    def __init__(self, config: GlobalStoreConfig, places: list[servers.ClusterMember]) -> None:
+    def __init__(self, config: GlobalStoreConfig, places: list[clusters.Member]) -> None:
         self.config = config
         self.places = places
         self.password = config.password_file.read_text().strip()
         self.nodes = [
-            redis.Redis(host=place.host, port=place.port, password=self.password) for place in places
+            redis.Redis(host="127.0.0.1", port=place.port, password=self.password) for place in places
         ]
         self.owner = next(n for n, place in enumerate(places) if place.first_slot <= SLOT <= place.last_slot)
         self.moved = 0
@@ -57,7 +56,7 @@ class Mover:
     def move(self, *names: str) -> None:
         to = self.places[self.other]
         for name in names:
-            place = (to.host, to.port, name, 0, 5000, "AUTH", self.password)
+            place = ("127.0.0.1", to.port, name, 0, 5000, "AUTH", self.password)
             # BUSYKEY, an error here, says that there is a second key of this name: one would be lost.
             self.moved += self.ask(self.owner, "MIGRATE", *place) != b"NOKEY"
 
@@ -80,13 +79,9 @@ class Mover:
 
 
 @pytest.fixture(scope="module")
-def two_masters(short_path: Path) -> Iterator[tuple[GlobalStoreConfig, list[servers.ClusterMember]]]:
+def two_masters(short_path: Path) -> Iterator[tuple[GlobalStoreConfig, list[clusters.Member]]]:
     ports = free_ports(2)
-    half = servers.SLOTS // 2
-    places = [
-        servers.ClusterMember(secrets.token_hex(20), "127.0.0.1", port, n * half, (n + 1) * half - 1)
-        for n, port in enumerate(ports)
-    ]
+    places = clusters.members(ports)
     config = GlobalStoreConfig(
         start_nodes=tuple(f"127.0.0.1:{port}" for port in ports),
         password_file=short_path / "two.secret",
@@ -94,10 +89,7 @@ def two_masters(short_path: Path) -> Iterator[tuple[GlobalStoreConfig, list[serv
     )
     running = []
     try:
-        for number, port in enumerate(ports):
-            folder = short_path / f"two-{number}"
-            command = servers.prepare_global(replace(config, port=port), folder)
-            (folder / "nodes.conf").write_text(servers.cluster_file(places, number))
+        for command in clusters.prepare(places, config, short_path):
             running.append(Server(command))
             running[-1].start()
         link = ClusterLink(config)
@@ -110,7 +102,7 @@ def two_masters(short_path: Path) -> Iterator[tuple[GlobalStoreConfig, list[serv
 
 
 @pytest.fixture
-def mover(two_masters: tuple[GlobalStoreConfig, list[servers.ClusterMember]]) -> Iterator[Mover]:
+def mover(two_masters: tuple[GlobalStoreConfig, list[clusters.Member]]) -> Iterator[Mover]:
     mover = Mover(*two_masters)
     link = ClusterLink(mover.config)
     link.everywhere(lambda _node: [("FLUSHALL",), ("SCRIPT", "FLUSH")])
