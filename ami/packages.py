@@ -22,12 +22,9 @@ def load(group: str, name: str, what: str, refuse: type[AmiError], ours: Iterabl
     importlib.invalidate_caches()
     found = {point.name: point for point in entry_points(group=group)}
     if name not in found:
-        known = sorted({*ours, *found})
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
         raise refuse(
-            f"unknown {what} {name!r}; {hint}known: {', '.join(known)}. Install the package that has it here "
-            f"(entry point {name!r} of the group {group!r})"
+            f"unknown {what} {name!r}; {list_known(name, {*ours, *found})}. Install the package that has it "
+            f"here (entry point {name!r} of the group {group!r})"
         )
     package = found[name].dist
     try:
@@ -35,3 +32,10 @@ def load(group: str, name: str, what: str, refuse: type[AmiError], ours: Iterabl
     except FAULTS as error:  # a package of others: whatever is wrong with it is told by its name
         whose = package.name if package else "an unknown package"
         raise refuse(f"{what} {name!r} of {whose} cannot be imported: {error!r}") from error
+
+
+def list_known(name: str, known: Iterable[str]) -> str:
+    """Return the names that there are, for who typed another one, and which one may have been meant."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(names)}"

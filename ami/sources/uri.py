@@ -6,7 +6,6 @@ ones: an option that is misspelt and ignored would give wrong numbers without a 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ami.errors import SourceError
+from ami.packages import list_known
 
 MAX = math.inf  # rate=max: as fast as possible
 FOREVER = 0  # repeat without a number
@@ -48,7 +48,7 @@ class Uri:
         """
         for name in self.options:
             if name not in known:
-                raise SourceError(f"{self.text!r}: unknown option {name!r}; {_list_known(name, known)}")
+                raise SourceError(f"{self.text!r}: unknown option {name!r}; {list_known(name, known)}")
         return {name: self._value(name, option) for name, option in known.items()}
 
     def _value(self, name: str, option: Option) -> Any:
@@ -78,12 +78,6 @@ def parse(text: str) -> Uri:
             raise SourceError(f"{text!r}: option {name!r} is given twice")
         options[name] = unquote(value)
     return Uri(text.strip(), proto, unquote(body), options)
-
-
-def _list_known(name: str, known: Mapping[str, Option]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(sorted(known))}"
 
 
 def _numbers(
