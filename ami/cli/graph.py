@@ -57,16 +57,8 @@ _EXPECT = option(
 )
 
 
-def read_texts(arguments: tuple[str, ...]) -> list[str]:
-    """Return the text of each: a definition ``NAME = EXPRESSION``, a file's, or of ``-``, standard input's.
-
-    Raises:
-        GraphError: a file cannot be read.
-    """
-    return [_read(argument) for argument in arguments]
-
-
 def _read(argument: str) -> str:
+    """Return the text of a definition, of a file, or of ``-``, standard input."""
     if argument == "-":
         return sys.stdin.read(MAX_TEXT_BYTES)
     if "=" in argument and not Path(argument).is_file():
@@ -121,16 +113,10 @@ def show(session: Session, version: int | None, owners: bool) -> None:
     session.answer(lambda: {**runs.to_plain(), "text": text}, lambda: f"{head}\n{clean_lines(text)}")
 
 
-def _texts(metavar: str) -> Callable[[Any], Any]:
-    return click.argument(
-        "texts", nargs=-1, required=True, metavar=metavar, callback=lambda _c, _p, given: read_texts(given)
-    )
-
-
 @_edit(expects=True)
-@_texts("DEFINITION|FILE|-...")
+@click.argument("texts", nargs=-1, required=True, metavar="DEFINITION|FILE|-...", type=_read)
 @click.option("--replace", is_flag=True, help="Replace operations of the same names, if they are mine.")
-def add(client: Client, texts: list[str], replace: bool, **expected: int | None) -> dict[str, Any]:
+def add(client: Client, texts: tuple[str, ...], replace: bool, **expected: int | None) -> dict[str, Any]:
     """Add operations and results.
 
     \b
@@ -142,8 +128,8 @@ def add(client: Client, texts: list[str], replace: bool, **expected: int | None)
 
 
 @_edit(name="set", expects=True)
-@_texts("FILE|-|DEFINITION...")
-def set_(client: Client, texts: list[str], **expected: int | None) -> dict[str, Any]:
+@click.argument("texts", nargs=-1, required=True, metavar="FILE|-|DEFINITION...", type=_read)
+def set_(client: Client, texts: tuple[str, ...], **expected: int | None) -> dict[str, Any]:
     """Put this graph in place of the whole one, everybody's operations included."""
     return client.set(*texts, **expected)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ami.errors import GraphError
@@ -44,13 +44,11 @@ def to_yaml(texts: Sequence[str], current: Callable[[], Document]) -> str:
             definitions[name] = expression
     if not definitions:
         raise GraphError("nothing is defined; wanted 'NAME = EXPRESSION' or a YAML text")
-    results = _find_reduced(definitions, current())
-    return _yaml(
-        {
-            "values": {name: text for name, text in definitions.items() if name not in results},
-            "results": {name: text for name, text in definitions.items() if name in results},
-        }
-    )
+    document = current()
+    new = parse(dump({"values": definitions}), document.functions).definitions
+    reduced = lower(Document(definitions={**document.definitions, **new})).reduced
+    shown = {name: replace(definition, result=name in reduced) for name, definition in new.items()}
+    return write(Document(definitions=shown), whole=False)
 
 
 def _definitions(text: str) -> list[tuple[str, str]] | None:
@@ -64,17 +62,6 @@ def _definitions(text: str) -> list[tuple[str, str]] | None:
             return None
         found.append((match["quoted"] or match["name"], match["expression"]))
     return found
-
-
-def _find_reduced(texts: Mapping[str, str], current: Document) -> set[str]:
-    """Return the names in ``texts`` that exist once for a window, not for each event."""
-    new = parse(_yaml({"values": texts}), current.functions)
-    definitions = {**current.definitions, **new.definitions}
-    return set(lower(Document(definitions=definitions)).reduced & texts.keys())
-
-
-def _yaml(parts: Mapping[str, Mapping[str, str]]) -> str:
-    return dump({name: part for name, part in parts.items() if part})
 
 
 @dataclass(frozen=True, slots=True)
