@@ -21,7 +21,7 @@ from ami.graph.library.base import State
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint, Reach, Totals
 from ami.messages.large import LargeBatch
-from ami.result import Events, Result
+from ami.result import Envelope, Events, Result
 
 logger = logging.getLogger(__name__)
 
@@ -176,25 +176,19 @@ class Assembly:
             self._say(reach, known, now_ns) for reach in (self._run_reach, self._interval_reach)
         )
         accounts: dict[Hashable, Events] = {}
-        spans: dict[Hashable, tuple[int, int]] = {}
+        envelopes: dict[Hashable, Envelope] = {}
         results = []
         for name, one in computed.items():
             of = one.account
             account = (of.expected, of.used, of.dropped, of.set_aside)
             if account not in accounts:
                 accounts[account] = one.events()
-            span = (one.window, of.first, of.last)
-            if span not in spans:
-                spans[span] = self._span(one)
-            results.append(
-                one.to_result(
-                    name,
-                    accounts[account],
-                    time_ns=spans[span],
-                    one_in=one_in.get(name, 1),
-                    **(of_run if one.window == "run" else of_interval),
-                )
-            )
+            said = (one.window, of.first, of.last, one.error, one_in.get(name, 1), id(one.label))
+            if said not in envelopes:
+                facts = of_run if one.window == "run" else of_interval
+                made = one.to_result("", Events(), time_ns=self._span(one), one_in=said[4], **facts)
+                envelopes[said] = Envelope(made)
+            results.append(envelopes[said].around(name, one.value, accounts[account]))
         return results
 
     def _say(self, reach: Reach, nodes: set[str], now_ns: int) -> dict[str, Any]:

@@ -125,7 +125,9 @@ class GlobalPlan:
 
     def set_units(self, units: Mapping[str, str]) -> None:
         """Take up the units of the source's fields."""
-        self._labels = labels(self.graph, self._bound, units)
+        known: dict[Label, Label] = {}  # equal ones are one object, so that they are found equal at once
+        found = labels(self.graph, self._bound, units)
+        self._labels = {name: known.setdefault(label, label) for name, label in found.items()}
 
     def finish(
         self, buckets: Mapping[str, Bucket | None], errors: Mapping[str, ErrorRecord]

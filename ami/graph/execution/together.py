@@ -122,10 +122,11 @@ def step_of_many(frame: Frame, steps: Sequence[Planned], fewest: int) -> Step:
     likeness = steps[0].likeness
     assert likeness is not None
     run = _add if isinstance(likeness.computing, Reduction) else _compute
+    read = list({register for one in steps for register in one.read})
 
     def step() -> None:
         most = max(fewest, NUMBERS // max(1, frame.count))
-        for alike in _sort(frame, steps):
+        for alike in [steps] if _are_of_same_events(frame, read) else _sort(frame, steps):
             for start in range(0, len(alike), most):
                 some = alike[start : start + most]
                 if len(some) < fewest or not run(frame, likeness, some):
@@ -139,17 +140,18 @@ def _run_each(steps: Iterable[Planned]) -> None:
         one.step()
 
 
-def _sort(frame: Frame, steps: Sequence[Planned]) -> Iterable[Sequence[Planned]]:
-    """Return the steps in groups, all of whose inputs are of the same events."""
+def _are_of_same_events(frame: Frame, registers: Sequence[int]) -> bool:
     indices, whole = frame.indices, frame.whole
-    register = steps[0].read[0]
-    index, is_whole = indices[register], whole[register]
-    if all(indices[r] is index and whole[r] is is_whole for one in steps for r in one.read):
-        return (steps,)
+    return len({id(indices[r]) for r in registers}) == 1 and len({whole[r] for r in registers}) == 1
+
+
+def _sort(frame: Frame, steps: Sequence[Planned]) -> Iterable[Sequence[Planned]]:
+    """Return the steps in groups, all of whose inputs are of the same events; one that mixes them alone."""
     sorts: dict[Hashable, list[Planned]] = {}
     for one in steps:
-        seen = {(id(indices[register]), whole[register]) for register in one.read}
-        sorts.setdefault(seen.pop() if len(seen) == 1 else one.number, []).append(one)
+        same = _are_of_same_events(frame, one.read)
+        index, is_whole = frame.indices[one.read[0]], frame.whole[one.read[0]]
+        sorts.setdefault((id(index), is_whole) if same else one.number, []).append(one)
     return sorts.values()
 
 
