@@ -154,10 +154,11 @@ class Journal:
         """Return how many of these records are read at once: those that fit, and at least one."""
         if len(numbers) == 1:
             return 1  # so of what comes now and then no size is asked
-        sizes: list[int] = self._link.call(
-            self.key, [("STRLEN", name) for name in self._payloads(numbers)], repeat=True
-        )
-        return max(1, sum(total <= READ_BYTES for total in accumulate(sizes)))
+        return max(1, sum(total <= READ_BYTES for total in accumulate(self._sizes(numbers))))
+
+    def _sizes(self, numbers: list[int]) -> list[int]:
+        commands: list[Command] = [("STRLEN", name) for name in self._payloads(numbers)]
+        return self._link.call(self.key, commands, repeat=True) if commands else []
 
     def _payloads(self, numbers: list[int]) -> list[str]:
         return [keys.payload(self.key, number) for number in numbers]
@@ -168,8 +169,7 @@ class Journal:
         if not wanted:
             return 0
         entries = [f"{number}-0" for number in wanted]
-        payloads = [keys.payload(self.key, number) for number in wanted]
-        commands: list[Command] = [("XDEL", self.key, *entries), ("UNLINK", *payloads)]
+        commands: list[Command] = [("XDEL", self.key, *entries), ("UNLINK", *self._payloads(wanted))]
         return int(self._link.atomic(self.key, commands, repeat=True)[0])
 
     def trim(self, upto: int) -> int:
@@ -190,9 +190,7 @@ class Journal:
 
     def measure(self) -> int:
         """Return how many bytes the payloads of all records have."""
-        numbers = _numbers(self._link.one(self.key, "XRANGE", "-", "+", repeat=True))
-        commands: list[Command] = [("STRLEN", keys.payload(self.key, number)) for number in numbers]
-        return sum(self._link.call(self.key, commands, repeat=True)) if commands else 0
+        return sum(self._sizes(_numbers(self._link.one(self.key, "XRANGE", "-", "+", repeat=True))))
 
     def pending(self) -> int:
         """Return how many records there are."""
