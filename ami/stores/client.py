@@ -77,8 +77,8 @@ def _connect(kind: Any, waits: Waits, not_let_in: tuple[str, str], traffic: Traf
 class LocalLink(HeldLink):
     """The node's own Redis, behind a unix socket."""
 
-    def __init__(self, config: LocalStoreConfig, waits: Waits = LOCAL_WAITS) -> None:
-        super().__init__(f"the local store at {config.socket}", waits)
+    def __init__(self, config: LocalStoreConfig) -> None:
+        super().__init__(f"the local store at {config.socket}", LOCAL_WAITS)
         self._path = str(config.socket)
 
     def _connect(self, address: Address) -> Wire:
@@ -93,11 +93,11 @@ class ClusterLink(HeldLink):
 
     tagged = True
 
-    def __init__(self, config: GlobalStoreConfig, waits: Waits | None = None) -> None:
+    def __init__(self, config: GlobalStoreConfig) -> None:
         self._config = config
         self._nodes = [_split_address(node) for node in config.start_nodes] or [(config.host, config.port)]
         listed = ", ".join(f"{host}:{port}" for host, port in self._nodes)
-        super().__init__(f"the global store at {listed}", waits or cluster_waits(config))
+        super().__init__(f"the global store at {listed}", cluster_waits(config))
         self._owners: list[Address | None] = []  # of each slot; empty when it has to be asked for
         self._looking = threading.Lock()
         self._looked_at = 0.0
