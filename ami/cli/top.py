@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from operator import attrgetter
 
 import click
@@ -38,7 +38,8 @@ def top(session: Session, once: bool, sort: str) -> None:
     for one event after the other are marked `per event`.
     """
     # KeyboardInterrupt: how a person ends it.
-    with session.connect() as client, closing(client.meter()) as meter, suppress(KeyboardInterrupt):
+    with session.connect() as client, suppress(KeyboardInterrupt):
+        meter = client.meter()
         if once or session.as_json or not sys.stdout.isatty():
             meter.look()
             time.sleep(REDRAW_S)

@@ -304,7 +304,7 @@ class Client:
         return survey(self.config, self._stores)
 
     def meter(self) -> Meter:
-        """Return what measures every process and operation, look by look; close it after use."""
+        """Return what measures every process and operation, look by look."""
         from ami.client.meter import Meter
 
         return Meter(self.config, self._stores)

@@ -58,9 +58,6 @@ class Meter:
         warnings = tuple(list_warnings(status, load.results))
         return replace(load, status=replace(status, warnings=warnings))
 
-    def close(self) -> None:
-        """Let go of what was measured: the stores are the client's."""
-
     def _server(self, program: Program) -> ProcessStatus:
         return ProcessStatus(
             host=self._config.node.host,

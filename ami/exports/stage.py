@@ -158,7 +158,5 @@ class ExportStage:
         if self._unsent and self._export is not None:
             self._try(self._hand_on)
         self._close_export()
-        if self._meter is not None:
-            self._meter.close()
         if self._client is not None:
             self._client.close()

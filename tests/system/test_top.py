@@ -39,12 +39,9 @@ def test_a_per_event_function_among_scalar_operations_is_shown_as_the_most_expen
     experiment = play("sim://scalars?rate=20000", GRAPH)
     client = experiment.client
     meter = client.meter()
-    try:
-        # The first calls of everything are slow; they are forgotten after some seconds.
-        wait_until(lambda: _settled(meter.look()), what="the user's function at the top")
-        load = meter.look()
-    finally:
-        meter.close()
+    # The first calls of everything are slow; they are forgotten after some seconds.
+    wait_until(lambda: _settled(meter.look()), what="the user's function at the top")
+    load = meter.look()
     first, *others = load.operations
     assert (first.kind, first.per_event, first.owners) == ("function", True, ("test",))
     assert first.us_per_event > 5
