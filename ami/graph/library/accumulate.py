@@ -7,6 +7,7 @@ summed in float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -172,10 +173,10 @@ class MeanEvents(SumEvents):
 class MomentsEvents(_Numeric):
     """Mean and variance of each element over events.
 
-    State: None, or (number of events, mean, sum of squared deviations from the mean), float64. Of numbers of
-    64 bits the mean is that of the distances from a pivot, a value of some event, which is the fourth part:
-    so a constant has no spread, however events were shared out, and a timestamp the one that it has. (Not of
-    large arrays of floats, which would be gone through once more.)
+    State: None, or (number of events, mean, sum of squared deviations from the mean, pivot): the mean,
+    float64, is that of the distances from the pivot, a value of some event in its own dtype. So a constant
+    has no spread, however events were shared out, and timestamps have theirs. Large values, but for integers
+    of 64 bits, have no pivot: they would be gone through once more.
 
     Source: Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
     sample variances", Stanford report STAN-CS-79-773 (1979). The textbook form
@@ -191,35 +192,33 @@ class MomentsEvents(_Numeric):
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
         (array,) = arrays
-        pivoted = _is_pivoted(array.dtype, array.itemsize * array[:1].size if array.ndim > 1 else 0)
         if is_large(array):
-            add_large = self._add_large_integers if pivoted else self._add_large
+            add_large = self._add_large_integers if is_wide(array.dtype) else self._add_large
             return add_large(state, array, rows_of(array, rows))
         values = array if rows is None else array.take(rows, axis=0)
         step = len(values) if values.ndim == 1 else max(1, CHUNK_BYTES // (8 * max(1, values[:1].size)))
         block = None
         for start in range(0, len(values), step):
             some = values[start : start + step]
-            pivot = (_pivot(some[0]),) if pivoted else ()
-            some = distance(some, *pivot) if pivot else some.astype(np.float64)
+            pivot = _pivot(some[0])
+            some = distance(some, pivot)
             mean = np.add.reduce(some, axis=0) / len(some)
             some -= mean
-            squares = np.dot(some, some) if some.ndim == 1 else np.einsum("i...,i...", some, some)
-            block = self.merge(block, (len(some), mean, squares, *pivot))
+            if some.ndim == 1:
+                one = (len(some), float(mean), float(np.dot(some, some)), pivot)
+            else:
+                one = (len(some), mean, np.einsum("i...,i...", some, some), pivot)
+            block = self.merge(block, one)
         return self.merge(state, block)
 
     def add_many(self, states: Sequence[State], rows: Array) -> list[State]:
-        count, pivots = rows.shape[1], []  # type: int, list[Any]
-        if _is_pivoted(rows.dtype, 0):
-            pivot = _pivot(rows[:, 0])
-            some, pivots = distance(rows, pivot[:, np.newaxis]), [pivot]
-        else:
-            some = rows.astype(np.float64)
+        count, pivots = rows.shape[1], _pivot(rows[:, 0])
+        some = distance(rows, pivots[:, np.newaxis])
         means = np.add.reduce(some, axis=1) / count
         some -= means[:, np.newaxis]
         squares = np.matmul(some[:, np.newaxis], some[:, :, np.newaxis])[:, 0, 0]
-        blocks = zip(means, squares, *pivots, strict=True)
-        return [self.merge(state, (count, *block)) for state, block in zip(states, blocks, strict=True)]
+        blocks = zip(states, means.tolist(), squares.tolist(), pivots, strict=True)
+        return [self.merge(state, (count, *block)) for state, *block in blocks]
 
     def _add_large(self, state: State, array: Array, rows: Rows) -> State:
         if state is None:
@@ -248,41 +247,54 @@ class MomentsEvents(_Numeric):
         if a is None or b is None:
             return b if a is None else a
         count = a[0] + b[0]
-        if np.ndim(a[1]) and len(a) == 3 == len(b):
-            mean, squares = own(a[1]), own(a[2])
+        if np.ndim(a[1]):
+            return self._merge_arrays(a, b)
+        delta = float(b[1] - a[1]) + _apart(a, b)
+        # Of infinities there is no difference; their sum is what one block would give.
+        mean = a[1] + (delta * (b[0] / count) if math.isfinite(delta) else b[1])
+        return (count, mean, a[2] + b[2] + delta * delta * (a[0] * b[0] / count), *a[3:])
+
+    def _merge_arrays(self, a: State, b: State) -> State:
+        count, mean, squares = a[0] + b[0], own(a[1]), own(a[2])
+        if len(a) == 3 == len(b):
             merge_moments((a[0], b[0]), (mean, squares), b[1:])
             return (count, mean, squares)
-        apart = distance(b[3], a[3]) if len(a) == 4 == len(b) else _pivot_of(b) - _pivot_of(a)
-        delta = (b[1] - a[1]) + apart
-        # Of infinities there is no difference; their sum is what one block would give.
-        shift = np.where(np.isfinite(delta), delta * (b[0] / count), b[1])
-        squares = b[2] + delta * delta * (a[0] * b[0] / count)
-        return (count, _added(own(a[1]), shift), _added(own(a[2]), squares), *a[3:])
+        with np.errstate(all="ignore"):
+            delta = (b[1] - mean) + _apart(a, b)
+            mean += np.where(np.isfinite(delta), delta * (b[0] / count), b[1])
+            squares += b[2] + delta * delta * (a[0] * b[0] / count)
+        return (count, mean, squares, *a[3:])
 
     def result(self, state: State) -> Any:
         if state is None:
             return None
         # Copies: the state goes on, and what a client sees must not change under its hands.
-        return Moments(state[0], np.array(state[1] + _pivot_of(state)), np.array(state[2]))
+        return Moments(
+            state[0],
+            np.add(state[1], state[3] if len(state) == 4 else 0.0, dtype=np.float64),
+            np.array(state[2]),
+        )
 
     def state_bytes(self, *kinds: Kind) -> int:
         (kind,) = kinds
-        pivoted = _is_pivoted(kind.dtype, kind.dtype.itemsize * elements(kind) if kind.shape else 0)
-        return 8 + (24 if pivoted else 16) * elements(kind)
-
-
-def _is_pivoted(dtype: np.dtype[Any], value_bytes: int) -> bool:
-    return is_wide(dtype) or (dtype.itemsize == 8 and value_bytes < LARGE_BYTES)
+        bare = kind.dtype.itemsize * elements(kind) >= LARGE_BYTES and not is_wide(kind.dtype)
+        return 8 + (16 + (0 if bare else kind.dtype.itemsize)) * elements(kind)
 
 
 def _pivot(values: Any) -> Any:
     """Return values from which distances can be taken: 0 in place of what is not finite."""
+    if values.dtype.kind != "f":
+        return values.copy()
     return np.where(np.isfinite(values), values, values.dtype.type(0))[()]
 
 
-def _pivot_of(state: State) -> Any:
-    """Return the pivot in float64, 0 of a state without one, as earlier versions stored them all."""
-    return np.asarray(state[3], np.float64)[()] if len(state) == 4 else 0.0
+def _apart(a: State, b: State) -> Any:
+    """Return how far the pivot of ``b`` is from that of ``a``; earlier versions stored none, which is 0."""
+    mine, other = (np.asarray(state[3] if len(state) == 4 else 0.0) for state in (a, b))
+    if other.ndim:
+        return distance(other, mine)
+    # As Python's numbers: no integer overflows, and no float warns.
+    return float(other.item() - mine.item())
 
 
 class StdEvents(MomentsEvents):
