@@ -23,14 +23,14 @@ class Block:
     ``slots`` are views into the ring, read-only, valid until they are committed. ``sequence`` is the
     number of the first event. ``entry`` is as it was when this worker first met it, so an open
     one may have grown since. ``attempts`` is how many workers died while running just these events.
-    ``large_done``: they are in large states that outlive the worker that ran them.
+    ``flushed``: they are in a stored flush, and only their large states are missing.
     """
 
     slots: Slots
     sequence: int
     entry: Entry
     attempts: int
-    large_done: bool = False
+    flushed: bool = False
 
     @property
     def count(self) -> int:
@@ -49,7 +49,7 @@ class Piece:
     count: int
     entry: int
     attempts: int
-    large_done: bool = False
+    flushed: bool = False
 
 
 def among(sequences: Sequences, stretches: Iterable[Stretch]) -> NDArray[np.bool_]:
@@ -61,10 +61,21 @@ def among(sequences: Sequences, stretches: Iterable[Stretch]) -> NDArray[np.bool
     return inside
 
 
+def entries_of(sequences: Sequences, entries: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Return the index of the entry of each of the ascending ``sequences``.
+
+    ``entries``: (first sequence, index), ascending; an entry without events has the same first
+    sequence as the next one, which wins.
+    """
+    firsts = np.array([first for first, _ in entries], np.int64)
+    indices = np.array([index for _, index in entries], np.int64)
+    return indices[np.searchsorted(firsts, sequences, side="right") - 1]
+
+
 def split(
     sequences: Sequences,
     attempts: NDArray[np.uint8],
-    large_done: NDArray[np.uint8],
+    flushed: NDArray[np.uint8],
     entries: Sequence[tuple[int, int]],
     *,
     slot_count: int,
@@ -73,24 +84,21 @@ def split(
     """Cut ascending sequence numbers into pieces.
 
     A piece has no gap, does not cross the ring's end or an entry's border, has equal attempts and
-    large_done throughout, and at most ``limit`` events.
+    flushed throughout, and at most ``limit`` events.
 
     Args:
-        attempts, large_done: of each sequence.
-        entries: (first sequence, index) of the entries, ascending; an entry without events has the
-            same first sequence as the next one, which wins.
+        attempts, flushed: of each sequence.
+        entries: as of :func:`entries_of`.
     """
     if not len(sequences):
         return []
-    firsts = np.array([first for first, _ in entries], np.int64)
-    indices = np.array([index for _, index in entries], np.int64)
-    entry = indices[np.searchsorted(firsts, sequences, side="right") - 1]
+    entry = entries_of(sequences, entries)
     border = (
         (np.diff(sequences) != 1)
         | (sequences[1:] % slot_count == 0)
         | (np.diff(entry) != 0)
         | (attempts[1:] != attempts[:-1])
-        | (large_done[1:] != large_done[:-1])
+        | (flushed[1:] != flushed[:-1])
     )
     starts = [0, *(np.flatnonzero(border) + 1).tolist(), len(sequences)]
     pieces = []
@@ -102,7 +110,7 @@ def split(
                     count=min(limit, stop - low),
                     entry=int(entry[low]),
                     attempts=int(attempts[low]),
-                    large_done=bool(large_done[low]),
+                    flushed=bool(flushed[low]),
                 )
             )
     return pieces

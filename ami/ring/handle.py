@@ -17,7 +17,7 @@ from ami.errors import RingError
 from ami.event import Schema
 from ami.ring.cursor import Cursor, CursorRecord
 from ami.ring.entries import Entry, EntryTable
-from ami.ring.layout import DEPTH, REDUCED
+from ami.ring.layout import DEPTH, REDUCED, SPANS_CLOSED
 from ami.ring.owners import Owners
 from ami.ring.segment import Segment
 from ami.ring.wake import Bell
@@ -93,8 +93,16 @@ class Handle:
         """Up to which entry nobody needs anything any more: neither rows, nor spans that begin there."""
         return max(0, self._words[REDUCED])
 
-    def outstanding(self, index: int) -> int:
-        """Return how many events of an entry are not committed yet; 0 when it has left the table."""
+    @property
+    def spans_closed(self) -> int:
+        """Up to which entry the spans are whole: no other entry is added to them."""
+        return self._words[SPANS_CLOSED]
+
+    def outstanding(self, index: int, *, but_flushed: bool = False) -> int:
+        """Return how many events of an entry are not committed yet; 0 when it has left the table.
+
+        ``but_flushed``: nor in a stored flush.
+        """
         cursor = self._record.read()
         if not 0 <= index < cursor.entries_opened:
             return 0
@@ -103,11 +111,17 @@ class Handle:
             return 0
         first = row.first_sequence
         stop = first + row.count if index < cursor.entries_closed else cursor.published
-        return self._owners.count_uncommitted(first, stop, self._record.read_published)
+        return self._owners.count_uncommitted(
+            first, stop, self._record.read_published, but_flushed=but_flushed
+        )
 
     def is_complete(self, index: int) -> bool:
-        """Return whether an entry is closed and each of its events committed."""
-        return 0 <= index < self._record.read_closed() and self.outstanding(index) == 0
+        """Return whether an entry is closed and each of its events in a stored flush."""
+        return 0 <= index < self._record.read_closed() and not self.outstanding(index, but_flushed=True)
+
+    def is_over(self, index: int) -> bool:
+        """Return whether an entry is closed and each of its events committed, large states and all."""
+        return 0 <= index < self._record.read_closed() and not self.outstanding(index)
 
     def is_drained(self) -> bool:
         """Return whether nobody needs this ring any more, should the source stop now: every entry is

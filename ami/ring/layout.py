@@ -5,7 +5,7 @@ offset 0         Static header: magic, version, checksum, geometry (never change
        6144      one byte for each worker that sleeps
        8192      one row for each worker: who it is, what it runs
        40960     description: schema and source as JSON (never changes)
-       ...       entry table, owner, attempts, large_done, timestamps: all that does not depend on
+       ...       entry table, owner, attempts, flushed, timestamps: all that does not depend on
                  what the graph asks for. The fields lie in segments of their own: ami.ring.columns
 """
 
@@ -21,7 +21,7 @@ from ami.errors import RingUnfit, SourceError
 from ami.event import Schema
 
 MAGIC: Final = b"ami-ring"
-VERSION: Final = 2
+VERSION: Final = 3
 PAGE: Final = 4096
 CACHE_LINE: Final = 64
 MIN_SLOTS: Final = 8
@@ -54,7 +54,7 @@ REDUCED: Final = _WORDS + 32  # entries below it need no row any more; -1: no re
 RETIRED: Final = _WORDS + 40
 POLICY: Final = _WORDS + 41
 ATTEMPTED: Final = _WORDS + 42  # 1 when any slot's attempts were ever counted up
-LARGE: Final = _WORDS + 43  # 1 when any slot's large_done was ever set
+FLUSHED: Final = _WORDS + 43  # 1 when any slot was ever marked as flushed
 SPANS_CLOSED: Final = _WORDS + 45  # entries below it are in spans to which none is added
 DEPTH: Final = _WORDS + 44  # places of the newest configuration, for people
 SLEEPERS: Final = _WORDS + 48  # 1 when some worker's byte may be set
@@ -117,7 +117,7 @@ class Layout:
             "entries": entry_count * ENTRY_BYTES,
             "owner": slot_count,
             "attempts": slot_count,
-            "large_done": slot_count,
+            "flushed": slot_count,
             "timestamps": 8 * slot_count,
         }
         self.offsets: dict[str, int] = {}

@@ -40,11 +40,6 @@ class RingObserver(Handle):
         return self._owners.count_claimed()
 
     @property
-    def spans_closed(self) -> int:
-        """Up to which entry the spans are whole: no other entry is added to them."""
-        return self._words[at.SPANS_CLOSED]
-
-    @property
     def policy(self) -> str:
         return at.POLICIES[self._words[at.POLICY]]
 

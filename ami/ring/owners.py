@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ami.errors import RingError
-from ami.ring.layout import ATTEMPTED, CLAIM_ENTRY, CLAIMED, LARGE
+from ami.ring.layout import ATTEMPTED, CLAIM_ENTRY, CLAIMED, FLUSHED
 from ami.ring.segment import Segment
 
 FREE: Final = 0
@@ -28,7 +28,7 @@ Sequences = NDArray[np.int64]
 
 class Owners:
     """The owners of one ring's slots; each slot's attempts, which is how many workers died of its event; and
-    whether its event is in a large state that outlives its worker.
+    whether its event is in a stored flush, and not in a large state that outlives its worker yet.
 
     Args:
         worker: whose hands these are; it is n + 1 in the bytes.
@@ -42,7 +42,7 @@ class Owners:
         self._offset = layout.offsets["owner"]
         self.bytes: NDArray[np.uint8] = self._array(segment, "owner")
         self._attempts: NDArray[np.uint8] = self._array(segment, "attempts")
-        self._large_done: NDArray[np.uint8] = self._array(segment, "large_done")
+        self._flushed: NDArray[np.uint8] = self._array(segment, "flushed")
         self._me = FREE if worker is None else worker + 1
         self._mine = b""
 
@@ -70,8 +70,12 @@ class Owners:
         parts = [self.bytes[piece] for piece in self._pieces(first, stop)]
         return np.concatenate(parts) if parts else np.zeros(0, np.uint8)
 
-    def count_uncommitted(self, first: int, stop: int, published: Callable[[], int]) -> int:
+    def count_uncommitted(
+        self, first: int, stop: int, published: Callable[[], int], *, but_flushed: bool = False
+    ) -> int:
         """Return how many of the events from ``first`` up to ``stop`` are not committed.
+
+        ``but_flushed``: nor in a stored flush.
 
         The order of the reads matters. ``claimed`` comes before the owners: below it, "unclaimed" is
         no state of an event, but a source that has begun to fill the slot anew (or died
@@ -88,6 +92,10 @@ class Owners:
             return 0
         below = max(0, claimed - first)
         owned[:below] &= owners[:below] != UNCLAIMED
+        if but_flushed and self._words[FLUSHED]:
+            # After the owners: the source unmarks a slot before it offers it, so who owns it marked it.
+            marks = [self._flushed[piece] for piece in self._pieces(first, stop)]
+            owned &= np.concatenate(marks) == 0
         left = max(0, published() - self._slot_count - first)
         return int(np.count_nonzero(owned[left:]))
 
@@ -123,8 +131,8 @@ class Owners:
         """Let workers have the events in these slots, as soon as they are published."""
         if self._words[ATTEMPTED]:
             self._attempts[start:stop] = 0
-        if self._words[LARGE]:
-            self._large_done[start:stop] = 0
+        if self._words[FLUSHED]:
+            self._flushed[start:stop] = 0
         self.bytes[start:stop] = UNCLAIMED
 
     def withdraw(self, published: int) -> None:
@@ -163,22 +171,26 @@ class Owners:
         self.bytes[sequences % self._slot_count] = FREE
 
     def take(self, sequences: Sequences) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Make a dead worker's events one's own, under the claim lock; return attempts, large_done."""
+        """Make a dead worker's events one's own, under the claim lock; return attempts, flushed."""
         slots = sequences % self._slot_count
         self.bytes[slots] = self._me
-        return self._attempts[slots], self._large_done[slots]
+        return self._attempts[slots], self._flushed[slots]
 
-    def set_large_done(self, first: int, count: int) -> None:
-        """Say that these events, which are this worker's, are in large states that outlive it."""
-        self._words[LARGE] = 1
+    def set_flushed(self, first: int, count: int) -> None:
+        """Say that these events, which are this worker's, are in a stored flush."""
+        self._words[FLUSHED] = 1
         for piece in self._pieces(first, first + count):
-            self._large_done[piece] = 1
+            self._flushed[piece] = 1
 
-    def mark_large_done(self, sequences: Sequences) -> None:
+    def are_flushed(self, sequences: Sequences) -> NDArray[np.bool_]:
+        """Return of which of a dead worker's events that was said."""
+        return self._flushed[sequences % self._slot_count].view(np.bool_)
+
+    def mark_flushed(self, sequences: Sequences) -> None:
         """Say so of events of a dead worker, under the claim lock."""
         if len(sequences):
-            self._words[LARGE] = 1
-            self._large_done[sequences % self._slot_count] = 1
+            self._words[FLUSHED] = 1
+            self._flushed[sequences % self._slot_count] = 1
 
     def count_attempt(self, sequences: Sequences) -> None:
         self._words[ATTEMPTED] = 1

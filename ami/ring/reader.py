@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ami.errors import RingError
 from ami.event import Slots
 from ami.ring import configurations
 from ami.ring import layout as at
-from ami.ring.block import Block, Piece, Stretch, among, split
+from ami.ring.block import Block, Piece, Stretch, among, entries_of, split
 from ami.ring.columns import Columns
 from ami.ring.entries import Entry
 from ami.ring.handle import Handle
@@ -46,7 +49,7 @@ class RingReader(Handle):
         self._announce = self._bell.announce_worker(worker)
         self._entry: Entry | None = None
         self._columns: Columns | None = None  # of that entry
-        self._closed_seen = self._record.read_closed()
+        self._closed_seen = self._closed()
         self.worker = worker
 
     # --- claim and commit -----------------------------------------------------------------------
@@ -135,13 +138,15 @@ class RingReader(Handle):
         self._bell.wake_source()
         self._bell.wake_reducer()
 
-    def set_large_done(self, stretches: Iterable[Stretch]) -> None:
-        """Say that events of this worker are in large states that outlive it; may be said again.
+    def set_flushed(self, stretches: Iterable[Stretch]) -> None:
+        """Say that events of this worker are in a stored flush, and stay its own for their large states.
 
         Whoever follows this worker finds it in their blocks. It is forgotten with the event.
         """
         for first, count in stretches:
-            self._owners.set_large_done(first, count)
+            self._owners.set_flushed(first, count)
+        self._workers.count_commit(0)
+        self._bell.wake_reducer()
 
     def leave_breadcrumb(self, first: int, count: int, operation: int) -> None:
         """Leave word of what runs now (operation 0: nothing), should this process die of it."""
@@ -160,12 +165,12 @@ class RingReader(Handle):
         """Take up what the last process of this number left behind.
 
         Args:
-            covered: the events in its last stored flush, of this ring. Those that it still owned are
-                committed now.
+            covered: the events in its last stored flush, of this ring.
             large: those that came last into the large states that it left.
             limit: events of a block, at most.
 
-        Returns the rest of what it owned, to be run again.
+        What it still owned and is in all states that it is for is committed now. Returns the rest, to be run
+        again.
         """
         return self._take_up(self.worker, covered, large, limit)
 
@@ -209,21 +214,29 @@ class RingReader(Handle):
     ) -> list[Block]:
         owners = self._owners
         with self._claim_lock:
+            firsts = self._entries.first_sequences(self._record.read().entries_opened)
             sequences = owners.sequences_of(worker, self._record.read_published())
-            done = among(sequences, covered)
-            # What is in the store is committed first: once it were this worker's, its own last
+            flushed = owners.are_flushed(sequences) | among(sequences, covered)
+            # What is in large states was flushed before.
+            done = flushed & (among(sequences, large) | self._have_one_lane(sequences, firsts))
+            # What is in the stores is committed first: once it were this worker's, its own last
             # flush would not cover it, and another death here would run it twice.
             owners.free(sequences[done])
             left = sequences[~done]
             self._count_attempt(worker, left)
-            # Before they are this worker's, whose own arena says nothing of them.
-            owners.mark_large_done(left[among(left, large)])
-            attempts, large_done = owners.take(left)
+            # Before they are this worker's, whose own last flush says nothing of them.
+            owners.mark_flushed(left[flushed[~done]])
+            attempts, marks = owners.take(left)
         if done.any():
             self._count_commit(int(done.sum()))
-        firsts = self._entries.first_sequences(self._record.read().entries_opened)
-        pieces = split(left, attempts, large_done, firsts, slot_count=self.slot_count, limit=limit)
+        pieces = split(left, attempts, marks, firsts, slot_count=self.slot_count, limit=limit)
         return [block for piece in pieces for block in self._blocks(piece)]
+
+    def _have_one_lane(self, sequences: Sequences, firsts: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+        """Return which events are of entries without large states."""
+        entries = entries_of(sequences, firsts)
+        lanes = {index: self.entry(index).span < 0 for index in np.unique(entries).tolist()}
+        return np.array([lanes[index] for index in entries.tolist()], np.bool_)
 
     def _blocks(self, piece: Piece) -> Iterator[Block]:
         """Cut a piece where its columns end."""
@@ -232,7 +245,7 @@ class RingReader(Handle):
         while first < end:
             count = min(end - first, columns.room(first))
             slots = self._slots(columns, first, count)
-            yield Block(slots, first, entry, piece.attempts, piece.large_done)
+            yield Block(slots, first, entry, piece.attempts, piece.flushed)
             first += count
 
     def _count_attempt(self, worker: int, left: Sequences) -> None:
@@ -245,21 +258,26 @@ class RingReader(Handle):
     # --- waiting --------------------------------------------------------------------------------
 
     def wait(self, timeout_s: float, *, holding: bool = False) -> bool:
-        """Wait until events can be claimed, an entry was closed since the last call, or the ring was
+        """Wait until events can be claimed, an entry or span was closed since the last call, or the ring was
         replaced; while ``holding`` events that are not committed, also until the source waits for slots."""
 
         def ready() -> bool:
             return self._is_ready() or (holding and self.space_wanted)
 
         is_ready = wait(ready, self._announce, self._segment.semaphore(".work"), timeout_s)
-        self._closed_seen = self._record.read_closed()
+        self._closed_seen = self._closed()
         return is_ready
 
     def _is_ready(self) -> bool:
-        published, _, _, closed, *_ = self._record.read()
+        published = self._record.read_published()
         return (
-            published > self._owners.count_claimed() or closed != self._closed_seen or self._segment.retired
+            published > self._owners.count_claimed()
+            or self._closed() != self._closed_seen
+            or self._segment.retired
         )
+
+    def _closed(self) -> tuple[int, int]:
+        return self._record.read_closed(), self.spans_closed
 
     @property
     def worker_count(self) -> int:

@@ -244,6 +244,7 @@ class RingWriter(Handle):
         own = self._own
         if self._words[at.SPANS_CLOSED] != own.entries_opened:
             self._words[at.SPANS_CLOSED] = own.entries_opened
+            self._bell.wake_all_workers()
             self._bell.wake_reducer()
 
     def _row_is_free(self) -> bool:

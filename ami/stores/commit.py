@@ -24,17 +24,19 @@ ABSENT: Final = Absent.ABSENT
 
 # A script's arguments are copied twice before they are stored (16 MiB: 30 ms in which the server does nothing
 # else), so a large value comes before it under a name of its own, which expires, and is renamed.
-# KEYS: index, lease if any, each expected, each value, each stream, each large value that has arrived.
-# ARGV: what the lease must be ('' without one), counts of expected, values, streams, entries to keep;
-#       of each expected the SHA-1 of its bytes ('' if it must be absent); of each value name and bytes,
-#       or '' if it is the next of those that have arrived; of each stream its entry.
+# KEYS: index, lease if any, each expected, each value, each stream, each that is to go, each large value that
+#       has arrived.
+# ARGV: what the lease must be ('' without one), counts of expected, values, streams, entries to keep, count
+#       of what is to go; of each expected the SHA-1 of its bytes ('' if it must be absent); of each value
+#       name and bytes, or '' if it is the next of those that have arrived; of each stream its entry; names
+#       to go.
 COMMIT = Script("""
 local key = 1
 if ARGV[1] ~= '' then
   key = 2
   if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 'lease' end
 end
-local place = 5
+local place = 6
 for i = 1, tonumber(ARGV[2]) do
   key, place = key + 1, place + 1
   local kind = redis.call('TYPE', KEYS[key])['ok']
@@ -44,7 +46,7 @@ for i = 1, tonumber(ARGV[2]) do
     return KEYS[key]
   end
 end
-local arrived = key + tonumber(ARGV[3]) + tonumber(ARGV[4])
+local arrived = key + tonumber(ARGV[3]) + tonumber(ARGV[4]) + tonumber(ARGV[6])
 for i = arrived + 1, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then return redis.error_reply('ERR a value did not arrive') end
 end
@@ -62,6 +64,11 @@ end
 for i = 1, tonumber(ARGV[4]) do
   key, place = key + 1, place + 1
   redis.call('XADD', KEYS[key], 'MAXLEN', '~', ARGV[5], '*', 'v', ARGV[place])
+end
+for i = 1, tonumber(ARGV[6]) do
+  key, place = key + 1, place + 1
+  redis.call('UNLINK', KEYS[key])
+  redis.call('ZREM', KEYS[1], ARGV[place])
 end
 return ''
 """)

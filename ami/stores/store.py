@@ -10,7 +10,7 @@ Times in the index are of the writer's clock.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -257,8 +257,9 @@ class Store(MutableMapping[str, Value]):
         expected: Mapping[str, Value | Absent] | None = None,
         notify: Mapping[str, Value] | None = None,
         keep: int = 1000,
+        remove: Collection[str] = (),
     ) -> None:
-        """Store ``values`` whole and append to the streams ``notify``: all of it or nothing.
+        """Store ``values`` whole, append to the streams ``notify``, ``remove`` values: all of it or nothing.
 
         A stream keeps at least ``keep`` entries and not many more.
 
@@ -268,8 +269,15 @@ class Store(MutableMapping[str, Value]):
         notices = notify or {}
         stand = digests(self._link, self._head, expected or {})
         names = [self._index, *([lease.key] if lease else [])]
-        names += map(self._key, (*stand, *values, *notices))
-        arguments: Parts = [lease.held if lease else "", len(stand), len(values), len(notices), keep]
+        names += map(self._key, (*stand, *values, *notices, *remove))
+        arguments: Parts = [
+            lease.held if lease else "",
+            len(stand),
+            len(values),
+            len(notices),
+            keep,
+            len(remove),
+        ]
         arguments += stand.values()
         before: list[Command] = []
         for name, value in values.items():
@@ -278,7 +286,7 @@ class Store(MutableMapping[str, Value]):
                 names.append(keys.arriving(self._key(name), uuid4().hex))
                 before.append(("SET", names[-1], data, "PX", ARRIVING_MS))
             arguments += [name, "" if data.nbytes >= LARGE_BYTES else data]
-        arguments += map(codec.encode, notices.values())
+        arguments += [*map(codec.encode, notices.values()), *remove]
         answer = self._link.script(COMMIT, names, arguments, before=before, repeat=False)
         if answer == b"lease" and lease is not None:
             raise Conflict(f"the lease {lease.key} with token {lease.token} is not ours any more")

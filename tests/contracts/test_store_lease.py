@@ -60,19 +60,24 @@ def test_values_of_all_sizes_are_stored_together_or_not_at_all(store: Store, see
     assert lease.acquire()
     stands: dict[str, object] = {"mine": None}
     store["mine"] = None
-    for number in range(12):
+    for number in range(20):
         sizes = random.choice([1, LARGE_BYTES // 8 - 20, LARGE_BYTES // 8, 1 << 16], 4)
         values: dict[str, object] = {
-            f"v{n}": np.full(size, number * 10.0 + n) for n, size in enumerate(sizes)
+            f"v{n}": np.full(size, number * 10.0 + n)
+            for n, size in zip(random.permutation(9), sizes, strict=False)
         }
         fits = bool(random.random() < 0.6)
         expected = {"mine": stands["mine"] if fits else "something else"}
+        gone = random.choice(sorted(stands.keys() - values.keys() - {"mine"}) or ["never"], 1).tolist()
         if fits:
-            store.commit(lease, {**values, "mine": number}, expected=expected, notify={"s": number})
-            stands.update(values, mine=number)
+            store.commit(
+                lease, {**values, "mine": number}, expected=expected, notify={"s": number}, remove=gone
+            )
+            stands = {name: stand for name, stand in stands.items() if name not in gone}
+            stands |= {**values, "mine": number}
         else:
             with pytest.raises(Conflict):
-                store.commit(lease, values, expected=expected, notify={"s": number})
+                store.commit(lease, values, expected=expected, notify={"s": number}, remove=gone)
         for name, value in stands.items():
             np.testing.assert_array_equal(store[name], value)
         assert sorted(store) == sorted(stands)

@@ -49,16 +49,23 @@ def _fill(name: str) -> None:
         writer.end_span()
 
 
-def _hand_on(reader: RingReader, held: Held, store: Store) -> None:
-    assert held.store_large()
-    if held.is_large:
-        reader.set_large_done(held.runs)
-    store.flush(reader.worker, held.partial.states[GRAPH.fingerprint("shots")], held.runs)
-    reader.commit(held.runs)
+def _hand_on(reader: RingReader, held: Held, large: LargeStates, store: Store) -> None:
+    large.add(held.plan, held.split())
+    if not held.flushed:
+        store.flush(reader.worker, held.partial.states[GRAPH.fingerprint("shots")], held.runs)
+        reader.set_flushed(held.runs)
+    if large.waiting > 4:
+        _store_large(reader, large)
+
+
+def _store_large(reader: RingReader, large: LargeStates) -> None:
+    runs = large.store()
+    assert runs is not None
+    reader.commit(runs)
 
 
 def _work(name: str, worker: int, store: Store, *, adopts: bool = False, most: int = 1 << 30) -> None:
-    """A worker's life: blocks of two events, handed on two at a time."""
+    """A worker's life: blocks of two events, flushed two at a time, into the arena a few at a time."""
     with RingReader(name, worker) as reader:
         large = LargeStates(reader, rig.ARENA_BYTES)
         blocks = reader.recover(store.covered(worker), large=read_covered(reader, worker))
@@ -70,13 +77,14 @@ def _work(name: str, worker: int, store: Store, *, adopts: bool = False, most: i
             if block is None:
                 break
             if held is not None and (not held.takes(block) or held.events > 2):
-                _hand_on(reader, held, store)
+                _hand_on(reader, held, large, store)
                 held = None
             held = held or Held(block, PLAN, large)
             PLAN.run(block.slots, block.sequence, held.partial, interval=block.entry.interval)
             held.add(block)
         if held is not None:
-            _hand_on(reader, held, store)
+            _hand_on(reader, held, large, store)
+        _store_large(reader, large)
         large.close()
 
 
@@ -137,7 +145,8 @@ def test_an_adopter_killed_anywhere_is_followed_exactly(name: str, first_back: i
             PLAN.run(block.slots, block.sequence, held.partial, interval=block.entry.interval)
             held.add(block)
             assert reader.claim(1) is not None
-            assert held.store_large()
+            large.add(PLAN, held.split())
+            store.flush(0, held.partial.states[GRAPH.fingerprint("shots")], held.runs)
 
     def lay() -> None:
         _fill(name)

@@ -82,12 +82,14 @@ class Hands:
         held = Held(block, PLAN, self._large)
         PLAN.run(block.slots, block.sequence, held.partial, interval=block.entry.interval)
         held.add(block)
-        assert held.store_large()
-        self.reader.set_large_done(held.runs)
+        self._large.add(PLAN, held.split())
         self._number += 1
         flush, covered = held.to_flush(self.reader.ring_id, self._number)
         self._journal.append(covered.flush, flush, also={keys.COVERED: covered})
-        self.reader.commit(covered.runs)
+        self.reader.set_flushed(covered.runs)
+        runs = self._large.store()
+        assert runs is not None
+        self.reader.commit(runs)
         return block.slots.count
 
     def close(self) -> None:

@@ -19,11 +19,11 @@ def _cut(
     attempts: list[int],
     entries: list[tuple[int, int]],
     limit: int = 100,
-    large: list[int] | None = None,
+    flushed: list[int] | None = None,
 ) -> list:
-    done = np.array(large or [0] * len(sequences), np.uint8)
+    done = np.array(flushed or [0] * len(sequences), np.uint8)
     return [
-        (run.first, run.count, run.entry, run.attempts, *([run.large_done] if large else []))
+        (run.first, run.count, run.entry, run.attempts, *([run.flushed] if flushed else []))
         for run in split(
             _sequences(*sequences), np.array(attempts, np.uint8), done, entries, slot_count=8, limit=limit
         )
@@ -42,8 +42,8 @@ def test_the_rings_end_ends_a_block() -> None:
     assert _cut([6, 7, 8, 9], [0] * 4, [(0, 0)]) == [(6, 2, 0, 0), (8, 2, 0, 0)]
 
 
-def test_what_is_in_a_large_state_ends_a_block() -> None:
-    assert _cut([0, 1, 2], [0] * 3, [(0, 0)], large=[1, 0, 0]) == [(0, 1, 0, 0, True), (1, 2, 0, 0, False)]
+def test_what_is_flushed_ends_a_block() -> None:
+    assert _cut([0, 1, 2], [0] * 3, [(0, 0)], flushed=[1, 0, 0]) == [(0, 1, 0, 0, True), (1, 2, 0, 0, False)]
 
 
 def test_other_attempts_end_a_block() -> None:

@@ -166,26 +166,26 @@ def test_a_claim_is_bounded_by_bytes_but_not_below_one_event(name: str) -> None:
         assert counts == [5, 1, 1, 8]
 
 
-def test_what_is_in_large_states_is_known_to_who_follows_until_the_slot_is_used_again(name: str) -> None:
+def test_what_is_flushed_is_known_to_who_follows_until_the_slot_is_used_again(name: str) -> None:
     with rig.create(name) as writer:
-        rig.open_entry(writer)
+        rig.open_entry(writer, large=True)
         rig.publish(writer, 8)
         with RingReader(name, 0) as worker:
             worker.claim(6)
-            worker.set_large_done([(1, 2), (4, 1)])
-            worker.set_large_done([(1, 2)])
+            worker.set_flushed([(1, 2), (4, 1)])
+            worker.set_flushed([(1, 2)])
         with RingReader(name, 0) as worker:
             blocks = worker.recover([])
-            assert [(*rig.run(b), b.large_done) for b in blocks] == [
+            assert [(*rig.run(b), b.flushed) for b in blocks] == [
                 (0, 1, False), (1, 2, True), (3, 1, False), (4, 1, True), (5, 1, False),
             ]  # fmt: skip
-            assert blocks[1].part(0, 1).large_done
+            assert blocks[1].part(0, 1).flushed
             worker.commit([(0, 6)])
             rig.publish(writer, 6)
             worker.claim(2)
             worker.claim(6)
         with RingReader(name, 0) as worker:
-            assert not any(b.large_done for b in worker.recover([]))
+            assert not any(b.flushed for b in worker.recover([]))
 
 
 # --- what a killed source leaves ------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,25 +117,23 @@ class Publisher:
         elif not values:
             return
         whole = {keys.result(name): self._fit(result) for name, result in single.items()}
+        tabled = self._by_key.intersection(result.name for result in small or ()) if self._by_key else set()
+        smaller = [name for name in single.keys() & self._pieces.keys()
+                   if isinstance(whole[keys.result(name)], Result)]  # fmt: skip
+        # In the same step: who reads by key alone would find what is in the table now as it was before.
+        gone = [*map(keys.result, tabled), *(piece for name in smaller for piece in self._pieces[name])]
+        commit = partial(self._store.commit, self._lease, notify=notify, keep=self._history, remove=gone)
         try:
-            self._store.commit(self._lease, {**values, **whole}, notify=notify, keep=self._history)
+            commit({**values, **whole})
         except TypeError:
             # What an operation of another package gave cannot be stored: nobody else's result waits for it.
             whole = {keys.result(name): _storable(result) for name, result in single.items()}
-            self._store.commit(self._lease, {**values, **whole}, notify=notify, keep=self._history)
-        replaced: list[str] = []
-        for name in single.keys() & self._pieces.keys():
-            if isinstance(whole[keys.result(name)], Result):  # it was larger before
-                replaced += self._pieces.pop(name)
-        if self._by_key:
-            tabled = self._by_key.intersection(result.name for result in small or ())
-            replaced += [keys.result(name) for name in tabled]
-            self._by_key -= tabled
-        self._by_key.update(single)
+            commit({**values, **whole})
+        for name in smaller:
+            del self._pieces[name]
+        self._by_key = (self._by_key - tabled) | single.keys()
         for name, result in single.items():
             self.flows.add(name, count_bytes(result.value))
-        if replaced:
-            self._store.delete_many(replaced)
         self.published += len(new)
 
     def _tabulate(self, small: Sequence[Result] | None) -> tuple[dict[str, Any], dict[str, Any]]:

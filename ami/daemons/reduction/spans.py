@@ -64,7 +64,7 @@ def find_span(ring: RingObserver, first: int, *, whole: bool = True) -> Span | i
         tallies[one.interval] = Tally(before.expected + one.count + one.dropped, before.dropped + one.dropped)
         end += 1
     # The last one first: it is the one that is not complete yet.
-    complete = all(ring.is_complete(index) for index in range(end - 1, first - 1, -1))
+    complete = all(ring.is_over(index) for index in range(end - 1, first - 1, -1))
     if whole and not complete:
         return first
     return Span(first, end, entry.run, entry.graph_version, complete, tallies)

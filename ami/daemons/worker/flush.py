@@ -13,18 +13,17 @@ class Held:
 
     Args:
         block: the first one.
-        large: where large states go, if these events are not in them already.
+        large: where large states go.
     """
 
     def __init__(self, block: Block, plan: WorkerPlan, large: LargeStates) -> None:
         self.entry = entry = block.entry
-        self._large_done = block.large_done
+        self.flushed = block.flushed
         self.plan = plan
         self.partial = plan.partial(entry.interval)
-        self._large = large if entry.span >= 0 and plan.lanes.large and not block.large_done else None
-        self._step: Step | None = None
-        if self._large is not None:
-            self._large.begin(entry, plan, self.partial)
+        self.is_large = entry.span >= 0 and bool(plan.lanes.large)
+        if self.is_large:
+            large.begin(entry, plan, self.partial)
         self.runs: list[tuple[int, int]] = []
         self.events = 0
         self._first_ns: int | None = None
@@ -32,7 +31,7 @@ class Held:
 
     def takes(self, block: Block) -> bool:
         """Whether a block's events belong to this partial."""
-        return block.entry.index == self.entry.index and block.large_done == self._large_done
+        return block.entry.index == self.entry.index and block.flushed == self.flushed
 
     def add(self, block: Block) -> None:
         """Note that a block's events are in the partial."""
@@ -47,28 +46,16 @@ class Held:
         self._first_ns = low if self._first_ns is None else min(self._first_ns, low)
         self._last_ns = high if self._last_ns is None else max(self._last_ns, high)
 
-    @property
-    def is_large(self) -> bool:
-        """Whether it has large states."""
-        return self._large is not None
+    def split(self) -> Step:
+        """Take what goes to the large states out of the partial, and return it."""
+        self.partial, part = self.plan.lanes.split(self.partial, self.entry.interval)
+        return Step(self.entry, self.runs, self._covers, part)
 
     @property
     def _covers(self) -> Covers:
         return Covers(events=self.events, first_ns=self._first_ns, last_ns=self._last_ns)
 
-    def store_large(self) -> bool:
-        """Put the large states where they outlive the worker; False: there is no room now, call again."""
-        if self._step is None:
-            self.partial, part = self.plan.lanes.split(self.partial, self.entry.interval)
-            self._step = Step(self.entry, self.runs, self._covers, part)
-        if self._large is None or self._large.store(self.plan, self._step):
-            return True
-        if not self._large.is_hopeless(self.entry.span):
-            return False
-        self._large.give_up(self.plan, self._step, self.partial)
-        return self._large.store(self.plan, self._step)
-
     def to_flush(self, ring: int, number: int) -> tuple[Flush, Covered]:
-        """Return what is to be stored, under this number, and the slots that may be freed after it."""
+        """Return what is to be stored, under this number, and the slots that are in it."""
         flush = Flush(entry=EntryFacts.of(ring, self.entry), covers=self._covers, partial=self.partial)
         return flush, Covered(ring=ring, flush=number, runs=self.runs)

@@ -1,17 +1,18 @@
 """Keep a worker's large states where they outlive it, span by span: in its arena.
 
-What a worker has run of an entry is put into the arena before it is flushed, in one step with the slots that
-it covers. So when the worker dies, what is in the arena is not run again for the large states, and
-what is in a flush not for the small ones.
+Flushes go each interval; what the events of a span gave for the large states is put into the arena when the
+span ends, in one step with the slots that it covers, and only then those slots are committed. Who follows a
+dead worker runs again, for the large states alone, what is in a flush and not in the arena.
 
 A state of which nothing but sums over the span are wanted stays in private memory while the span lasts, where
-blocks are added in place, and the arena gets a copy each time. A state that has keys, or also goes
-with the flush, begins anew with each entry, and is merged with what the arena has of it.
+blocks are added in place, and the arena gets a copy. A state that has keys, or also goes with the flush,
+begins anew with each entry, and is merged with what came before.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
@@ -34,6 +35,8 @@ from ami.stores.codec import Chunks
 logger = logging.getLogger(__name__)
 
 Key = tuple[str, int]  # fingerprint, interval or NO_INTERVAL
+# So much is run again at the most, and waits in the ring, when a span lasts long.
+LONGEST_S = 0.5
 
 
 def read_covered(ring: RingReader, worker: int) -> Sequence[Stretch]:
@@ -54,14 +57,42 @@ def _read(arena: ArenaView) -> ArenaRecord:
 
 
 class Step:
-    """What an entry's events gave, on its way into the arena: made once, however often there is no room."""
+    """What an entry's events gave for the large states."""
 
     def __init__(self, entry: Entry, runs: Sequence[Stretch], covers: Covers, part: Partial) -> None:
         self.entry = entry
         self.runs = list(runs)
         self.account = Account(covers=covers, seen=part.seen, set_aside=part.set_aside, used=part.used)
         self.part = part
-        self.writes: dict[Row, Chunks] | None = None
+
+
+class Waiting:
+    """Steps of one span that are not in the arena yet."""
+
+    def __init__(self, span: int, plan: WorkerPlan, facts: SpanFacts) -> None:
+        self.span = span
+        self.plan = plan
+        self.facts = facts
+        self.since = time.monotonic()
+        self.runs: list[Stretch] = []
+        self.events = 0
+        self.accounts: dict[tuple[int, int], Account] = {}
+        self.states: dict[Key, State] = {}
+        self.writes: dict[Row, Chunks] | None = None  # made once, however often there is no room
+
+    def add(self, step: Step) -> None:
+        """Add what an entry gave; its states are no longer the caller's."""
+        self.runs += step.runs
+        self.events += sum(count for _, count in step.runs)
+        where = (self.span, step.entry.interval)
+        self.accounts[where] = self.accounts.get(where, Account()).plus(step.account)
+        for fingerprint, state in step.part.states.items():
+            if not step.part.used.get(fingerprint):
+                continue
+            key = (fingerprint, _interval_of(self.plan, fingerprint, step.entry))
+            if key in self.states and not _is_kept(self.plan, fingerprint):
+                state = self.plan.reductions[fingerprint].merge(self.states[key], state)
+            self.states[key] = state
 
 
 class LargeStates:
@@ -84,11 +115,29 @@ class LargeStates:
         self._record = ArenaRecord()
         self._span = -1
         self._kept: dict[Key, State] = {}  # of that span
+        self._waiting: Waiting | None = None
 
     @property
     def in_use(self) -> int:
         """Bytes of the states in the arena."""
         return sum(length for _, length in list(self._record.rows.values()))
+
+    @property
+    def waiting(self) -> int:
+        """Events that were run and are not in the arena."""
+        return 0 if self._waiting is None else self._waiting.events
+
+    @property
+    def is_due(self) -> bool:
+        """Whether what waits is to be stored: its span has ended, or it has waited long."""
+        waiting = self._waiting
+        return waiting is not None and (
+            self._ring.spans_closed > waiting.span or time.monotonic() - waiting.since > LONGEST_S
+        )
+
+    def takes(self, entry: Entry, plan: WorkerPlan) -> bool:
+        """Whether an entry can be added to what waits."""
+        return self._waiting is None or (self._waiting.span, self._waiting.plan) == (entry.span, plan)
 
     def begin(self, entry: Entry, plan: WorkerPlan, partial: Partial) -> None:
         """Put into an empty partial what a span has already of the states that are added to in place."""
@@ -104,6 +153,17 @@ class LargeStates:
             if key in self._kept:
                 partial.states[fingerprint] = self._kept[key]
 
+    def add(self, plan: WorkerPlan, step: Step) -> None:
+        """Let what an entry gave wait to be stored; no other span or plan may be waiting."""
+        entry = step.entry
+        if self._waiting is None:
+            facts = SpanFacts(run=entry.run, graph_version=entry.graph_version)
+            self._waiting = Waiting(entry.span, plan, facts)
+        self._waiting.add(step)
+        for key, state in self._waiting.states.items():
+            if _is_kept(plan, key[0]):
+                self._kept[key] = state
+
     def _open(self) -> Arena:
         if self._arena is None:
             ring = self._ring
@@ -115,74 +175,82 @@ class LargeStates:
     def _load(self, row: Row) -> State:
         return codec.decode(self._open().view(self._record.rows[row]))
 
-    def store(self, plan: WorkerPlan, step: Step) -> bool:
-        """Put a step into the arena; False: there is no room now, and nothing was changed."""
+    def store(self) -> list[Stretch] | None:
+        """Put what waits into the arena; return the slots that are in it, or None if there is no room now."""
+        waiting = self._waiting
+        if waiting is None:
+            return []
         arena, released = self._open(), self._ring.released
         record = self._record
         rows = {row: place for row, place in record.rows.items() if row[0] >= released}
-        if step.writes is None:
-            step.writes = self._encode(plan, step)
+        if waiting.writes is None:
+            waiting.writes = self._encode(waiting)
         arena.keep_only(rows.values())
-        places = arena.take([chunks.nbytes for chunks in step.writes.values()])
+        places = arena.take([chunks.nbytes for chunks in waiting.writes.values()])
         if places is None:
-            return False
-        for place, (row, chunks) in zip(places, step.writes.items(), strict=True):
+            return None
+        for place, (row, chunks) in zip(places, waiting.writes.items(), strict=True):
             arena.write(place, chunks.buffers)
             self.written_bytes += chunks.nbytes
             self.flows.add(row[1], chunks.nbytes)
-        new = self._added(record, step, released, rows | dict(zip(step.writes, places, strict=True)))
+        new = self._added(record, waiting, released, rows | dict(zip(waiting.writes, places, strict=True)))
         raw = bytes(codec.encode(new))
         if len(raw) > RECORD_BYTES - 8:
-            return False
+            return None
         arena.select(raw)
-        self._record = new
-        return True
+        self._record, self._waiting = new, None
+        return waiting.runs
 
-    def is_hopeless(self, span: int) -> bool:
+    @property
+    def is_hopeless(self) -> bool:
         """Whether room cannot come: nothing is in the way but what this span has itself."""
+        span = None if self._waiting is None else self._waiting.span
         return all(row[0] == span for row in self._record.rows if row[0] >= self._ring.released)
 
-    def give_up(self, plan: WorkerPlan, step: Step, partial: Partial) -> None:
-        """Count the events of a step as failed for its large states, for which there is no memory."""
+    def give_up(self) -> dict[str, ErrorRecord]:
+        """Count what waits as failed for its large states, for lack of memory; return the errors."""
+        assert self._waiting is not None
         text = f"there is no room for its state in the {self._bytes >> 20} MiB of worker.arena_bytes"
-        for fingerprint, used in step.part.used.items():
-            if used:
-                record = ErrorRecord(used, text)
-                merge_errors(partial.errors, dict.fromkeys(plan.names[fingerprint], record))
-        step.account = replace(step.account, used={})
-        step.writes = {}
+        errors: dict[str, ErrorRecord] = {}
+        waiting = self._waiting
+        for where, account in waiting.accounts.items():
+            for fingerprint, used in account.used.items():
+                if used:
+                    names = waiting.plan.names[fingerprint]
+                    merge_errors(errors, dict.fromkeys(names, ErrorRecord(used, text)))
+            waiting.accounts[where] = replace(account, used={})
+        waiting.writes = {}
         self._kept = {}
+        return errors
 
-    def _encode(self, plan: WorkerPlan, step: Step) -> dict[Row, Chunks]:
-        entry, part = step.entry, step.part
+    def _encode(self, waiting: Waiting) -> dict[Row, Chunks]:
+        plan = waiting.plan
         writes: dict[Row, Chunks] = {}
-        for fingerprint, state in part.states.items():
-            if not part.used.get(fingerprint):
-                continue
-            key = (fingerprint, _interval_of(plan, fingerprint, entry))
+        for (fingerprint, interval), state in waiting.states.items():
+            key = (fingerprint, interval)
             if _is_kept(plan, fingerprint):
-                self._kept[key] = state
-                writes[(entry.span, *key, WHOLE)] = codec.encode(state)
+                writes[(waiting.span, *key, WHOLE)] = codec.encode(state)
                 continue
             reduction = plan.reductions[fingerprint]
             parts: dict[Hashable, State] = (
                 dict(reduction.split(state)) if fingerprint in plan.by_key else {WHOLE: state}
             )
             for label, mine in parts.items():
-                row = (entry.span, *key, label)
+                row = (waiting.span, *key, label)
                 # Into the private one: what lies in the arena is true until the next record.
                 both = reduction.merge(mine, self._load(row)) if row in self._record.rows else mine
                 writes[row] = codec.encode(both)
         return writes
 
-    def _added(self, record: ArenaRecord, step: Step, released: int, rows: dict[Row, Place]) -> ArenaRecord:
-        entry = step.entry
-        where = (entry.span, entry.interval)
+    def _added(
+        self, record: ArenaRecord, waiting: Waiting, released: int, rows: dict[Row, Place]
+    ) -> ArenaRecord:
         accounts = {place: one for place, one in record.accounts.items() if place[0] >= released}
-        accounts[where] = accounts.get(where, Account()).plus(step.account)
+        for where, account in waiting.accounts.items():
+            accounts[where] = accounts.get(where, Account()).plus(account)
         spans = {span: facts for span, facts in record.spans.items() if span >= released}
-        spans[entry.span] = SpanFacts(run=entry.run, graph_version=entry.graph_version)
-        return ArenaRecord(spans=spans, rows=rows, accounts=accounts, covered=step.runs)
+        spans[waiting.span] = waiting.facts
+        return ArenaRecord(spans=spans, rows=rows, accounts=accounts, covered=waiting.runs)
 
     def close(self) -> None:
         """Let go of the arena, which stays."""

@@ -18,7 +18,7 @@ from ami.messages.flush import Covered, Flush
 from ami.ring.reader import RingReader
 from ami.stores import Journal, keys
 
-UnderWay = tuple[Flush, Covered, RingReader]  # whose slots they are
+UnderWay = tuple[Flush, Covered, RingReader, bool]  # whose slots they are, and whether they stay
 
 
 LOOK_S = 0.5  # from one look at what waits to the next
@@ -48,10 +48,13 @@ class Storing:
         """Whether nothing is under way."""
         return self._under_way is None
 
-    def begin(self, flush: Flush, covered: Covered, ring: RingReader) -> None:
-        """Store ``flush``, then commit its slots, without waiting for either. Nothing may be under way."""
+    def begin(self, flush: Flush, covered: Covered, ring: RingReader, *, stay: bool) -> None:
+        """Store ``flush``, then commit its slots, without waiting for either. Nothing may be under way.
+
+        ``stay``: only mark them as flushed, because their large states are not stored yet.
+        """
         assert self.is_idle
-        self._under_way = (flush, covered, ring)
+        self._under_way = (flush, covered, ring, stay)
         self._trial = self._thread.submit(self._store, *self._under_way)
 
     def look(self) -> None:
@@ -87,12 +90,15 @@ class Storing:
             raise StoreFull(f"flushes of {waiting:,} bytes wait for the local reducer, which is far behind")
         self._look_at = now + LOOK_S
 
-    def _store(self, flush: Flush, covered: Covered, ring: RingReader) -> None:
+    def _store(self, flush: Flush, covered: Covered, ring: RingReader, stay: bool) -> None:
         self._look_for_room(ring.worker_count)
         # Numbered: when the answer to the first try was lost, the second try changes nothing.
         self._journal.append(covered.flush, flush, also={keys.COVERED: covered}, expire_s=keys.FLUSH_EXPIRE_S)
         # Here and not in the worker's loop: an event of a second must not hold up those before it.
-        ring.commit(covered.runs)
+        if stay:
+            ring.set_flushed(covered.runs)
+        else:
+            ring.commit(covered.runs)
 
     def close(self) -> None:
         """Let go of the thread, which first ends the try that it is in."""

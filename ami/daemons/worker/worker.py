@@ -1,8 +1,9 @@
 """Be a worker: claim blocks of events, run the graph on them, store the partials, then commit.
 
-The order is the promise: a slot is committed only after the flush that contains its event is
-acknowledged by the local store. So a worker may be killed at any instruction; what its last flush
-does not cover is run again. Meanwhile the next blocks are run: see :mod:`ami.daemons.worker.storing`.
+The order is the promise: a slot is committed only after the flush that contains its event is acknowledged by
+the local store, and its large states, if it has any, are in the arena. So a worker may be killed at any
+instruction; what is not there is run again. Meanwhile the next blocks are run: see
+:mod:`ami.daemons.worker.storing`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ami.daemons.worker.plans import Plans
 from ami.daemons.worker.storing import Storing
 from ami.daemons.worker.trial import try_apart
 from ami.errors import RingBusy, RingGone, RingUnfit
+from ami.graph.execution.partial import ErrorRecord, merge_errors
 from ami.graph.execution.plan import WorkerPlan
 from ami.ring.block import Block
 from ami.ring.reader import RingReader
@@ -51,6 +53,7 @@ class WorkerStage:
         self._held: Held | None = None
         self._large: LargeStates | None = None
         self._needs_room = False
+        self._errors: dict[str, ErrorRecord] = {}  # to be told with the next flush
         self._last_flush = self._flushes = 0
         self._sharers = 1
         self._block = BlockSize(config.worker)
@@ -98,7 +101,7 @@ class WorkerStage:
             return
         ring = claims.ring
         self._storing.look()
-        if self._needs_room and not self._hand_on(ring):
+        if self._needs_room and not self._store_large(ring):
             self._setup.stopping.wait(self._setup.waits.ring_s / 5)
             return
         block = claims.first(self._block.events)
@@ -106,35 +109,48 @@ class WorkerStage:
             self._rest(claims)
             return
         assert self._plans is not None
-        if self._held is not None and not self._held.takes(block) and not self._hand_on(ring):
-            return
+        assert self._large is not None
         plan = self._plans.get(block.entry.graph_version)
+        if not self._make_way(ring, block, plan):
+            return
         if self._held is None:
-            assert self._large is not None
             self._held = Held(block, plan, self._large)
         if block.attempts:
             self._try(claims, plan, block, self._held)
         else:
             self._run(claims, plan, block, self._held)
         if self._held_too_much(ring):
+            self._store_large(ring)
+
+    def _make_way(self, ring: RingReader, block: Block, plan: WorkerPlan) -> bool:
+        """Hand on what a block cannot be added to; False: there is no room for it now."""
+        if self._held is not None and not self._held.takes(block):
             self._hand_on(ring)
+        assert self._large is not None
+        if self._large.is_due or not self._large.takes(block.entry, plan):
+            return self._store_large(ring)
+        return True
 
     def _rest(self, claims: Claims) -> None:
-        """Nothing to run: flush what is finished or stands in the source's way, else wait."""
+        """Nothing to run: hand on what is finished or stands in the source's way, else wait."""
         # While there is something to claim, a source that waits for space waits for computing,
         # and a flush for each block would only make that slower.
-        ring = claims.ring
-        if self._held is not None and (ring.space_wanted or ring.entry(self._held.entry.index).closed):
+        assert self._large is not None
+        ring, held, waiting = claims.ring, self._held, self._large.waiting
+        if (held or waiting) and (ring.space_wanted or self._large.is_due or ring.replaced):
+            self._store_large(ring)
+            return
+        if held is not None and ring.entry(held.entry.index).closed:
             self._hand_on(ring)
             return
         if self._storing.is_idle:
-            if self._held is None and ring.replaced:
+            if ring.replaced:
                 logger.info("the ring was replaced")
                 self._detach()
                 return
             claims.adopt()
         if claims.is_empty:
-            ring.wait(self._setup.waits.ring_s, holding=self._held is not None)
+            ring.wait(self._setup.waits.ring_s, holding=bool(held or waiting))
 
     # the ring
 
@@ -215,48 +231,63 @@ class WorkerStage:
 
     def _held_too_much(self, ring: RingReader) -> bool:
         # All workers together leave the source half of the ring, also under the policy `drop`, where
-        # nobody asks for space. Less often is better: a flush of an image's sum takes milliseconds.
-        return self._held is not None and 2 * self._sharers * self._held.events > ring.depth_of(
-            self._held.entry
-        )
-
-    def _hand_on(self, ring: RingReader) -> bool:
-        """Let what was run since the last time be stored, and its slots be freed after that.
-
-        Returns False when there is no room for its large states now; then it is to be called again, and
-        nothing to be run.
-        """
-        if self._held is None or not self._held.events:
-            self._held = None
-            return True
-        self._storing.finish()
-        self._needs_room = not self._held.store_large()
-        if self._needs_room:
+        # nobody asks for space. Less often is better: a copy of an image's sum takes milliseconds.
+        if self._held is None or self._large is None:
             return False
-        self._count_shared(ring, self._held)
-        if self._held.is_large:
-            # What the arena covers was said of the last step only: so now, before there is another one.
-            ring.set_large_done(self._held.runs)
-        self._costs.count_errors(self._held.partial.errors)
-        self._sharers = ring.worker_count
-        self._last_flush += 1
-        self._flushes += 1
-        self._storing.begin(*self._held.to_flush(ring.ring_id, self._last_flush), ring)
-        self._held = None
-        return True
+        events = self._held.events + self._large.waiting
+        return 2 * self._sharers * events > ring.depth_of(self._held.entry)
 
-    def _count_shared(self, ring: RingReader, held: Held) -> None:
-        shared, large = self._setup.shared, self._large
-        shared.received += held.events * ring.event_bytes_of(held.entry)
-        if large is not None:
-            shared.sent, large.written_bytes = shared.sent + large.written_bytes, 0
+    def _hand_on(self, ring: RingReader) -> None:
+        """Let what was run since the last time be flushed; its slots are freed after that, or stay for the
+        large states."""
+        held = self._held
+        if held is None or not held.events:
+            self._held = None
+            return
+        self._storing.finish()
+        self._held = None
+        step = held.split()
+        if held.is_large:
+            assert self._large is not None
+            self._large.add(held.plan, step)
+        if not held.flushed:
+            merge_errors(held.partial.errors, self._errors)
+            self._errors = {}
+            self._costs.count_errors(held.partial.errors)
+            self._sharers = ring.worker_count
+            self._last_flush += 1
+            self._flushes += 1
+            self._storing.begin(*held.to_flush(ring.ring_id, self._last_flush), ring, stay=held.is_large)
+        elif not held.is_large:
+            ring.commit(held.runs)
+
+    def _store_large(self, ring: RingReader) -> bool:
+        """Hand on what was run, put its large states where they outlive this worker, and free their slots.
+
+        Returns False when there is no room now; then it is to be called again, and nothing to be run.
+        """
+        # All of it: what is added to in place has the newest events, whether or not they were handed on.
+        self._hand_on(ring)
+        large = self._large
+        if large is None or not large.waiting:
+            return True
+        # Flushed first: who follows goes by that.
+        self._storing.finish()
+        runs = large.store()
+        if runs is None and large.is_hopeless:
+            merge_errors(self._errors, large.give_up())
+            runs = large.store()
+        self._needs_room = runs is None
+        if runs is None:
+            return False
+        ring.commit(runs)
+        return True
 
     def close(self) -> None:
         """Store and commit what was run; what was not is left to the others, or to the next start."""
         try:
             if self._claims is not None:
-                self._storing.finish()
-                self._hand_on(self._claims.ring)
+                self._store_large(self._claims.ring)
                 self._storing.finish()
         finally:
             self._storing.close()
