@@ -83,7 +83,10 @@ class Updates:
                     self._unread_lanes.add(lane)
 
     def _read(self) -> dict[str, Result]:
-        found = _read_at_once(self._store, self._unread_lanes, self._names, sorted(self._unread))
+        # What had a key of its own when it was told may lie in a table now, beside the next interval's.
+        moved = keys.LANES if self._unread else ()
+        tabled = dict.fromkeys(moved, self._unread) | dict.fromkeys(self._unread_lanes, self._names)
+        found = _read_at_once(self._store, tabled, sorted(self._unread))
         # Only now: if the read failed they are still to be read.
         self._unread.clear()
         self._unread_lanes.clear()
@@ -98,7 +101,7 @@ def read_results(reducer: Store, names: Collection[str]) -> dict[str, Result]:
     Raises:
         StoreUnavailable
     """
-    found = _read_at_once(reducer, keys.LANES, names, names)
+    found = _read_at_once(reducer, dict.fromkeys(keys.LANES, names), names)
     return {name: found[name] for name in names if name in found}
 
 
@@ -128,19 +131,19 @@ def read_history(reducer: Store, name: str, limit: int) -> list[dict[str, object
 
 
 def _read_at_once(
-    reducer: Store, lanes: Iterable[str], names: Collection[str] | None, keyed: Collection[str]
+    reducer: Store, tabled: Mapping[str, Collection[str] | None], keyed: Collection[str]
 ) -> dict[str, Result]:
-    """Return results ``names`` (None: all) of the tables of ``lanes``, and ``keyed`` ones of their own keys.
+    """Return results of the tables of lanes (by lane; None: all), and ``keyed`` ones of their own keys.
 
     What is published in one step is read in one: some results lie in a table and some do not, and
     between two reads the next interval may come. A result that changed its place may be in two.
     """
-    tables = [keys.table(lane) for lane in lanes]
+    tables = {keys.table(lane): names for lane, names in tabled.items()}
     wanted = {keys.result(name): name for name in keyed}
     raws = reducer.get_raw([*tables, *wanted])
     found: dict[str, Result] = {}
-    for table in _decode_tables(reducer, dict(zip(tables, raws[: len(tables)], strict=True))):
-        _take_newer(found, _pick(reducer, table, names))
+    for key, table in _decode_tables(reducer, dict(zip(tables, raws[: len(tables)], strict=True))).items():
+        _take_newer(found, _pick(reducer, table, tables[key]))
     for (key, name), raw in zip(wanted.items(), raws[len(tables) :], strict=True):
         value = None if raw is None else _decode(reducer, name, key, raw)
         if isinstance(value, Result):
@@ -157,11 +160,11 @@ def _take_newer(found: dict[str, Result], more: Mapping[str, Result]) -> None:
 def _tables(reducer: Store, lanes: Iterable[str]) -> list[Table]:
     """Return the tables of these lanes that there are and that can be decoded."""
     wanted = [keys.table(lane) for lane in lanes]
-    return _decode_tables(reducer, dict(zip(wanted, reducer.get_raw(wanted), strict=True)))
+    return list(_decode_tables(reducer, dict(zip(wanted, reducer.get_raw(wanted), strict=True))).values())
 
 
-def _decode_tables(reducer: Store, raws: Mapping[str, Buffer | None]) -> list[Table]:
-    found = []
+def _decode_tables(reducer: Store, raws: Mapping[str, Buffer | None]) -> dict[str, Table]:
+    found = {}
     for key, raw in raws.items():
         try:
             table = None if raw is None else codec.decode(raw)
@@ -169,7 +172,7 @@ def _decode_tables(reducer: Store, raws: Mapping[str, Buffer | None]) -> list[Ta
             logger.warning("%s:%s cannot be read: %s", reducer.prefix, key, error)
             continue
         if isinstance(table, Table):
-            found.append(table)
+            found[key] = table
     return found
 
 
@@ -197,7 +200,7 @@ def read_result(reducer: Store, name: str) -> object:
         StoreUnavailable
         Undecodable: what is under its key is broken.
     """
-    found = _read_at_once(reducer, keys.LANES, [name], ()).get(name)
+    found = _read_at_once(reducer, {lane: [name] for lane in keys.LANES}, ()).get(name)
     return read_value(reducer, keys.result(name)) if found is None else found
 
 

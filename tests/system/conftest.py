@@ -21,8 +21,14 @@ from ami.sources import open_source
 from ami.stores import keys, open_global
 from tests.waiting import PATIENCE_S, wait_until
 
-# On a machine that stands still for a second, no event is to blame and no process hangs.
-PATIENT = {"AMI_WORKER_TRIAL_S": "2", "AMI_WORKER_HANG_S": "3", "AMI_MONITOR_HANG_S": "10"}
+# On a machine that stands still for a second, no event is to blame and no process hangs. A ring that is not
+# drained in time stays, and the next source of its input continues it; supervisord waits for 15 s.
+PATIENT = {
+    "AMI_WORKER_TRIAL_S": "2",
+    "AMI_WORKER_HANG_S": "3",
+    "AMI_MONITOR_HANG_S": "10",
+    "AMI_SOURCE_DRAIN_S": "14",
+}
 RECORDINGS = Path(os.environ.get("RECORDINGS", Path(__file__).parents[3] / "shared" / "data"))
 
 
@@ -111,9 +117,7 @@ def start_node() -> Iterator[StartNode]:
 
 @pytest.fixture(scope="session")
 def _shared_node() -> Iterator[Node]:
-    # A ring that is not drained in time is continued by the next source of the same input, without a new run.
-    # On a machine that stands still for seconds this matters; supervisord waits for 15 s.
-    with Node(workers=2, settings=PATIENT | {"AMI_SOURCE_DRAIN_S": "14"}) as node:
+    with Node(workers=2, settings=PATIENT) as node:
         node.supervisor.stopProcess("source")
         yield node
 
@@ -121,7 +125,7 @@ def _shared_node() -> Iterator[Node]:
 @pytest.fixture
 def play(_shared_node: Node) -> Iterator[Play]:
     """Return a function that plays a source on the shared node: ``play(uri, graph)``, a run of its own."""
-    node = _shared_node
+    node, played = _shared_node, list[str]()
     with connect(node.config, name="test", timeout_s=PATIENCE_S) as client:
         source = open_global(node.config.global_store, keys.prefix(node.config.node.cluster, "source", 0))
 
@@ -134,6 +138,7 @@ def play(_shared_node: Node) -> Iterator[Play]:
             client.set(graph)
             Path(node.environment["AMI_CONFIG"]).write_text(f"[source]\nuri = '{uri}'\n")
             node.supervisor.startProcess("source")
+            played.append(uri)
             experiment = Experiment(node, client, run)
             try:
                 wait_until(lambda: source.counter(keys.RUNS)["last"] > run, what="the new run")
@@ -145,5 +150,6 @@ def play(_shared_node: Node) -> Iterator[Play]:
 
         yield play_source
         # It lets the workers finish what is in the ring, for up to source.drain_s.
-        Supervisor(node.config.monitor.supervisor_socket, timeout_s=PATIENCE_S).stopProcess("source")
+        if played:
+            Supervisor(node.config.monitor.supervisor_socket, timeout_s=PATIENCE_S).stopProcess("source")
         source.close()

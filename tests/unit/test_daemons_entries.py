@@ -218,6 +218,20 @@ def test_flushes_of_another_graph_version_are_merged_by_that_version_s_rules() -
     assert [total(b) for b in batches] == [1.0, 3.0]
 
 
+@settings(max_examples=50, deadline=None)
+@given(order=st.permutations(range(6)))
+def test_flushes_of_many_versions_are_merged_in_whatever_order_they_come(order: list[int]) -> None:
+    """One worker is many edits behind the other."""
+    table = Paper()
+    for version in range(1, 7):
+        table.add(2, version=version)
+    entries = attached(table)
+    for number, index in enumerate(order, start=1):
+        for worker in WORKERS:
+            entries.take(worker, number, flush(table, index, 1, float(index)))
+    assert [total(batch) for batch in send(entries, table)] == [2.0 * index for index in range(6)]
+
+
 def test_what_is_left_of_an_earlier_ring_is_sent_as_incomplete_intervals_of_its_own() -> None:
     old, new = Paper(ring_id=7), Paper(ring_id=8)
     old.add(5)

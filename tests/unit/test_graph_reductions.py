@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Iterable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -229,8 +229,9 @@ def test_a_value_at_an_edge_lies_right_of_it_and_its_neighbours_where_they_belon
     for step in steps:
         values = np.nextafter(values, values + step)
     places = axis.places(values)
-    exact = [Fraction(edge) for edge in axis.edges.tolist()]
-    wanted = [sum(edge <= Fraction(value) for edge in exact) for value in values.tolist()]
+    edges = axis.edges.tolist()
+    assert edges == sorted(edges)
+    wanted = [bisect_right(edges, value) for value in values.tolist()]
     assert places is not None
     assert places.tolist() == wanted
 

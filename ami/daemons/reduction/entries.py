@@ -123,10 +123,11 @@ class EntryQueue:
     def _reductions_of(self, version: int) -> Reductions:
         if version not in self._reductions:
             here = f"on local-reducer:0 of {self._node}"
+            # The first that came goes: after many edits one worker may be far behind the other, and ask for
+            # one that is older than all that are kept.
+            while len(self._reductions) > 1:
+                del self._reductions[next(iter(self._reductions))]
             self._reductions[version] = reductions(self._graph(version), here)
-            # Versions only ascend, apart from supplements: one or two are in use.
-            for old in sorted(self._reductions)[:-2]:
-                del self._reductions[old]
         return self._reductions[version]
 
     def look(self, ring: Table, now_ns: int) -> list[Ready]:

@@ -7,6 +7,7 @@ summed in float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -25,6 +26,8 @@ from ami.graph.library.base import (
     own,
 )
 from ami.graph.library.large import (
+    LARGE_BYTES,
+    PIECE,
     Rows,
     add_halves,
     add_moments,
@@ -32,8 +35,10 @@ from ami.graph.library.large import (
     extend,
     is_large,
     merge_moments,
+    pieces,
     rows_of,
 )
+from ami.graph.library.wide import distance, is_wide, join, split
 from ami.values import Moments
 
 CHUNK_BYTES = 1 << 20  # of float64 scratch memory
@@ -109,7 +114,7 @@ class SumEvents(_Numeric):
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
         (array,) = arrays
-        wide = array.dtype.itemsize == 8 and array.dtype.kind in "iu"
+        wide = is_wide(array.dtype)
         if not is_large(array):
             values = array if rows is None else array.take(rows, axis=0)
             return self.merge(state, (len(values), _halves(values) if wide else _sum(values), wide))
@@ -123,7 +128,7 @@ class SumEvents(_Numeric):
         return (state[0] + len(chosen), total, wide)
 
     def add_many(self, states: Sequence[State], rows: Array) -> list[State]:
-        count, wide = rows.shape[1], rows.itemsize == 8 and rows.dtype.kind in "iu"
+        count, wide = rows.shape[1], is_wide(rows.dtype)
         # Cast first: numpy would do that in pieces that do not end where the rows do, and so round otherwise.
         values = rows.astype(np.float64, copy=False) if rows.dtype.kind == "f" else rows
         totals = _halves(values.T).T.copy() if wide else np.add.reduce(values, 1, sum_dtype(values.dtype))
@@ -145,18 +150,11 @@ class SumEvents(_Numeric):
 
     def _total(self, state: State) -> Any:
         _, total, wide = state
-        if not wide:
-            return total
-        upper, lower = total[0] + (total[1] >> 32), total[1] & 0xFFFFFFFF
-        if np.all((upper >= -(1 << 31)) & (upper < 1 << 31)):
-            return (upper << 32) + lower
-        if np.all((upper >= 0) & (upper < 1 << 32)):
-            return (upper.astype(np.uint64) << np.uint64(32)) + lower.astype(np.uint64)
-        return upper * 2.0**32 + lower
+        return join(total[0], total[1]) if wide else total
 
     def state_bytes(self, *kinds: Kind) -> int:
         (kind,) = kinds
-        halves = 2 if kind.dtype.itemsize == 8 and kind.dtype.kind in "iu" else 1
+        halves = 2 if is_wide(kind.dtype) else 1
         return 16 + 8 * halves * elements(kind)
 
 
@@ -175,7 +173,10 @@ class MeanEvents(SumEvents):
 class MomentsEvents(_Numeric):
     """Mean and variance of each element over events.
 
-    State: None, or (number of events, mean, sum of squared deviations from the mean), float64.
+    State: None, or (number of events, mean, sum of squared deviations from the mean, pivot): the mean,
+    float64, is that of the distances from the pivot, a value of some event in its own dtype. So a constant
+    has no spread, however events were shared out, and timestamps have theirs. Large values, but for integers
+    of 64 bits, have no pivot: they would be gone through once more.
 
     Source: Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
     sample variances", Stanford report STAN-CS-79-773 (1979). The textbook form
@@ -192,25 +193,32 @@ class MomentsEvents(_Numeric):
     ) -> State:
         (array,) = arrays
         if is_large(array):
-            return self._add_large(state, array, rows_of(array, rows))
+            add_large = self._add_large_integers if is_wide(array.dtype) else self._add_large
+            return add_large(state, array, rows_of(array, rows))
         values = array if rows is None else array.take(rows, axis=0)
         step = len(values) if values.ndim == 1 else max(1, CHUNK_BYTES // (8 * max(1, values[:1].size)))
         block = None
         for start in range(0, len(values), step):
-            some = values[start : start + step].astype(np.float64)
+            some = values[start : start + step]
+            pivot = _pivot(some[0])
+            some = distance(some, pivot)
             mean = np.add.reduce(some, axis=0) / len(some)
             some -= mean
-            squares = np.dot(some, some) if some.ndim == 1 else np.einsum("i...,i...", some, some)
-            block = self.merge(block, (len(some), mean, squares))
+            if some.ndim == 1:
+                one = (len(some), float(mean), float(np.dot(some, some)), pivot)
+            else:
+                one = (len(some), mean, np.einsum("i...,i...", some, some), pivot)
+            block = self.merge(block, one)
         return self.merge(state, block)
 
     def add_many(self, states: Sequence[State], rows: Array) -> list[State]:
-        count, some = rows.shape[1], rows.astype(np.float64)
+        count, pivots = rows.shape[1], _pivot(rows[:, 0])
+        some = distance(rows, pivots[:, np.newaxis])
         means = np.add.reduce(some, axis=1) / count
         some -= means[:, np.newaxis]
         squares = np.matmul(some[:, np.newaxis], some[:, :, np.newaxis])[:, 0, 0]
-        blocks = zip(states, means, squares, strict=True)
-        return [self.merge(state, (count, mean, square)) for state, mean, square in blocks]
+        blocks = zip(states, means.tolist(), squares.tolist(), pivots, strict=True)
+        return [self.merge(state, (count, *block)) for state, *block in blocks]
 
     def _add_large(self, state: State, array: Array, rows: Rows) -> State:
         if state is None:
@@ -221,26 +229,72 @@ class MomentsEvents(_Numeric):
             add_moments(count, mean, squares, array, rows)
         return (count + len(rows), mean, squares)
 
+    def _add_large_integers(self, state: State, array: Array, rows: Rows) -> State:
+        if state is None:
+            nothing = np.zeros(array.shape[1:])
+            state, rows = (1, nothing, nothing.copy(), array[rows[0]].copy()), rows[1:]
+        count, mean, squares, pivot = state[0], own(state[1]), own(state[2]), state[3]
+        for events, middle, spread, origin in pieces(PIECE >> 3, array, mean, squares, pivot):
+            for number, row in enumerate(rows, start=count + 1):
+                there = distance(events[row], origin)
+                delta = there - middle
+                middle += delta / number
+                there -= middle
+                spread += delta * there
+        return (count + len(rows), mean, squares, pivot)
+
     def merge(self, a: State, b: State) -> State:
         if a is None or b is None:
             return b if a is None else a
         count = a[0] + b[0]
         if np.ndim(a[1]):
-            mean, squares = own(a[1]), own(a[2])
+            return self._merge_arrays(a, b)
+        delta = float(b[1] - a[1]) + _apart(a, b)
+        # Of infinities there is no difference; their sum is what one block would give.
+        mean = a[1] + (delta * (b[0] / count) if math.isfinite(delta) else b[1])
+        return (count, mean, a[2] + b[2] + delta * delta * (a[0] * b[0] / count), *a[3:])
+
+    def _merge_arrays(self, a: State, b: State) -> State:
+        count, mean, squares = a[0] + b[0], own(a[1]), own(a[2])
+        if len(a) == 3 == len(b):
             merge_moments((a[0], b[0]), (mean, squares), b[1:])
             return (count, mean, squares)
-        delta = b[1] - a[1]
-        return (count, a[1] + delta * (b[0] / count), a[2] + b[2] + delta * delta * (a[0] * b[0] / count))
+        with np.errstate(all="ignore"):
+            delta = (b[1] - mean) + _apart(a, b)
+            mean += np.where(np.isfinite(delta), delta * (b[0] / count), b[1])
+            squares += b[2] + delta * delta * (a[0] * b[0] / count)
+        return (count, mean, squares, *a[3:])
 
     def result(self, state: State) -> Any:
         if state is None:
             return None
-        count, mean, squares = state
         # Copies: the state goes on, and what a client sees must not change under its hands.
-        return Moments(count, np.array(mean), np.array(squares))
+        return Moments(
+            state[0],
+            np.add(state[1], state[3] if len(state) == 4 else 0.0, dtype=np.float64),
+            np.array(state[2]),
+        )
 
     def state_bytes(self, *kinds: Kind) -> int:
-        return 8 + 16 * elements(kinds[0])
+        (kind,) = kinds
+        bare = kind.dtype.itemsize * elements(kind) >= LARGE_BYTES and not is_wide(kind.dtype)
+        return 8 + (16 + (0 if bare else kind.dtype.itemsize)) * elements(kind)
+
+
+def _pivot(values: Any) -> Any:
+    """Return values from which distances can be taken: 0 in place of what is not finite."""
+    if values.dtype.kind != "f":
+        return values.copy()
+    return np.where(np.isfinite(values), values, values.dtype.type(0))[()]
+
+
+def _apart(a: State, b: State) -> Any:
+    """Return how far the pivot of ``b`` is from that of ``a``; earlier versions stored none, which is 0."""
+    mine, other = (np.asarray(state[3] if len(state) == 4 else 0.0) for state in (a, b))
+    if other.ndim:
+        return distance(other, mine)
+    # As Python's numbers: no integer overflows, and no float warns.
+    return float(other.item() - mine.item())
 
 
 class StdEvents(MomentsEvents):
@@ -250,7 +304,7 @@ class StdEvents(MomentsEvents):
     structure = "array"
 
     def result(self, state: State) -> Any:
-        return None if state is None else Moments(*state).std
+        return None if state is None else Moments(state[0], state[1], np.asarray(state[2])).std
 
 
 class _ExtremeEvents(_Numeric):
@@ -312,10 +366,7 @@ def _sum(values: Array) -> Any:
 
 
 def _halves(values: Array) -> Array:
-    # An arithmetic shift rounds down, so upper * 2**32 + lower is the number, negative or not.
-    upper = np.add.reduce(values >> values.dtype.type(32), axis=0, dtype=np.int64)
-    lower = np.add.reduce(values & values.dtype.type(0xFFFFFFFF), axis=0, dtype=np.int64)
-    return np.stack([upper, lower])
+    return np.stack([np.add.reduce(half, axis=0) for half in split(values)])
 
 
 def _added(a: Any, b: Any) -> Any:

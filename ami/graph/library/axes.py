@@ -1,6 +1,7 @@
 """Work along the own axes of an event's value: regions, projections, sums, means.
 
-Integers are summed exactly in 64 bits, floats in float64; means are float64.
+Integers are summed exactly in 64 bits, floats in float64; means are float64. A sum that leaves 64 bits is
+an error of that event; a mean has none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ami.event import Array
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, is_numeric
 from ami.graph.library.large import is_large, narrow_sum, small_buffers
+from ami.graph.library.wide import distance, in_dtype, is_wide, join, split
 from ami.ragged import Ragged
 
 Slice = tuple[int | None, ...]
@@ -121,8 +123,13 @@ class _OverAxes(Function):
         return tuple(n + 1 if n >= 0 else n for n in self._axes)
 
     def _sum(self, array: Array) -> Array:
-        """Return the sum, exact for integers; those of 8 and 16 bits first line by line in 32."""
+        """Return the sum, exact for integers; those of 8 and 16 bits first line by line in 32.
+
+        Of integers of 64 bits it may be another dtype than theirs, where they do not hold it.
+        """
         axes, dtype = self._over(array), sum_dtype(array.dtype)
+        if is_wide(array.dtype) and not _holds_sum(array, math.prod(array.shape[n] for n in axes)):
+            return np.asarray(join(*(np.add.reduce(half, axis=axes) for half in split(array))))
         narrow, most = narrow_sum(array.dtype, 4)
         with small_buffers():
             if array.shape[axes[-1]] <= most:
@@ -140,10 +147,11 @@ class Sum(_OverAxes):
         return sum_dtype(dtype)
 
     def __call__(self, *arrays: Array) -> Array:
-        return self._sum(arrays[0])
+        return in_dtype(self._sum(arrays[0]), sum_dtype(arrays[0].dtype))
 
     def ragged(self, *arrays: Any) -> Array:
-        return _sum_of(self._elements(arrays[0]))
+        elements = self._elements(arrays[0])
+        return in_dtype(_sum_of(elements), sum_dtype(elements.values.dtype))
 
 
 class Projection(Sum):
@@ -184,10 +192,21 @@ class Std(Mean):
         # One large event after the other, as numpy makes copies in float64 of what it is given.
         step = 1 if is_large(array) else max(1, len(array))
         parts = (array[start : start + step] for start in range(0, max(1, len(array)), step))
-        return np.concatenate([np.std(part, axis=self._over(array), dtype=np.float64) for part in parts])
+        return np.concatenate([self._std(part) for part in parts])
+
+    def _std(self, array: Array) -> Array:
+        over = self._over(array)
+        if is_wide(array.dtype):
+            gone = {n % array.ndim for n in over}
+            array = distance(array, array[tuple(slice(1 if n in gone else None) for n in range(array.ndim))])
+        return np.asarray(np.std(array, axis=over, dtype=np.float64))
 
     def ragged(self, *arrays: Any) -> Array:
         array = self._elements(arrays[0])
+        if is_wide(array.values.dtype):  # of each event the first element: there is one
+            firsts = array.values[np.cumsum(array.lengths) - array.lengths]
+            apart = distance(array.values, np.repeat(firsts, array.lengths, axis=0))
+            array = Ragged.of(apart, array.lengths)
         deviations = array.values - np.repeat(_mean_of(array), array.lengths, axis=0)
         return np.sqrt(_mean_of(Ragged.of(np.square(deviations, out=deviations), array.lengths)))
 
@@ -227,7 +246,17 @@ def sum_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.uint64 if dtype == np.uint64 else np.int64)
 
 
+def _holds_sum(values: Array, count: int) -> bool:
+    """Whether so many of these integers have a sum in their 64 bits."""
+    most = max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
+    return most * count <= np.iinfo(values.dtype).max
+
+
 def _sum_of(array: Ragged) -> Array:
+    values = array.values
+    if is_wide(values.dtype) and not _holds_sum(values, int(array.lengths.max())):
+        halves = [Ragged.of(half, array.lengths).reduce(np.add) for half in split(values)]
+        return np.asarray(join(*halves))
     return array.reduce(np.add, sum_dtype(array.values.dtype))
 
 
