@@ -13,6 +13,8 @@ import msgpack
 import numpy as np
 import zmq
 
+from tests.waiting import PATIENCE_S
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -49,12 +51,12 @@ class Sender:
         self.socket = self._context.socket(zmq.XPUB if kind == "sub" else zmq.PUSH)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.SNDHWM, 0)
-        self.socket.setsockopt(zmq.SNDTIMEO, 20_000)
+        self.socket.setsockopt(zmq.SNDTIMEO, int(PATIENCE_S * 1000))
         self._kind = kind
         self._packed = packed
         self.session = session
         self.sequence = 0
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE_S
         while True:
             try:
                 self.socket.bind(f"tcp://127.0.0.1:{self.port}")
@@ -67,7 +69,7 @@ class Sender:
     def wait_for(self, joining: bytes = b"\x01") -> None:
         """Wait until somebody subscribes, or (0) is gone."""
         while self._kind == "sub":
-            assert self.socket.poll(20_000), "nobody subscribes"
+            assert self.socket.poll(int(PATIENCE_S * 1000)), "nobody subscribes"
             if self.socket.recv()[:1] == joining:
                 return
 

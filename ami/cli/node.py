@@ -22,7 +22,7 @@ from ami.errors import AmiError
 from ami.event import Schema
 from ami.sources import open_source
 
-SOURCE_WAIT_S = 15.0  # without a sign of it
+SOURCE_WAIT_S = 60.0  # without a sign of it; a busy machine only takes long
 SOURCE_STOP_S = 30.0  # it lets the workers finish what is in the ring
 FIRST_RESULTS_WAIT_S = 15.0
 LOOK_S = 0.2

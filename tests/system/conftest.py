@@ -109,6 +109,7 @@ def start_node() -> Iterator[StartNode]:
             stack.enter_context(node)
             client = stack.enter_context(connect(node.config, name="test", timeout_s=PATIENCE_S))
             if graph:
+                wait_until(client.schema, what="a source that has told its fields")
                 client.set(graph)
             return Experiment(node, client)
 

@@ -65,7 +65,9 @@ def test_a_process_that_hangs_is_restarted(start_node: StartNode) -> None:
         wait_until(lambda n=name, p=frozen: node.pid(n) not in (0, p), what=f"a new {name}")
     before = client.get("shots").value
     wait_until(lambda: client.get("shots").value > before, what="results again")
-    identity = client.status().identity
+    found = [client.status().identity]  # None while one of those who count has no heartbeat
+    wait_until(lambda: found[-1] or found.append(client.status().identity), what="the account")
+    identity = found[-1]
     assert identity is not None
     assert identity.dropped == identity.set_aside == 0
 
