@@ -1,4 +1,4 @@
-"""Real recordings through a whole node with two workers: the numbers that others computed of them."""
+"""Real recordings through a whole node whose workers die: the numbers that others computed of them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,10 @@ results:
 """
 
 
-@pytest.mark.parametrize("kills", [0, 5])
-def test_the_photons_of_m82(recordings: Path, play: Play, kills: int) -> None:
+def test_the_photons_of_m82(recordings: Path, play: Play) -> None:
     # At a pace that leaves time to kill somebody while events flow.
     experiment = play(f"hdf5://{recordings}/m82_photons.h5?rate=1500&policy=wait", PHOTONS)
-    experiment.kill_workers(kills, every=576)
+    experiment.kill_workers(5, every=576)
     results = experiment.run_to_the_end()
     assert results["energy_mean"].value == pytest.approx(3807.04706849415, rel=EXACT)
     counts = results["spectrum"].value.counts
@@ -51,10 +50,9 @@ def test_the_photons_of_m82(recordings: Path, play: Play, kills: int) -> None:
     assert {name: r.events.used for name, r in results.items()} == dict.fromkeys(results, 4612)
 
 
-@pytest.mark.parametrize("kills", [0, 5])
-def test_the_solar_flare_of_goes(recordings: Path, play: Play, kills: int) -> None:
+def test_the_solar_flare_of_goes(recordings: Path, play: Play) -> None:
     experiment = play(f"hdf5://{recordings}/goes15_xray_flux.h5?rate=12000&policy=wait", FLARE)
-    experiment.kill_workers(kills, every=5272)
+    experiment.kill_workers(5, every=5272)
     results = experiment.run_to_the_end()
     with h5py.File(recordings / "goes15_xray_flux.h5") as file:
         flux = file["long"][:]
@@ -67,10 +65,9 @@ def test_the_solar_flare_of_goes(recordings: Path, play: Play, kills: int) -> No
     assert results["strong"].events.expected == 42177
 
 
-@pytest.mark.parametrize("kills", [0, 5])
-def test_the_telescope(recordings: Path, play: Play, kills: int) -> None:
+def test_the_telescope(recordings: Path, play: Play) -> None:
     experiment = play(f"hdf5://{recordings}/sst1m_telescope.h5?rate=20&policy=wait", TELESCOPE)
-    experiment.kill_workers(kills, every=12)
+    experiment.kill_workers(5, every=12)
     results = experiment.run_to_the_end()
     assert results["total"].value == 2009955142
     assert results["kinds"].value.keys.tolist() == [1, 8]
