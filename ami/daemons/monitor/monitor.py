@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 LOOK_S = 0.5
 SELF = "monitor:0"
 # A piece of work beside the loop may compute so many times longer than the loop.
-PIECE_TIMES = 5
+PIECE_TIMES = 20
 
 
 class MonitorStage:
