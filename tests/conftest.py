@@ -151,6 +151,14 @@ def cluster(_cluster_server: GlobalStoreConfig) -> Iterator[GlobalStoreConfig]:
 
 
 @pytest.fixture
+def link(cluster: GlobalStoreConfig) -> Iterator[ClusterLink]:
+    """Connections to an empty one-node cluster."""
+    link = ClusterLink(cluster)
+    yield link
+    link.close()
+
+
+@pytest.fixture
 def global_store(cluster: GlobalStoreConfig) -> Iterator[Store]:
     """An empty store on the global tier, a one-node cluster."""
     store = open_global(cluster, PREFIX)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -85,13 +84,6 @@ class Rig:
 
     def left(self) -> int:
         return sum(self.store.journal(keys.inbox(node)).pending() for node in self._numbers)
-
-
-@pytest.fixture
-def link(cluster: GlobalStoreConfig) -> Iterator[ClusterLink]:
-    link = ClusterLink(cluster)
-    yield link
-    link.close()
 
 
 @pytest.fixture

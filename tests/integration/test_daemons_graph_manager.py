@@ -99,13 +99,6 @@ class Rig:
 
 
 @pytest.fixture
-def link(cluster: GlobalStoreConfig) -> Iterator[ClusterLink]:
-    link = ClusterLink(cluster)
-    yield link
-    link.close()
-
-
-@pytest.fixture
 def make(cluster: GlobalStoreConfig, link: ClusterLink) -> Callable[..., Rig]:
     return lambda **parts: Rig(cluster, link, **parts)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,13 +23,6 @@ from tests.integration import test_daemons_graph_manager as managers
 pytestmark = pytest.mark.integration
 
 SHOTS, TOTAL = "results: {shots: count(x)}", "results: {total: sum_events(x)}"
-
-
-@pytest.fixture
-def link(cluster: GlobalStoreConfig) -> Iterator[ClusterLink]:
-    link = ClusterLink(cluster)
-    yield link
-    link.close()
 
 
 @pytest.fixture
