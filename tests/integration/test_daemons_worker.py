@@ -127,6 +127,9 @@ def test_each_closed_entry_is_flushed_with_what_it_says_and_its_slots_are_freed(
     assert first.covers == Covers(events=40, first_ns=entry.first_ns, last_ns=entry.last_ns)
     assert stage.state == "running"
     assert (stage.counters["events"], stage.counters["flushes"]) == (100, 4)
+    kept = node.shift.ring.configuration
+    assert kept is not None
+    assert stage._setup.shared.received == 100 * kept.schema.event_bytes
     assert set(node.stores.local("local-reducer").set(keys.WORKERS)) == {0}
     stage.close()
 

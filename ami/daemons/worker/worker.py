@@ -246,6 +246,7 @@ class WorkerStage:
             return
         self._storing.finish()
         self._held = None
+        self._setup.shared.received += held.events * ring.event_bytes_of(held.entry)
         step = held.split()
         if held.is_large:
             assert self._large is not None
@@ -281,6 +282,8 @@ class WorkerStage:
         if runs is None:
             return False
         ring.commit(runs)
+        shared = self._setup.shared
+        shared.sent, large.written_bytes = shared.sent + large.written_bytes, 0
         return True
 
     def close(self) -> None:
