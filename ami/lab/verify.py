@@ -2,28 +2,33 @@
 
 What the sharing out of events over workers, intervals, reducers and stores could change must not
 change: integers and counts are equal to the last bit, floats to the order in which they were merged
-(1e-12 of the largest number of the result).
+(1e-12 of the largest number of the result). What is left of numbers that cancel is measured by them: the
+error of a mean by the mean, a sum or difference of results by the largest of these. So constants are equal.
 """
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ami import offline
 from ami.errors import AmiError
+from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.text import write
+from ami.graph.library.expressions import Expression
 from ami.lab.arena import Arena, NotYet, running
 from ami.result import Result
 from ami.sources import intervals, open_source
+from ami.values import Scan
 
 TOLERANCE = 1e-12
 LOOK_S = 0.2
@@ -74,14 +79,38 @@ def verify(
             raise AmiError(f"{uri}: a source without end cannot be verified; give stop= in its URI")
         say(f"in one process: {source.length} events")
         interval_ns = intervals.choose(source, offline.INTERVAL_S)
-        alone = offline.run(lower(document), source, interval_ns=interval_ns)
+        graph = lower(document)
+        # With all that results are made of, to know how large it was.
+        parts = (name for name in graph.reduced if name not in graph.results)
+        alone = offline.run(replace(graph, results=(*graph.results, *parts)), source, interval_ns=interval_ns)
         say(f"through a node with {workers} workers")
         settings = {"AMI_SOURCE_POLICY": "wait", "AMI_SOURCE_INTERVAL_S": repr(offline.INTERVAL_S)}
         with running(uri, write(document), name="verify", workers=workers, settings=settings) as place:
             together = _through(place, alone.events, timeout_s)
     finally:
         source.close()
-    return [compare(name, together.get(name), alone.results.get(name)) for name in document.results]
+    return [
+        compare(name, together.get(name), alone.results.get(name), find_scale(name, graph, alone.results))
+        for name in document.results
+    ]
+
+
+def find_scale(name: str, graph: Graph, results: Mapping[str, Result]) -> float:
+    """Return the largest number that was added or subtracted to make a result; 0: it was made otherwise."""
+    operation = graph[name]
+    if operation.kind != Expression.name or not set(operation.inputs) <= set(graph.reduced):
+        return 0.0
+    if not Expression(str(operation.arguments["text"])).has_only(ast.Add, ast.Sub, ast.UAdd, ast.USub):
+        return 0.0
+    inputs = [(one, results[one].value) for one in operation.inputs if one in results]
+    return max(
+        (
+            find_scale(one, graph, results)
+            or _find_largest(value.means if isinstance(value, Scan) else value)
+            for one, value in inputs
+        ),
+        default=0.0,
+    )
 
 
 def _through(place: Arena, events: int, timeout_s: float) -> dict[str, Result]:
@@ -113,14 +142,22 @@ def _is_reduced(place: Arena, events: int) -> bool:
     return True
 
 
-def compare(name: str, node: Result | None, alone: Result | None) -> Comparison:
-    """Compare one result: its value, its error, and how many events are in it."""
+def compare(name: str, node: Result | None, alone: Result | None, scale: float = 0.0) -> Comparison:
+    """Compare one result: its value, its error, and how many events are in it.
+
+    ``scale``: the largest number behind it, where that may have cancelled.
+    """
     if node is None or alone is None:
         where = "the node" if node is None else "one process"
         return Comparison(name, node, alone, math.inf, f"{where} has no such result")
     deviations, differences = [0.0], []
-    for (where, a), (place, b) in itertools.zip_longest(_parts(node), _parts(alone), fillvalue=("", None)):
-        deviation, difference = _differ(a, b) if where == place else (0.0, f"{place} in one process")
+    nothing = ("", None, 0.0)
+    for (where, a, of), (place, b, _) in itertools.zip_longest(
+        _parts(node), _parts(alone), fillvalue=nothing
+    ):
+        deviation, difference = (
+            _differ(a, b, max(of, scale)) if where == place else (0.0, f"{place} in one process")
+        )
         deviations.append(deviation)
         if difference:
             # The first one: after that, parts stand beside others.
@@ -129,38 +166,48 @@ def compare(name: str, node: Result | None, alone: Result | None) -> Comparison:
     return Comparison(name, node, alone, max(deviations), "".join(differences))
 
 
-def _parts(result: Result) -> Iterator[tuple[str, Any]]:
-    yield "error", "none" if result.error is None else "an error"
+def _parts(result: Result) -> Iterator[tuple[str, Any, float]]:
+    yield "error", "none" if result.error is None else "an error", 0.0
     for count in ("used", "expected", "dropped", "set_aside"):
-        yield f"events.{count}", getattr(result.events, count)
+        yield f"events.{count}", getattr(result.events, count), 0.0
     yield from _leaves("value", result.value)
 
 
-def _leaves(where: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the numbers, texts and arrays that a value is made of, each with its place."""
+def _leaves(where: str, value: Any, scale: float = 0.0) -> Iterator[tuple[str, Any, float]]:
+    """Yield the numbers, texts and arrays that a value is made of, each with its place and a scale for it."""
     if is_dataclass(value):
-        yield where, type(value).__name__
+        yield where, type(value).__name__, 0.0
         for field in fields(value):
-            yield from _leaves(f"{where}.{field.name}", getattr(value, field.name))
+            of = _find_largest(value.means) if isinstance(value, Scan) and field.name == "errors" else 0.0
+            yield from _leaves(f"{where}.{field.name}", getattr(value, field.name), of)
     elif isinstance(value, tuple | list):
-        yield f"{where}: length", len(value)
+        yield f"{where}: length", len(value), 0.0
         for number, part in enumerate(value):
             yield from _leaves(f"{where}[{number}]", part)
     else:
-        yield where, value
+        yield where, value, scale
 
 
-def _differ(a: Any, b: Any) -> tuple[float, str]:
+def _find_largest(value: Any) -> float:
+    """Return the largest finite number of an array of floats, 0 where there is none."""
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic | float) else np.empty(0)
+    finite = np.abs(array[np.isfinite(array)]) if array.dtype.kind == "f" else array[:0]
+    return float(finite.max()) if finite.size else 0.0
+
+
+def _differ(a: Any, b: Any, scale: float = 0.0) -> tuple[float, str]:
     """Return how far two leaves are apart, relative to the largest number, and in words if that matters."""
     x, y = np.asarray(a), np.asarray(b)
     said = f"{str(a)[:60]} on the node, {str(b)[:60]} in one process"
     if x.dtype != y.dtype or x.shape != y.shape:
         return 0.0, f"{said}: {x.dtype} {x.shape}, {y.dtype} {y.shape}"
-    finite = np.isfinite(x) & np.isfinite(y) if x.dtype.kind == "f" else np.zeros(x.shape, np.bool_)
-    if not np.array_equal(x[~finite], y[~finite], equal_nan=x.dtype.kind == "f"):
+    if x.dtype.kind != "f":
+        return 0.0, "" if np.array_equal(x, y) else said
+    finite = np.isfinite(x) & np.isfinite(y)
+    if not np.array_equal(x[~finite], y[~finite], equal_nan=True):
         return 0.0, said
     x, y = x[finite], y[finite]
     if np.array_equal(x, y):
         return 0.0, ""
-    deviation = float(np.abs(x - y).max() / max(np.abs(x).max(), np.abs(y).max()))
+    deviation = float(np.abs(x - y).max() / max(np.abs(x).max(), np.abs(y).max(), scale))
     return deviation, said if deviation > TOLERANCE else ""

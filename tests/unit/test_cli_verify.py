@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ami.lab.verify import compare
+from ami.graph.language.text import graph_of
+from ami.lab.verify import compare, find_scale
 from ami.result import Events, Result
 from ami.values import Histogram, Scan
 
@@ -48,6 +49,8 @@ def test_values_that_differ_by_merge_order_only_agree(node: object, alone: objec
     ("node", "alone"),
     [
         (5, 6),
+        (10**15, 10**15 + 1),
+        (np.array([True]), np.array([False])),
         (5, 5.0),
         (5, None),
         (1.0, 1.0 + 1e-11),
@@ -78,3 +81,20 @@ def test_another_account_of_events_is_a_difference() -> None:
 def test_a_result_that_is_missing_or_failed_is_a_difference() -> None:
     assert "no such result" in compare("a", None, result(5)).difference
     assert compare("a", result(None, error="boom"), result(None)).difference.startswith("error")
+
+
+def test_the_error_of_constants_is_measured_by_their_mean() -> None:
+    node, alone = (
+        replace(scan([1e3, 2e3]), errors=np.array(errors)) for errors in ([1e-13, 0.0], [0.0, 3e-14])
+    )
+    assert compare("a", result(node), result(alone)).difference == ""
+    assert compare("a", result(node), result(replace(alone, errors=np.ones(2)))).difference
+
+
+def test_what_is_left_of_numbers_that_cancel_is_measured_by_them() -> None:
+    graph = graph_of("results: {d: 'mean_events(x) - mean_events(y)', r: 'mean_events(x) / mean_events(y)'}")
+    means = {name: result(0.1) for name in graph.reduced if name not in graph.results}
+    assert find_scale("d", graph, means) == 0.1
+    assert find_scale("r", graph, means) == 0.0
+    assert compare("d", result(0.0), result(1.4e-17), 0.1).difference == ""
+    assert compare("d", result(0.0), result(1e-9), 0.1).difference
