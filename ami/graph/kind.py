@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ class Kind:
 
     A ``variable`` value has up to ``shape[0]`` elements along its first axis, in each event another number
     of them: in a block it is an :class:`~ami.ragged.Ragged`, reduced it is a plain array.
+
+    Of integers no one is larger than ``most``, or smaller than minus that, where it is known.
     """
 
     dtype: np.dtype[Any]
@@ -28,6 +30,7 @@ class Kind:
     reduced: bool = False
     structure: str = "array"
     variable: bool = False
+    most: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))

@@ -296,6 +296,7 @@ def check_expression(seed: int) -> int:
             assert seen.unsure, said
             continue
         assert got.dtype == kind.dtype, said
+        assert kind.most is None or abs(int(got[0])) <= kind.most, said
         if seen.unsure and "~" in text:
             continue
         if right.is_float:

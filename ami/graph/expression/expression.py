@@ -24,7 +24,7 @@ from ami.graph.expression.elementary import FUNCTIONS, MOST, is_true
 from ami.graph.expression.grammar import parse
 from ami.graph.expression.integers import RULES, span_of_dtype
 from ami.graph.expression.spelling import spell
-from ami.graph.expression.typed import KEPT, STRUCTURE, call, evaluate, make
+from ami.graph.expression.typed import KEPT, STRUCTURE, call, evaluate, find_most, make
 from ami.graph.kind import Kind
 from ami.graph.operation import INTEGERS
 from ami.ragged import Ragged, align
@@ -118,7 +118,11 @@ class Expression:
         except FAULTS as error:
             dtypes = " and ".join(str(kind.dtype) for kind in used)
             raise GraphError(f"it cannot be computed from {dtypes}: {error}") from error
-        return Kind(dtype, shape, reduced, variable=variable)
+        most = find_most(self._folded, self._named([kind.dtype for kind in used]))
+        return Kind(dtype, shape, reduced, variable=variable, most=most)
+
+    def _named(self, dtypes: Sequence[np.dtype[Any]]) -> dict[str, np.dtype[Any]]:
+        return {f"_{index}": dtype for index, dtype in zip(self._used, dtypes, strict=True)}
 
     def _try(self, dtypes: Sequence[np.dtype[Any]], axes: Sequence[int]) -> np.dtype[Any]:
         """Compute it on the edges of what events may have, and on no event; return the dtype."""
@@ -178,8 +182,7 @@ class Expression:
         """Return what computes inputs of these dtypes; it is made when they come first."""
         found = self._functions.get(dtypes)
         if found is None:
-            names = [f"_{index}" for index in self._used]
-            found = self._functions[dtypes] = make(self._folded, dict(zip(names, dtypes, strict=True)))
+            found = self._functions[dtypes] = make(self._folded, self._named(dtypes))
         return found
 
 

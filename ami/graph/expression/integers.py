@@ -75,7 +75,10 @@ def compute(name: str, dtype: np.dtype[Any], *operands: Any) -> Array:
 
 
 def _span_of(array: Array) -> Span:
-    return (int(array.min()), int(array.max())) if array.size else TRUTH
+    if not array.size:
+        return TRUTH
+    # The ufuncs themselves: the methods of arrays cost two microseconds more.
+    return int(np.minimum.reduce(array, axis=None)), int(np.maximum.reduce(array, axis=None))
 
 
 def _find_common(

@@ -89,6 +89,12 @@ def make(tree: ast.expr, dtypes: dict[str, np.dtype[Any]]) -> Callable[..., Any]
     return evaluate(ast.Lambda(arguments, term.code))  # type: ignore[no-any-return]  # a lambda
 
 
+def find_most(tree: ast.expr, dtypes: dict[str, np.dtype[Any]]) -> int | None:
+    """Return what no integer of inputs of these dtypes is larger than, either way; None: floats come."""
+    span = Typed(dtypes).term(tree).span
+    return None if span is None else max(map(abs, span))
+
+
 class Typed:
     """Makes the code of a tree, part by part."""
 

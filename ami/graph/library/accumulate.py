@@ -200,7 +200,7 @@ class MomentsEvents(_Numeric):
         block = None
         for start in range(0, len(values), step):
             some = values[start : start + step]
-            pivot = _pivot(some[0])
+            pivot = _pivot(some[0]) if some.ndim > 1 or not math.isfinite(some[0]) else some[0]
             some = distance(some, pivot)
             mean = np.add.reduce(some, axis=0) / len(some)
             some -= mean
@@ -249,7 +249,8 @@ class MomentsEvents(_Numeric):
         count = a[0] + b[0]
         if np.ndim(a[1]):
             return self._merge_arrays(a, b)
-        delta = float(b[1] - a[1]) + _apart(a, b)
+        apart = b[3].item() - a[3].item() if len(a) == 4 == len(b) else _apart(a, b)
+        delta = float(b[1] - a[1]) + apart  # as Python's numbers: no integer overflows, and no float warns
         # Of infinities there is no difference; their sum is what one block would give.
         mean = a[1] + (delta * (b[0] / count) if math.isfinite(delta) else b[1])
         return (count, mean, a[2] + b[2] + delta * delta * (a[0] * b[0] / count), *a[3:])
@@ -291,10 +292,7 @@ def _pivot(values: Any) -> Any:
 def _apart(a: State, b: State) -> Any:
     """Return how far the pivot of ``b`` is from that of ``a``; earlier versions stored none, which is 0."""
     mine, other = (np.asarray(state[3] if len(state) == 4 else 0.0) for state in (a, b))
-    if other.ndim:
-        return distance(other, mine)
-    # As Python's numbers: no integer overflows, and no float warns.
-    return float(other.item() - mine.item())
+    return distance(other, mine)
 
 
 class StdEvents(MomentsEvents):

@@ -14,7 +14,7 @@ import numpy as np
 from ami.errors import GraphError
 from ami.event import Array
 from ami.graph.kind import Kind
-from ami.graph.library.base import Function, is_numeric
+from ami.graph.library.base import Function, elements, is_numeric
 from ami.graph.library.large import is_large, narrow_sum, small_buffers
 from ami.graph.library.wide import distance, in_dtype, is_wide, join, split
 from ami.ragged import Ragged
@@ -50,7 +50,7 @@ class Roi(Function):
         shape = np.empty((1, *value.shape), np.bool_)[index].shape[1:]
         if 0 in shape:
             raise GraphError(f"roi: the region lies outside of the value's shape {value.shape}")
-        return Kind(value.dtype, shape, value.reduced)
+        return Kind(value.dtype, shape, value.reduced, most=value.most)
 
     def __call__(self, *arrays: Array) -> Array:
         return np.asarray(arrays[0][self._index(arrays[0].ndim - 1)])
@@ -94,6 +94,7 @@ class _OverAxes(Function):
         if axes is not None and not (isinstance(axes, tuple) and axes and all(type(n) is int for n in axes)):
             raise GraphError(f"{self.name}: axis must be a number or a list of numbers, got {axis!r}")
         self._axes = axes
+        self._fits = False  # whether any sum is known to fit into 64 bits
 
     def infer(self, *inputs: Kind) -> Kind:
         (value,) = inputs
@@ -106,6 +107,7 @@ class _OverAxes(Function):
         if value.variable and gone != {0} and len(gone) != axes:
             raise GraphError(f"{self.name}: of {value} either all axes or the first one can be taken away")
         shape = tuple(n for axis, n in enumerate(value.shape) if axis not in gone)
+        self._fits = value.most is not None and value.most * elements(value) < 1 << 63
         return Kind(self._dtype(value.dtype), shape, value.reduced)
 
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -128,7 +130,11 @@ class _OverAxes(Function):
         Of integers of 64 bits it may be another dtype than theirs, where they do not hold it.
         """
         axes, dtype = self._over(array), sum_dtype(array.dtype)
-        if is_wide(array.dtype) and not _holds_sum(array, math.prod(array.shape[n] for n in axes)):
+        if (
+            is_wide(array.dtype)
+            and not self._fits
+            and not _holds_sum(array, math.prod(array.shape[n] for n in axes))
+        ):
             return np.asarray(join(*(np.add.reduce(half, axis=axes) for half in split(array))))
         narrow, most = narrow_sum(array.dtype, 4)
         with small_buffers():
@@ -150,8 +156,8 @@ class Sum(_OverAxes):
         return in_dtype(self._sum(arrays[0]), sum_dtype(arrays[0].dtype))
 
     def ragged(self, *arrays: Any) -> Array:
-        elements = self._elements(arrays[0])
-        return in_dtype(_sum_of(elements), sum_dtype(elements.values.dtype))
+        array = self._elements(arrays[0])
+        return in_dtype(_sum_of(array), sum_dtype(array.values.dtype))
 
 
 class Projection(Sum):

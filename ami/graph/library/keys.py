@@ -118,18 +118,24 @@ def _find_places(known: Array, keys: Array, tolerance: float) -> NDArray[np.int6
         scaled += 0.5
         if scaled.min() >= 0 and scaled.max() < len(known):
             places: NDArray[np.int64] = scaled.astype(np.int64)
-            if _are_there(known.take(places), keys, tolerance):
+            if _are_there(known, places, keys, tolerance):
                 return places
     if len(known) <= FEW_KEYS:
         # With a tolerance the key before may be the one: it is a little smaller.
         places = np.searchsorted(known, keys - np.abs(keys) * tolerance if tolerance else keys)
         np.minimum(places, len(known) - 1, out=places)
-        if _are_there(known.take(places), keys, tolerance):
+        if _are_there(known, places, keys, tolerance):
             return places
     return None
 
 
-def _are_there(known: Array, keys: Array, tolerance: float) -> bool:
-    if np.array_equal(known, keys):
+def _are_there(known: Array, places: NDArray[np.int64], keys: Array, tolerance: float) -> bool:
+    found = known.take(places)
+    if np.array_equal(found, keys):
         return True
-    return tolerance > 0 and bool((np.abs(known - keys) <= np.abs(keys) * tolerance).all())
+    if not tolerance:
+        return False
+    found -= keys
+    np.abs(found, out=found)
+    tolerances = np.abs(known) * tolerance
+    return bool(found.max() <= tolerances.min() or (found <= tolerances.take(places)).all())

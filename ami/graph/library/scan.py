@@ -167,9 +167,9 @@ def _merged(a: Table | None, b: Table | None) -> Table | None:
         delta = theirs[2] / theirs[1] - mine[2] / mine[1]
         delta *= delta
         delta *= mine[1] * (theirs[1] / events)
-    # A key that only one of them has: no mean to differ from.
-    delta[(mine[1] == 0) | (theirs[1] == 0)] = 0
-    return keys, events, mine[2] + theirs[2], mine[3] + theirs[3] + delta
+        # A key that only one of them has: no mean to differ from.
+        delta[(mine[1] == 0) | (theirs[1] == 0)] = 0
+        return keys, events, mine[2] + theirs[2], mine[3] + theirs[3] + delta
 
 
 def _rows(table: Table, rows: slice) -> Table:

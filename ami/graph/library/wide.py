@@ -54,7 +54,9 @@ def in_dtype(total: Any, dtype: np.dtype[Any]) -> Array:
 def distance(values: Array, pivot: Any) -> NDArray[np.float64]:
     """Return ``values - pivot`` in float64, of integers exactly as far as float64 has the difference."""
     if not is_wide(values.dtype):
-        return np.asarray(np.subtract(values, pivot, dtype=np.float64))
+        there = values.astype(np.float64)
+        there -= pivot
+        return there
     rough = np.asarray(values.astype(np.float64) - np.asarray(pivot, np.float64))
     near = np.abs(rough) < NEAR
     exact = np.asarray(values - pivot).view(np.int64).astype(np.float64)  # right, though it may wrap around
