@@ -11,6 +11,7 @@ import pytest
 
 from ami.errors import RingError
 from ami.ring import RingObserver, RingReader, find_leaked, reclaim
+from ami.ring.layout import VERSION
 from tests import ring_rig as rig
 
 
@@ -61,7 +62,7 @@ def test_another_layout_version_is_refused_but_may_be_reclaimed(name: str, file:
     with file.open("r+b") as segment:
         segment.seek(8)
         segment.write(b"\x63\0\0\0")
-    _refused(name, "layout version 99, this ami knows 2")
+    _refused(name, f"layout version 99, this ami knows {VERSION}")
     assert reclaim(name)
 
 
