@@ -10,18 +10,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from ami.errors import Undecodable
-from ami.messages.pieces import Pieces, join
+from ami.messages.pieces import Keyed, Pieces, chain, join
 from ami.messages.table import Moment, Table
 from ami.result import Result
 from ami.stores import Store, codec, keys
-from ami.stores.codec import Buffer
+from ami.stores.codec import Buffer, Value
 
 logger = logging.getLogger(__name__)
 
 # The longest one blocking read of the store's connection, seconds: what Ctrl-C may have to wait for.
 BLOCK_S = 1.0
+Known = dict[str, dict[str, Value]]  # pieces by name, by the key of their result
 TRIALS, AGAIN_S = 25, 0.2  # to read a value in pieces, which are gone before the next ones are there
 
 
@@ -40,6 +42,7 @@ class Updates:
         self._keys_ns: dict[str, int] = {}
         self._unread: set[str] = set(reducer.get(keys.CATALOGUE) or {}) if names is None else set(names)
         self._unread_lanes = set(keys.LANES) if self._unread else set()
+        self._known: Known = {}  # of results that lie in pieces by key, those that were read last
 
     def take(self, timeout_s: float) -> dict[str, Result]:
         """Return the new results by name; empty when none came within ``timeout_s``.
@@ -86,7 +89,7 @@ class Updates:
         # What had a key of its own when it was told may lie in a table now, beside the next interval's.
         moved = keys.LANES if self._unread else ()
         tabled = dict.fromkeys(moved, self._unread) | dict.fromkeys(self._unread_lanes, self._names)
-        found = _read_at_once(self._store, tabled, sorted(self._unread))
+        found = _read_at_once(self._store, tabled, sorted(self._unread), self._known)
         # Only now: if the read failed they are still to be read.
         self._unread.clear()
         self._unread_lanes.clear()
@@ -101,7 +104,7 @@ def read_results(reducer: Store, names: Collection[str]) -> dict[str, Result]:
     Raises:
         StoreUnavailable
     """
-    found = _read_at_once(reducer, dict.fromkeys(keys.LANES, names), names)
+    found = _read_at_once(reducer, dict.fromkeys(keys.LANES, names), names, {})
     return {name: found[name] for name in names if name in found}
 
 
@@ -131,7 +134,7 @@ def read_history(reducer: Store, name: str, limit: int) -> list[dict[str, object
 
 
 def _read_at_once(
-    reducer: Store, tabled: Mapping[str, Collection[str] | None], keyed: Collection[str]
+    reducer: Store, tabled: Mapping[str, Collection[str] | None], keyed: Collection[str], known: Known
 ) -> dict[str, Result]:
     """Return results of the tables of lanes (by lane; None: all), and ``keyed`` ones of their own keys.
 
@@ -145,7 +148,7 @@ def _read_at_once(
     for key, table in _decode_tables(reducer, dict(zip(tables, raws[: len(tables)], strict=True))).items():
         _take_newer(found, _pick(reducer, table, tables[key]))
     for (key, name), raw in zip(wanted.items(), raws[len(tables) :], strict=True):
-        value = None if raw is None else _decode(reducer, name, key, raw)
+        value = None if raw is None else _decode(reducer, name, key, raw, known.setdefault(key, {}))
         if isinstance(value, Result):
             _take_newer(found, {name: value})
     return found
@@ -184,11 +187,11 @@ def _pick(reducer: Store, table: Table, names: Collection[str] | None) -> dict[s
         return {}
 
 
-def _decode(reducer: Store, name: str, key: str, raw: Buffer) -> object:
+def _decode(reducer: Store, name: str, key: str, raw: Buffer, known: dict[str, Value]) -> object:
     """Return a result of its own key, put together if it lies in pieces."""
     try:
         value = codec.decode(raw)
-        return read_value(reducer, key) if isinstance(value, Pieces) else value
+        return _whole(reducer, key, value, known) if _is_in_pieces(value) else value
     except Undecodable as error:
         return Result(name=name, error=str(error), complete=False)
 
@@ -200,7 +203,7 @@ def read_result(reducer: Store, name: str) -> object:
         StoreUnavailable
         Undecodable: what is under its key is broken.
     """
-    found = _read_at_once(reducer, {lane: [name] for lane in keys.LANES}, ()).get(name)
+    found = _read_at_once(reducer, {lane: [name] for lane in keys.LANES}, (), {}).get(name)
     return read_value(reducer, keys.result(name)) if found is None else found
 
 
@@ -210,10 +213,22 @@ def read_value(reducer: Store, key: str) -> object:
     Raises:
         StoreUnavailable, Undecodable
     """
+    return _whole(reducer, key, reducer.get(key), {})
+
+
+def _is_in_pieces(value: object) -> bool:
+    return isinstance(value, Pieces) or (isinstance(value, Result) and isinstance(value.value, Keyed))
+
+
+def _whole(reducer: Store, key: str, value: object, known: dict[str, Value]) -> object:
     for _ in range(TRIALS):
-        value = reducer.get(key)
         try:
-            return join(reducer, value) if isinstance(value, Pieces) else value
+            if isinstance(value, Pieces):
+                return join(reducer, value)
+            if isinstance(value, Result) and isinstance(value.value, Keyed):
+                return replace(value, value=chain(reducer, value.value, known))
+            return value
         except KeyError:
             time.sleep(AGAIN_S)  # a newer one is on its way
+            value = reducer.get(key)
     raise Undecodable(f"{key} is replaced faster than it can be read")

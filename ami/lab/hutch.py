@@ -93,6 +93,8 @@ results:
     + LEVEL
 )
 MANY = 1000
+# Two seconds at each of 40 positions, and again from the first one.
+SCAN = "sim://pump-probe?camera=1024x1024&rate=30&policy=wait&steps=40&step_events=60&variants=2"
 
 NIGHTS = (
     Night(
@@ -137,8 +139,8 @@ NIGHTS = (
     ),
     Night(
         name="keys", said="scan of 40 keys of 1024×1024 float32", rate_hz=30.0, large="scan",
-        detectors={**SHOT, "camera": image(1024), "motor": scalar(0, 40, integer=True)},
-        graph="results:\n  scan: mean_vs(camera, key=motor)\n" + LEVEL,
+        detectors=SCAN, settle_s=90.0,
+        graph="results:\n  scan: mean_vs(camera, key=delay)\n" + LEVEL,
         may={"cores": 2.0, "late": 100, "age": 5.0},
     ),
 )  # fmt: skip

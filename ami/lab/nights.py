@@ -47,6 +47,7 @@ class Night:
     Args:
         detectors: of the simulated source; or its whole address.
         small, large: results that a client watches; "": none.
+        settle_s: until what has to grow has grown.
         may: goals, of some of :data:`UNITS`.
     """
 
@@ -57,6 +58,7 @@ class Night:
     graph: str
     small: str = "level"
     large: str = ""
+    settle_s: float = 15.0
     may: Mapping[str, float]
 
     def rows(self) -> list[Row]:
@@ -104,7 +106,7 @@ def measure_night(night: Night, bench: Bench) -> Mapping[str, Measured]:
         with arena.running(source, night.graph, workers=2, settings=SETTINGS) as place:
             watched = [name for name in (night.small, night.large) if name]
             place.wait_for("the first results", lambda: set(watched) <= set(place.client.results()), FIRST_S)
-            time.sleep(bench.choose(15.0, 5.0))
+            time.sleep(bench.choose(night.settle_s, 5.0))
             return _watch(night, place, watched, bench.choose(30.0, 10.0))
 
 

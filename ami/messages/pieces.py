@@ -1,4 +1,4 @@
-"""Put a value that is too large for one value of a store into several, and together again."""
+"""Put what is too large for one value of a store into several, and together again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ami.errors import Undecodable
 from ami.messages.message import message
 from ami.stores import Store, codec
 from ami.stores.codec import Value
+from ami.values import Scan
 
 # A server refuses 512 MiB, and stands still for all others while it takes in a large value.
 PIECE_BYTES = 16 << 20
@@ -19,6 +20,13 @@ class Pieces:
 
     names: tuple[str, ...]
     nbytes: int
+
+
+@message
+class Keyed:
+    """Stands in a result where a scan should be: ``names`` are of scans of one key each, ascending."""
+
+    names: tuple[str, ...]
 
 
 def cut(value: Value) -> list[Value]:
@@ -46,3 +54,27 @@ def join(store: Store, pieces: Pieces) -> Value:
         raw[place : place + piece.nbytes] = piece.data
         place += piece.nbytes
     return codec.decode(raw)
+
+
+def chain(store: Store, keyed: Keyed, known: dict[str, Value]) -> Value:
+    """Return the value; ``known`` are pieces that were read before, and afterwards those of this value.
+
+    Raises:
+        KeyError: a piece is gone: there is a newer value, or none any more.
+        Undecodable: the pieces are not those of a scan.
+    """
+    read = {name: known[name] if name in known else store[name] for name in keyed.names}
+    scans = [piece for piece in read.values() if isinstance(piece, Scan)]
+    if len(scans) < len(read):
+        raise Undecodable(f"not all of {', '.join(read)} are scans")
+    known.clear()
+    known.update(read)
+    some = [scan for scan in scans if len(scan.keys)] or scans[:1]  # one without keys has no shape
+    return Scan(
+        np.concatenate([scan.keys for scan in some]),
+        np.concatenate([scan.counts for scan in some]),
+        np.concatenate([scan.means for scan in some]),
+        np.concatenate([scan.errors for scan in some]),
+        overflow=sum(scan.overflow for scan in scans),
+        nan=sum(scan.nan for scan in scans),
+    )

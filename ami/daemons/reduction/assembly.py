@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any
 
 from ami.event import Transition
 from ami.graph.execution.bucket import Place
 from ami.graph.execution.partial import ErrorRecord, Partial
 from ami.graph.execution.results import Computed
-from ami.graph.execution.windows import Accumulator, Changed
+from ami.graph.execution.windows import Accumulator, ByKey, Changed
 from ami.graph.graph import Graph
 from ami.graph.library.base import State
 from ami.messages.batch import Batch
@@ -51,7 +51,9 @@ class Assembly:
         self._newest = (0, 0)  # run and interval of `_interval_reach`
         self._published: dict[str, int] = {}  # by name, the graph version since which it is a result
         self._names_changed = True
-        self.dirty: set[Changed] = set()  # states that changed since somebody emptied this
+        # States that changed since they were last written into a checkpoint, and published.
+        self.dirty: set[Changed] = set()
+        self.unpublished: set[Changed] = set()
         self.applied: dict[str, int] = {}  # by node, the number of its last batch in here
         self.totals = Totals()
         self.run = 0
@@ -94,7 +96,9 @@ class Assembly:
                 self._interval_reach = self._interval_reach.with_reach(reached)
             if batch.run == self.run:
                 self._run_reach = self._run_reach.with_reach(reached)
-            self.dirty |= self._accumulator.list_places(part.partial, place)
+            changed = self._accumulator.list_places(part.partial, place)
+            self.dirty |= changed
+            self.unpublished |= changed
             self._accumulator.apply(
                 part.partial, interval=part.interval, run=batch.run, expected=part.expected,
                 dropped=part.dropped,
@@ -162,14 +166,25 @@ class Assembly:
             dropped=batch.dropped,
         )
 
-    def results(self, nodes: Iterable[str], errors: Mapping[str, ErrorRecord] | None = None) -> list[Result]:
+    def list_by_key(self, least: int) -> dict[str, ByKey]:
+        """See :meth:`ami.graph.execution.windows.Accumulator.list_by_key`."""
+        return self._accumulator.list_by_key(least)
+
+    def results(
+        self,
+        nodes: Iterable[str],
+        errors: Mapping[str, ErrorRecord] | None = None,
+        without: Collection[str] = (),
+    ) -> list[Result]:
         """Return what the lane's results are now; ``nodes`` are those that should be in them.
 
-        ``errors``: of operations, where they are told to the other lane.
+        Args:
+            errors: of operations, where they are told to the other lane.
+            without: reductions, by fingerprint, whose values are not computed.
         """
         if self._newest[0] == 0:
             return []
-        computed = self._accumulator.results(self._newest, errors)
+        computed = self._accumulator.results(self._newest, errors, without)
         # What many results have in common is made once.
         now_ns, known, one_in = time.time_ns(), set(nodes), dict(self.graph.large)
         of_run, of_interval = (

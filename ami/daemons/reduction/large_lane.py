@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ami.config import Config
 from ami.daemons.reduction.assembly import Assembly
+from ami.daemons.reduction.by_key import ByKey
 from ami.daemons.reduction.large_checkpoint import LargeCheckpoints
 from ami.daemons.reduction.publisher import LARGE_SHARE, TABLE_BYTES, Publisher, count_bytes
 from ami.errors import Undecodable
@@ -32,6 +33,8 @@ CHECKPOINT_SHARE = 0.1
 # Of the store's memory, that states may have: two checkpoints and the results are as much again each. Who
 # filled the store would stop everybody.
 STATE_SHARE = 0.25
+# Of a scan's states: from here on its keys are published one by one.
+BY_KEY_BYTES = 32 << 20
 
 
 class LargeLane:
@@ -52,6 +55,7 @@ class LargeLane:
         self._assembly = Assembly(graph, here, large=True)
         self._checkpoints = LargeCheckpoints(store, lease)
         self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.reducer.history)
+        self._by_key = ByKey(store, self.publisher)
         self._inboxes: dict[str, Journal] = {}
         self._halfway: set[str] = set()
         self.is_loaded = False
@@ -146,15 +150,22 @@ class LargeLane:
             return
         known = dict(errors)
         merge_errors(known, self._assembly.errors)
-        small = []
-        for result in self._assembly.results(nodes, known):
+        small, by_key = [], self._assembly.list_by_key(BY_KEY_BYTES)
+        without = {one.fingerprint for one in by_key.values()}
+        for result in self._assembly.results(nodes, known, without):
             result = replace(result, every_s=self._every_s)
-            if count_bytes(result.value) <= TABLE_BYTES:
+            if (one := by_key.get(result.name)) is not None:
+                unpublished = self._assembly.unpublished
+                changed = {key for key in one.states if (one.fingerprint, one.place, key) in unpublished}
+                self._by_key.publish(result, one.place, one.states, one.value_of, changed)
+            elif count_bytes(result.value) <= TABLE_BYTES:
                 small.append(result)
             else:
                 # One by one: the server stands still for all others while it takes one in.
                 self.publisher.store({result.name: result})
         self.publisher.store({}, small)
+        self._by_key.keep_only(by_key)
+        self._assembly.unpublished.clear()
         self._unpublished = False
         self._every_s = (time.monotonic() - began) / LARGE_SHARE
         self._publish_at = began + self._every_s

@@ -155,11 +155,15 @@ class Publisher:
         self._pieces[result.name] = names
         nbytes = 0
         for piece in cut(result):
-            self._piece += 1
-            names.append(keys.result_piece(result.name, self._lease.token, self._piece))
+            names.append(self.name_piece(result.name))
             self._store.put(names[-1], piece)
             nbytes += piece.nbytes
         return Pieces(names=tuple(names), nbytes=nbytes)
+
+    def name_piece(self, result: str) -> str:
+        """Return a name that no piece of a result had."""
+        self._piece += 1
+        return keys.result_piece(result, self._lease.token, self._piece)
 
     def remove_unknown_pieces(self) -> None:
         """Remove what earlier leaders stored in pieces. Publish anew after that."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,11 +130,14 @@ class GlobalPlan:
         self._labels = {name: known.setdefault(label, label) for name, label in found.items()}
 
     def finish(
-        self, buckets: Mapping[str, Bucket | None], errors: Mapping[str, ErrorRecord]
+        self,
+        buckets: Mapping[str, Bucket | None],
+        errors: Mapping[str, ErrorRecord],
+        without: Collection[str] = (),
     ) -> dict[str, Computed]:
         """Return each result from the buckets of its reductions' windows, by fingerprint.
 
-        None is a bucket of which there is nothing yet.
+        None is a bucket of which there is nothing yet. ``without``: reductions whose values are not computed.
         """
         values: dict[str, Any] = {}
         failed = dict(self._unbound)
@@ -144,6 +147,8 @@ class GlobalPlan:
                     broken = [failed[key] for key in step.inputs if key in failed]
                     if broken:
                         failed[step.key] = broken[0]
+                    elif step.key in without:
+                        values[step.key] = None
                     elif isinstance(step.computing, Reduction):
                         values[step.key] = _reduce(step.computing, buckets[step.key])
                     else:
@@ -154,6 +159,12 @@ class GlobalPlan:
             wanted.name: self._compute(wanted, values.get(wanted.key), failed, buckets, errors)
             for wanted in self._wanted
         }
+
+    def list_alone(self) -> dict[str, str]:
+        """Return by name the keyed reductions that are results, and of which nothing else is computed."""
+        inputs = {key for step in self._steps for key in step.inputs}
+        keyed = {key for key, one in self.reductions.items() if one.keyed} - inputs
+        return {wanted.name: wanted.key for wanted in self._wanted if wanted.key in keyed}
 
     def _compute(
         self, wanted: _Wanted, value: Any, failed: Mapping[str, str],

@@ -11,8 +11,8 @@ Pure: no store, no clock. The states are those of the partials, merged in place,
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ami.errors import GraphError
@@ -35,6 +35,20 @@ KEPT_INTERVALS = 4  # beyond those that a window needs
 Changed = tuple[str, Place, Hashable]
 
 
+@dataclass(frozen=True, slots=True)
+class ByKey:
+    """A result of a run as it can be had key by key: the states of its keys, in their order."""
+
+    fingerprint: str
+    place: Place
+    reduction: Reduction
+    states: dict[Hashable, State]
+
+    def value_of(self, key: Hashable) -> Any:
+        """Return the value of one key alone."""
+        return self.reduction.result(self.states[key])
+
+
 class Window:
     """The buckets of one reduction.
 
@@ -49,18 +63,18 @@ class Window:
         self.buckets: dict[Place, Bucket] = {}
         self.batch: Bucket | None = None  # the last full one, of window "N events"
         words = reduction.window.split()
-        self._of_runs = words == ["run"]
+        self.is_of_runs = words == ["run"]
         self._events = int(words[0]) if words[-1] == "events" else 0
         self._last = int(words[1]) if words[0] == "last" else 1
         self.choose(1)
 
     def choose(self, one_in: int) -> None:
         """If it is of intervals, take in one of so many from now on: those whose number this divides."""
-        self._one_in = 1 if self._of_runs or self._events else one_in
+        self._one_in = 1 if self.is_of_runs or self._events else one_in
         # How many intervals it reaches over, of those that are taken in.
         self._intervals = -(-self._last // self._one_in)
         older = KEPT_INTERVALS if self._one_in == 1 else 1
-        self._kept = KEPT_RUNS if self._of_runs else self._intervals + older
+        self._kept = KEPT_RUNS if self.is_of_runs else self._intervals + older
 
     def apply(self, partial: Partial, key: str, place: Place, expected: int, dropped: int) -> bool:
         """Take a partial in; return whether it came too late for that."""
@@ -86,11 +100,11 @@ class Window:
 
     def where(self, place: Place) -> Place:
         """Return the place of the bucket into which goes what comes from ``place``."""
-        return ANY if self._events else (place[0], 0) if self._of_runs else place
+        return ANY if self._events else (place[0], 0) if self.is_of_runs else place
 
     def begin_run(self, run: int) -> None:
         """Make the run's bucket the newest, so that results begin anew without an event."""
-        if self._of_runs:
+        if self.is_of_runs:
             self.buckets.setdefault((run, 0), Bucket())
             while len(self.buckets) > KEPT_RUNS:
                 del self.buckets[min(self.buckets)]
@@ -102,7 +116,7 @@ class Window:
         """
         if self._events:
             return self.batch
-        if self._of_runs:
+        if self.is_of_runs:
             return self.buckets.get((place[0], 0))
         place = (place[0], place[1] - place[1] % self._one_in)
         if self._intervals == 1:
@@ -268,17 +282,34 @@ class Accumulator:
             return states[ALL_KEYS]
         return self._windows[fingerprint].reduction.join(states)
 
+    def list_by_key(self, least: int) -> dict[str, ByKey]:
+        """Return the results of runs that can be had key by key, if their states have ``least`` bytes."""
+        found = {}
+        for name, fingerprint in self._plan.list_alone().items():
+            window = self._windows[fingerprint]
+            place = window.where(self.place)
+            bucket = window.buckets.get(place)
+            if window.is_of_runs and bucket is not None and bytes_of(bucket.state) >= least:
+                found[name] = ByKey(
+                    fingerprint, place, window.reduction, window.reduction.split(bucket.state)
+                )
+        return found
+
     def results(
-        self, at: Place | None = None, errors: Mapping[str, ErrorRecord] | None = None
+        self,
+        at: Place | None = None,
+        errors: Mapping[str, ErrorRecord] | None = None,
+        without: Collection[str] = (),
     ) -> dict[str, Computed]:
         """Return each published result, for the newest interval or that of ``at`` (run, interval).
 
         ``errors``: of operations, where they are told to another accumulator. An operation on results that
-        fails makes the results behind it errors, and no others.
+        fails makes the results behind it errors, and no others. ``without``: reductions whose values are not
+        computed.
         """
         place = self.place if at is None else at
         buckets = {key: window.at(place) for key, window in self._windows.items()}
-        return self._plan.finish(buckets, self.errors if errors is None else errors)
+        return self._plan.finish(buckets, self.errors if errors is None else errors, without)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all state as what the stores' codec carries; encode it before the next apply.
