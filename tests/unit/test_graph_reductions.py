@@ -347,6 +347,17 @@ def test_keys_are_rounded_as_decimal_text_is(digits: int) -> None:
     np.testing.assert_array_equal(round_digits(numbers, digits), right)
 
 
+def test_an_infinite_key_is_no_other() -> None:
+    reduction = MeanVs()
+    state = reduction.zero()
+    for keys in ([-np.inf, 0.1, np.inf], [0.1, 0.2, np.inf], [0.3, 0.2, 0.1], [np.inf, 0.7, 0.3]):
+        with np.errstate(all="ignore"):  # as plans run
+            state = reduction.add(state, np.ones(3), np.array(keys))
+    scan = reduction.result(state)
+    assert scan.keys.tolist() == [-np.inf, 0.1, 0.2, 0.3, 0.7, np.inf]
+    assert scan.counts.tolist() == [1, 3, 2, 2, 1, 3]
+
+
 def test_unsigned_keys_beyond_int64_are_grouped_as_others_are() -> None:
     for step in (1, 10**15):
         keys = np.uint64(1 << 63) + np.arange(8, dtype=np.uint64) * np.uint64(step)

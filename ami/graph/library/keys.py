@@ -137,5 +137,5 @@ def _are_there(known: Array, places: NDArray[np.int64], keys: Array, tolerance: 
         return False
     found -= keys
     np.abs(found, out=found)
-    tolerances = np.abs(known) * tolerance
+    tolerances = np.where(np.isfinite(known), np.abs(known) * tolerance, 0.0)  # all is far from infinity
     return bool(found.max() <= tolerances.min() or (found <= tolerances.take(places)).all())

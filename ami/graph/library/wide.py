@@ -54,6 +54,8 @@ def in_dtype(total: Any, dtype: np.dtype[Any]) -> Array:
 def distance(values: Array, pivot: Any) -> NDArray[np.float64]:
     """Return ``values - pivot`` in float64, of integers exactly as far as float64 has the difference."""
     if not is_wide(values.dtype):
+        if values.dtype == np.float64:
+            return np.asarray(values - pivot)
         there = values.astype(np.float64)
         there -= pivot
         return there
