@@ -13,8 +13,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from enum import IntEnum
 from functools import cached_property
+from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -29,8 +32,10 @@ TIMESTAMP = "timestamp"  # int64, ns since the Unix epoch
 SEQUENCE = "sequence"  # int64, number of the event in the ring
 
 MAX_FIELDS: Final = 16_384
+MAX_LEFT_OUT: Final = 1000
 WORD_BITS: Final = 63  # fields with a validity bit in one int64 word, which is never negative
 _ALL: Final = slice(None)
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +79,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Schema:
-    """The fields of every event of one configuration, in order."""
+    """The fields of every event of one configuration, in order.
+
+    left_out: what else the input has, and why it can be no field, for who asks for it. It is no part of
+        what a ring keeps, nor of what makes schemas equal.
+    """
 
     fields: tuple[Field, ...] = ()
+    left_out: Mapping[str, str] = attribute(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
@@ -86,14 +96,14 @@ class Schema:
             raise SourceError(f"{len(self.fields)} fields; at most {MAX_FIELDS} are possible")
 
     @classmethod
-    def of(cls, fields: Iterable[Field]) -> Schema:
+    def of(cls, fields: Iterable[Field], left_out: Mapping[str, str] = NOTHING) -> Schema:
         """Return the schema of ``fields``, with a length field behind each variable one."""
         complete: list[Field] = []
         for field in fields:
             complete.append(field)
             if field.variable:
                 complete.append(Field(field.length_name, np.dtype(np.int64)))
-        return cls(tuple(complete))
+        return cls(tuple(complete), left_out)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -162,11 +172,15 @@ class Schema:
         """Bytes of one event in a ring: its fields, its timestamp and its validity words."""
         return sum(field.event_bytes for field in self.fields) + 8 + 8 * max(1, self.word_count)
 
-    def to_json(self) -> str:
-        plain = [
+    def to_json(self, *, left_out: bool = False) -> str:
+        """Return it as text, with what is ``left_out`` (the first thousand) if that is asked for."""
+        plain: list[Mapping[str, Any]] = [
             {"name": f.name, "dtype": f.dtype.str, "shape": f.shape, "variable": f.variable, "unit": f.unit}
             for f in self.fields
         ]
+        if left_out:
+            told = islice(self.left_out.items(), MAX_LEFT_OUT)
+            plain += [{"name": name, "left_out": reason} for name, reason in told]
         return json.dumps(plain, separators=(",", ":"))
 
     @classmethod
@@ -177,7 +191,9 @@ class Schema:
             SourceError: the text is not such a schema.
         """
         try:
-            return cls(tuple(map(_field_of, json.loads(text))))
+            plain = json.loads(text)
+            left_out = {str(one["name"]): str(one["left_out"]) for one in plain if "left_out" in one}
+            return cls(tuple(_field_of(one) for one in plain if "left_out" not in one), left_out)
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"not the text of a schema: {error!r}") from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ami.cli.graph import read_document
-from ami.cli.options import Session, option, with_session
+from ami.cli.options import Session, as_uri, option, with_session
 from ami.cli.results import listing
 from ami.cli.screen import clean
 from ami.client import Client, connect
@@ -30,7 +30,13 @@ LAST = "[default: the one that ran last, else one that was made for the source]"
 
 
 @click.command()
-@option("--source", str, "Where events come from. [default: source.uri of the settings]", metavar="URI")
+@option(
+    "--source",
+    str,
+    "Where events come from. [default: source.uri of the settings]",
+    metavar="FILE|URI",
+    callback=as_uri,
+)
 @option(
     "--graph graph_file", click.Path(path_type=Path, exists=True, dir_okay=False), f"Graph to run. {LAST}"
 )

@@ -78,6 +78,13 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: float | N
     return value
 
 
+def as_uri(_context: click.Context, _argument: click.Parameter, value: str | None) -> str | None:
+    """Return the URI of a source that is given as one, or as the path of a recording."""
+    from ami.sources.uri import of_file
+
+    return None if value is None else of_file(value)
+
+
 def option(
     flags: str, kind: Any, text: str, **more: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

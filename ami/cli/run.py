@@ -1,4 +1,4 @@
-"""`ami run GRAPH.yaml SOURCE-URI`: a graph over a source, offline, in this process."""
+"""`ami run GRAPH.yaml FILE|SOURCE-URI`: a graph over a source, offline, in this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from ami.cli.bar import Bar
 from ami.cli.graph import read_document
-from ami.cli.options import Session, with_session
+from ami.cli.options import Session, as_uri, with_session
 from ami.cli.results import one_line_of
 from ami.cli.screen import number, rate, table
 from ami.graph.language.lower import lower
@@ -20,7 +20,7 @@ from ami.sources import open_source
 
 @click.command()
 @click.argument("graph", metavar="GRAPH.yaml")
-@click.argument("source", metavar="SOURCE-URI")
+@click.argument("source", metavar="FILE|SOURCE-URI", callback=as_uri)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N events.")
 @with_session
 def run(session: Session, graph: str, source: str, limit: int | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ami.cli.options import Session, with_session
+from ami.cli.options import Session, as_uri, with_session
 from ami.cli.screen import duration, number, size, table
 from ami.sources import Source, open_source
 
@@ -24,10 +24,10 @@ EXAMPLES = (
 
 
 @click.command()
-@click.argument("uri", required=False)
+@click.argument("uri", metavar="[FILE|URI]", required=False, callback=as_uri)
 @with_session
 def sources(session: Session, uri: str | None) -> None:
-    """List the kinds of sources with an example each; with URI, what that source gives."""
+    """List the kinds of sources with an example each; with a URI or a file, what that gives."""
     if uri is None:
         content = [{"uri": example, "what": what} for example, what in EXAMPLES]
         session.answer(lambda: content, lambda: table(["source", "what"], EXAMPLES))
@@ -46,6 +46,7 @@ def describe(source: Source) -> dict[str, Any]:
         "interval_s": source.interval_s,
         "policy": source.policy,
         "identity": source.identity,
+        "left_out": dict(source.schema.left_out),
         "fields": [asdict(one) | {"dtype": str(one.dtype)} for one in source.schema.fields],
     }
 
@@ -60,4 +61,6 @@ def report(facts: dict[str, Any]) -> str:
     pace = "at its own pace" if facts["paced"] else "as fast as possible"
     interval = "" if facts["interval_s"] is None else f", intervals of {duration(facts['interval_s'])}"
     text = table(["field", "dtype", "shape", "unit"], rows)
+    if facts["left_out"]:
+        text += f"\n\n{table(['left out', 'because'], [*facts['left_out'].items()])}"
     return f"{text}\n\n{count}, {size(facts['event_bytes'])} each, {pace}{interval}"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
 from ami.cli.graph import read_document
 from ami.cli.group import EXIT_REFUSED
-from ami.cli.options import Session, say, with_session
+from ami.cli.options import Session, as_uri, say, with_session
 from ami.cli.screen import number, table
 from ami.cluster.signals import stoppable
 from ami.lab.verify import Comparison
@@ -20,7 +19,7 @@ TIMEOUT_S = 600.0
 
 @click.command()
 @click.argument("graph", metavar="GRAPH.yaml")
-@click.argument("recording", metavar="FILE|SOURCE-URI")
+@click.argument("recording", metavar="FILE|SOURCE-URI", callback=as_uri)
 @click.option("--workers", type=click.IntRange(1, 250), default=2, show_default=True)
 @with_session
 def verify(session: Session, graph: str, recording: str, workers: int) -> None:
@@ -29,11 +28,10 @@ def verify(session: Session, graph: str, recording: str, workers: int) -> None:
     Integers and counts must be equal, floats up to the order of merging (1e-12). Exit code 1 when
     they are not. The node has a folder, a ring and a port of its own, and is gone afterwards.
     """
-    uri = recording if "://" in recording else f"hdf5://{Path(recording).absolute()}?rate=max"
     with stoppable():
         found = verify_graph(
             read_document(graph),
-            uri,
+            recording,
             workers=workers,
             timeout_s=TIMEOUT_S if session.timeout_s is None else session.timeout_s,
             say=say,

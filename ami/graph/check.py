@@ -40,7 +40,7 @@ def check(graph: Graph, schema: Schema, before: Graph | None = None) -> dict[str
     running = set() if before is None else {before.fingerprint(one.name) for one in before.operations}
     for operation in graph.operations:
         try:
-            kinds[operation.name] = _kind_of(operation, graph, kinds)
+            kinds[operation.name] = _kind_of(operation, graph, kinds, schema.left_out)
         except GraphError as error:
             known = isinstance(error, _Missing) and graph.fingerprint(operation.name) in running
             if not known:
@@ -69,11 +69,13 @@ def _line(operation: Operation, graph: Graph) -> str:
     return f"\n  {text}" if text else ""
 
 
-def _kind_of(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) -> Kind:
+def _kind_of(
+    operation: Operation, graph: Graph, kinds: Mapping[str, Kind], left_out: Mapping[str, str]
+) -> Kind:
     known = LIBRARY.get(operation.kind)
     if known is None:
         raise _Missing(f"{operation.kind!r} is not installed here; install the package that provides it")
-    _check_names(operation, graph, kinds)
+    _check_names(operation, graph, kinds, left_out)
     why = explain_misplacing(operation, graph, narrows=issubclass(known, Function) and known.narrows)
     if why is not None:
         raise GraphError(why)
@@ -92,7 +94,9 @@ def _kind_of(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) -> K
         raise _Missing(f"{operation.kind} of another package fails: {error!r}"[:MAX_SHOWN]) from error
 
 
-def _check_names(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) -> None:
+def _check_names(
+    operation: Operation, graph: Graph, kinds: Mapping[str, Kind], left_out: Mapping[str, str]
+) -> None:
     if operation.name in kinds:
         raise GraphError(f"{operation.name!r} is a field of the source; choose another name")
     if not operation.inputs:
@@ -100,6 +104,8 @@ def _check_names(operation: Operation, graph: Graph, kinds: Mapping[str, Kind]) 
     for name in operation.inputs:
         if name not in kinds and name in graph:
             raise _Missing(f"{show(name, graph)} cannot be computed here: a package is missing")
+        if name not in kinds and name in left_out:
+            raise GraphError(f"{name!r} of the source is left out: {left_out[name]}")
         if name not in kinds:
             known = [kind for kind in kinds if definition_of(kind, graph) == kind]
             names = sorted({*known} - {TIMESTAMP, SEQUENCE})

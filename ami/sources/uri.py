@@ -10,8 +10,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from ami.errors import SourceError
 from ami.packages import list_known
@@ -78,6 +79,11 @@ def parse(text: str) -> Uri:
             raise SourceError(f"{text!r}: option {name!r} is given twice")
         options[name] = unquote(value)
     return Uri(text.strip(), proto, unquote(body), options)
+
+
+def of_file(text: str) -> str:
+    """Return a URI as it is, and the path of a recording, whatever its name, as a URI."""
+    return text if "://" in text else f"hdf5://{quote(str(Path(text).absolute()))}"
 
 
 def _numbers(

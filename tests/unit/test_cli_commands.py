@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import click
+import h5py
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -160,6 +162,22 @@ def test_a_source_tells_its_fields() -> None:
     assert facts["events"] == 100
     assert "camera" in [field["name"] for field in facts["fields"]]
     assert "camera" in run("sources", "sim://pump-probe").stdout
+
+
+def test_a_recording_of_any_name_is_taken_by_its_path_and_says_what_is_left_out(
+    tmp_path: Path, count_graph: Path
+) -> None:
+    path = tmp_path / "what? 50%.h5"
+    with h5py.File(path, "w") as file:
+        for name in ("timestamp", "delay", "monitor"):
+            file[name] = np.arange(10)
+        file["lost"] = h5py.ExternalLink("no.h5", "/x")
+    assert "a link to /x in no.h5" in json.loads(run("sources", path, "--json").stdout)["left_out"]["lost"]
+    assert "no.h5" in run("sources", path).stdout
+    assert json.loads(run("run", count_graph, path, "--json").stdout)["n"]["value"] == 10
+    asks = run("run", "-", path, text="results: {n: count(lost)}")
+    assert asks.exit_code == EXIT_REFUSED
+    assert "'lost' of the source is left out: it is a link to /x in no.h5" in asks.stderr
 
 
 def test_there_is_an_example_of_every_kind_of_source() -> None:

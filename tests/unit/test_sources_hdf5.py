@@ -153,7 +153,7 @@ def test_of_more_datasets_than_there_can_be_fields_some_must_be_chosen(
     [
         ({"x": TIMES}, "no dataset 'timestamp' (integers, ns); it has x"),
         ({}, "no dataset at all"),
-        ({"timestamp": TIMES / 1.0, "x": TIMES}, "'timestamp' is float64 of shape (10,)"),
+        ({"timestamp": TIMES / 1.0, "x": TIMES}, "floats need the attribute units (s, ms, us or ns)"),
         ({"timestamp": TIMES.reshape(5, 2), "x": TIMES}, "of shape (5, 2)"),
         ({"timestamp": 5, "x": TIMES}, "of shape ()"),
         ({"timestamp": [b"2026"] * 10, "x": TIMES}, "integers (ns) along one axis"),

@@ -160,7 +160,8 @@ class SourceStage:
         # The schema first: the manager checks graphs against it, and entries name graphs.
         interval_ns = intervals.choose(self._source, self._config.source.interval_s)
         interval_ns = intervals.on_the_clock(self._source, interval_ns)
-        self._store.update({keys.SCHEMA: self._source.schema.to_json(), keys.INTERVAL: interval_ns})
+        schema = self._source.schema.to_json(left_out=True)
+        self._store.update({keys.SCHEMA: schema, keys.INTERVAL: interval_ns})
         if self._source.length is not None and self._graphs.latest.version == 0:
             # A recording has an end: it would be over before anybody said what to do with it.
             self._waiting_for = "a graph"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +18,15 @@ WINDOW_BYTES = 1 << 20
 
 
 class Column:
-    """One dataset, read in runs of events."""
+    """One dataset, read in runs of events. ``parts`` are other files that its values are in."""
 
-    def __init__(self, dataset: h5py.Dataset, dtype: np.dtype[Any], event_bytes: int = 0) -> None:
+    def __init__(
+        self, dataset: h5py.Dataset, dtype: np.dtype[Any], event_bytes: int = 0, parts: Iterable[Path] = ()
+    ) -> None:
         self._dataset = dataset
         self._descriptor: int = dataset.file.id.get_vfd_handle()
         self._file_bytes = os.fstat(self._descriptor).st_size
+        self._parts = [(part, part.stat().st_size) for part in dict.fromkeys(parts)]
         event_bytes = event_bytes or dtype.itemsize * int(np.prod(dataset.shape[1:], dtype=np.int64))
         rows = max(1, WINDOW_BYTES // event_bytes)
         if dataset.chunks:
@@ -59,6 +64,9 @@ class Column:
 
     def _direct(self, first: int, into: Array) -> None:
         self._dataset.read_direct(into, np.s_[first : first + len(into)])
-        # HDF5 looks at the size at opening only, and reads zeros where a file has ended since.
+        # HDF5 looks at the size at opening only, and reads zeros where a file has ended or gone since.
         if (seen := os.fstat(self._descriptor).st_size) < self._file_bytes:
             raise OSError(f"it had {self._file_bytes} bytes when it was opened and has {seen} now")
+        for part, size in self._parts:
+            if part.stat().st_size < size:
+                raise OSError(f"{part} had {size} bytes when it was opened and is shorter now")

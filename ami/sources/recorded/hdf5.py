@@ -7,9 +7,12 @@ so that no chunk is decompressed twice because a block ended in its middle.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,9 @@ from ami.sources import uri
 from ami.sources.base import Input, Opener, Step, Timestamps
 from ami.sources.recorded import vlen
 from ami.sources.recorded.column import Column
+from ami.sources.recorded.contents import find_datasets, unit_of
+from ami.sources.recorded.parts import Parts
+from ami.sources.recorded.times import Times
 from ami.sources.recorded.vlen import VariableColumn
 from ami.sources.refusals import Refusals
 from ami.sources.uri import COMMON, Option, Uri
@@ -42,10 +48,9 @@ class Recording:
 
     A dataset is a field if it is of bools, integers or floats and has as many entries as
     ``timestamp``. Others are left out and listed in ``skipped``, with the reason. A dataset in a
-    group is called ``group.dataset``.
+    group is called ``group.dataset``, and so is one behind a link.
 
-    ``timestamp`` is in ns, of integers, ascending; equal ones are allowed. One of uint64 is taken
-    as int64 with the same bits, because recordings have times before their zero, written unsigned.
+    ``timestamp`` ascends; equal ones are allowed. :class:`Times` knows their units.
 
     Raises:
         SourceError: there is no such file, it is no HDF5 or cut, or its timestamps are not such.
@@ -63,21 +68,49 @@ class Recording:
         except BaseException:
             self._file.close()
             raise
-        facts = path.stat()
         chosen = f"{sorted(fields)}{longest or ''}"
-        self.content = f"hdf5 {path.resolve()} {facts.st_size} {facts.st_mtime_ns} {chosen}"
+        self.content = f"{' '.join(['hdf5', *map(_identify, [path, *self._others])])} {chosen}"
 
     def _open_fields(self, wanted: tuple[str, ...]) -> None:
-        datasets = _datasets(self._file)
-        count = self._event_count(datasets)
-        self.count: int | None = count
-        # HDF5 would clip a large uint64 to the largest int64, so it is read as it is stored.
-        stored = datasets[TIMESTAMP].dtype
-        self._stamp = np.dtype(np.uint64 if stored.kind == "u" and stored.itemsize == 8 else np.int64)
-        self._times = Column(datasets[TIMESTAMP], self._stamp)
-        reasons = {name: _unfit(name, data, count) for name, data in datasets.items()}
-        found = [name for name in datasets if name != TIMESTAMP and not reasons[name]]
-        self.skipped = tuple(f"{name}: {reason}" for name, reason in reasons.items() if reason)
+        datasets, reasons = find_datasets(self._file)
+        with closing(Parts()) as parts:
+            self._times = self._open_times(datasets, reasons, parts)
+            self.count: int | None = len(self._times)
+            for name, data in datasets.items():
+                if reason := parts.find_fault(name, data) or _unfit(name, data, len(self._times)):
+                    reasons[name] = reason
+        reasons.pop(TIMESTAMP, None)
+        found = [name for name in datasets if name != TIMESTAMP and name not in reasons]
+        self.skipped = tuple(f"{name}: {reason}" for name, reason in reasons.items())
+        found = self._choose(found, wanted, reasons)
+        fields = [self._field(name, datasets[name]) for name in found]
+        self.schema = Schema.of(fields, reasons)
+        files = parts.files
+        self._columns = {
+            f.name: Column(datasets[f.name], f.dtype, parts=files[f.name]) for f in fields if not f.variable
+        }
+        self._variable = {
+            f.name: VariableColumn(datasets[f.name], f, files[f.name]) for f in fields if f.variable
+        }
+        read = [TIMESTAMP, *found]
+        others = {Path(datasets[name].file.filename) for name in read}.union(*(files[name] for name in read))
+        self._others = sorted(others - {self._path})
+
+    def _open_times(
+        self, datasets: Mapping[str, h5py.Dataset], broken: Mapping[str, str], parts: Parts
+    ) -> Times:
+        if TIMESTAMP not in datasets:
+            seen = ", ".join(datasets) or "no dataset at all"
+            why = f"{TIMESTAMP!r} cannot be read: {broken[TIMESTAMP]}" if TIMESTAMP in broken else ""
+            raise SourceError(
+                f"{self._path}: {why or f'no dataset {TIMESTAMP!r} (integers, ns); it has {seen}'}"
+            )
+        if fault := parts.find_fault(TIMESTAMP, datasets[TIMESTAMP]):
+            raise SourceError(f"{self._path}: {TIMESTAMP!r} cannot be read: {fault}")
+        return Times(datasets[TIMESTAMP], self._path, parts.files[TIMESTAMP])
+
+    def _choose(self, found: list[str], wanted: tuple[str, ...], reasons: Mapping[str, str]) -> list[str]:
+        """Return the names of the fields, of those that can be."""
         for name in wanted:
             if name not in found:
                 seen = reasons.get(name) or f"there is none; known: {', '.join(found)}"
@@ -92,41 +125,23 @@ class Recording:
         if not found:
             left_out = f"; left out: {'; '.join(self.skipped)}" if self.skipped else ""
             raise SourceError(f"{self._path}: no dataset beside {TIMESTAMP!r} can be a field{left_out}")
-        fields = [self._field(name, datasets[name]) for name in found]
-        self.schema = Schema.of(fields)
-        self._columns = {f.name: Column(datasets[f.name], f.dtype) for f in fields if not f.variable}
-        self._variable = {f.name: VariableColumn(datasets[f.name], f) for f in fields if f.variable}
+        return found
 
     def _field(self, name: str, dataset: h5py.Dataset) -> Field:
-        unit = dataset.attrs.get("units", "")
-        unit = unit if isinstance(unit, str) else ""
+        unit = unit_of(dataset)
         elements = vlen.element_dtype(dataset)
         # newbyteorder: files of other machines are read into this one's byte order. dtype.str drops
         # what h5py hangs on a dtype, such as the names of an enumeration.
         dtype = np.dtype((elements or dataset.dtype).str).newbyteorder("=")
         if elements is None:
             return Field(name, dtype, dataset.shape[1:], unit=unit)
-        most = max(1, self._longest or vlen.longest(dataset, self._path))
+        most = max(1, self._longest or vlen.longest(dataset))
         if most * dtype.itemsize > EVENT_BYTES:
             raise SourceError(
                 f"{self._path}: {name} has up to {most} elements in one event, and every event takes the room"
                 f" of the longest; with longest=N events of more than N lack {name}"
             )
         return Field(name, dtype, (most,), variable=True, unit=unit)
-
-    def _event_count(self, datasets: Mapping[str, h5py.Dataset]) -> int:
-        if TIMESTAMP not in datasets:
-            seen = ", ".join(datasets) or "no dataset at all"
-            raise SourceError(f"{self._path}: no dataset {TIMESTAMP!r} (integers, ns); it has {seen}")
-        times = datasets[TIMESTAMP]
-        if times.shape is None or len(times.shape) != 1 or times.dtype.kind not in "iu":
-            raise SourceError(
-                f"{self._path}: {TIMESTAMP!r} is {times.dtype} of shape {times.shape}; "
-                f"integers (ns) along one axis are wanted"
-            )
-        if not len(times):
-            raise SourceError(f"{self._path}: no events: {TIMESTAMP!r} has no entry")
-        return len(times)
 
     def _check_timestamps(self, count: int) -> float:
         """Return the mean rate, in Hz, once it is known that the timestamps ascend."""
@@ -148,7 +163,7 @@ class Recording:
 
     def timestamps(self, index: int, into: Timestamps) -> None:
         with _translate_errors(self._path):
-            self._times.read(index, into.view(self._stamp))
+            self._times.read(index, into)
 
     def step(self, index: int) -> Step | None:
         return None
@@ -181,6 +196,11 @@ class Recording:
         self._file.close()
 
 
+def _identify(path: Path) -> str:
+    facts = path.stat()
+    return f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
+
+
 def _open(path: Path) -> h5py.File:
     import h5py
 
@@ -190,18 +210,41 @@ def _open(path: Path) -> h5py.File:
             raise SourceError(f"{path} is no file; an HDF5 file is wanted")
         if facts.st_size == 0:
             raise SourceError(f"{path} is empty (0 bytes); an HDF5 file is wanted")
+        if _is_locked(path):
+            raise SourceError(
+                f"{path} is locked: another program is writing it; try again when that has closed it"
+            )
         # Without locks: recordings lie on read-only and network file systems that have none.
         return h5py.File(path, "r", locking=False)
     except FileNotFoundError as error:
-        raise SourceError(f"there is no file {path}; give its absolute path: hdf5:///path/file.h5") from error
+        raise SourceError(
+            f"there is no file {path}; give its path, or a URI such as hdf5:///path/file.h5"
+        ) from error
     except OSError as error:
         if error.errno:
             raise SourceError(f"{path} cannot be opened: {os.strerror(error.errno)}") from error
+        if "already open for" in str(error):
+            raise SourceError(
+                f"{path} is being written, or was left so by a program that died ({error}); wait until it is "
+                f"closed, or, if nobody writes it: h5clear -s {shlex.quote(str(path))}"
+            ) from error
         if "truncated" in str(error):
             raise SourceError(
                 f"{path} is cut: {facts.st_size} bytes are there ({error}); copy it again"
             ) from error
         raise SourceError(f"{path} is no HDF5 file, or a damaged one: {error}") from error
+
+
+def _is_locked(path: Path) -> bool:
+    """Return whether somebody writes the file: HDF5 locks it for that. What has no locks has none."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 @contextmanager
@@ -211,26 +254,6 @@ def _translate_errors(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{path} cannot be read any further, it is cut or damaged: {error}") from error
-
-
-def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return all datasets by field name, in the order of their names."""
-    import h5py
-
-    found: dict[str, h5py.Dataset] = {}
-
-    def visit(path: str, member: object) -> None:
-        if not isinstance(member, h5py.Dataset):
-            return
-        name = path.replace("/", ".")
-        if name in found:
-            raise SourceError(
-                f"{file.filename}: {member.name} and {found[name].name} would both be called {name!r}"
-            )
-        found[name] = member
-
-    file.visititems(visit)
-    return found
 
 
 def _unfit(name: str, dataset: h5py.Dataset, count: int) -> str:
@@ -254,7 +277,16 @@ def _unfit(name: str, dataset: h5py.Dataset, count: int) -> str:
     return ""
 
 
+def _as_a_name(parts: Uri) -> Uri:
+    """Return the URI of a file whose name has the signs of a URI, such as ``what? 50%.h5``, if it is one."""
+    name = parts.text.removeprefix("hdf5://")
+    if Path(parts.body).is_file() or not Path(name).is_file():
+        return parts
+    return replace(parts, body=name, options={})
+
+
 def _open_input(parts: Uri) -> tuple[Input, dict[str, Any]]:
+    parts = _as_a_name(parts)
     values = parts.values({**COMMON, **OPTIONS})
     paces = [name for name in ("rate", "speed", "pace") if values[name] is not None]
     if len(paces) > 1:
