@@ -96,8 +96,6 @@ def as_float(number: Fraction) -> float:
 
 def close(got: Any, right: Fraction | float, relative: float, floor: float, said: str) -> None:
     wanted = as_float(right) if isinstance(right, Fraction) else right
-    if abs(wanted) > 1e290:  # a sum of such on the way may be beyond float64
-        return
     np.testing.assert_allclose(got, wanted, rtol=relative, atol=floor, err_msg=said)
 
 
@@ -119,6 +117,8 @@ def check_numbers(got: dict[str, Any], x: Array, said: str) -> None:
     if kind in "biu" and -(1 << 63) <= total < 1 << 64:
         assert int(got["total"]) == total, said
     scale = float(max(map(abs, numbers)))
+    if scale > 1e290:  # a sum of such on the way may be beyond float64
+        return
     close(got["total"], total, 1e-12, len(x) * 1e-15 * scale, said)
     mean, squares = spread(numbers)
     close(got["mean"], mean, 1e-12, 1e-15 * scale, said)
@@ -147,6 +147,8 @@ def check_scan(scan: Any, x: Array, keys: Array, said: str) -> None:
         numbers = exact(np.array(groups[key], x.dtype))
         if numbers is not None:
             scale = float(max(map(abs, numbers)))
+            if scale > 1e290:
+                continue
             close(mean, sum(numbers, Fraction(0)) / len(numbers), 1e-12, 1e-14 * scale, said)
 
 
