@@ -16,6 +16,11 @@ from types import TracebackType
 logger = logging.getLogger(__name__)
 
 
+def printable(text: str) -> str:
+    """Return ``text`` with its control characters spelt out: a terminal would obey them."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class _Lines(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
@@ -27,7 +32,7 @@ class _Lines(logging.Formatter):
         stamp = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z"
         head = f"{stamp} {record.levelname:8s} {self._process}"
         first, *more = super().format(record).splitlines() or [""]
-        return "\n".join([f"{head} {first}", *(f"{head} | {line}" for line in more)])
+        return "\n".join(map(printable, [f"{head} {first}", *(f"{head} | {line}" for line in more)]))
 
 
 def setup(process: str, level: str) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 
 import click
 
 from ami.errors import AmiError, ConfigError
+from ami.log import printable
 
 EXIT_OK = 0
 EXIT_REFUSED = 1
@@ -76,7 +78,14 @@ def one_line(error: AmiError) -> str:
     """Return the text of an error without line ends and other control characters."""
     lines = [line.strip() for line in str(error).splitlines()]
     text = ": ".join(line for line in lines if line)
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return printable(text)
+
+
+class _Warnings(logging.Formatter):
+    """What the rooms log, for the person who called a command."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"ami: {printable(record.getMessage())}"
 
 
 @click.group(cls=AmiGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,6 +100,9 @@ def ami() -> None:
 
 def main() -> int:
     """Run one command of `ami` with the arguments of this process. Returns its exit code."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Warnings())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
         ami(prog_name="ami")
     except SystemExit as end:  # which is how click ends, always

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ami.log import printable
+
 BARS = " ▁▂▃▄▅▆▇█"
 GAP = "·"  # where a value is missing
 PLOT_ROWS = 8
@@ -24,8 +26,7 @@ Floats = NDArray[np.float64]
 
 def clean(text: object, limit: int = 400) -> str:
     """Return ``text`` on one line without control characters, cut at ``limit`` characters."""
-    raw = str(text)
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in raw[: limit + 1])
+    shown = printable(str(text)[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 

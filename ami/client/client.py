@@ -19,6 +19,7 @@ import ami.messages  # noqa: F401  # registers the value types that results are 
 from ami.client.updates import Updates, read_history, read_result, read_results
 from ami.config import Config, load
 from ami.errors import AmiError, GraphError, StoreUnavailable
+from ami.graph.operation import check_name
 from ami.messages.answer import Answer
 from ami.messages.request import Request
 from ami.result import Result
@@ -80,6 +81,7 @@ class Client:
     ) -> None:
         self.config = config
         self.name = default_name(config) if name is None else name
+        check_name(self.name, "a client")
         self.timeout_s = timeout_s
         where = config.global_store
         self._stores = Stores(replace(config, global_store=replace(where, timeout_s=timeout_s)))
@@ -159,8 +161,15 @@ class Client:
         return Updates(self._reducer, names)
 
     def history(self, name: str, limit: int = 1000) -> list[dict[str, Any]]:
-        """Return the last values of a scalar result, oldest first: interval, time_ns, value, used."""
-        return read_history(self._reducer, name, limit)
+        """Return the last values of a scalar result, oldest first: interval, time_ns, value, used.
+
+        Raises:
+            AmiError: there is no such result; the text has names that are similar.
+        """
+        found = read_history(self._reducer, name, limit)
+        if not found and name not in self.catalogue():
+            raise AmiError(self._no_result(name))
+        return found
 
     # the graph
 

@@ -40,6 +40,11 @@ def _cycle(edges: networkx.DiGraph[str], producers: dict[str, Operation]) -> str
 
     cycle = networkx.find_cycle(edges)
     names = list(dict.fromkeys(definition_of(start, producers) for start, _ in cycle))
+    if len(names) == 1:
+        return (
+            f"{names[0]!r} is computed from itself; if it should be the field of that name, "
+            f"call this something else, such as {names[0]}_2"
+        )
     # The cycle is told from its last name in the alphabet, so that the message is always the same.
     turn = names.index(max(names))
     told = [*names[turn:], *names[:turn], names[turn]]

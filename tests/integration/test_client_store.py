@@ -79,6 +79,9 @@ def test_a_name_that_is_not_published_is_refused_with_one_that_is_similar(
     publish(reducer, made("brightness", 1))
     with pytest.raises(AmiError, match=r"no result 'brigthness'; there is brightness"):
         client.get("brigthness")
+    with pytest.raises(AmiError, match=r"no result 'brigthness'; there is brightness"):
+        client.history("brigthness")
+    assert client.history("brightness") == []
 
 
 def test_a_first_value_is_waited_for(client: Client, reducer: Store) -> None:
@@ -150,7 +153,6 @@ def test_the_history_of_a_scalar_is_oldest_first(client: Client, reducer: Store)
         reducer.commit(None, {}, notify={keys.history(keys.SMALL): moment})
     assert [record["interval"] for record in client.history("level", 3)] == [2, 3, 4]
     assert client.history("level")[-1] == {"interval": 4, "time_ns": 1, "value": 8.0, "used": 9}
-    assert client.history("other") == []
 
 
 def test_a_definition_becomes_an_operation_of_mine(graph: Client) -> None:

@@ -180,6 +180,30 @@ def test_a_recording_of_any_name_is_taken_by_its_path_and_says_what_is_left_out(
     assert "'lost' of the source is left out: it is a link to /x in no.h5" in asks.stderr
 
 
+def test_a_client_without_a_name_is_refused(settings: Path) -> None:
+    done = run("graph", "add", "--as", "", "n = count(x)", "--config", settings)
+    assert done.exit_code == EXIT_REFUSED
+    assert done.stderr.startswith("ami: the name of a client has 0 characters")
+
+
+def test_what_goes_into_a_pipe_has_no_terminal_commands(tmp_path: Path, count_graph: Path) -> None:
+    path = tmp_path / "run.h5"
+    with h5py.File(path, "w") as file:
+        for name in ("timestamp", "delay", "monitor"):
+            file[name] = np.arange(10)
+        file["\x1b[31mred\nline"] = 1
+    code = "import sys; from ami.cli.group import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, "run", str(count_graph), str(path)],
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0
+    assert b"\x1b" not in done.stdout + done.stderr
+    assert done.stderr.startswith(b"ami: hdf5://")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_there_is_an_example_of_every_kind_of_source() -> None:
     assert {uri.partition("://")[0] for uri, _ in EXAMPLES} == set(PROTOCOLS)
 

@@ -185,7 +185,7 @@ def test_where_binds_less_tightly_than_all_else() -> None:
         ("sum(spot", "column 9: expected ',' or '\\)', got the end"),
         ("a + * b", r"column 5: expected a value, a number or '\(', got '\*'"),
         ("cam.image", "column 4: '.' is part of no name; write names with dots in backticks"),
-        ("a = 3", "column 3: expected '==' to compare, got '='"),
+        ("a = 3", "column 3: expected an operator or the end, got '='; '==' compares"),
         ("`a", "column 1: ` is opened and never closed"),
         ("roi(a, rows=1:b)", "the ends of a slice must be numbers"),
         ("smu(a)", "column 1: there is no operation 'smu'; did you mean 'sum'"),

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ami.errors import GraphError
 from ami.graph.expression import spelling
+from ami.graph.expression.habits import SIGNS
 from ami.graph.operation import INTEGERS, check_name
 
 MAX_DEFINITION = 20_000  # characters
@@ -56,15 +57,19 @@ def tokens(text: str) -> list[Token]:
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or ""
         if kind == "strange":
-            raise GraphError(f"column {match.start() + 1}: {_explain(match[0])}")
+            raise GraphError(f"column {match.start() + 1}: {_explain(match[0], text[match.end() :])}")
         if kind != "space":
             found.append(Token(kind, match[kind], match.start() + 1, match.end()))
     return [*found, Token("end", "the end", len(text) + 1, len(text))]
 
 
-def _explain(character: str) -> str:
+def _explain(character: str, behind: str) -> str:
     if character in "\"'`":
         return f"{character} is opened and never closed"
+    if character == "." and (call := re.match(r"\s*(\w+)\s*\(", behind)):
+        return f"'.' calls nothing here: an operation stands before its values, {call[1]}(x)"
+    if character in SIGNS:
+        return f"{character!r} has no meaning here; {SIGNS[character]}"
     if character == ".":
         return "'.' is part of no name; write names with dots in backticks: `camera.image`"
     return f"{character!r} has no meaning here"
@@ -78,8 +83,6 @@ def parse(text: str) -> ast.expr:
     """
     parser = _Parser(tokens(text))
     node = parser.read()
-    if parser.sees("="):
-        raise parser.unexpected("'==' to compare")
     if parser.token.kind != "end":
         raise parser.unexpected("an operator or the end")
     height, level = 0, [node]  # type: int, list[ast.AST]
@@ -110,7 +113,12 @@ class _Parser:
 
     def unexpected(self, expected: str) -> GraphError:
         seen = self.token.text if self.token.kind == "end" else repr(self.token.text)
-        return GraphError(f"column {self.token.column}: expected {expected}, got {seen}")
+        # Of what was taken before, only a word such as `if` was the mistake.
+        before = self._tokens[self._place - 1] if self._place else self.token
+        said = [self.token, *([before] if before.kind == "word" else [])]
+        habit = next((SIGNS[one.text] for one in said if one.kind != "text" and one.text in SIGNS), "")
+        more = f"; {habit}" if habit else ""
+        return GraphError(f"column {self.token.column}: expected {expected}, got {seen}{more}")
 
     def _take(self) -> Token:
         self._place += 1
@@ -228,9 +236,18 @@ class _Parser:
         ends = [node]
         while len(ends) < 3 and self._takes(":"):
             ends.append(None if self.sees(":", ",", ")") else self.read())
-        values = tuple(getattr(end, "value", end) for end in ends)
+        values: tuple[Any, ...] = tuple(getattr(end, "value", end) for end in ends)
         if not all(value is None or spelling.is_number(value) for value in values):
             raise GraphError(f"column {column}: the ends of a slice must be numbers, as in 100:140")
+        first, end, step = (*values, None)[:3]
+        if (
+            isinstance(first, int)
+            and isinstance(end, int)
+            and 0 <= end <= first
+            and (step is None or step > 0)
+        ):
+            right = f"{end}:{first}" if end < first else f"{first}:{first + 1}, as the end is not included"
+            raise GraphError(f"column {column}: nothing lies in {first}:{end}; did you mean {right}?")
         return self._constant(values, column)
 
     def _read_list(self) -> ast.expr:

@@ -14,6 +14,7 @@ from collections.abc import Container
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.grammar import parse
+from ami.graph.expression.habits import explain_operation
 from ami.graph.expression.spelling import spell
 from ami.graph.graph import Graph
 from ami.graph.language.document import Definition, Document, Functions
@@ -150,8 +151,10 @@ class _Lowering:
         kind = LIBRARY.get(function)
         if kind is None:
             known = [*library_kinds(), *self._functions, *FUNCTIONS]
-            more = f"; known here: {', '.join(known)}; if a package has it, install that package"
-            why = f"there is no operation {function!r}{similar(function, known) or more}"
+            habit = explain_operation(function)
+            close = f"; {habit}" if habit else similar(function, known)
+            more = "; `ami operations` lists those that there are; if a package has it, install that package"
+            why = f"there is no operation {function!r}{close or more}"
             raise GraphError(f"{_place(node)}{LIBRARY.refused.get(function, why)}")
         return kind
 
@@ -180,6 +183,11 @@ class _Lowering:
     def _plain(self, function: str, name: str, node: ast.expr) -> Plain:
         """Return the plain value of a parameter; a bare word is a text, as in window=interval."""
         if isinstance(node, ast.Constant):
+            if name == "window" and isinstance(node.value, int | float):
+                raise GraphError(
+                    f"{_place(node)}the window of {function} is a text, got {node.value}: 'last 5' are "
+                    f"intervals, '5 events' events; single events side by side are pick(x, count=5)"
+                )
             return node.value  # type: ignore[return-value]  # the grammar's constants are plain
         if isinstance(node, ast.Name):
             return node.id

@@ -17,6 +17,7 @@ from ami.errors import GraphError
 
 MAX_TEXT = 4 << 20  # characters
 MAX_DEPTH = 20
+MAX_SHOWN = 300  # characters of a problem
 
 _RESOLVERS: tuple[tuple[str, str, list[str]], ...] = (
     ("bool", r"true|false", ["t", "f"]),
@@ -44,7 +45,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _wrong(problem: str, place: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem[:200], problem_mark=place.start_mark)
+    return yaml.MarkedYAMLError(problem=problem[:MAX_SHOWN], problem_mark=place.start_mark)
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -56,7 +57,20 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
         if key in found:
             raise _wrong(f"{key!r} stands twice", key_node)
         found[key] = loader.construct_object(value_node, deep=True)
+        if node.flow_style and isinstance(value_node, yaml.ScalarNode):
+            _refuse_half(key, value_node)
     return found
+
+
+def _refuse_half(key: str, node: yaml.ScalarNode) -> None:
+    """Refuse the first half of a definition that YAML has cut at a comma."""
+    if node.style is None and node.value.count("(") > node.value.count(")"):
+        whole = f"{node.value}, ...)"
+        raise _wrong(
+            f"{key}: {node.value!r} is cut at the comma, as within {{ }} YAML does; put the "
+            f"definition into quotes, {{{key}: '{whole}'}}, or each on a line of its own",
+            node,
+        )
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)

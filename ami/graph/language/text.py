@@ -122,8 +122,12 @@ def check_function(name: str, parameters: tuple[tuple[str, Plain], ...]) -> None
     Raises:
         GraphError: says what would be right.
     """
-    if not name.isidentifier() or name in RESERVED or name in LIBRARY or name in FUNCTIONS:
-        raise GraphError(f"a function cannot be called {name!r}: no plain name, or the library has one")
+    if not name.isidentifier() or name in RESERVED:
+        raise GraphError(
+            f"a function cannot be called {name!r}: it is no plain name of letters, digits and _"
+        )
+    if name in LIBRARY or name in FUNCTIONS:
+        raise GraphError(f"a function cannot be called {name!r}: the library has one; try my_{name}")
     known = parameters_of(LIBRARY["function"])
     for parameter, _ in parameters:
         if parameter not in known:
