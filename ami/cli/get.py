@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ami.cli.completion import complete_results
 from ami.cli.options import Session, with_session
 from ami.cli.picture import lines
 from ami.cli.results import flags
@@ -12,7 +13,7 @@ from ami.result import Result
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_results)
 @click.option("--wait", "wait_s", type=click.FloatRange(0, 86400), default=0.0, metavar="S",
               help="Wait so long for the first value, seconds.")  # fmt: skip
 @with_session

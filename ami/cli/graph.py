@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ami.cli.completion import complete_definition, complete_results, complete_values
 from ami.cli.options import Session, option, with_session
 from ami.cli.screen import clean, clock, table
 from ami.client import Client, connect
@@ -114,7 +115,14 @@ def show(session: Session, version: int | None, owners: bool) -> None:
 
 
 @_edit(expects=True)
-@click.argument("texts", nargs=-1, required=True, metavar="DEFINITION|FILE|-...", type=_read)
+@click.argument(
+    "texts",
+    nargs=-1,
+    required=True,
+    metavar="DEFINITION|FILE|-...",
+    type=_read,
+    shell_complete=complete_definition,
+)
 @click.option("--replace", is_flag=True, help="Replace operations of the same names, if they are mine.")
 def add(client: Client, texts: tuple[str, ...], replace: bool, **expected: int | None) -> dict[str, Any]:
     """Add operations and results.
@@ -135,7 +143,7 @@ def set_(client: Client, texts: tuple[str, ...], **expected: int | None) -> dict
 
 
 @_edit(expects=True)
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_values)
 def remove(client: Client, names: tuple[str, ...], **expected: int | None) -> dict[str, Any]:
     """Remove operations NAME..."""
     return client.remove(*names, **expected)
@@ -161,7 +169,7 @@ def rollback(client: Client, version: int) -> dict[str, Any]:
 
 
 @_edit()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete_results)
 def reset(client: Client, names: tuple[str, ...]) -> dict[str, Any]:
     """Let the windows of results NAME... (all, without a name) begin anew."""
     return client.reset(*names)

@@ -15,6 +15,7 @@ import os
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from ami.errors import AmiError, ConfigError
 from ami.log import printable
@@ -36,6 +37,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("ami.cli.verify", "Run a recording through a private node and offline; compare every result."),
     "chaos": ("ami.cli.chaos", "Kill processes of a private node under full load; count every event."),
     "bench": ("ami.cli.bench", "Measure how fast ami is on this machine, beside what the machine can do."),
+    "operations": (
+        "ami.cli.operations",
+        "Say which operations a graph may use, or what one does, by example.",
+    ),
     "sources": ("ami.cli.sources", "Say which sources there are, or what one of them gives."),
     "keys": ("ami.cli.keys", "List the keys of both stores: type, size, time to live, owner."),
     "key": ("ami.cli.key", "Show what is behind one key."),
@@ -55,6 +60,16 @@ class AmiGroup(click.Group):
         command = getattr(importlib.import_module(module), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin so, none of which is imported for that."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=text)
+            for name, (_, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

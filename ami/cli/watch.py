@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import click
 
+from ami.cli.completion import complete_results
 from ami.cli.get import card
 from ami.cli.live import NORMAL, REVERSE, redraw, title
 from ami.cli.options import Session, to_json, with_session
@@ -26,7 +27,7 @@ STALE_INTERVALS = 5
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete_results)
 @click.option("--count", type=click.IntRange(1), help="Stop after so many updates.")
 @with_session
 def watch(session: Session, names: tuple[str, ...], count: int | None) -> None:

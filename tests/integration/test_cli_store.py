@@ -59,6 +59,20 @@ def parsed(done: Result) -> object:
     return json.loads(done.stdout)
 
 
+def test_a_shell_completes_names_of_results_and_fields(node: Node, reducer: Store) -> None:
+    publish(reducer, made("level", 2.5), made("lever", 1), made("other", 1))
+
+    def complete(words: str, place: int) -> list[str]:
+        asked = {"_AMI_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(place)}
+        done = CliRunner().invoke(ami, [], env={**node.environment, **asked}, prog_name="ami")
+        return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+    assert complete("ami get le", 2) == ["level", "lever"]
+    assert complete("ami watch other l", 3) == ["level", "lever"]
+    field = SCHEMA.names[0]
+    assert f"m = count({field}" in complete(f"ami graph add 'm = count({field[:2]}", 3)
+
+
 def test_get_answers_with_one_object_that_has_the_whole_envelope(run: Run, reducer: Store) -> None:
     publish(reducer, made("level", 2.5))
     found = json.loads(run("get", "level", "--json").stdout)

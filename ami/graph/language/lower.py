@@ -18,6 +18,7 @@ from ami.graph.expression.habits import explain_operation
 from ami.graph.expression.spelling import spell
 from ami.graph.graph import Graph
 from ami.graph.language.document import Definition, Document, Functions
+from ami.graph.language.reference import library_kinds, usage_of
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, Reduction, parameters_of
 from ami.graph.operation import MAX_SHOWN, Operation, Plain, definition_of
@@ -76,11 +77,6 @@ def define(name: str, text: str, functions: Functions) -> Definition:
     except GraphError as error:
         raise GraphError(f"{name!r}: {error}\n  {text[:MAX_SHOWN]}") from None
     return Definition(text, parts=tuple(lowering.operations))
-
-
-def library_kinds() -> list[str]:
-    """Return the names that a definition may call as operations of the library."""
-    return [kind for kind in LIBRARY if kind not in FUNCTIONS]
 
 
 class _Flat(ast.NodeTransformer):
@@ -162,7 +158,7 @@ class _Lowering:
         """Share out a call's arguments over inputs and parameters, as the library's class has them."""
         kind = self._find_known(call, function)
         inputs, parameters = kind.inputs, parameters_of(kind)
-        usage = f"{function}({', '.join([*(inputs or ['...']), *(f'{name}=' for name in parameters)])})"
+        usage = usage_of(kind)
         if inputs is None:  # any number: all that stands before the first number or text
             constants = (n for n, node in enumerate(call.args) if isinstance(node, ast.Constant))
             inputs = tuple(f"value_{n + 1}" for n in range(next(constants, len(call.args)) or 1))

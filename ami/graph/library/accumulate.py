@@ -67,6 +67,7 @@ class Count(Reduction):
     """Number of events that have the value."""
 
     name = "count"
+    example = "count(monitor where laser == 1)"
     lazy = True
     many = True
     variable = True
@@ -104,6 +105,7 @@ class SumEvents(_Numeric):
     """
 
     name = "sum_events"
+    example = "sum_events(camera)"
     lazy = True
     many = True
 
@@ -162,6 +164,7 @@ class MeanEvents(SumEvents):
     """Mean over events, float64, from the exact sum. State: as :class:`SumEvents`."""
 
     name = "mean_events"
+    example = "mean_events(sum(camera) / monitor)"
 
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.dtype(np.float64)
@@ -184,6 +187,7 @@ class MomentsEvents(_Numeric):
     """
 
     name = "moments"
+    example = "moments(monitor)"
     structure = "moments"
     lazy = True
     many = True
@@ -299,6 +303,7 @@ class StdEvents(MomentsEvents):
     """Sample standard deviation of each element over events; NaN for one event."""
 
     name = "std_events"
+    example = "std_events(monitor)"
     structure = "array"
 
     def result(self, state: State) -> Any:
@@ -349,6 +354,7 @@ class MinEvents(_ExtremeEvents):
     """Smallest value of each element over events; NaN if one is NaN."""
 
     name = "min_events"
+    example = "min_events(min(waveform))"
     ufunc = np.minimum
 
 
@@ -356,6 +362,7 @@ class MaxEvents(_ExtremeEvents):
     """Largest value of each element over events; NaN if one is NaN."""
 
     name = "max_events"
+    example = "max_events(max(camera))"
     ufunc = np.maximum
 
 

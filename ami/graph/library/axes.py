@@ -30,6 +30,7 @@ class Roi(Function):
     """
 
     name = "roi"
+    example = "last(roi(camera, rows=22:43, cols=30:51))"
     view = True
     keeps_unit = True
 
@@ -68,6 +69,7 @@ class Length(Function):
     """Number of elements along a value's first axis."""
 
     name = "length"
+    example = "mean_events(length(select(waveform, waveform > 0.5)))"
     variable = True
 
     def infer(self, *inputs: Kind) -> Kind:
@@ -148,6 +150,7 @@ class Sum(_OverAxes):
     """Sum over axes: int64 for integers and truths, uint64 for uint64, else float64."""
 
     name = "sum"
+    example = "mean_events(sum(camera) / monitor)"
 
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return sum_dtype(dtype)
@@ -164,6 +167,7 @@ class Projection(Sum):
     """Sum along one axis of an image: ``axis=0`` sums the rows up and leaves the columns."""
 
     name = "projection"
+    example = "mean_events(projection(camera, 0))"
     variable = False
 
     def __init__(self, axis: int) -> None:
@@ -174,6 +178,7 @@ class Mean(_OverAxes):
     """Mean over axes, float64."""
 
     name = "mean"
+    example = "mean_events(mean(waveform))"
     needs_elements = True
 
     def _dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -192,6 +197,7 @@ class Std(Mean):
     """Standard deviation over axes (divisor n), float64."""
 
     name = "std"
+    example = "histogram(std(waveform), 100, 0, 1)"
 
     def __call__(self, *arrays: Array) -> Array:
         (array,) = arrays
@@ -235,6 +241,7 @@ class Min(_Extreme):
     """Smallest value over axes; NaN if one is NaN."""
 
     name = "min"
+    example = "last(min(camera))"
     ufunc = np.minimum
 
 
@@ -242,6 +249,7 @@ class Max(_Extreme):
     """Largest value over axes; NaN if one is NaN."""
 
     name = "max"
+    example = "histogram(max(waveform), 100, 0, 2)"
     ufunc = np.maximum
 
 

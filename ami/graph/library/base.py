@@ -44,6 +44,7 @@ class Function:
 
     Attributes:
         name: key in the library.
+        example: a definition that uses it, for people.
         inputs: names of the input values, in order; None: any number of inputs, at least one.
         per_event: is called for one event at a time (:meth:`one`), as arbitrary Python must be.
         narrows: the second input is a condition; only events where it is true have a value.
@@ -54,6 +55,7 @@ class Function:
     """
 
     name: ClassVar[str]
+    example: ClassVar[str] = ""
     inputs: ClassVar[tuple[str, ...] | None] = ("value",)
     per_event: bool = False
     narrows: ClassVar[bool] = False
@@ -97,7 +99,7 @@ class Reduction:
     of picked events, whose number changes.)
 
     Attributes:
-        name, inputs: as of :class:`Function`.
+        name, example, inputs: as of :class:`Function`.
         keyed: its state is made of one state for each key; :meth:`split` and :meth:`join` are there.
         stamped: ``add`` needs the events' stamps.
         lazy: ``add`` takes whole-block arrays and the rows that count, and so copies only what
@@ -112,6 +114,7 @@ class Reduction:
     """
 
     name: ClassVar[str]
+    example: ClassVar[str] = ""
     inputs: ClassVar[tuple[str, ...] | None] = ("value",)
     stamped: ClassVar[bool] = False
     lazy: ClassVar[bool] = False

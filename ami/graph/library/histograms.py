@@ -30,6 +30,7 @@ class Histogram(Reduction):
     """
 
     name = "histogram"
+    example = "histogram(monitor, 100, 0, 2)"
     along = (0,)
     lazy = True
     variable = elementwise = True
@@ -77,6 +78,7 @@ class Histogram2D(Reduction):
     """
 
     name = "histogram2d"
+    example = "histogram2d(monitor, energy, 50, 0, 2, 50, 9000, 10000)"
     inputs = ("x", "y")
     along = (0, 1)
     lazy = True

@@ -30,6 +30,7 @@ class Last(Reduction):
     """
 
     name = "last"
+    example = "last(camera)"
     keeps_unit = True
     stamped = True
     lazy = True
@@ -84,6 +85,7 @@ class Pick(Reduction):
     """
 
     name = "pick"
+    example = "pick(monitor, energy, count=100)"
     inputs = None
     stamped = True
     lazy = True

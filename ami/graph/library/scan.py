@@ -47,6 +47,7 @@ class MeanVs(Reduction):
     """
 
     name = "mean_vs"
+    example = "mean_vs(diode / monitor, key=delay)"
     inputs = ("value", "key")
     keyed = True
     lazy = True

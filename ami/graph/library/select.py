@@ -59,6 +59,7 @@ class Select(Function):
     """Those elements of a value for which a condition is true; so its length is another in each event."""
 
     name = "select"
+    example = "histogram(select(waveform, waveform > 0.5), 100, 0, 2)"
     inputs = ("value", "condition")
     keeps_unit = True
     variable = True
@@ -93,6 +94,7 @@ class Part(Function):
     """One part of a structured result, such as ``variance`` of moments or ``counts`` of a histogram."""
 
     name = "part"
+    example = "part(moments(monitor), 'error')"
     inputs = ("result",)
 
     def __init__(self, part: str) -> None:
