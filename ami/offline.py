@@ -7,13 +7,14 @@ order as on a node with one worker. So a node's results can be compared with the
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ami.errors import SourceError
 from ami.event import Slots, Transition
-from ami.graph.check import check
+from ami.graph.check import check, list_cautions
 from ami.graph.execution.lanes import with_lanes
 from ami.graph.execution.partial import Partial
 from ami.graph.execution.plan import WorkerPlan
@@ -23,6 +24,8 @@ from ami.graph.graph import Graph
 from ami.result import Result
 from ami.sources import intervals
 from ami.sources.base import THE_END, Source, Span
+
+logger = logging.getLogger(__name__)
 
 NODE = "offline"  # what results name as their node and worker
 INTERVAL_S = 0.05
@@ -84,6 +87,8 @@ def run(
         raise SourceError("the source has no end; give a limit, or stop= in its URI")
     interval_ns = interval_ns or intervals.choose(source, INTERVAL_S)
     kinds = check(graph, source.schema)
+    for caution in list_cautions(graph, kinds):
+        logger.warning("%s", caution)
     graph = with_lanes(graph, kinds, intervals.on_the_clock(source, interval_ns))
     begun = time.monotonic()
     offline = _Offline(graph, source, interval_ns, block_events)

@@ -54,6 +54,21 @@ def check(graph: Graph, schema: Schema, before: Graph | None = None) -> dict[str
     return kinds
 
 
+def list_cautions(graph: Graph, kinds: Mapping[str, Kind], before: Graph | None = None) -> list[str]:
+    """Return what is accepted and may not be what was meant, of operations that ``before`` has not."""
+    known = set() if before is None else {before.fingerprint(one.name) for one in before.operations}
+    found = []
+    for one in graph.operations:
+        made = LIBRARY.get(one.kind)
+        inputs = [kinds[name] for name in one.inputs if name in kinds]
+        if made is None or not issubclass(made, Function) or len(inputs) < len(one.inputs):
+            continue
+        if graph.fingerprint(one.name) not in known and LIBRARY.is_ours(one.kind) and one.kind != "function":
+            text = made(**one.arguments).caution(*inputs)
+            found += [f"{_place(one, graph)}: {text}"] if text else []
+    return found
+
+
 class _Missing(GraphError):
     """A package that an operation needs is not here, or not as it was."""
 

@@ -115,6 +115,18 @@ def manager(rig: Rig) -> Iterator[GraphManagerStage]:
     stage.close()
 
 
+@pytest.mark.parametrize("code", ["", CODE.format(body="return 2 * x")])
+def test_who_asks_for_more_than_an_image_has_is_told_once(
+    rig: Rig, manager: GraphManagerStage, code: str
+) -> None:
+    answer = rig.ask(manager, "add", text=f"values: {{part: 'sum(roi(image, rows=1:5))'}}\n{code}")
+    beyond = (
+        "'part', in roi(image, rows=1:5): the region goes beyond the value's shape (2, 3); it is cut there"
+    )
+    assert (answer["accepted"], answer["warnings"]) == (True, [beyond])
+    assert rig.ask(manager, "add", text=SHOTS)["warnings"] == []
+
+
 def test_an_accepted_edit_is_published_numbered_told_and_answered(
     rig: Rig, manager: GraphManagerStage
 ) -> None:

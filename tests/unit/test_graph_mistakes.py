@@ -7,7 +7,7 @@ import pytest
 
 from ami.errors import GraphError
 from ami.event import Field, Schema
-from ami.graph.check import check
+from ami.graph.check import check, list_cautions
 from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.grammar import parse
 from ami.graph.expression.habits import OPERATIONS, OTHERS, explain_operation
@@ -81,6 +81,24 @@ def test_slices_are_refused_just_where_nothing_lies_in_them() -> None:
             assert "nothing lies in" in str(error)
         else:
             assert not empty, text
+
+
+def test_a_region_is_cautioned_of_just_where_it_goes_beyond_the_image() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        rows, columns = (sorted(int(n) for n in rng.choice(140, 2, replace=False)) for _ in "rc")
+        text = (
+            f"results: {{m: 'last(roi(camera, rows={rows[0]}:{rows[1]}, cols={columns[0]}:{columns[1]}))'}}"
+        )
+        graph = graph_of(text)
+        if rows[0] >= 96 or columns[0] >= 128:
+            with pytest.raises(GraphError, match="lies outside"):
+                check(graph, EVENT)
+            continue
+        cautions = list_cautions(graph, check(graph, EVENT))
+        assert bool(cautions) == (rows[1] > 96 or columns[1] > 128)
+        assert all(said.startswith("'m', in roi(") and "is cut there" in said for said in cautions)
+        assert not list_cautions(graph, check(graph, EVENT), graph), "nobody is told twice"
 
 
 @pytest.mark.parametrize(

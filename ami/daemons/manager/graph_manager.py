@@ -31,7 +31,7 @@ from ami.errors import (
     Undecodable,
 )
 from ami.event import Schema
-from ami.graph.check import check
+from ami.graph.check import check, list_cautions
 from ami.graph.execution.lanes import with_lanes
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
@@ -216,7 +216,7 @@ class GraphManagerStage:
             document = requests.apply(request, self._document, self._version)
             code = requests.new_code(document, self._document)
             requests.check_code(request, code, self._config.security)
-            graph = self._check(lower(document))
+            graph, cautions = self._check(lower(document))
             text = write(document)
         except (GraphError, SourceError) as error:
             self._denied += 1
@@ -230,12 +230,13 @@ class GraphManagerStage:
             logger.exception("a fault while %s of %s was looked at", request.action, request.client)
             return self._make_answer(request, reason=f"a fault while this was looked at: {error!r}")
         answer = self._make_answer(request, graph=graph)
+        answer["warnings"] += cautions
         self._publish(request, document, text, graph, answer)
         logger.info("version %d: %s by %s", graph.version, request.action, request.client)
         return answer
 
-    def _check(self, graph: Graph) -> Graph:
-        """Check a graph against the source's fields; return it with the results that are large.
+    def _check(self, graph: Graph) -> tuple[Graph, list[str]]:
+        """Check a graph against the source's fields; return it with the results that are large, and cautions.
 
         User code runs, so where there is some this happens in a child process.
 
@@ -246,7 +247,8 @@ class GraphManagerStage:
         told_ns = self._source.get(keys.INTERVAL)
         interval_ns = told_ns if isinstance(told_ns, int) else round(self._config.source.interval_s * 1e9)
         if not any(operation.kind == "function" for operation in graph.operations):
-            return with_lanes(graph, check(graph, schema, self._graph), interval_ns)
+            kinds = check(graph, schema, self._graph)
+            return with_lanes(graph, kinds, interval_ns), list_cautions(graph, kinds, self._graph)
         answer, how = call_apart(
             lambda: _check_apart(graph, schema, self._graph, interval_ns), timeout_s=self._setup.waits.check_s
         )
@@ -256,7 +258,8 @@ class GraphManagerStage:
         if told.get("reason"):
             raise GraphError(told["reason"])
         each = zip(graph.results, told["one_in"], strict=True)
-        return replace(graph, large=tuple((name, one_in) for name, one_in in each if one_in))
+        large = tuple((name, one_in) for name, one_in in each if one_in)
+        return replace(graph, large=large), told["cautions"]
 
     def _make_answer(
         self, request: Request, *, reason: str | None = None, graph: Graph | None = None
@@ -332,8 +335,10 @@ class GraphManagerStage:
 
 def _check_apart(graph: Graph, schema: Schema, before: Graph, interval_ns: int) -> str:
     try:
-        checked = with_lanes(graph, check(graph, schema, before), interval_ns)
+        kinds = check(graph, schema, before)
+        checked = with_lanes(graph, kinds, interval_ns)
     except GraphError as error:
         return json.dumps({"reason": str(error)[:MAX_REASON]})
     large = dict(checked.large)
-    return json.dumps({"one_in": [large.get(name, 0) for name in checked.results]})
+    one_in = [large.get(name, 0) for name in checked.results]
+    return json.dumps({"one_in": one_in, "cautions": list_cautions(graph, kinds, before)})

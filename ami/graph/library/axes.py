@@ -53,6 +53,15 @@ class Roi(Function):
             raise GraphError(f"roi: the region lies outside of the value's shape {value.shape}")
         return Kind(value.dtype, shape, value.reduced, most=value.most)
 
+    def caution(self, *inputs: Kind) -> str:
+        (value,) = inputs
+        cuts = self._index(len(value.shape))[1:]
+        for cut, length in zip(reversed(cuts), reversed(value.shape), strict=False):
+            start, stop = cut.start or 0, cut.stop or 0
+            if not value.variable and max(stop, -start, -stop) > length:
+                return f"the region goes beyond the value's shape {value.shape}; it is cut there"
+        return ""
+
     def __call__(self, *arrays: Array) -> Array:
         return np.asarray(arrays[0][self._index(arrays[0].ndim - 1)])
 

@@ -76,6 +76,10 @@ class Function:
         """
         raise NotImplementedError
 
+    def caution(self, *inputs: Kind) -> str:
+        """Return what can be computed and may not be what was meant; nothing as a rule."""
+        return ""
+
     def __call__(self, *arrays: Array) -> Array:
         """Return ``(k, *shape)`` from arrays ``(k, *shape of the input)``."""
         raise NotImplementedError
