@@ -9,6 +9,7 @@ to import than `ami --help` takes to be read; so the table below has the line of
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import logging
 import os
@@ -61,6 +62,14 @@ class AmiGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the commands that begin so, none of which is imported for that."""
         if incomplete.startswith("-"):
@@ -78,6 +87,13 @@ class AmiGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx is not None else "ami"
+            said = error.format_message().rstrip(".")
+            click.echo(f"ami: {printable(said)}; `{where} --help` says what there is", err=True)
+            ctx.exit(EXIT_USAGE)
         except AmiError as error:
             click.echo(f"ami: {one_line(error)}", err=True)
             ctx.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_REFUSED)

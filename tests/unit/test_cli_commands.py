@@ -66,7 +66,7 @@ def test_the_module_runs_as_a_program_and_hands_on_its_exit_code() -> None:
         [sys.executable, "-P", "-m", "ami.cli", "no-such-command"], capture_output=True, text=True, timeout=30
     )
     assert done.returncode == EXIT_USAGE
-    assert "No such command" in done.stderr
+    assert "there is no command" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -178,6 +178,20 @@ def test_a_recording_of_any_name_is_taken_by_its_path_and_says_what_is_left_out(
     asks = run("run", "-", path, text="results: {n: count(lost)}")
     assert asks.exit_code == EXIT_REFUSED
     assert "'lost' of the source is left out: it is a link to /x in no.h5" in asks.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["statsu"], "there is no command 'statsu'; did you mean 'status'?"), (["graph", "shwo"], "shwo"),
+     (["get"], "Missing argument 'NAME'"), (["run", "--limt", "3"], "--limt"), (["\x1b[31m"], "\\x1b[31m")],
+)  # fmt: skip
+def test_wrong_usage_is_told_in_one_line_with_the_reason_first(arguments: list[str], words: str) -> None:
+    done = run(*arguments)
+    assert done.exit_code == EXIT_USAGE
+    assert done.stderr.startswith("ami: ")
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "--help` says" in done.stderr
 
 
 def test_a_client_without_a_name_is_refused(settings: Path) -> None:

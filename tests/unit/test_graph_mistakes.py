@@ -113,6 +113,11 @@ def test_a_definition_that_yaml_cuts_at_a_comma_is_answered_with_quotes(text: st
         graph_of(text)
 
 
+def test_a_bracket_that_is_missing_within_braces_is_not_taken_for_a_comma() -> None:
+    with pytest.raises(GraphError, match="expected ',' or '\\)', got the end"):
+        graph_of("results: {a: mean_events(x}")
+
+
 def test_a_definition_in_quotes_or_without_a_comma_may_stand_within_braces() -> None:
     assert graph_of("results: {a: 'mean_vs(b, key=c)', b2: count(c)}").results == ("a", "b2")
 

@@ -64,7 +64,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 def _refuse_half(key: str, node: yaml.ScalarNode) -> None:
     """Refuse the first half of a definition that YAML has cut at a comma."""
-    if node.style is None and node.value.count("(") > node.value.count(")"):
+    behind = node.end_mark.buffer[node.end_mark.pointer :].lstrip()  # type: ignore[index]  # of a text it is there
+    if node.style is None and behind.startswith(",") and node.value.count("(") > node.value.count(")"):
         whole = f"{node.value}, ...)"
         raise _wrong(
             f"{key}: {node.value!r} is cut at the comma, as within {{ }} YAML does; put the "
