@@ -115,6 +115,14 @@ def manager(rig: Rig) -> Iterator[GraphManagerStage]:
     stage.close()
 
 
+def test_who_asks_for_what_the_source_left_out_is_told_why(rig: Rig, manager: GraphManagerStage) -> None:
+    reason = "a part of it is in part1.h5, which is not there"
+    rig.source[keys.SCHEMA] = replace(SCHEMA, left_out={"lost": reason}).to_json(left_out=True)
+    answer = rig.ask(manager, "add", text="results: {n: count(lost)}")
+    assert not answer["accepted"]
+    assert f"'lost' of the source is left out: {reason}" in answer["reason"]
+
+
 @pytest.mark.parametrize("code", ["", CODE.format(body="return 2 * x")])
 def test_who_asks_for_more_than_an_image_has_is_told_once(
     rig: Rig, manager: GraphManagerStage, code: str
