@@ -23,6 +23,7 @@ from ami.result import Result
 logger = logging.getLogger(__name__)
 
 WAIT_S = 0.2
+NOTICE_S = 1.0  # between two looks at the notifications, for who wants no value
 LOOK_S = 2.0  # between two looks at the cluster, for exports that want to see it
 AGAIN_S = 5.0  # until an export that failed is begun again
 
@@ -120,7 +121,7 @@ class ExportStage:
         if self._export.names is None or self._export.names:
             return self._updates.take(WAIT_S)
         # Who wants no value only reads the notifications, some at once: no waking for each.
-        self._stopping.wait(WAIT_S)
+        self._stopping.wait(NOTICE_S)
         return self._updates.take(0.0)
 
     def _published_ns(self) -> dict[str, int]:

@@ -188,7 +188,8 @@ class LocalReducerStage:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + self._setup.waits.look_s
-            self._room = self._inbox.pending() < BATCHES_AHEAD and self._inbox.measure() < self._most_bytes
+            ahead = self._inbox.pending()
+            self._room = ahead < BATCHES_AHEAD and (not ahead or self._inbox.measure() < self._most_bytes)
             self._gather(ring)
             self._unsent += self._queue.orphans(ring)
             self._left = self._spans.find_left(ring)
