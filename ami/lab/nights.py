@@ -7,6 +7,7 @@ it (how late a small result is, how old an image) and what the machine gives for
 from __future__ import annotations
 
 import json
+import queue
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,11 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from ami.client import connect
 from ami.cluster import proc
+from ami.config import Config
 from ami.errors import AmiError
-from ami.lab import arena
+from ami.lab import arena, bare
 from ami.lab.arena import Arena
 from ami.lab.figures import Bench, Measured, Row, percentile
 from ami.lab.latency import find_clock, latencies_ms
@@ -29,6 +32,7 @@ from ami.result import Result
 # comes; it does not hang.
 SETTINGS = {"AMI_RING_BYTES": "0", "AMI_MONITOR_HANG_S": "60"}
 FIRST_S = 120.0
+LAST_S = 60.0  # for the last answer
 LATE_MS = 1000.0  # the most that a small result may ever be late
 UNITS = {"cores": "cores", "late": "ms", "age": "s", "memory": "MB", "disk": "MB/s"}
 SAID = {
@@ -90,6 +94,11 @@ class Looks:
             if not result.complete:
                 self.failures[f"{name} was incomplete at times"] = None
 
+    def take_in(self, other: Looks) -> None:
+        """Add what another client saw of other results."""
+        self.arrivals |= other.arrivals
+        self.failures |= other.failures
+
     def ages_s(self, name: str, clock_ns: int) -> list[float]:
         """Return how old a result was each time just before the next one came."""
         pairs = pairwise(self.arrivals.get(name, ()))
@@ -107,7 +116,7 @@ def measure_night(night: Night, bench: Bench) -> Mapping[str, Measured]:
             watched = [name for name in (night.small, night.large) if name]
             place.wait_for("the first results", lambda: set(watched) <= set(place.client.results()), FIRST_S)
             time.sleep(bench.choose(night.settle_s, 5.0))
-            return _watch(night, place, watched, bench.choose(30.0, 10.0))
+            return _watch(night, place, bench.choose(30.0, 10.0))
 
 
 def _describe(night: Night, folder: Path) -> str:
@@ -118,14 +127,17 @@ def _describe(night: Night, folder: Path) -> str:
     return f"sim://{path}?policy=wait"
 
 
-def _watch(night: Night, place: Arena, watched: Sequence[str], lasting_s: float) -> dict[str, Measured]:
-    processes, looks = place.pids(), Looks()
-    updates = place.client.updates(watched)
-    updates.take(0)
+def _watch(night: Night, place: Arena, lasting_s: float) -> dict[str, Measured]:
+    processes, config = place.pids(), place.node.config
     written, since, since_ns = _written(processes), time.monotonic(), time.time_ns()
-    with Busy(processes) as busy:
-        while time.monotonic() < since + lasting_s:
-            looks.add(updates.take(1.0))
+    outcome = bare.fork.Queue()
+    # A client of its own, as people are: who puts a large result together sees a small one later.
+    with bare.fork_off(lambda: outcome.put(_look(config, night.large, lasting_s))), Busy(processes) as busy:
+        looks = _look(config, night.small, lasting_s)
+        try:
+            looks.take_in(outcome.get(timeout=LAST_S))
+        except queue.Empty as error:
+            raise AmiError(f"nothing was heard of {night.large!r}") from error
     disk = (_written(processes) - written) / (time.monotonic() - since) / 1e6
     memory = {name: proc.proportional_bytes(pid) / 1e6 for name, pid in processes.items()}
     with closing(place.ring()) as ring:
@@ -147,6 +159,19 @@ def _watch(night: Night, place: Arena, watched: Sequence[str], lasting_s: float)
         ages = looks.ages_s(night.large, clock_ns)
         found["age"] = replace(common, samples=[percentile(ages, 0.99)], notes=_spread(ages, "s"))
     return {f"{night.name}_{kind}": found[kind] for kind in night.may}
+
+
+def _look(config: Config, name: str, lasting_s: float) -> Looks:
+    looks = Looks()
+    if not name:
+        return looks
+    end = time.monotonic() + lasting_s
+    with connect(config, name="bench", timeout_s=LAST_S) as client:
+        updates = client.updates([name])
+        updates.take(0)
+        while time.monotonic() < end:
+            looks.add(updates.take(1.0))
+    return looks
 
 
 def _spread(values: Sequence[float], unit: str) -> tuple[str]:
