@@ -59,6 +59,12 @@ class Ragged:
                 self._values = self._buffer.take(_places(shifts, self.lengths, total), axis=0)
         return self._values
 
+    def read_only(self) -> Ragged:
+        """Return the same arrays, which cannot be written to."""
+        buffer = self._buffer.view()
+        buffer.flags.writeable = False
+        return Ragged(buffer, self._starts, self.lengths)
+
     @property
     def ndim(self) -> int:
         """Number of axes, that of the events included."""

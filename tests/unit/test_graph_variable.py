@@ -308,7 +308,7 @@ def test_a_users_function_gives_and_takes_arrays_of_changing_length() -> None:
         Event([4.0], [], 1.0, 1, [0, 0, 0, 0], []),
     ]
     kind, value, _ = run_function("peaks(wave)", made)
-    assert kind == Kind(np.dtype("i8"), (4,), variable=True)
+    assert kind == Kind(np.dtype("f8"), (4,), variable=True)
     assert plain(value)["values"] == [[[1, 2], [0, 1, 2, 3]]]
     kind, value, partial = run_function("declared(wave)", made)
     assert kind == Kind(np.dtype("f8"), (2,), variable=True)

@@ -18,7 +18,7 @@ from ami.graph.execution.frame import Frame, Index, bisect, traceback_text
 from ami.graph.expression.elementary import is_true
 from ami.graph.kind import Kind
 from ami.graph.library.base import NO_STAMPS, Function, Reduction, State, add_elements
-from ami.graph.library.user import fitting, gather_arrays, plain
+from ami.graph.library.user import column, fitting, gather_arrays, plain, read_only
 from ami.ragged import concatenate
 
 Step = Callable[[], None]
@@ -73,7 +73,7 @@ def event_step(
         kept: list[int] = []
         bad: list[int] = []
         text = ""
-        for row, event in enumerate(zip(*map(plain, arrays), strict=True)):
+        for row, event in enumerate(zip(*(plain(read_only(array)) for array in arrays), strict=True)):
             try:
                 value = one(*event)
                 if value is not None:
@@ -84,11 +84,18 @@ def event_step(
             except FAULTS as error:
                 bad.append(row)
                 text = text or traceback_text(error)
+        numbers, unfit = column([] if kind.shape else values, kind.dtype)
+        if unfit:
+            text = text or traceback_text(next(iter(unfit.values())))
+            bad += [kept[place] for place in unfit]
+            kept = [row for place, row in enumerate(kept) if place not in unfit]
         if bad:
-            frame.error(names, np.array(bad), index, text)
+            frame.error(names, np.array(sorted(bad)), index, text)
         narrowed = index if len(kept) == len(arrays[0]) else _narrow(index, np.array(kept, np.int64))
         if kind.variable:
             frame.set(output, gather_arrays(values, kind), narrowed)
+        elif not kind.shape:
+            frame.set(output, numbers, narrowed)
         else:
             frame.set(output, np.asarray(values, kind.dtype).reshape(-1, *kind.shape), narrowed)
 

@@ -32,7 +32,8 @@ class UserFunction(Function):
 
     Args:
         code: source text, for example ``def f(x): return x**2``.
-        dtype, shape: of one event's value; found out by a call on ones when not given.
+        dtype, shape: of one event's value; found out by a call on ones when not given: a truth, or float64
+            whatever number that gives. What does not fit is an error of that event.
         returns: the same as one text, such as ``float64[3, 4]``, or ``float64[:100]`` for up to 100 elements.
     """
 
@@ -64,6 +65,7 @@ class UserFunction(Function):
         ):
             raise GraphError(f"function: shape must be a list of whole numbers, got {shape!r}")
         self._shape = shape
+        self._gives = self._dtype  # once it is inferred, too
 
     def infer(self, *inputs: Kind) -> Kind:
         if any(not is_numeric(kind) for kind in inputs):
@@ -74,13 +76,14 @@ class UserFunction(Function):
         sample = self._sample(inputs)
         if self._shape is not None and sample.shape != self._shape:
             raise GraphError(f"function: gives shape {sample.shape}, declared is {self._shape}")
-        dtype = self._dtype or sample.dtype
+        dtype = self._dtype or _wide(sample.dtype)
+        self._gives = dtype
         if self._shape is not None or not self.per_event or not sample.ndim:
             return Kind(dtype, sample.shape, reduced)
         lengths = {len(sample), *self._other_lengths(inputs, sample)}
         if not max(lengths):
             raise GraphError(
-                "function: gives an empty array for sample events; declare how many elements it gives at"
+                "function: gives an empty array for sample events; declare its shape, how many elements at"
                 " most, as in returns: float64[:100]"
             )
         return Kind(dtype, (max(lengths), *sample.shape[1:]), reduced, variable=len(lengths) > 1)
@@ -93,7 +96,8 @@ class UserFunction(Function):
             except FAULTS as error:
                 raise GraphError(f"function: fails on a sample event: {error!r}") from error
             if value is not None:
-                sample = np.asarray(value)
+                large = type(value) is int and not -(1 << 63) <= value < 1 << 63
+                sample = np.asarray(value, np.float64 if large else None)
                 if sample.dtype.kind not in "biuf":
                     raise GraphError(f"function: gives {type(value).__name__}; numbers are possible")
                 return sample
@@ -123,12 +127,13 @@ class UserFunction(Function):
         return self._function(*values)
 
     def __call__(self, *arrays: Array) -> Array:
+        arrays = tuple(map(read_only, arrays))
         if self.per_event:
             return np.asarray([self._function(*values) for values in zip(*map(plain, arrays), strict=True)])
         value = np.asarray(self._function(*arrays))
         if value.ndim == 0 or len(value) != len(arrays[0]):
             raise ValueError(f"a block-wise function must give {len(arrays[0])} values, gave {value.shape}")
-        return value if self._dtype is None else value.astype(self._dtype, copy=False)
+        return value if self._gives is None else in_kind(value, self._gives)
 
 
 def fitting(value: Any, kind: Kind) -> Array:
@@ -140,9 +145,56 @@ def fitting(value: Any, kind: Kind) -> Array:
     array, hint = np.asarray(value), ""
     if array.dtype.kind in "biuf" and array.ndim == len(kind.shape) and array.shape[1:] == kind.shape[1:]:
         if array.shape == kind.shape or (kind.variable and len(array) <= kind.shape[0]):
-            return array
+            return in_kind(array, kind.dtype)
         hint = f"; declare how many elements it gives at most, as in returns: {kind.dtype}[:{len(array)}]"
     raise ValueError(f"the function gave {array.dtype} {array.shape}, but first {kind}{hint}")
+
+
+def in_kind(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return an array in a dtype, into which each of its numbers must fit; floats are rounded.
+
+    Raises:
+        ValueError: one does not; the text has the first.
+    """
+    if array.dtype == dtype or dtype.kind == "f":
+        return array.astype(dtype, copy=False)
+    with np.errstate(all="ignore"):
+        same = (cast := array.astype(dtype)) == array
+    if not np.all(same):
+        first = array[~same].flat[0] if array.ndim else array[()]
+        raise ValueError(
+            f"the function gave {first!s}, which is no {dtype}; declare what it gives, as in returns: float64"
+        )
+    return cast
+
+
+def column(values: Sequence[Any], dtype: np.dtype[Any]) -> tuple[Array, dict[int, BaseException]]:
+    """Return numbers of events as one array, and, by place, why some of them could not be in it."""
+    try:
+        return in_kind(np.asarray(values, dtype if dtype.kind == "f" else None), dtype), {}
+    except FAULTS:
+        found: list[Array] = []
+        bad: dict[int, BaseException] = {}
+        for place, value in enumerate(values):
+            try:
+                found.append(in_kind(np.asarray(value, dtype if dtype.kind == "f" else None), dtype))
+            except FAULTS as error:
+                bad[place] = error
+        return np.asarray(found, dtype), bad
+
+
+def read_only(array: Array | Ragged) -> Any:
+    """Return a view that cannot be written to: what an argument is made of may be somebody else's, too."""
+    if isinstance(array, Ragged):
+        return array.read_only()
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return what a function gives that gave a value of a dtype: the next one may have a fraction."""
+    return dtype if dtype.kind == "b" else np.promote_types(dtype, np.float64)
 
 
 def gather_arrays(values: Sequence[Array], kind: Kind) -> Ragged:
