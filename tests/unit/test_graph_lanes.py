@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from ami.errors import GraphError
 from ami.event import Field, Schema, Slots
 from ami.graph.check import check
 from ami.graph.execution.lanes import with_lanes
@@ -109,3 +111,18 @@ def test_an_edit_that_makes_a_result_large_or_small_takes_it_to_the_other_lane()
     lane = Accumulator(graph.lane(large=True))
     lane.set_graph(other.lane(large=True))
     assert lane.results() == {}
+
+
+@pytest.mark.parametrize(("bins", "count", "fits"), [(1000, 3, True), (2000, 33, True), (2000, 34, False)])
+def test_a_graph_whose_states_are_too_large_is_refused_with_their_sizes(
+    bins: int, count: int, fits: bool
+) -> None:
+    lines = "".join(f"  h{n}: histogram2d(x, x + {n}, {bins}, 0, 1, {bins}, 0, 1)\n" for n in range(count))
+    graph = graph_of("results:\n" + lines).at_version(1)
+    kinds = check(graph, Schema.of([Field("x", np.dtype(np.float64))]))
+    if fits:
+        assert len(with_lanes(graph, kinds, 50_000_000).large) == count
+        return
+    # Outside of the bins on each side is one more.
+    with pytest.raises(GraphError, match=rf"{count * (bins + 2) ** 2 * 8 >> 20} MiB.*1024 MiB.*'h0' 30 MiB"):
+        with_lanes(graph, kinds, 50_000_000)

@@ -334,3 +334,15 @@ def test_a_reducer_that_gets_the_missing_package_goes_on_with_an_honest_account(
     told = b.results()["h"]
     assert told.value.counts.tolist() == [1, 1]
     assert (told.account.used, told.account.expected) == (2, 4)
+
+
+@given(
+    st.lists(st.integers(0, 30), min_size=1, max_size=12, unique=True).map(sorted),
+    st.integers(1, 5),
+)
+def test_the_last_intervals_go_by_number_and_a_gap_is_a_gap(numbers: list[int], count: int) -> None:
+    a = Accumulator(summing(f"last {count}"))
+    for place, number in enumerate(numbers):
+        fill(a, [(1, number, 1 << place)])
+        right = sum(1 << n for n, one in enumerate(numbers[: place + 1]) if one > number - count)
+        assert values(a) == {f"last {count}": right}

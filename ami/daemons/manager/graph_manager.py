@@ -32,7 +32,7 @@ from ami.errors import (
 )
 from ami.event import Schema
 from ami.graph.check import check, list_cautions
-from ami.graph.execution.lanes import with_lanes
+from ami.graph.execution.lanes import STATE_SHARE, with_lanes
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
@@ -246,11 +246,14 @@ class GraphManagerStage:
         schema = requests.schema_of(self._schema())
         told_ns = self._source.get(keys.INTERVAL)
         interval_ns = told_ns if isinstance(told_ns, int) else round(self._config.source.interval_s * 1e9)
+        most_bytes = int(STATE_SHARE * self._config.global_store.max_memory_bytes)
         if not any(operation.kind == "function" for operation in graph.operations):
             kinds = check(graph, schema, self._graph)
-            return with_lanes(graph, kinds, interval_ns), list_cautions(graph, kinds, self._graph)
+            laned = with_lanes(graph, kinds, interval_ns, most_bytes=most_bytes)
+            return laned, list_cautions(graph, kinds, self._graph)
         answer, how = call_apart(
-            lambda: _check_apart(graph, schema, self._graph, interval_ns), timeout_s=self._setup.waits.check_s
+            lambda: _check_apart(graph, schema, self._graph, interval_ns, most_bytes),
+            timeout_s=self._setup.waits.check_s,
         )
         if how:
             raise GraphError(f"to check the graph's functions on one event of ones {how}")
@@ -333,10 +336,10 @@ class GraphManagerStage:
         self._leadership.release()
 
 
-def _check_apart(graph: Graph, schema: Schema, before: Graph, interval_ns: int) -> str:
+def _check_apart(graph: Graph, schema: Schema, before: Graph, interval_ns: int, most_bytes: int) -> str:
     try:
         kinds = check(graph, schema, before)
-        checked = with_lanes(graph, kinds, interval_ns)
+        checked = with_lanes(graph, kinds, interval_ns, most_bytes=most_bytes)
     except GraphError as error:
         return json.dumps({"reason": str(error)[:MAX_REASON]})
     large = dict(checked.large)

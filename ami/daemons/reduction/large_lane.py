@@ -17,6 +17,7 @@ from ami.daemons.reduction.by_key import ByKey
 from ami.daemons.reduction.large_checkpoint import LargeCheckpoints
 from ami.daemons.reduction.publisher import LARGE_SHARE, TABLE_BYTES, Publisher, count_bytes
 from ami.errors import Undecodable
+from ami.graph.execution.lanes import STATE_SHARE
 from ami.graph.execution.partial import ErrorRecord, merge_errors
 from ami.graph.graph import Graph
 from ami.messages.large import LargeBatch
@@ -30,9 +31,6 @@ FEW_UNCHECKED_BYTES = 48 << 20
 UNCHECKED_BYTES = 128 << 20
 # A large state is written less often, so that checkpoints take a tenth of the time at the most.
 CHECKPOINT_SHARE = 0.1
-# Of the store's memory, that states may have: two checkpoints and the results are as much again each. Who
-# filled the store would stop everybody.
-STATE_SHARE = 0.25
 # Of a scan's states: from here on its keys are published one by one.
 BY_KEY_BYTES = 32 << 20
 

@@ -24,19 +24,31 @@ logger = logging.getLogger(__name__)
 LARGE_BYTES = 64 << 10  # of a state, if it has keys of that of one key
 # Large values of single intervals are computed at most four times a second; nobody sees more of them.
 SHORTEST_NS = 250_000_000
+# Of the global store's memory, that large states may have: two checkpoints and the results are as much again
+# each. Who filled the store would stop everybody.
+STATE_SHARE = 0.25
+MOST_BYTES = 1 << 30
 
 
-def with_lanes(graph: Graph, kinds: Mapping[str, Kind], interval_ns: int) -> Graph:
+def with_lanes(
+    graph: Graph, kinds: Mapping[str, Kind], interval_ns: int, *, most_bytes: int = MOST_BYTES
+) -> Graph:
     """Return the graph with the results that are large.
 
     Args:
         kinds: of fields and values; what has none is left to the small lane.
+        most_bytes: that all large states may have, those with keys counted with one key each.
+
+    Raises:
+        GraphError: they have more; says how much, and which are the largest.
     """
-    large = {
-        name
+    sizes = {
+        name: size
         for name, computing in bind(graph).items()
-        if isinstance(computing, Reduction) and measure(computing, graph[name], kinds) > LARGE_BYTES
+        if isinstance(computing, Reduction) and (size := measure(computing, graph[name], kinds)) > LARGE_BYTES
     }
+    refuse_too_large(sizes, most_bytes)
+    large = sizes.keys()
     one_in = max(1, -(-SHORTEST_NS // interval_ns))
     found = []
     for result in graph.results:
@@ -44,6 +56,23 @@ def with_lanes(graph: Graph, kinds: Mapping[str, Kind], interval_ns: int) -> Gra
         if any(step.name in large for step in steps):
             found.append((result, one_in if any(map(is_of_intervals, steps)) else 1))
     return replace(graph, large=tuple(sorted(found)))
+
+
+def refuse_too_large(sizes: Mapping[str, int], most_bytes: int) -> None:
+    """See to it that states by name of their reduction have at most so many bytes together.
+
+    Raises:
+        GraphError: they have more.
+    """
+    if (total := sum(sizes.values())) <= most_bytes:
+        return
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+    named = ", ".join(f"{name!r} {sizes[name] >> 20} MiB" for name in largest)
+    more = f" and {len(sizes) - len(largest)} more" if len(sizes) > len(largest) else ""
+    raise GraphError(
+        f"its states would have {total >> 20} MiB, and there is room for {most_bytes >> 20} MiB (a quarter of"
+        f" global_store.max_memory_bytes): {named}{more}; ask for fewer bins or pixels, or for fewer results"
+    )
 
 
 def measure(reduction: Reduction, operation: Operation, kinds: Mapping[str, Kind]) -> int:

@@ -121,7 +121,10 @@ class Window:
         place = (place[0], place[1] - place[1] % self._one_in)
         if self._intervals == 1:
             return self.buckets.get(place)
-        chosen = [self.buckets[key] for key in sorted(self.buckets) if key <= place][-self._intervals :]
+        # By number: a gap in the events is a gap in the window.
+        first = place[1] - (self._intervals - 1) * self._one_in
+        near = [key for key in sorted(self.buckets) if key <= place and key[1] >= first]
+        chosen = [self.buckets[key] for key in near[-self._intervals :]]
         return self._together(chosen) if chosen else None
 
     def _together(self, buckets: list[Bucket]) -> Bucket:
