@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -14,9 +15,11 @@ import pytest
 from ami.client.updates import Updates, read_history, read_results
 from ami.config import GlobalStoreConfig
 from ami.daemons.reduction import publisher
+from ami.daemons.reduction.by_key import ByKey
 from ami.daemons.reduction.publisher import LARGE_BYTES, LARGE_SHARE, TABLE_BYTES, Publisher
-from ami.errors import Conflict
+from ami.errors import Conflict, StoreFull
 from ami.stores import Store, keys, open_global
+from ami.values import Scan
 from tests.client_rig import made
 
 pytestmark = pytest.mark.integration
@@ -140,6 +143,37 @@ def _read_until(ended: threading.Event, reducer: Store, names: list[str]) -> lis
         moments.append({result.interval for result in found.values()})
         moments.append({result.interval for result in updates.take(0).values()})
     return moments
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_scan_by_key_leaves_no_pieces_however_often_storing_fails(rig: Rig, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    by_key, contents = ByKey(rig.store, rig.publisher), dict.fromkeys(range(5), 0)
+    changed, before, last = set(contents), set[str](), set[str]()
+    for turn in range(12):
+        for key in random.integers(0, 5, 2).tolist():
+            contents[key] = turn
+            changed.add(key)
+        left = int(random.integers(0, 8))  # so many pieces can be made
+
+        def make(key: Hashable) -> Scan:
+            nonlocal left
+            if left == 0:
+                raise StoreFull("there is no room")
+            left -= 1
+            one = np.array([float(contents[key])])  # type: ignore[index]  # the keys are those of contents
+            return Scan(np.array([key]), np.array([1]), one, one)
+
+        try:
+            by_key.publish(made("scan", None), (1, 0), list(contents), make, changed)
+        except StoreFull:
+            continue
+        changed = set()
+        before, last = last, set(rig.store[keys.result("scan")].value.names)
+        assert rig.value("scan").means.tolist() == list(map(float, contents.values()))
+        # What the result before named stays for who is reading it, and nothing else.
+        assert {name for name in rig.store if keys.is_result_piece(name)} == before | last
+    assert last
 
 
 def test_a_table_whose_last_result_goes_is_emptied_once(rig: Rig, clock: Clock) -> None:

@@ -29,6 +29,7 @@ class ByKey:
         self._store = store
         self._publisher = publisher
         self._published: dict[str, _Published] = {}
+        self._fresh: list[str] = []  # of a result that is not stored yet, or of which nobody knows
 
     def publish(
         self,
@@ -47,6 +48,9 @@ class ByKey:
         Raises:
             Conflict: another global reducer holds the lease.
         """
+        # Of a try that failed in between: a store that is full would be filled by each further one.
+        self._store.delete_many(self._fresh)
+        self._fresh.clear()
         before = self._published.get(result.name)
         if before is None or before.place != place:
             self._forget([result.name])
@@ -57,6 +61,7 @@ class ByKey:
                 names[key] = before.names[key]
                 continue
             names[key] = self._publisher.name_piece(result.name)
+            self._fresh.append(names[key])
             self._store.put(names[key], make(key))
         self._publisher.store({result.name: replace(result, value=Keyed(names=tuple(names.values())))})
         # Only now, and only what the result before named: somebody may be reading the last one.
@@ -64,6 +69,7 @@ class ByKey:
         kept = set(names.values())
         stale = [name for name in before.names.values() if name not in kept]
         self._published[result.name] = _Published(place, names, stale)
+        self._fresh.clear()
 
     def keep_only(self, results: Collection[str]) -> None:
         """Remove the pieces of all other results."""
