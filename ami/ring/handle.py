@@ -89,6 +89,16 @@ class Handle:
         return row if row.count else row._replace(first_ns=0)
 
     @property
+    def oldest_entry(self) -> int:
+        """Index of the oldest entry that still has its row in the table."""
+        return self._entries.oldest(self._record.read().entries_opened)
+
+    def keep_entries(self) -> None:
+        """Let no row that is still in the table go before the reducer forgets it."""
+        if self._words[REDUCED] < 0:
+            self._words[REDUCED] = self.oldest_entry
+
+    @property
     def released(self) -> int:
         """Up to which entry nobody needs anything any more: neither rows, nor spans that begin there."""
         return max(0, self._words[REDUCED])

@@ -30,8 +30,8 @@ class RingObserver(Handle):
             segment = Segment.attach(name)
         super().__init__(segment)
         self._reducer = reducer
-        if reducer and segment.words[at.REDUCED] < 0:
-            segment.words[at.REDUCED] = self.oldest_entry
+        if reducer:
+            self.keep_entries()
         self._seen = (-1, -1, -1)
 
     @property
@@ -50,11 +50,6 @@ class RingObserver(Handle):
     @property
     def writer_pid(self) -> int:
         return self._words[at.WRITER_PID]
-
-    @property
-    def oldest_entry(self) -> int:
-        """Index of the oldest entry that still has its row in the table."""
-        return self._entries.oldest(self._record.read().entries_opened)
 
     def forget_entries(self, upto: int) -> None:
         """Say that entries below ``upto`` need no row in the table any more; never goes back.

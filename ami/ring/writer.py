@@ -30,8 +30,12 @@ from ami.ring.wake import wait
 class RingWriter(Handle):
     """The one writer of a ring; not for several threads. Made by :meth:`create`."""
 
-    def __init__(self, segment: Segment, *, resumed: bool, replaced: Segment | None = None) -> None:
+    def __init__(
+        self, segment: Segment, *, resumed: bool, reduced: bool = False, replaced: Segment | None = None
+    ) -> None:
         super().__init__(segment)
+        if reduced:
+            self.keep_entries()
         self._own = SourceCursor(segment)
         self._table_full = False
         self._reserved = 0
@@ -56,6 +60,7 @@ class RingWriter(Handle):
         entries: int,
         interval_ns: int,
         policy: str,
+        reduced: bool = False,
         share: Callable[[], int] = lambda: 0,
     ) -> RingWriter:
         """Continue the ring of a dead writer, or make a new one.
@@ -68,6 +73,7 @@ class RingWriter(Handle):
                 that is continued, and in a new one what ``share`` returns.
             entries: rows in the table of entries.
             policy: "wait" or "drop", for others to read; the caller keeps to it.
+            reduced: a local reducer is to see every entry, also those of before it first came.
 
         Raises:
             RingBusy: a living process writes to this ring.
@@ -85,7 +91,7 @@ class RingWriter(Handle):
                 and old.layout == lay_out(bytes or old.layout.column_bytes)
             ):
                 old.words[at.POLICY] = policy_number
-                return cls(old, resumed=True)
+                return cls(old, resumed=True, reduced=reduced)
             segment = None
             try:
                 wanted = lay_out(bytes or share())
@@ -94,7 +100,7 @@ class RingWriter(Handle):
                 if old is not None and segment is None:
                     old.close()
             if segment is not None:
-                return cls(segment, resumed=False, replaced=old)
+                return cls(segment, resumed=False, reduced=reduced, replaced=old)
 
     @classmethod
     def leftover(cls, name: str) -> RingObserver | None:

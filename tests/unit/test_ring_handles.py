@@ -218,6 +218,20 @@ def test_the_table_is_full_until_its_oldest_entry_is_reduced(writer: RingWriter,
         assert reducer.oldest_entry == 1
 
 
+def test_no_entry_leaves_the_table_before_a_reducer_that_comes_late(name: str) -> None:
+    with rig.create(name, reduced=True) as writer:
+        opened = 0
+        while opened < 9 and rig.open_entry(writer, opened):
+            writer.close_entry()
+            opened += 1
+        assert opened == 4
+    with rig.create(name, reduced=True) as writer, RingObserver(name, reducer=True) as reducer:
+        assert [reducer.entry(index).interval for index in range(4)] == [0, 1, 2, 3]
+        assert not rig.open_entry(writer, 4)
+        reducer.forget_entries(2)
+        assert rig.open_entry(writer, 4)
+
+
 def test_claims_go_on_after_many_empty_entries(writer: RingWriter, reader: RingReader) -> None:
     for interval in range(11):
         rig.open_entry(writer, interval)

@@ -249,6 +249,7 @@ class SourceStage:
             entries=ring.entries,
             interval_ns=intervals.choose(source, self._config.source.interval_s),
             policy=source.policy or self._config.source.policy,
+            reduced=True,
             share=lambda: min(ring.max_bytes, int(ring.share * free_bytes())),
         )
         logger.info(
