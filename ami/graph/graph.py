@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -103,11 +103,28 @@ class Graph:
 
     def steps_for(self, wanted: str | Iterable[str]) -> tuple[Operation, ...]:
         """Return the operations that the ``wanted`` values need, in an order that runs."""
-        needed = {wanted} if isinstance(wanted, str) else set(wanted)
-        for operation in reversed(self.operations):
-            if operation.name in needed:
-                needed.update(operation.inputs)
-        return tuple(operation for operation in self.operations if operation.name in needed)
+        # From the wanted ones backwards, and not through all operations: of each of a thousand results this
+        # is asked.
+        ahead = [wanted] if isinstance(wanted, str) else list(wanted)
+        needed: set[int] = set()
+        while ahead:
+            place = self._places.get(ahead.pop())
+            if place is not None and place not in needed:
+                needed.add(place)
+                ahead.extend(self.operations[place].inputs)
+        return tuple(self.operations[place] for place in sorted(needed))
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {operation.name: place for place, operation in enumerate(self.operations)}
+
+    def flow(self, own: Callable[[Operation], bool]) -> frozenset[str]:
+        """Return the names of the values of which ``own`` is true, and of those computed from them."""
+        found: set[str] = set()
+        for operation in self.operations:
+            if own(operation) or not found.isdisjoint(operation.inputs):
+                found.add(operation.name)
+        return frozenset(found)
 
     # what it is
 
@@ -147,11 +164,7 @@ class Graph:
     @cached_property
     def reduced(self) -> frozenset[str]:
         """Names of the values that exist once for a window: reductions and all that follows them."""
-        names: set[str] = set()
-        for operation in self.operations:
-            if operation.reduces or not names.isdisjoint(operation.inputs):
-                names.add(operation.name)
-        return frozenset(names)
+        return self.flow(lambda operation: operation.reduces)
 
     def stage(self, name: str) -> str:
         """Return where the operation that gives ``name`` starts: ``worker`` or ``global``.

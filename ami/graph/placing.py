@@ -18,7 +18,7 @@ def explain_misplacing(operation: Operation, graph: Graph, *, narrows: bool) -> 
     """
     reduced = [name for name in operation.inputs if name in graph.reduced]
     each = [name for name in operation.inputs if name not in graph.reduced]
-    if not reduced:
+    if not reduced or not (operation.reduces or narrows or each):
         return None
     name = show(reduced[0], graph)
     first = next(step for step in graph.steps_for(reduced[0]) if step.reduces)
@@ -27,10 +27,8 @@ def explain_misplacing(operation: Operation, graph: Graph, *, narrows: bool) -> 
         return f"{why}, so there are no events left for {operation.kind} to go over; reduce once only"
     if narrows:
         return f"{why}, so there are no events left to choose from; filter before the reduction"
-    if each:
-        other = show(each[0], graph)
-        return (
-            f"{why}, while {other} is there for each event: the two meet nowhere, because events are "
-            f"gone when the result is known; reduce {other} too, or use {name} in another result"
-        )
-    return None
+    other = show(each[0], graph)
+    return (
+        f"{why}, while {other} is there for each event: the two meet nowhere, because events are "
+        f"gone when the result is known; reduce {other} too, or use {name} in another result"
+    )

@@ -50,11 +50,9 @@ def with_lanes(
     refuse_too_large(sizes, most_bytes)
     large = sizes.keys()
     one_in = max(1, -(-SHORTEST_NS // interval_ns))
-    found = []
-    for result in graph.results:
-        steps = graph.steps_for(result)
-        if any(step.name in large for step in steps):
-            found.append((result, one_in if any(map(is_of_intervals, steps)) else 1))
+    of_large = graph.flow(lambda operation: operation.name in large)
+    of_intervals = graph.flow(is_of_intervals)
+    found = [(name, one_in if name in of_intervals else 1) for name in graph.results if name in of_large]
     return replace(graph, large=tuple(sorted(found)))
 
 

@@ -67,12 +67,11 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A result: its fingerprint, the reductions behind it by fingerprint, and the names of all operations."""
+    """A result: its fingerprint, and the reductions behind it by fingerprint."""
 
     name: str
     key: str
     sources: tuple[str, ...]
-    ancestors: tuple[str, ...]
 
 
 NOTHING = Bucket()
@@ -102,7 +101,11 @@ class GlobalPlan:
             if isinstance(computing, Unbound)
         }
         self._steps = tuple(self._list_steps(graph))
-        self._wanted = tuple(self._want(graph, name) for name in graph.results)
+        sources = self._find_sources(graph)
+        self._wanted = tuple(_Wanted(name, graph.fingerprint(name), sources[name]) for name in graph.results)
+        # By result, the operations behind it: only of those that are told errors. In a chain of a thousand
+        # results they are half a million names.
+        self._ancestors: dict[str, tuple[str, ...]] = {}
 
     def _list_steps(self, graph: Graph) -> Iterator[_Step]:
         done = set(self._unbound)
@@ -116,12 +119,19 @@ class GlobalPlan:
             inputs = () if operation.reduces else tuple(map(graph.fingerprint, operation.inputs))
             yield _Step(operation.name, key, computing, inputs)
 
-    def _want(self, graph: Graph, name: str) -> _Wanted:
-        ancestors = tuple(operation.name for operation in graph.steps_for(name))
-        keys = map(graph.fingerprint, ancestors)
-        return _Wanted(
-            name, graph.fingerprint(name), tuple(key for key in keys if key in self.windows), ancestors
-        )
+    def _find_sources(self, graph: Graph) -> dict[str, tuple[str, ...]]:
+        """Return by name of a value the reductions behind it, in the order in which they run."""
+        keys = [graph.fingerprint(operation.name) for operation in graph.operations]
+        places: dict[str, frozenset[int]] = {}
+        for place, operation in enumerate(graph.operations):
+            own = frozenset((place,) if keys[place] in self.windows else ())
+            places[operation.name] = own.union(*(places.get(name, ()) for name in operation.inputs))
+        return {name: tuple(keys[place] for place in sorted(some)) for name, some in places.items()}
+
+    def _list_ancestors(self, name: str) -> tuple[str, ...]:
+        if name not in self._ancestors:
+            self._ancestors[name] = tuple(operation.name for operation in self.graph.steps_for(name))
+        return self._ancestors[name]
 
     def set_units(self, units: Mapping[str, str]) -> None:
         """Take up the units of the source's fields."""
@@ -178,7 +188,7 @@ class GlobalPlan:
         error = None
         if failed or errors:
             texts = [failed[wanted.key]] if wanted.key in failed else []
-            for name in wanted.ancestors:
+            for name in self._list_ancestors(wanted.name) if errors else ():
                 if name in errors:
                     texts.append(f"operation {name!r} {errors[name]}")
             error = "\n".join(texts) or None
