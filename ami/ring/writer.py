@@ -85,13 +85,10 @@ class RingWriter(Handle):
         policy_number = at.POLICIES.index(policy)
         while True:
             old = _take_over(name)
-            if (
-                old is not None
-                and not old.retired
-                and old.layout == lay_out(bytes or old.layout.column_bytes)
-            ):
-                old.words[at.POLICY] = policy_number
-                return cls(old, resumed=True, reduced=reduced)
+            known = old if old is not None and not old.retired else None
+            if known is not None and known.layout == lay_out(bytes or known.layout.column_bytes):
+                known.words[at.POLICY] = policy_number
+                return cls(known, resumed=True, reduced=reduced)
             segment = None
             try:
                 wanted = lay_out(bytes or share())
@@ -207,7 +204,7 @@ class RingWriter(Handle):
             first_sequence=own.published,
             opened_wall_ns=now_ns,
             configuration=columns.number,
-            span=self._choose_span() if large else -1,
+            span=-1 if not large else own.entries_opened if self.open_span is None else self.open_span,
             closed_wall_ns=now_ns if transition else 0,
         )
         self._entries.write(entry)
@@ -225,13 +222,6 @@ class RingWriter(Handle):
         own = self._own
         if own.entries_opened > own.entries_closed:
             raise RingError(f"entry {own.entries_closed} of ring {self.name} is still open; close it first")
-
-    def _choose_span(self) -> int:
-        index = self._own.entries_opened
-        if self._words[at.SPANS_CLOSED] == index:
-            return index
-        span = self.entry(index - 1).span
-        return index if span < 0 else span
 
     @property
     def open_span(self) -> int | None:
