@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,33 @@ def cpu_s(pid: int) -> float:
     # The name of a process may contain blanks and brackets; what follows the last bracket does not.
     fields = _text(pid, "stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_HZ if fields else 0.0
+
+
+class OwnTime:
+    """The time of a process' main thread, in which waiting for a core does not count, and sleep half.
+
+    So of a process that computes, what this took, however many others want the cores. To be read often.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._read = list(self._look()[:3])
+        self._own_s = 0.0
+
+    def read(self) -> float:
+        """Return it in seconds, since this was made."""
+        *now, runs = self._look()
+        clock_s, core_s, waited_s = (new - old for new, old in zip(now, self._read, strict=True))
+        self._read = now
+        # A wait is in the kernel's account only when it is over; until then it looks like sleep, but for the
+        # state. A kernel without this account gives zeros: then all that does not run sleeps.
+        self._own_s += core_s + (0.0 if runs else max(0.0, clock_s - core_s - waited_s) / 2)
+        return self._own_s
+
+    def _look(self) -> tuple[float, float, float, bool]:
+        state = _text(self._pid, "stat").rpartition(")")[2].split()
+        fields = _text(self._pid, "schedstat").split() or ["0", "0"]
+        return time.monotonic(), int(fields[0]) * 1e-9, int(fields[1]) * 1e-9, state[:1] == ["R"]
 
 
 def machine_s() -> float:

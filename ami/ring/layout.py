@@ -5,7 +5,7 @@ offset 0         Static header: magic, version, checksum, geometry (never change
        6144      one byte for each worker that sleeps
        8192      one row for each worker: who it is, what it runs
        40960     description: schema and source as JSON (never changes)
-       ...       entry table, owner, attempts, flushed, timestamps: all that does not depend on
+       ...       entry table, owner, attempts, flushed, timestamps, offences: all that does not depend on
                  what the graph asks for. The fields lie in segments of their own: ami.ring.columns
 """
 
@@ -21,7 +21,7 @@ from ami.errors import RingUnfit, SourceError
 from ami.event import Schema
 
 MAGIC: Final = b"ami-ring"
-VERSION: Final = 3
+VERSION: Final = 4
 PAGE: Final = 4096
 CACHE_LINE: Final = 64
 MIN_SLOTS: Final = 8
@@ -56,6 +56,8 @@ POLICY: Final = _WORDS + 41
 ATTEMPTED: Final = _WORDS + 42  # 1 when any slot's attempts were ever counted up
 FLUSHED: Final = _WORDS + 43  # 1 when any slot was ever marked as flushed
 SPANS_CLOSED: Final = _WORDS + 45  # entries below it are in spans to which none is added
+OFFENCES_SEEN: Final = _WORDS + 46  # counted up when an operation is switched off, or no longer is
+OFFENDED_NS: Final = _WORDS + 47  # when an operation did something last for which it was not switched off
 DEPTH: Final = _WORDS + 44  # places of the newest configuration, for people
 SLEEPERS: Final = _WORDS + 48  # 1 when some worker's byte may be set
 SOURCE_WAITS: Final = _WORDS + 56
@@ -72,6 +74,9 @@ WORKER_BYTES: Final = 128  # a row of ami.ring.workers, two cache lines
 DESCRIPTION: Final = 10 * PAGE
 
 ENTRY_BYTES: Final = 128  # a row of ami.ring.entries
+
+OFFENCE_BYTES: Final = 256  # a row of ami.ring.offences
+OFFENCE_ROWS: Final = 256
 
 # Offsets of the record locks. They name no bytes: a record lock may lie anywhere.
 CLAIM_LOCK: Final = 0
@@ -119,6 +124,7 @@ class Layout:
             "attempts": slot_count,
             "flushed": slot_count,
             "timestamps": 8 * slot_count,
+            "offences": OFFENCE_ROWS * OFFENCE_BYTES,
         }
         self.offsets: dict[str, int] = {}
         for name, size in sizes.items():

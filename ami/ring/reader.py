@@ -20,6 +20,7 @@ from ami.ring.block import Block, Piece, Stretch, among, entries_of, split
 from ami.ring.columns import Columns
 from ami.ring.entries import Entry
 from ami.ring.handle import Handle
+from ami.ring.offences import Offences
 from ami.ring.owners import Sequences
 from ami.ring.segment import Segment
 from ami.ring.wake import wait
@@ -47,6 +48,7 @@ class RingReader(Handle):
         self._timestamps.flags.writeable = False
         self._claim_lock = segment.locks.critical(at.CLAIM_LOCK)
         self._announce = self._bell.announce_worker(worker)
+        self._offences = Offences(segment)
         self._entry: Entry | None = None
         self._columns: Columns | None = None  # of that entry
         self._closed_seen = self._closed()
@@ -156,6 +158,36 @@ class RingReader(Handle):
         """Return the (first, count, operation) that was left last, in whatever process."""
         row = self._workers.read(self.worker)
         return row.first, row.count, row.operation
+
+    def touch_breadcrumb(self) -> None:
+        """Say that what runs, perhaps in another process, gets on."""
+        self._workers.touch_breadcrumb()
+
+    # --- offences -------------------------------------------------------------------------------
+
+    @property
+    def offences_seen(self) -> int:
+        """A number that changes when an operation is switched off, or no longer is."""
+        return self._offences.generation
+
+    @property
+    def suspects(self) -> bool:
+        """Whether some operation did harm a moment ago, and is not switched off."""
+        return self._offences.suspects
+
+    def list_offenders(self) -> dict[str, str]:
+        """Return which operations are switched off, by fingerprint, and for what."""
+        return self._offences.list_off()
+
+    def count_offence(self, fingerprint: str, version: int, weight: int, how: str) -> bool:
+        """Count what an operation did to a worker; return whether it is switched off now."""
+        with self._claim_lock:
+            return self._offences.count(fingerprint, version, weight, how)
+
+    def forget_offences(self, version: int, there: Collection[str]) -> None:
+        """Forget what operations did that are not ``there`` any more in a newer graph version."""
+        with self._claim_lock:
+            self._offences.forget(version, there)
 
     # --- after a death --------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ _ROW: Final = struct.Struct(f"@4q{_RUNNING_BYTE - 4 * 8}x4q")
 _RUNNING: Final = struct.Struct("@4q")  # from first on
 _COMMITS: Final = 2  # word of the row
 _OPERATION: Final = _RUNNING_BYTE // 8 + 2
+_SINCE: Final = _OPERATION + 1
 
 
 def pid_word(worker: int) -> int:
@@ -63,6 +64,7 @@ class WorkerTable:
         self._commits = self._column(_COMMITS)
         mine = pid_word(worker or 0)
         self._commits_word = mine + _COMMITS
+        self._since_word = mine + _SINCE
         self._running_offset = 8 * mine + _RUNNING_BYTE
 
     def _column(self, word: int) -> NDArray[np.int64]:
@@ -88,6 +90,10 @@ class WorkerTable:
 
     def leave_breadcrumb(self, first: int, count: int, operation: int) -> None:
         _RUNNING.pack_into(self._memory, self._running_offset, first, count, operation, time.monotonic_ns())
+
+    def touch_breadcrumb(self) -> None:
+        # One word: who left the others may be another process, which leaves the next ones meanwhile.
+        self._words[self._since_word] = time.monotonic_ns()
 
     def clear_breadcrumb(self, worker: int) -> None:
         self._words[pid_word(worker) + _OPERATION] = 0

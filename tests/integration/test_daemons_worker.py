@@ -23,6 +23,7 @@ from ami.graph.operation import Operation
 from ami.messages.flush import Covers, EntryFacts, Flush
 from ami.messages.message import expect
 from ami.ring import RingObserver
+from ami.ring.offences import TOO_MUCH
 from ami.stores import keys
 from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.opened import Stores
@@ -508,6 +509,52 @@ def test_an_event_that_kills_is_set_aside_and_all_others_are_run(node: Node, dee
     assert (record.count, record.first_sequence) == (1, 17)
     assert told in record.text
     assert sum(flush.covers.events for flush in node.flushes()) == 40  # none is missing from the entry
+
+
+@pytest.mark.usefixtures("_no_tracebacks_of_segfaults")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_operation_that_kills_is_switched_off_for_both_and_nothing_else_misses_events(
+    node: Node, workers: int
+) -> None:
+    text = POISON.format(deed="os._exit(3)").replace("x == 17", "x % 10 == 7")
+    graph = graph_of(text).at_version(2)
+    publish_graph(node.config.global_store, graph)
+    for _ in range(2):
+        node.shift.interval(100, graph_version=2)
+    deaths = 0
+    for number in itertools.cycle(range(workers)):
+        if node.free():
+            break
+
+        def work(number: int = number) -> None:
+            stage = node.stage(number)
+            for _ in range(60):
+                stage.step()
+            stage.close()
+
+        deaths += os.waitpid(ring_rig.start(work), 0)[1] != 0
+    assert 1 <= deaths <= TOO_MUCH + workers - 1  # of each the next one finds an event that is to blame
+    flushes = [flush for number in range(workers) for flush in node.flushes(number)]
+    aside = sum(flush.partial.set_aside for flush in flushes)
+    assert aside == TOO_MUCH
+    assert sum(flush.partial.seen for flush in flushes) == 200 - aside
+    errors = {name: record for flush in flushes for name, record in flush.partial.errors.items()}
+    assert [name.partition("/")[0] for name in errors] == ["poisoned"]
+    total = sum(node.total(flush, graph) for flush in flushes)
+    assert (sum(range(200)) - total) % 10 == 7 * aside % 10  # each of them ends with a 7
+    run = sum(f.partial.used.get(graph.fingerprint("poisoned"), 0) for f in flushes)
+    failed = sum(record.count for flush in flushes for record in flush.partial.errors.values())
+    assert run + failed == 200
+    (record,) = [record for record in errors.values() if record.text.startswith("switched off")]
+    assert "exit code 3 (event " in record.text
+
+    edited = graph_of(text.replace("x % 10 == 7", "x == -1")).at_version(3)
+    publish_graph(node.config.global_store, edited)
+    node.shift.interval(30, graph_version=3)
+    stage = node.stage()
+    steps(stage, node.free)
+    stage.close()
+    assert node.total(node.flushes()[-1], edited, "poisoned") == sum(range(200, 230))
 
 
 def ended(node: Node, pid: int, *, hangs: bool) -> int:

@@ -254,6 +254,7 @@ class GraphManagerStage:
         answer, how = call_apart(
             lambda: _check_apart(graph, schema, self._graph, interval_ns, most_bytes),
             timeout_s=self._setup.waits.check_s,
+            most_s=0.8 * self._config.manager.lease_s,  # nobody renews it meanwhile
         )
         if how:
             raise GraphError(f"to check the graph's functions on one event of ones {how}")

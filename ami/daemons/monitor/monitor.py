@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from ami.cluster.proc import OwnTime
 from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
 from ami.daemons.monitor.deaths import Deaths
 from ami.daemons.monitor.judgement import Judgement, Sign
@@ -48,6 +49,7 @@ class MonitorStage:
         patience_s = {"answers": hang_s, "heartbeat": hang_s, "piece": PIECE_TIMES * hang_s}
         # Events in which a worker hung are tried apart by its successor.
         self._judgement = Judgement({**patience_s, "block": config.worker.hang_s}, strict={"block"})
+        self._own: dict[int, OwnTime] = {}
         self._looks = 0
         self._restarts = 0
 
@@ -75,6 +77,8 @@ class MonitorStage:
         processes.pop(SELF, None)
         self._looks += 1
         self._judgement.keep(processes)
+        pids = [program.pid for program in processes.values()]
+        self._own = {pid: self._own.get(pid) or OwnTime(pid) for pid in pids}
         for how, name, sign in self._signs(processes):
             if name in processes:
                 self._judge(how, processes[name], sign)
@@ -137,7 +141,9 @@ class MonitorStage:
             self._ring = None
 
     def _judge(self, how: str, process: Program, sign: Sign) -> None:
-        silent_s = self._judgement.silent_s(how, process.name, process.pid, sign, time.monotonic())
+        # Of code the time counts that it had: on a loaded machine it waits for a core most of the time.
+        now = self._own[process.pid].read() if how == "block" else time.monotonic()
+        silent_s = self._judgement.silent_s(how, process.name, process.pid, sign, now)
         if silent_s is None:
             return
         logger.error("%s hangs: no new %s for %.1f s; restarting it", process.name, how, silent_s)

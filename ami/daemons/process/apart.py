@@ -10,21 +10,31 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from ami.cluster.proc import OwnTime
+
 PR_SET_PDEATHSIG = 1
 LOOK_S = 0.02
+HANGS = "runs for more than"  # how it is told of a child that had to be killed
 PIPE_BYTES = 1 << 16  # what an empty pipe of Linux takes without a reader
 
 
 def call_apart(
-    function: Callable[[], str], *, timeout_s: float, moved: Callable[[], object] | None = None
+    function: Callable[[], str],
+    *,
+    timeout_s: float,
+    moved: Callable[[], object] = lambda: None,
+    alive: Callable[[], None] = lambda: None,
+    most_s: float = float("inf"),
 ) -> tuple[str, str]:
     """Call ``function`` in a forked child; return what it returned, and how the child failed ("" if not).
 
     The child shares this process' sockets and locks, so ``function`` must only compute.
 
     Args:
-        timeout_s: how long the child may take; with ``moved``, how long it may take without a change of
-            what ``moved`` returns.
+        timeout_s: how long the child may take, by its own time (:class:`ami.cluster.proc.OwnTime`), which is
+            longer by the clock where the machine is loaded; with ``moved``, without a change of that.
+        alive: is called while the child runs, about 50 times a second.
+        most_s: how long it may take by the clock.
     """
     reader, writer = os.pipe()
     parent = os.getpid()
@@ -34,7 +44,7 @@ def call_apart(
         _be_the_child(function, writer, parent)
     os.close(writer)
     try:
-        how = _end(pid, reader, timeout_s, moved or (lambda: None))
+        how = _end(pid, timeout_s, moved, alive, time.monotonic() + most_s)
         answer = b"" if how else _all_of(reader)
     finally:
         os.close(reader)
@@ -56,22 +66,26 @@ def _be_the_child(function: Callable[[], str], writer: int, parent: int) -> NoRe
         os._exit(code)
 
 
-def _end(pid: int, reader: int, timeout_s: float, moved: Callable[[], object]) -> str:
+def _end(
+    pid: int, timeout_s: float, moved: Callable[[], object], alive: Callable[[], None], until: float
+) -> str:
     """Wait for the child; kill it when it hangs. Returns how it failed, "" if it did not."""
-    alive = os.pidfd_open(pid)
+    ended = os.pidfd_open(pid)
     try:
-        at, since = moved(), time.monotonic()
-        while not select.select([alive], [], [], LOOK_S)[0]:
-            now = time.monotonic()
+        own = OwnTime(pid)
+        at, since = moved(), own.read()
+        while not select.select([ended], [], [], LOOK_S)[0]:
+            alive()
+            now = own.read()
             if moved() != at:
                 at, since = moved(), now
-            elif now - since > timeout_s:
+            elif now - since > timeout_s or time.monotonic() > until:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-                return f"runs for more than {timeout_s:g} s"
+                return f"{HANGS} {timeout_s:g} s"
         _, status = os.waitpid(pid, 0)
     finally:
-        os.close(alive)
+        os.close(ended)
     if os.WIFSIGNALED(status):
         return f"kills the process ({signal.Signals(os.WTERMSIG(status)).name})"
     code = os.waitstatus_to_exitcode(status)

@@ -29,9 +29,10 @@ class Held:
         self._first_ns: int | None = None
         self._last_ns: int | None = None
 
-    def takes(self, block: Block) -> bool:
-        """Whether a block's events belong to this partial."""
-        return block.entry.index == self.entry.index and block.flushed == self.flushed
+    def takes(self, block: Block, plan: WorkerPlan) -> bool:
+        """Whether a block's events belong to this partial, run by this plan."""
+        mine = (self.entry.index, self.flushed)
+        return self.plan is plan and (block.entry.index, block.flushed) == mine
 
     def add(self, block: Block) -> None:
         """Note that a block's events are in the partial."""

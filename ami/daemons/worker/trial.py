@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ami.daemons.process.apart import call_apart
+from ami.daemons.process.apart import HANGS, call_apart
 from ami.graph.execution.partial import Partial
 from ami.graph.execution.plan import WorkerPlan
 from ami.ring.block import Block
+from ami.ring.offences import DEATH, HANG
 from ami.ring.reader import RingReader
 
 # Events are tried one by one for so long at a time: the worker must be seen to come round.
@@ -24,10 +25,11 @@ ENOUGH_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Fatal:
-    """An event that must not be run again: which operation did what with it."""
+    """An event that must not be run again: which operation did what with it, and how much that weighs."""
 
     operation: str
     text: str
+    weight: int = DEATH
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ def try_apart(ring: RingReader, plan: WorkerPlan, block: Block, *, timeout_s: fl
         return Verdict(run, elapsed_s)
     sequence, _, number = ring.read_breadcrumb()
     operation = plan.operations[number - 1] if 0 < number <= len(plan.operations) else ""
-    where = f"operation {operation!r}" if operation else "the graph"
-    fatal = Fatal(operation, f"event {sequence}: {where} {how}")
+    where = "" if operation else "the graph "
+    fatal = Fatal(operation, f"{where}{how} (event {sequence})", HANG if how.startswith(HANGS) else DEATH)
     return Verdict(sequence - block.sequence, elapsed_s, fatal)
 
 
@@ -82,7 +84,9 @@ def _run_apart(
         return str(len(blocks))
 
     # The breadcrumb lies in shared memory: it is the child's that moves.
-    answer, how = call_apart(run_on, timeout_s=timeout_s, moved=ring.read_breadcrumb)
+    answer, how = call_apart(
+        run_on, timeout_s=timeout_s, moved=ring.read_breadcrumb, alive=ring.touch_breadcrumb
+    )
     return int(answer or 0), how
 
 

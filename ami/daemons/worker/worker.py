@@ -24,7 +24,7 @@ from ami.daemons.worker.flush import Held
 from ami.daemons.worker.large import LargeStates
 from ami.daemons.worker.plans import Plans
 from ami.daemons.worker.storing import Storing
-from ami.daemons.worker.trial import try_apart
+from ami.daemons.worker.trial import Fatal, try_apart
 from ami.errors import RingBusy, RingGone, RingUnfit
 from ami.graph.execution.partial import ErrorRecord, merge_errors
 from ami.graph.execution.plan import WorkerPlan
@@ -53,6 +53,7 @@ class WorkerStage:
         self._held: Held | None = None
         self._large: LargeStates | None = None
         self._needs_room = False
+        self._tried = range(0)  # the innocent events of the last trial
         self._errors: dict[str, ErrorRecord] = {}  # to be told with the next flush
         self._last_flush = self._flushes = 0
         self._sharers = 1
@@ -115,7 +116,7 @@ class WorkerStage:
             return
         if self._held is None:
             self._held = Held(block, plan, self._large)
-        if block.attempts:
+        if block.attempts or (ring.suspects and block.sequence not in self._tried):
             self._try(claims, plan, block, self._held)
         else:
             self._run(claims, plan, block, self._held)
@@ -124,7 +125,7 @@ class WorkerStage:
 
     def _make_way(self, ring: RingReader, block: Block, plan: WorkerPlan) -> bool:
         """Hand on what a block cannot be added to; False: there is no room for it now."""
-        if self._held is not None and not self._held.takes(block):
+        if self._held is not None and not self._held.takes(block, plan):
             self._hand_on(ring)
         assert self._large is not None
         if self._large.is_due or not self._large.takes(block.entry, plan):
@@ -171,7 +172,7 @@ class WorkerStage:
         self._claims, self._waiting_for = claims, "the ring"
         self._last_flush, self._sharers = claims.last_flush, ring.worker_count
         here = f"on worker:{self._setup.number} of {self._config.node.host}"
-        self._plans = Plans(self._graphs.get, ring.schema, here)
+        self._plans = Plans(self._graphs.get, ring, here)
         self._large = LargeStates(ring, self._config.worker.arena_bytes)
         return claims
 
@@ -207,15 +208,19 @@ class WorkerStage:
         self._busy_s += elapsed_s
 
     def _try(self, claims: Claims, plan: WorkerPlan, block: Block, held: Held) -> None:
-        """Try a block in which a worker died; its innocent events are run next, a fatal one never."""
+        """Try a block in which a worker died, or may; its innocent events are run next, a fatal one never."""
         last = block.sequence + block.count - 1
-        logger.warning("a worker died while it ran events %d to %d; trying them apart", block.sequence, last)
+        if block.attempts:
+            logger.warning(
+                "a worker died while it ran events %d to %d; trying them apart", block.sequence, last
+            )
         verdict = try_apart(claims.ring, plan, block, timeout_s=self._config.worker.trial_s)
         claims.ring.leave_breadcrumb(0, 0, 0)
         known = verdict.innocent + (verdict.fatal is not None)
         left: list[Block] = []
         if verdict.innocent:
             self._block.learn_one_by_one(verdict.innocent, verdict.elapsed_s)
+            self._tried = range(block.sequence, block.sequence + verdict.innocent)
             left.append(replace(block.part(0, verdict.innocent), attempts=0))
         if known < block.count:
             left.append(block.part(known, block.count))
@@ -225,7 +230,16 @@ class WorkerStage:
             held.add(event)
             self._set_aside += 1
             logger.error("set aside: %s", verdict.fatal.text)
+            self._count_offence(claims.ring, plan, verdict.fatal)
         claims.put_first(*left)
+
+    def _count_offence(self, ring: RingReader, plan: WorkerPlan, fatal: Fatal) -> None:
+        """Count what an operation did; the next plan is without one that did too much."""
+        fingerprint = plan.fingerprints.get(fatal.operation)
+        if fingerprint is None:
+            return
+        if ring.count_offence(fingerprint, plan.graph_version, fatal.weight, fatal.text):
+            logger.error("operation %r is switched off: %s", fatal.operation, fatal.text)
 
     # handing on
 

@@ -7,7 +7,7 @@ out: the manager refuses such graphs, but the source, or what is installed, may 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from ami.errors import FAULTS, GraphError
 from ami.event import SEQUENCE, TIMESTAMP, Field, Schema
 from ami.graph.execution.bind import Unbound, bind
 from ami.graph.execution.frame import Frame
+from ami.graph.execution.partial import OFF
 from ami.graph.execution.steps import (
     Step,
     event_step,
@@ -62,9 +63,17 @@ class Compiler:
 
     Args:
         fewest: of how many equal steps on numbers one is made.
+        off: operations that must not run, by fingerprint, with the reason.
     """
 
-    def __init__(self, graph: Graph, schema: Schema, here: str, fewest: int = FEWEST) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        schema: Schema,
+        here: str,
+        fewest: int = FEWEST,
+        off: Mapping[str, str] | None = None,
+    ) -> None:
         self.loaders: list[Loader] = []
         self.builtin: dict[str, int] = {}
         self.variable: dict[int, Field] = {}
@@ -75,6 +84,7 @@ class Compiler:
         self.frame = Frame()
         self.steps: list[Planned] = []
         self._fewest = fewest
+        self._off = off or {}
         self.selections: dict[int, int] = {}
         self._graph = graph
         self._schema = schema
@@ -137,6 +147,8 @@ class Compiler:
                 lost.add(name)
                 continue
             try:
+                if key in self._off:
+                    raise GraphError(OFF + self._off[key])
                 self.kinds[name] = kinds.get(key) or self._kind(operation, computing)
             except FAULTS as error:  # of a plug-in it may be any
                 self.broken[name] = str(error)

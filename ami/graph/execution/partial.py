@@ -9,6 +9,8 @@ from typing import ClassVar
 from ami.errors import GraphError
 from ami.graph.library.base import Reduction, State, bytes_of
 
+OFF = "switched off: "  # how the reason begins why an operation does not run any more
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
@@ -26,9 +28,10 @@ class ErrorRecord:
         return f"failed for {self.count} events{first}: {self.text}"
 
     def merged(self, other: ErrorRecord) -> ErrorRecord:
-        """Return the record of both; the text is that of the earlier event."""
+        """Return the record of both; the text is that of the earlier event, unless it was switched off."""
         first = min(self, other, key=lambda record: record.first_sequence)
-        return ErrorRecord(self.count + other.count, first.text, first.first_sequence)
+        told = min(self, other, key=lambda record: (not record.text.startswith(OFF), record.first_sequence))
+        return ErrorRecord(self.count + other.count, told.text, first.first_sequence)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ events the block has.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class WorkerPlan:
         graph_version: version of the graph; a partial must have the same.
         fields: fields that are read; others may be left unwritten by the source.
         operations: names by breadcrumb number, which begin at 1.
+        fingerprints: of these, and of those that are broken, by name.
         per_event: of these, those that call a user's function for one event after the other.
         reductions: by fingerprint, those whose states :meth:`run` adds to.
         names: of the operations of each of these.
@@ -43,14 +44,19 @@ class WorkerPlan:
     Args:
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
         fewest: of how many equal steps on numbers one is made; see :mod:`ami.graph.execution.together`.
+        off: operations that must not run, by fingerprint, with the reason: they are broken.
     """
 
-    def __init__(self, graph: Graph, schema: Schema, here: str = "here", *, fewest: int = FEWEST) -> None:
-        compiler = Compiler(graph, schema, here, fewest)
+    def __init__(
+        self, graph: Graph, schema: Schema, here: str = "here", *, fewest: int = FEWEST,
+        off: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        compiler = Compiler(graph, schema, here, fewest, off)
         self.graph_version = graph.version
         self.broken = compiler.broken
         self.fields = schema.with_lengths(name for name, _ in compiler.loaders)
         self.operations = tuple(names[0] for names in compiler.names)
+        self.fingerprints = {name: graph.fingerprint(name) for name in (*self.operations, *self.broken)}
         self.per_event = frozenset(compiler.per_event)
         self.reductions = compiler.reductions
         self.names = compiler.list_names()
