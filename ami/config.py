@@ -27,6 +27,7 @@ from ami.errors import ConfigError
 # Variables of this prefix that are no settings: the path of the file; the interpreter, for bin/.
 RESERVED = ("AMI_CONFIG", "AMI_PYTHON")
 PROJECT_FILE = Path(__file__).resolve().parent.parent / "conf" / "ami.toml"
+MAX_WORKERS = 250  # places in a ring
 SOCKET_PATH_BYTES = 107  # the kernel's limit for the path of a unix socket
 
 
@@ -121,6 +122,7 @@ class NodeConfig(_Part):
     host: str = _setting("", _NAME)  # becomes this machine's short host name
     run_dir: Path = Path("../var")  # load() makes it absolute: relative to the file's folder
     log_level: str = _setting("INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    first_graph: str = _setting("on", _choice("on", "off"))
 
     def __post_init__(self) -> None:
         if not self.host:
@@ -154,8 +156,9 @@ class SourceConfig(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig(_Part):
-    """How much a worker takes at once, and when it takes over from a dead one."""
+    """How many workers there are, how much each takes at once, and when it takes over from a dead one."""
 
+    count: int = _setting(0, _count(0, MAX_WORKERS))
     block_events: int = _setting(8192, _count(1, 1 << 31))
     block_bytes: int = _setting(16 << 20, _count(1))
     arena_bytes: int = _setting(2 << 30, _count(1 << 20))

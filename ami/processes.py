@@ -21,7 +21,7 @@ class Process:
         help: what it does, in one line.
         place: ``node``: each host that takes events has one; ``cluster``: somewhere there is one; ``""``: a
             cluster without is well, as without an export that nobody wanted.
-        count: how many ``conf/supervisord.conf`` starts.
+        count: how many ``conf/supervisord.conf`` allows for.
         waits_for: types without which it waits, and says so.
         launcher: what is in ``bin/``, with its arguments.
     """
@@ -51,7 +51,7 @@ PROCESSES = (
     Process("source", 60, "ami.daemons.source.source:SourceStage",
             "Feed events into the ring of this node.", waits_for=_GLOBAL),
     Process("worker", 50, "ami.daemons.worker.worker:WorkerStage",
-            "Run the graph on the events of this node's ring.", waits_for=_NODE, count=2),
+            "Run the graph on the events of this node's ring.", waits_for=_NODE, count=250),
     Process("local-reducer", 40, "ami.daemons.reduction.local_reducer:LocalReducerStage",
             "Merge the workers' partials of this node.", waits_for=_NODE),
     Process("global-reducer", 30, "ami.daemons.reduction.global_reducer:GlobalReducerStage",
@@ -59,7 +59,7 @@ PROCESSES = (
     Process("graph-manager", 20, "ami.daemons.manager.graph_manager:GraphManagerStage",
             "Check and publish the graph's versions.", waits_for=_GLOBAL, place="cluster"),
     Process("export", 35, "ami.exports.stage:ExportStage",
-            "Hand results and figures on to another system.", waits_for=_GLOBAL, place=""),
+            "Hand results and figures on to another system.", waits_for=_GLOBAL, place="", count=16),
     Process("monitor", 70, "ami.daemons.monitor.monitor:MonitorStage",
             "Restart the processes of this node that hang."),
     Process("local-redis", 10, "", launcher="ami-redis local",

@@ -50,7 +50,8 @@ def node(context: click.Context, session: Session, source: str | None, graph_fil
 
     def on_ready(config: Config, graph: Path | None) -> None:
         # Under a name of its own, so that `ami graph remove-mine` of a person spares it.
-        with connect(config, name=f"node@{config.node.host}", timeout_s=session.patience_s) as client:
+        patience_s = session.timeout_s or SOURCE_WAIT_S
+        with connect(config, name=f"node@{config.node.host}", timeout_s=patience_s) as client:
             schema = wait_for_source(client, began_ns)
             before = client.graph_version()[0]
             what = put_graph(client, graph, schema)

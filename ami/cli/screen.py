@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +39,13 @@ def terminal_width() -> int:
 def cut(line: str, width: int) -> str:
     """Return ``line`` in at most ``width`` characters."""
     return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+
+
+def wrap(line: str, width: int | None, indent: str) -> list[str]:
+    """Return ``line`` in lines of at most ``width`` characters, if it is given, the further ones indented."""
+    if width is None or len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, max(width, 20), subsequent_indent=indent, break_on_hyphens=False)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, right: str = "") -> str:

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import ami.messages  # noqa: F401  # registers the value types that results are made of
 from ami.client.updates import Updates, read_history, read_result, read_results
+from ami.cluster.supervisor import nobody_is_here
 from ami.config import Config, load
 from ami.errors import AmiError, GraphError, StoreUnavailable
 from ami.graph.operation import check_name
@@ -87,12 +88,18 @@ class Client:
         self._stores = Stores(replace(config, global_store=replace(where, timeout_s=timeout_s)))
         self._manager = self._stores.cluster("graph-manager")
         self._reducer = self._stores.cluster("global-reducer")
+        if nobody_is_here(config):
+            self._stores.close()
+            raise StoreUnavailable(
+                f"no node runs here: nobody answers at {where.host}:{where.port}, nor a supervisord at "
+                f"{config.monitor.supervisor_socket}; start one with `make run` or `make up`"
+            )
         try:
             self._manager.get(keys.CURRENT)
         except StoreUnavailable as error:
             raise StoreUnavailable(
                 f"no global store at {where.host}:{where.port}: is the node up? "
-                f"start it with `make run` ({error})"
+                f"`ami status` says what it does ({error})"
             ) from error
 
     def close(self) -> None:

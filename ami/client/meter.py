@@ -11,7 +11,7 @@ from ami.client.load import Load, Queues, judge_load
 from ami.client.status import ClusterStatus, ProcessStatus
 from ami.client.survey import heartbeats, judge, read_graph
 from ami.cluster import proc
-from ami.cluster.supervisor import Program, list_expected
+from ami.cluster.supervisor import Program, list_programs
 from ami.config import Config
 from ami.errors import StoreError
 from ami.processes import SERVERS
@@ -40,7 +40,7 @@ class Meter:
         Raises:
             StoreUnavailable
         """
-        here = list_expected(self._config.monitor.supervisor_socket)
+        here = list_programs(self._config.monitor.supervisor_socket)
         beats = heartbeats(self._stores)
         status = judge(self._config, self._stores, beats, here)
         servers = [self._server(program) for program in here if program.type in SERVERS and program.runs]
@@ -55,7 +55,7 @@ class Meter:
             servers=servers,
             written=written,
         )
-        warnings = tuple(list_warnings(status, load.results))
+        warnings = (*status.warnings, *list_warnings(status, load.results))
         return replace(load, status=replace(status, warnings=warnings))
 
     def _server(self, program: Program) -> ProcessStatus:

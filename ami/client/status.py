@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ami.cluster.memory import FOLDER, ROOM_BYTES
-from ami.cluster.supervisor import Program
+from ami.cluster.supervisor import MANY, Program
 from ami.errors import Undecodable
 from ami.messages.heartbeat import Heartbeat
 from ami.messages.message import expect
 from ami.processes import DAEMONS, IN_A_CLUSTER, ON_A_NODE, SERVERS
 
 TROUBLE = ("failed", "running, but", "waiting: no room")  # how states begin that somebody should see
+STOPPED = "was stopped by somebody"
 LAG_S = 0.1  # a source that is less behind its pace, or a reducer by one interval, just works
 
 
@@ -185,18 +186,26 @@ def judge_cluster(
     ring: RingStatus | None = None,
     memory: MemoryStatus | None = None,
     programs: Iterable[Program] = (),
+    more: Iterable[str] = (),
 ) -> ClusterStatus:
     """Return the state of a cluster whose ``hosts`` are known to have sent events.
 
-    ``programs`` are those that should run on this host, as far as somebody knows.
+    ``programs`` are supervisord's of this host, ``more`` the problems of stores and disks.
     """
     there = sorted(processes, key=_place)
     nodes = {p.host for p in there if p.type in ON_A_NODE} | set(hosts) or {this_host}
-    problems = [f"{p.name}: {p.state}" for p in there if not p.alive]
+    here = tuple(programs)
+    loops = {f"{this_host}:{p.name}": p for p in here if p.deaths >= MANY}
+    problems = [f"{name} died {p.deaths} times within a minute{_because(p)}" for name, p in loops.items()]
+    problems += [f"{p.name}: {p.state}" for p in there if not p.alive]
     problems += [f"{p.name} {p.state}" for p in there if p.alive and p.state.startswith(TROUBLE)]
-    missing = _missing(this_host, nodes, there, programs)
-    problems += [f"{p.name} {p.state}" for p in missing]
+    stopped = [_stopped(this_host, p) for p in here if p.is_stopped]
+    missing = [*stopped, *_missing(this_host, nodes, [*there, *stopped], here)]
+    missed = [p for p in missing if p.name not in loops and (p not in stopped or _is_alone(p, there))]
+    problems += [f"{p.name} {p.state}" for p in missed]
     problems += [memory.problem] if memory is not None and memory.problem else []
+    warnings = [f"{p.name} {p.state}" for p in stopped if p not in missed]
+    warnings += [f"{p.name} is {p.state}" for p in there if p.type == "source" and _waits(p)]
     version, graph_hash = None, None
     if isinstance(graph, Mapping):
         version, graph_hash = graph.get("version"), graph.get("hash")
@@ -207,9 +216,70 @@ def judge_cluster(
         graph_hash=str(graph_hash) if graph_hash is not None else None,
         identity=_identity(there),
         ring=ring,
-        problems=tuple(problems),
+        problems=(*problems, *more),
         memory=memory,
+        warnings=tuple(warnings),
     )
+
+
+def judge_host(
+    cluster: str, this_host: str, programs: Iterable[Program], problem: str, memory: MemoryStatus | None
+) -> ClusterStatus:
+    """Return what is known of this host while the global store, where the rest is, does not answer."""
+    here = tuple(programs)
+    seen = [
+        ProcessStatus(
+            host=this_host,
+            type=p.type,
+            number=p.number,
+            alive=p.runs,
+            state="runs; what it does is not known without the global store" if p.runs else _state(p),
+            pid=p.pid or None,
+        )
+        for p in here
+        if not p.is_done
+    ]
+    dead = [f"{this_host}:{p.name} {_state(p)}" for p in here if p.is_in_trouble]
+    stopped = [f"{this_host}:{p.name} {_state(p)}" for p in here if p.is_stopped]
+    return ClusterStatus(
+        cluster=cluster,
+        processes=tuple(sorted(seen, key=_place)),
+        graph_version=None,
+        graph_hash=None,
+        identity=None,
+        ring=None,
+        problems=(problem, *dead, *([memory.problem] if memory is not None and memory.problem else ())),
+        memory=memory,
+        warnings=tuple(stopped),
+    )
+
+
+def _because(program: Program) -> str:
+    return f": {program.reason}" if program.reason else ""
+
+
+def _state(program: Program) -> str:
+    """Return why a program does not run, or dies again and again."""
+    if program.is_stopped:
+        return f"{STOPPED} (`supervisorctl start {program.address}`)"
+    if program.deaths >= MANY:
+        return f"died {program.deaths} times within a minute{_because(program)}"
+    return f"does not run (supervisord: {program.state}){_because(program)}"
+
+
+def _stopped(this_host: str, program: Program) -> ProcessStatus:
+    return _absent(this_host, program.type, program.number, _state(program))
+
+
+def _is_alone(stopped: ProcessStatus, there: Iterable[ProcessStatus]) -> bool:
+    """Return whether nobody does the work of a process that somebody stopped."""
+    needed = stopped.type in (*SERVERS, *ON_A_NODE, *IN_A_CLUSTER)
+    return needed and not any(p.alive and (p.host, p.type) == (stopped.host, stopped.type) for p in there)
+
+
+def _waits(process: ProcessStatus) -> bool:
+    waiting = process.state.startswith("waiting") or "no events for" in process.state
+    return process.alive and waiting and not process.state.startswith(TROUBLE)
 
 
 def _missing(
@@ -219,11 +289,11 @@ def _missing(
     missing = []
     seen = {(p.host, p.type, p.number) for p in there}
     for program in programs:
+        if not program.should_run:
+            continue
         silent = not program.runs if program.type in SERVERS else True
         if silent and (this_host, program.type, program.number) not in seen:
-            state = f"does not run (supervisord: {program.state})"
-            if program.runs:
-                state = "runs, but has no heartbeat"
+            state = "runs, but has no heartbeat" if program.runs else _state(program)
             missing.append(_absent(this_host, program.type, program.number, state))
     kinds = {(p.host, p.type) for p in (*there, *missing)}
     missing += [

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ami.client.costs import list_signs, list_warnings
 from ami.client.load import judge_load
-from ami.client.status import ClusterStatus, MemoryStatus, RingStatus, judge_cluster, judge_process
+from ami.client.status import (
+    ClusterStatus,
+    MemoryStatus,
+    RingStatus,
+    judge_cluster,
+    judge_host,
+    judge_process,
+)
 from ami.cluster import memory
-from ami.cluster.supervisor import Program, list_expected
+from ami.cluster.supervisor import Program, list_programs
 from ami.config import Config
-from ami.errors import GraphError, RingError, Undecodable
+from ami.errors import GraphError, RingError, StoreError, Undecodable
 from ami.stores import Store, keys
 from ami.stores.opened import Stores
 
@@ -28,12 +36,22 @@ def survey(config: Config, stores: Stores) -> ClusterStatus:
         StoreUnavailable
     """
     beats = heartbeats(stores)
-    status = judge(config, stores, beats, list_expected(config.monitor.supervisor_socket))
+    status = judge(config, stores, beats, list_programs(config.monitor.supervisor_socket))
     if not list_signs(status):
         return status
     graph = read_graph(stores.cluster("graph-manager"), status.graph_version)
     results = judge_load(status, beats, graph=graph).results
-    return replace(status, warnings=tuple(list_warnings(status, results)))
+    return replace(status, warnings=(*status.warnings, *list_warnings(status, results)))
+
+
+def survey_host(config: Config, problem: str) -> ClusterStatus | None:
+    """Return how this host's node is while the global store does not answer; None where there is none."""
+    programs = list_programs(config.monitor.supervisor_socket)
+    if not programs:
+        return None
+    more = memory.disk_problem(config.node)
+    problem = f"{problem}; {more}" if more else problem
+    return judge_host(config.node.cluster, config.node.host, programs, problem, _memory(config))
 
 
 def read_graph(manager: Store, version: int | None) -> Graph | None:
@@ -54,7 +72,7 @@ def read_graph(manager: Store, version: int | None) -> Graph | None:
 def judge(
     config: Config, stores: Stores, beats: Mapping[str, object], here: tuple[Program, ...]
 ) -> ClusterStatus:
-    """Return the same from what is known already: every heartbeat, and what should run on this host.
+    """Return the same from what is known already: every heartbeat, and supervisord's programs on this host.
 
     Raises:
         StoreUnavailable
@@ -72,13 +90,24 @@ def judge(
         ring=_ring(config.ring.name),
         memory=_memory(config),
         programs=(*here, *unstarted_exports(config, here)),
+        more=_troubles(config, stores, here),
     )
+
+
+def _troubles(config: Config, stores: Stores, here: tuple[Program, ...]) -> list[str]:
+    """Return what is wrong with the stores, and with this host's disk if a node is here."""
+    found = [f"the global store {problem}" for problem in stores.cluster("graph-manager").troubles()]
+    if here:
+        with suppress(StoreError):  # that it is away is said by its process
+            found += [f"the local store {problem}" for problem in stores.local("worker").troubles()]
+        found += filter(None, [memory.disk_problem(config.node)])
+    return found
 
 
 def unstarted_exports(config: Config, here: tuple[Program, ...]) -> list[Program]:
     """Return the exports that are asked for and for which supervisord has no process."""
     started = {program.number for program in here if program.type == "export"}
-    state = "no such process; raise numprocs of the program export in conf/supervisord.conf"
+    state = "no such process: export.uris was changed since the node was started"
     wanted = range(len(config.export.uris)) if started else ()  # a node without exports wants none
     return [
         Program("export", number, f"export:{number}", state, pid=0, exit_code=0)

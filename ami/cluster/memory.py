@@ -26,6 +26,7 @@ FOLDER: Final = Path("/dev/shm")
 HEAD: Final = "ami.store-"  # not the rings' "ami-", which are files
 TIERS: Final = ("local", "global")
 ROOM_BYTES: Final = 64 << 20  # what must be free when a server starts; below it, `ami status` warns
+DISK_BYTES: Final = 64 << 20  # the same of the disk of node.run_dir
 FILES: Final = "appendonlydir"
 _LINK: Final = "memory"
 _NOTE: Final = "belongs-to"
@@ -72,6 +73,23 @@ def free_bytes() -> int:
     """Return how much shared memory this machine has left."""
     facts = os.statvfs(FOLDER)
     return facts.f_bavail * facts.f_frsize
+
+
+def disk_problem(node: NodeConfig) -> str:
+    """Say what stands still because the disk of ``node.run_dir`` is full or read-only; "" if it is not."""
+    try:
+        facts = os.statvfs(node.run_dir)
+    except OSError as error:
+        return f"{node.run_dir}: {error.strerror}; logs, versions and checkpoints cannot be written"
+    free = facts.f_bavail * facts.f_frsize
+    if facts.f_flag & os.ST_RDONLY or not os.access(node.run_dir, os.W_OK):
+        return f"{node.run_dir} cannot be written to: logs, versions and checkpoints are lost"
+    if free < DISK_BYTES and facts.f_blocks:
+        return (
+            f"{free >> 20} MiB left on the disk of {node.run_dir}: when it is full, logs, versions and "
+            f"checkpoints cannot be written; make room there, or set another node.run_dir"
+        )
+    return ""
 
 
 def to_memory(folder: Path) -> Path:

@@ -73,10 +73,20 @@ def command(pid: int) -> str:
     return _text(pid, "cmdline").replace("\0", " ").strip()
 
 
-def with_variable(assignment: str) -> list[int]:
-    """Return the processes, other than this one, whose environment has ``NAME=VALUE``."""
-    mine = os.getpid()
-    return [p for p in _pids() if p != mine and assignment in _text(p, "environ").split("\0")]
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that ended, and whose parent has not noticed, does not."""
+    return _text(pid, "stat").rpartition(")")[2].split()[:1] not in ([], ["Z"])
+
+
+def with_variable(name: str) -> dict[int, str]:
+    """Return the value of a variable in the environment of each process, other than this one, that has it."""
+    mine, head = os.getpid(), f"{name}="
+    found = {}
+    for pid in _pids():
+        for assignment in _text(pid, "environ").split("\0") if pid != mine else ():
+            if assignment.startswith(head):
+                found[pid] = assignment.removeprefix(head)
+    return found
 
 
 def with_folder() -> Iterator[tuple[int, str]]:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ami.cluster import memory, proc
-from ami.cluster.servers import find_server, save
+from ami.cluster import memory, orphans
+from ami.cluster.servers import save
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.config import Config, load
 from ami.errors import AmiError, ConfigError, RingBusy
@@ -38,7 +38,7 @@ _LIBC = ctypes.CDLL(None)  # loaded here, because little is safe between fork an
 class Leftovers:
     """What an orderly stop did not remove, and force then did."""
 
-    processes: tuple[str, ...] = ()  # "PID COMMAND"
+    processes: tuple[str, ...] = ()  # "PID TYPE", or its command
     segments: tuple[str, ...] = ()  # POSIX names of shared memory and semaphores
     sockets: tuple[str, ...] = ()  # paths
     unsaved: tuple[str, ...] = ()  # which store stays in memory, and why
@@ -54,7 +54,7 @@ class Supervised:
 
     Args:
         environment: of all processes; its ``AMI_*`` variables are the node's settings.
-        workers: how many; None is what ``conf/supervisord.conf`` says.
+        workers: how many; None is what the settings say.
         programs: those to start; None is all.
     """
 
@@ -65,12 +65,13 @@ class Supervised:
         workers: int | None = None,
         programs: Collection[str] | None = None,
     ) -> None:
+        if workers is not None:
+            environment = {**environment, "AMI_WORKER_COUNT": str(workers)}
         self.config = load(environ=environment)
         self.run_dir = self.config.node.run_dir
         # The launchers in bin/ shall use the Python that runs this.
         self.environment = {"AMI_PYTHON": sys.executable} | dict(environment)
         self.supervisor = Supervisor(self.config.monitor.supervisor_socket)
-        self._workers = workers
         self._programs = programs
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,7 +95,7 @@ class Supervised:
         log_dir = self.run_dir / "log"
         log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings = self.run_dir / "supervisord.conf"
-        settings.write_text(supervisor_settings(self.config, self._workers, self._programs))
+        settings.write_text(supervisor_settings(self.config, self._programs))
         # -P: a folder of files named like libraries may be the current one.
         command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(settings)]
         with (log_dir / "supervisord.out").open("wb") as output:
@@ -123,7 +124,7 @@ class Supervised:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._hurry(within_s)
-        processes = self._kill_remaining()
+        processes = orphans.end(self.config)
         segments = tuple(name for name in find_leaked(self.config.ring.name) if name == self.config.ring.name)
         for name in segments:
             # Busy again: another node has a ring of this name, and it is that node's now.
@@ -157,7 +158,7 @@ class Supervised:
         """Kill -9 supervisord with its whole group, as a power cut would; ``start`` starts the node again."""
         if self._process is not None:
             self._process.kill()
-        self._kill_remaining()
+        orphans.end(self.config)
         if self._process is not None:
             self._process.wait()
 
@@ -213,42 +214,9 @@ class Supervised:
     def _output(self) -> str:
         return (self.run_dir / "log" / "supervisord.out").read_text(errors="replace")
 
-    def _kill_remaining(self) -> tuple[str, ...]:
-        # supervisord gives its address to its programs, and they to their children: who has
-        # it, belongs to this node, even when supervisord itself was killed.
-        mark = f"SUPERVISOR_SERVER_URL=unix://{self.config.monitor.supervisor_socket}"
-        found: dict[int, str] = {}
-        deadline = time.monotonic() + 10
-        while (pids := [*proc.with_variable(mark), *self._servers()]) and time.monotonic() < deadline:
-            for pid in pids:
-                command = proc.command(pid)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                    found.setdefault(pid, f"{pid} {command}")
-            time.sleep(0.02)
-        return tuple(found.values())
 
-    def _servers(self) -> list[int]:
-        """Return this node's Redis servers: they write their title over their environment, mark and all."""
-        programs = (self.config.local_store.server, self.config.global_store.server)
-        places = {
-            os.path.realpath(memory.find(folder) or folder): program
-            for folder, program in zip(
-                (memory.folder_of(self.config.node, tier) for tier in memory.TIERS), programs, strict=True
-            )
-        }
-        found = []
-        for pid, folder in proc.with_folder():
-            if folder in places:
-                with contextlib.suppress(OSError, ConfigError):
-                    # In that folder may also be somebody's shell.
-                    if Path(f"/proc/{pid}/exe").samefile(find_server(places[folder])):
-                        found.append(pid)
-        return found
-
-
-def supervisor_settings(config: Config, workers: int | None, programs: Collection[str] | None = None) -> str:
-    """Return ``conf/supervisord.conf`` with folders and exports of ``config``, and so many workers.
+def supervisor_settings(config: Config, programs: Collection[str] | None = None) -> str:
+    """Return ``conf/supervisord.conf`` with the folders of ``config``.
 
     Raises:
         ConfigError: this installation has no ``conf/supervisord.conf``, or no such program.
@@ -275,10 +243,6 @@ def supervisor_settings(config: Config, workers: int | None, programs: Collectio
             for old, new in folders.items():
                 text = text.replace(old, new.replace("%", "%%"))
             parser.set(section, name, text)
-    if workers is not None and parser.has_section("program:worker"):
-        parser.set("program:worker", "numprocs", str(workers))
-    if parser.has_section("program:export"):
-        parser.set("program:export", "numprocs", str(max(1, len(config.export.uris))))
     lines = ["; Written at each start from conf/supervisord.conf."]
     for section in parser.sections():
         lines += ["", f"[{section}]", *(f"{name}={text}" for name, text in parser.items(section))]

@@ -9,18 +9,26 @@ from __future__ import annotations
 import functools
 import http.client
 import logging
+import re
 import socket
 import xmlrpc.client
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
+
+from ami.config import Config
 
 logger = logging.getLogger(__name__)
 
 # What a call raises when supervisord is not there, shuts down, or refuses (xmlrpc.client.Fault).
 NO_ANSWER = (OSError, http.client.HTTPException, xmlrpc.client.Error)
 PATIENCE_S = 0.5
+MANY = 3  # deaths within a minute: what kills that often comes again
+KILLED = "a signal ended it: somebody's, the monitor's, or the kernel's for want of memory"
+_TAIL_BYTES = 4096
+# A line of ami's own logs; of a traceback each has it, with a bar.
+_RECORD = re.compile(r"\S+Z (?P<level>[A-Z]+) +\S+ (\| )?(?P<text>.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,7 @@ class Program:
     """A process under supervisord. ``state`` is its word; ``pid`` is 0 while the process does not run.
 
     ``address`` is what supervisord, logs and people call it: GROUP:N where there may be several.
+    ``deaths``: within the last minute; ``reason``: what it wrote last, if it is in trouble.
     """
 
     type: str
@@ -36,11 +45,18 @@ class Program:
     state: str
     pid: int
     exit_code: int
+    deaths: int = 0
+    reason: str = ""
 
     @property
     def name(self) -> str:
         """Return TYPE:N, as in the prefix of its keys."""
         return f"{self.type}:{self.number}"
+
+    @property
+    def full_name(self) -> str:
+        """Return GROUP:NAME, where one is of the other's name, too."""
+        return self.address if ":" in self.address else f"{self.address}:{self.address}"
 
     @property
     def runs(self) -> bool:
@@ -51,9 +67,19 @@ class Program:
         return self.state == "EXITED" and self.exit_code == 0
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether somebody stopped it."""
+        return self.state in ("STOPPED", "STOPPING")
+
+    @property
     def should_run(self) -> bool:
         """Whether it was neither stopped by somebody, nor is done."""
-        return self.state not in ("STOPPED", "STOPPING") and not self.is_done
+        return not (self.is_stopped or self.is_done)
+
+    @property
+    def is_in_trouble(self) -> bool:
+        """Whether it does not run although it should, or dies again and again."""
+        return self.deaths >= MANY or (self.should_run and not self.runs)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
@@ -84,11 +110,22 @@ class Supervisor:
         """Return all processes, also those that do not run."""
         return tuple(map(Program.of, self.getAllProcessInfo()))
 
+    def deaths(self) -> dict[str, tuple[int, bool]]:
+        """Return by full name how often a program died, and whether by a signal; see ``extension.py``."""
+        return {name: (int(count), bool(by)) for name, (count, by) in self._call("ami.deaths").items()}
+
+    def last_words(self, program: Program) -> str:
+        """Return the last line in which a program says why it ended; "" when it says nothing."""
+        try:
+            return pick_reason(str(self.readProcessStdoutLog(program.full_name, -_TAIL_BYTES, 0)))
+        except NO_ANSWER:
+            return ""
+
     def __getattr__(self, method: str) -> Callable[..., Any]:
-        return functools.partial(self._call, method)
+        return functools.partial(self._call, f"supervisor.{method}")
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        body = xmlrpc.client.dumps(arguments, f"supervisor.{method}").encode()
+        body = xmlrpc.client.dumps(arguments, method).encode()
         connection = _UnixConnection(self._path, self._timeout_s)
         try:
             connection.request("POST", "/RPC2", body, {"Content-Type": "text/xml"})
@@ -102,17 +139,62 @@ class Supervisor:
         return value
 
 
-def list_expected(socket_path: Path) -> tuple[Program, ...]:
-    """Return what should run on this host; nothing where no supervisord answers, as on a client's host.
+def list_programs(socket_path: Path) -> tuple[Program, ...]:
+    """Return what supervisord has on this host; nothing where none answers, as on a client's host.
 
     Heartbeats alone do not tell: a process that stays dead has none.
     """
+    supervisor = Supervisor(socket_path, timeout_s=PATIENCE_S)
     try:
-        found = Supervisor(socket_path, timeout_s=PATIENCE_S).programs()
+        found = supervisor.programs()
+        deaths = supervisor.deaths()
     except NO_ANSWER as error:
         logger.debug("supervisord does not answer: %s", error)
         return ()
-    return tuple(program for program in found if program.should_run)
+    explained = []
+    for program in found:
+        count, by_signal = deaths.get(program.full_name, (0, False))
+        seen = replace(program, deaths=count)
+        if seen.is_in_trouble:
+            seen = replace(seen, reason=KILLED if by_signal else supervisor.last_words(seen))
+        explained.append(seen)
+    return tuple(explained)
+
+
+def nobody_is_here(config: Config) -> bool:
+    """Say whether no node runs on this host, which is the only one of its cluster: then waiting is in vain.
+
+    Where a supervisord lives, or where other hosts have servers, somebody may come up.
+    """
+    if config.global_store.start_nodes:
+        return False
+    try:
+        socket.create_connection((config.global_store.host, config.global_store.port), PATIENCE_S).close()
+    except ConnectionRefusedError:
+        pass
+    except OSError:
+        return False  # no answer in time: it may be there
+    else:
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(config.monitor.supervisor_socket))
+        except OSError:
+            return True
+    return False
+
+
+def pick_reason(log: str) -> str:
+    """Return of the last lines of a log the one that says most: an error, without time and process.
+
+    Of a traceback that is its last line; of a server's log, or a foreign program's, the last line.
+    """
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    for line in reversed(lines):
+        found = _RECORD.match(line)
+        if found is None or found["level"] in ("ERROR", "CRITICAL"):
+            return (found["text"] if found else line).removeprefix("ami: ")
+    return lines[-1] if lines else ""
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -12,6 +12,7 @@ from ami.stores import codec, keys, labels
 from ami.stores.link import Command, Link, Part, Reply
 
 SCAN_COUNT = 10_000
+NEARLY_FULL = 0.95
 END = b""  # the cursor of a node that has told all
 
 
@@ -44,6 +45,25 @@ def scan(link: Link, pattern: str) -> Iterator[KeyFacts]:
             pages.append([key for key in found if key not in seen])
             seen.update(found)
         yield from _facts(link, pages)
+
+
+def troubles(link: Link) -> list[str]:
+    """Return in words what is wrong with each server: it cannot append to its file, or is nearly full."""
+    found = []
+    for replies in link.everywhere(lambda _: [("INFO", "persistence"), ("INFO", "memory")]):
+        lines = b"\r\n".join(map(bytes, replies)).decode(errors="replace").split("\r\n")
+        facts = dict(line.split(":", 1) for line in lines if ":" in line)
+        if facts.get("aof_last_write_status", "ok") != "ok":
+            found.append(
+                "cannot append to its file and takes nothing: no room there (/dev/shm, unless append_to of "
+                "its tier is 'disk')"
+            )
+        used, limit = int(facts.get("used_memory", 0)), int(facts.get("maxmemory", 0))
+        if limit and used > NEARLY_FULL * limit:
+            found.append(
+                f"holds {used >> 20} MiB of max_memory_bytes, {limit >> 20} MiB: beyond it takes nothing"
+            )
+    return found
 
 
 def _facts(link: Link, pages: list[list[bytes]]) -> Iterator[KeyFacts]:

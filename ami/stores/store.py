@@ -19,7 +19,7 @@ from ami.stores import codec, keys, streams
 from ami.stores.codec import Buffer, Value
 from ami.stores.commit import COMMIT, Absent, digests
 from ami.stores.hash import Counter, Dict
-from ami.stores.inspect import KeyFacts, look, scan
+from ami.stores.inspect import KeyFacts, look, scan, troubles
 from ami.stores.journal import Journal, Record, read_many
 from ami.stores.kinds import kind_of, open_live, window
 from ami.stores.lease import Lease
@@ -376,6 +376,10 @@ class Store(MutableMapping[str, Value]):
     def scan(self, pattern: str = "*") -> Iterator[KeyFacts]:
         """Look at every key of the tier, whoever owns it, that fits a glob pattern."""
         return scan(self._link, pattern)
+
+    def troubles(self) -> tuple[str, ...]:
+        """Return what each server of the tier says is wrong with itself."""
+        return tuple(troubles(self._link))
 
     def look(self, key: str, limit: int = 10) -> Any:
         """Return what lies under a full key, decoded: of long ones ``limit`` elements.

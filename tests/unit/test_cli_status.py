@@ -5,15 +5,17 @@ from dataclasses import replace
 from itertools import chain, combinations
 
 import pytest
+from click import unstyle
 
 from ami.cli.status import report
 from ami.client import ClusterStatus, ProcessStatus
-from ami.client.status import judge_cluster, judge_process, split_prefix
+from ami.client.status import judge_cluster, judge_host, judge_process, split_prefix
 from ami.client.survey import unstarted_exports
-from ami.cluster.supervisor import Program
+from ami.cluster.supervisor import Program, pick_reason
 from ami.config import load
 from ami.messages.heartbeat import Heartbeat
 
+STAMP = "2026-01-02T03:04:05.678Z"
 NOW_NS = 1_000_000_000_000_000_000
 WELL = ("source:0", "worker:0", "local-reducer:0", "monitor:0", "global-reducer:0", "graph-manager:0")
 
@@ -162,4 +164,85 @@ def test_an_export_for_which_nothing_is_started_is_missed(wanted: int, started: 
     there = [process(name) for name in (*WELL, *(f"export:{number}" for number in started))]
     problems = cluster(*there, programs=(*here, *found)).problems
     assert [line.split()[0] for line in problems] == [f"host:export:{program.number}" for program in found]
-    assert all("numprocs" in line for line in problems)
+    assert all("export.uris" in line for line in problems)
+
+
+def program(name: str, state: str = "RUNNING", **named: object) -> Program:
+    kind, _, number = name.partition(":")
+    values = {"pid": 1, "exit_code": 0, **named}
+    return Program(kind, int(number), name, state, **values)  # type: ignore[arg-type]  # as the tests give them
+
+
+def test_what_somebody_stopped_is_named_and_is_a_problem_where_nobody_else_does_its_work() -> None:
+    there = [process(name) for name in WELL if name != "source:0"]
+    seen = cluster(*there, programs=[program("worker:1", "STOPPED"), program("source:0", "STOPPED")])
+    assert seen.problems == ("host:source:0 was stopped by somebody (`supervisorctl start source:0`)",)
+    assert seen.warnings == ("host:worker:1 was stopped by somebody (`supervisorctl start worker:1`)",)
+    assert report(seen).count("  stopped  ") == 2
+    assert "DEAD" not in report(seen)
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_program_that_dies_again_and_again_is_named_once_with_its_reason(beats: bool) -> None:
+    there = [process(name) for name in WELL if beats or name != "worker:0"]
+    loop = program("worker:0", deaths=7, reason="KeyError: 'x'")
+    assert cluster(*there, programs=[loop]).problems == (
+        "host:worker:0 died 7 times within a minute: KeyError: 'x'",
+    )
+    assert cluster(*map(process, WELL), programs=[program("worker:0", deaths=2)]).well
+
+
+def test_a_program_that_refuses_its_settings_is_named_with_its_reason() -> None:
+    there = [process(name) for name in WELL if name != "worker:0"]
+    dead = program("worker:0", "EXITED", exit_code=2, reason="worker.count must be an integer")
+    (problem,) = cluster(*there, programs=[dead]).problems
+    assert problem == "host:worker:0 does not run (supervisord: EXITED): worker.count must be an integer"
+
+
+@pytest.mark.parametrize("state", ["waiting: for a graph", "running, no events for 9 s"])
+def test_a_source_that_waits_is_told(state: str) -> None:
+    seen = cluster(*map(process, WELL[1:]), process("source:0", beat(state=state)))
+    assert seen.well
+    assert seen.warnings == (f"host:source:0 is {state}",)
+
+
+def test_without_the_global_store_the_host_is_told_from_its_supervisord() -> None:
+    programs = [
+        program("global-redis:0", "BACKOFF", pid=0, reason="bind: Address already in use"),
+        program("worker:0"), program("worker:1", "STOPPED", pid=0), program("export:0", "EXITED", pid=0),
+    ]  # fmt: skip
+    seen = judge_host("ami", "host", programs, "no global store", None)
+    assert seen.problems[0] == "no global store"
+    assert seen.problems[1].endswith("(supervisord: BACKOFF): bind: Address already in use")
+    assert [(p.name, p.alive) for p in seen.processes] == [
+        ("host:worker:0", True), ("host:worker:1", False), ("host:global-redis:0", False),
+    ]  # fmt: skip
+    assert len(seen.warnings) == 1
+    json.dumps(seen.to_plain())
+
+
+@pytest.mark.parametrize("width", [40, 80, 132])
+def test_a_report_fits_the_terminal(width: int) -> None:
+    states = ("running, but the newest graph waits for room: " + "many words " * 30, "running")
+    seen = cluster(*(process(f"worker:{number}", beat(state=state)) for number, state in enumerate(states)))
+    lines = report(seen, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert ("  pid" in lines[0]) == (width == 132)
+    assert not {"lag", "dropped"} & set(lines[0].split())
+    coloured = report(seen, width=width, colour=True)
+    assert unstyle(coloured) == "\n".join(lines)
+    assert coloured != unstyle(coloured)
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("", ""),
+        (f"{STAMP} INFO     w:0 begun\n{STAMP} CRITICAL w:0 no port\n{STAMP} INFO     w:0 x", "no port"),
+        (f"{STAMP} ERROR    w:0 stopped by a bug\n{STAMP} ERROR    w:0 | KeyError: 'x'", "KeyError: 'x'"),
+        ("ami: conf/ami.toml [ring]: unknown setting 'x'\n", "conf/ami.toml [ring]: unknown setting 'x'"),
+        ("one\n\ntwo: bind failed\n\n", "two: bind failed"),
+    ],
+)  # fmt: skip
+def test_the_reason_is_the_last_line_that_tells_one(log: str, reason: str) -> None:
+    assert pick_reason(log) == reason

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from ami.cluster import supervised
+from ami.cluster import extension, orphans, supervised
 from ami.cluster.node import Node, free_port, run_foreground
 from ami.cluster.supervised import supervisor_settings
+from ami.cluster.supervisor import list_programs
 from ami.config import load
 from ami.errors import AmiError, ConfigError
+from ami.processes import BY_TYPE
 from tests.waiting import PATIENCE_S, wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -128,7 +130,7 @@ def test_a_process_that_does_not_come_up_is_named_with_its_last_words(programs: 
 def test_a_source_that_has_come_to_its_end_counts_as_started(programs: Programs) -> None:
     programs("ami-source", "exit 0")
     with Node(programs=["source"]) as node:
-        assert node.supervisor.getProcessInfo("source")["statename"] == "EXITED"
+        wait_until(lambda: node.supervisor.getProcessInfo("source")["statename"] == "EXITED", what="its end")
 
 
 def test_wrong_settings_of_a_private_node_leave_no_folder(
@@ -149,27 +151,56 @@ def test_wrong_settings_of_a_private_node_leave_no_folder(
 
 def test_an_unknown_program_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="no such section: program:wroker"):
-        supervisor_settings(load(environ={}), None, ["wroker"])
+        supervisor_settings(load(environ={}), ["wroker"])
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 7])
-def test_a_node_starts_a_process_for_each_export(count: int) -> None:
-    uris = ",".join(f"prometheus://127.0.0.1:{number}" for number in range(count))
-    text = supervisor_settings(load(environ={"AMI_EXPORT_URIS": uris}), None)
-    export = text.split("[program:export]")[1].split("[")[0]
-    assert f"numprocs={max(1, count)}\n" in export  # supervisord refuses 0; one without an entry ends at once
+class _Group:
+    def __init__(self, count: int) -> None:
+        self.processes = {str(number): None for number in range(count)}
+
+
+@pytest.mark.parametrize("exports", [0, 1, 2, 7])
+@pytest.mark.parametrize("workers", [0, 1, 3, 250])
+def test_supervisord_keeps_the_workers_and_exports_that_are_asked_for(workers: int, exports: int) -> None:
+    uris = ",".join(f"prometheus://127.0.0.1:{number}" for number in range(exports))
+    config = load(environ={"AMI_EXPORT_URIS": uris, "AMI_WORKER_COUNT": str(workers)})
+    groups = {"worker": _Group(BY_TYPE["worker"].count), "export": _Group(BY_TYPE["export"].count)}
+    extension.choose(groups, config)
+    count = workers or len(os.sched_getaffinity(0))
+    assert list(groups["worker"].processes) == [str(number) for number in range(count)]
+    assert list(groups["export"].processes) == [str(number) for number in range(exports)]
+
+
+def test_a_supervisord_that_follows_a_killed_one_ends_what_that_left(programs: Programs) -> None:
+    programs("ami-source", "exit 1")
+    node = Node(workers=1).start()
+    try:
+        left = {node.pid(name) for name in ("worker:0", "local-reducer", "monitor")}
+        wait_until(lambda: node.supervisor.deaths().get("source:source", (0,))[0] >= 3, what="a crash loop")
+        loop = next(p for p in list_programs(node.config.monitor.supervisor_socket) if p.type == "source")
+        assert loop.is_in_trouble
+        assert loop.reason.startswith(str(supervised.PROJECT / "bin" / "ami-source"))  # what it said last
+        os.kill(node.supervisor_pid, signal.SIGKILL)
+        wait_until(lambda: not node.is_alive(), what="the death of supervisord")
+        assert not any(map(is_gone, left))
+        assert set(orphans.find(node.config)) >= left
+        node.start()
+        assert all(map(is_gone, left))
+        said = (node.run_dir / "log" / "supervisord.log").read_text()
+        assert all(f"{pid} " in said.split("ended what was left")[1].splitlines()[0] for pid in left)
+    finally:
+        node.stop()
 
 
 def test_an_installation_without_conf_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervised, "PROJECT", tmp_path)
     with pytest.raises(ConfigError, match="supervisord.conf: cannot be read"):
-        supervisor_settings(load(environ={}), None)
+        supervisor_settings(load(environ={}))
 
 
 def test_a_percent_sign_in_a_folder_is_escaped_for_supervisord() -> None:
-    text = supervisor_settings(load(environ={"AMI_NODE_RUN_DIR": "/tmp/50%s"}), 7)
+    text = supervisor_settings(load(environ={"AMI_NODE_RUN_DIR": "/tmp/50%s"}))
     assert "logfile=/tmp/50%%s/log/supervisord.log" in text
-    assert "numprocs=7" in text
     assert "here" not in text.replace("there", "")
 
 
@@ -184,7 +215,7 @@ def test_a_free_port_and_its_bus_can_be_bound() -> None:
 FOREGROUND = """
 import sys
 from pathlib import Path
-from ami.cluster import supervised
+from ami.cluster import extension, orphans, supervised
 from ami.errors import AmiError
 from ami.cluster.node import run_foreground
 supervised.PROJECT = Path(sys.argv[1])
