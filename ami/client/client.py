@@ -292,7 +292,10 @@ class Client:
             deadline_ns=time.time_ns() + int(patience_s * 1e9),
             fields=fields,
         )
-        self._manager.queue(keys.REQUESTS).put(sign(request.to_plain(), self.config.security))
+        try:
+            self._manager.queue(keys.REQUESTS).put(sign(request.to_plain(), self.config.security))
+        except TypeError as error:
+            raise GraphError(f"this cannot be asked for: {error}") from None
         reply = self._answer(identifier, patience_s)
         if reply is None:
             raise AmiError(

@@ -30,6 +30,8 @@ Global tier (the cluster)
         document:V        value    str, YAML: what people wrote, of which graph:V was made;
                                    comes and goes with it
         current           value    {"version", "hash"}
+        tried             value    {"item", "times"}: the request that a manager had in hand when it ended, by
+                                   its SHA-1, and how often; one, replaced; expires after TRIED_EXPIRE_S
         versions          stream   numbers of published versions; bounded
         state             value    history, answers
         lease             lease    the acting manager
@@ -76,6 +78,8 @@ INTERVAL = "interval"
 RUNS = "runs"
 REQUESTS = "requests"
 CURRENT = "current"
+TRIED = "tried"
+TRIED_EXPIRE_S = 3600.0
 VERSIONS = "versions"
 STATE = "state"
 LEASE = "lease"

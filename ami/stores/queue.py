@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from ami.errors import StoreUnavailable, Undecodable
+from ami.errors import StoreFull, StoreUnavailable, Undecodable
 from ami.stores import keys
 from ami.stores.link import Link, Script
 
@@ -18,6 +18,35 @@ _RECOVER = Script("""
 local count = redis.call('LLEN', KEYS[1])
 for _ = 1, count do redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT') end
 return count
+""")
+
+# What is taken at once of a backlog, and how large an item may be: a larger one is none.
+SOME_ITEMS = 1000
+SOME_BYTES = 4 << 20
+ITEM_BYTES = 8 << 20
+
+# What is too large leaves the store without being sent, and first: a full store moves nothing.
+# KEYS: queue, taken. ARGV: items, bytes of all of them, bytes of one
+_TAKE = Script("""
+local found, bytes = {0}, 0
+for _ = 1, tonumber(ARGV[1]) do
+  local item = redis.call('LINDEX', KEYS[1], 0)
+  if not item then break end
+  if #item > tonumber(ARGV[3]) then
+    redis.call('LPOP', KEYS[1])
+    found[1] = found[1] + 1
+  else
+    bytes = bytes + #item
+    if #found > 1 and bytes > tonumber(ARGV[2]) then break end
+    local moved = redis.pcall('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
+    if type(moved) == 'table' then
+      if #found == 1 and found[1] == 0 then return moved end
+      break
+    end
+    found[#found + 1] = item
+  end
+end
+return found
 """)
 
 
@@ -34,12 +63,16 @@ def to_item(value: Any, identifier: str) -> bytes:
     """Return the bytes of an item.
 
     Raises:
-        TypeError: JSON cannot say ``value``.
+        TypeError: JSON cannot say ``value``, or it is too large.
     """
     try:
         text = json.dumps({"id": identifier, "value": value}, separators=(",", ":"), allow_nan=False)
     except (ValueError, RecursionError) as error:
         raise TypeError(f"this is no plain data: {error}") from error
+    if len(text) > ITEM_BYTES:
+        raise TypeError(
+            f"this has {len(text) / (1 << 20):.1f} MiB; at most {ITEM_BYTES >> 20} can be put into a queue"
+        )
     return text.encode()
 
 
@@ -50,6 +83,8 @@ def from_item(raw: bytes) -> Item:
         Undecodable: the bytes are not those of an item.
     """
     try:
+        if len(raw) > ITEM_BYTES:
+            raise ValueError(f"{len(raw)} bytes; at most {ITEM_BYTES} are taken")
         item = json.loads(raw)
         identifier, value = item["id"], item["value"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -73,12 +108,13 @@ class Queue:
         self._held: set[bytes] = set()
         # Whether the answer to a take was lost: then an item may lie in `taken` that we never saw.
         self._doubtful = False
+        self._backlog = False  # whether more may be there than was taken last
 
     def put(self, value: Any) -> str:
         """Append an item of plain data; return its id.
 
         Raises:
-            TypeError: not what JSON can say.
+            TypeError: not what JSON can say, or too large.
             StoreUnavailable: it is not known whether the item was appended, if the connection broke.
         """
         identifier = uuid4().hex
@@ -93,8 +129,8 @@ class Queue:
         """
         if self._doubtful:
             for raw in self._link.one(self._taken, "LRANGE", 0, -1, repeat=True):
-                if raw not in self._held:
-                    return self._receive(raw)
+                if bytes(raw) not in self._held:
+                    return self._receive(bytes(raw))
             self._doubtful = False
         for wait_s in self._link.waits(timeout_s):
             # A block of 0 would be one without end.
@@ -105,7 +141,7 @@ class Queue:
                 self._doubtful = True
                 raise
             if raw is not None:
-                return self._receive(raw)
+                return self._receive(bytes(raw))  # a large one came as a view
         return None
 
     def _receive(self, raw: bytes) -> Item:
@@ -117,10 +153,62 @@ class Queue:
         self._held.add(raw)
         return item
 
-    def done(self, item: Item) -> None:
-        """Remove an item that was taken."""
-        self._link.one(self._taken, "LREM", 1, item.raw, repeat=True)
-        self._held.discard(item.raw)
+    def take_some(self, timeout_s: float) -> tuple[list[Item], list[Undecodable]]:
+        """Return the oldest items, as many as there are and can be had at once, and why others were none.
+
+        Those others have been removed. Nothing within ``timeout_s`` is two empty lists.
+        """
+        raws, broken = self._take_backlog() if self._backlog or self._doubtful else ([], [])
+        if not raws and not broken:
+            try:
+                item = self.take(timeout_s)
+            except Undecodable as error:
+                self._backlog = True
+                return [], [error]
+            except StoreFull:
+                # Perhaps of what is in this queue, and too large to be taken.
+                raws, broken = self._take_backlog()
+            else:
+                self._backlog = item is not None
+                return ([] if item is None else [item]), []
+        items, junk = [], []
+        for raw in raws:
+            try:
+                items.append(from_item(raw))
+            except Undecodable as error:
+                junk.append(raw)
+                broken.append(error)
+        self._held.update(item.raw for item in items)
+        if junk:
+            self._link.call(self._taken, [("LREM", self._taken, 1, raw) for raw in junk], repeat=False)
+        return items, broken
+
+    def _take_backlog(self) -> tuple[list[bytes], list[Undecodable]]:
+        if self._doubtful:
+            there = self._link.one(self._taken, "LRANGE", 0, -1, repeat=True)
+            self._doubtful, self._backlog = False, True
+            if raws := [bytes(raw) for raw in there if bytes(raw) not in self._held]:
+                return raws, []
+        try:
+            large, *raws = self._link.script(
+                _TAKE, [self._key, self._taken], [SOME_ITEMS, SOME_BYTES, ITEM_BYTES], repeat=False
+            )
+        except StoreUnavailable:
+            self._doubtful = True
+            raise
+        self._backlog = bool(raws or large)
+        text = f"an item of a queue has more than {ITEM_BYTES >> 20} MiB"
+        return [bytes(raw) for raw in raws], [Undecodable(text)] * int(large)
+
+    def done(self, *items: Item) -> None:
+        """Remove items that were taken."""
+        self._link.call(self._taken, [("LREM", self._taken, 1, item.raw) for item in items], repeat=True)
+        self._held.difference_update(item.raw for item in items)
+
+    def first_taken(self) -> bytes | None:
+        """Return the bytes of the item that was taken first of those that are not done."""
+        raw = self._link.one(self._taken, "LINDEX", 0, repeat=True)
+        return None if raw is None else bytes(raw)
 
     def recover(self) -> int:
         """Put back, in order, what was taken and not done; only when no other consumer lives."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ami.stores import Item, Store
+from ami.stores.queue import ITEM_BYTES, SOME_BYTES
 
 
 def test_items_are_taken_in_the_order_in_which_they_were_put(store: Store) -> None:
@@ -78,3 +79,35 @@ def test_of_many_consumers_each_item_reaches_one(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert sorted(taken) == list(range(40))
+
+
+def test_some_are_taken_at_once_in_order_without_what_is_none(store: Store) -> None:
+    queue = store.queue("q")
+    key = queue._key
+    assert queue.take_some(0.0) == ([], [])
+    put = [queue.put(n) for n in range(3)]
+    queue._link.one(key, "RPUSH", b"\xff", b"{}", b"x" * (ITEM_BYTES + 1), b"y" * 70_000, repeat=False)
+    put += [queue.put("z" * n) for n in (5, 70_000, SOME_BYTES, 5)]
+    taken: list[Item] = []
+    broken = 0
+    while len(taken) < len(put):
+        items, reasons = queue.take_some(0.0)
+        taken += items
+        broken += len(reasons)
+    assert [item.id for item in taken] == put
+    assert broken == 4
+    assert queue.take_some(0.0) == ([], [])
+    successor = store.view(store.prefix).queue("q")
+    assert successor.first_taken() == taken[0].raw
+    queue.done(taken[0], taken[2])
+    assert successor.first_taken() == taken[1].raw
+    assert successor.recover() == len(put) - 2
+    assert [item.id for item in successor.take_some(0.0)[0]] == [put[1]]
+    assert [item.id for item in successor.take_some(0.0)[0]] == put[3:5]
+
+
+def test_what_is_larger_than_any_item_is_refused_to_who_puts_it(store: Store) -> None:
+    queue = store.queue("q")
+    with pytest.raises(TypeError, match="MiB; at most 8"):
+        queue.put("x" * ITEM_BYTES)
+    assert len(queue) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from ami.graph.language import edits
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.text import graph_of, parse, restore, write
+from ami.graph.library import LIBRARY
 from ami.security import sign
 from ami.stores import keys
 from ami.stores.client import ClusterLink
@@ -207,6 +209,21 @@ def test_user_code_that_kills_or_hangs_who_runs_it_is_denied_and_the_manager_liv
     assert how in answer["reason"]
     assert rig.ask(manager, "add", text=CODE.format(body="return 2 * x"))["accepted"]
     manager.close()
+
+
+@pytest.mark.parametrize("harm", [lambda: os._exit(4), lambda: time.sleep(60)], ids=["ends", "hangs"])
+def test_an_operation_of_a_package_that_ends_or_hangs_who_checks_it_is_denied(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, harm: Callable[[], None]
+) -> None:
+    rig.waits = replace(SHORT, check_s=0.2)
+    stage = rig.stage()
+    monkeypatch.setattr(LIBRARY, "is_ours", lambda kind: kind != "count")
+    monkeypatch.setattr(LIBRARY["count"], "infer", lambda *_: harm())
+    answer = rig.ask(stage, "add", text=SHOTS)
+    assert not answer["accepted"]
+    assert "operations of packages" in answer["reason"]
+    assert rig.ask(stage, "add", text="results: {n: sum_events(x)}")["accepted"]
+    stage.close()
 
 
 @pytest.mark.parametrize("place", ["lower", "check", "write"])
@@ -494,6 +511,86 @@ def test_bytes_that_are_no_item_are_passed_over(
 ) -> None:
     link.one(keys.full(rig.store.prefix, keys.REQUESTS, tagged=True), "RPUSH", raw, repeat=False)
     assert rig.ask(manager, "add", text=SHOTS)["accepted"]
+
+
+def test_a_thousand_that_are_none_are_passed_over_in_a_few_steps(
+    rig: Rig, manager: GraphManagerStage, link: ClusterLink
+) -> None:
+    steps(manager, lambda: manager.counters["requests"] == 0, most=1)
+    queue = keys.full(rig.store.prefix, keys.REQUESTS, tagged=True)
+    some = [b"\xff", b"5", b'{"id": "a", "value": {"id": "x", "client": 3}}', b"x" * 5000]
+    for _ in range(20):
+        link.one(queue, "RPUSH", *some * 25, repeat=False)
+    one = rig.put("add", text=SHOTS)
+    steps(manager, lambda: rig.answer(one), most=12)
+    assert rig.waiting() == 0
+
+
+class Died(BaseException):
+    """What nobody catches: the end of the process, as far as a test can have one."""
+
+
+def kill(*_: object, **__: object) -> None:
+    raise Died
+
+
+def let_one_die(rig: Rig, patch: pytest.MonkeyPatch) -> None:
+    """Let a manager end while it looks at a request."""
+    with patch.context() as within:
+        within.setattr(graph_manager.requests, "apply", kill)
+        stage = rig.stage()
+        with pytest.raises(Died):
+            steps(stage, lambda: False)
+        stage._leadership.release()
+
+
+def test_a_request_of_which_a_manager_dies_is_refused_when_it_is_taken_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poisoned, after = rig.put("add", text=SHOTS), rig.put("add", text="results: {n: sum_events(x)}")
+    let_one_die(rig, monkeypatch)
+    apply = graph_manager.requests.apply
+
+    def die_of_it(request: Any, *rest: Any) -> Any:
+        if request.id == poisoned:
+            os._exit(3)
+        return apply(request, *rest)
+
+    monkeypatch.setattr(graph_manager.requests, "apply", die_of_it)
+    stage = rig.stage()
+    steps(stage, lambda: rig.waiting() == 0)
+    reason = rig.answer(poisoned)["reason"]  # type: ignore[index]
+    assert "ended while it looked at this, and to look again ends the process with exit code 3" in reason
+    assert rig.answer(after)["accepted"]  # type: ignore[index]
+    assert rig.graph().results == ("n",)
+    stage.close()
+
+
+def test_a_request_in_the_hands_of_a_manager_that_somebody_killed_is_carried_out_by_the_next(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = rig.put("add", text=SHOTS)
+    let_one_die(rig, monkeypatch)
+    stage = rig.stage()
+    steps(stage, lambda: rig.waiting() == 0)
+    assert rig.answer(one)["accepted"]  # type: ignore[index]
+    assert rig.graph().results == ("shots",)
+    stage.close()
+
+
+def test_a_request_of_which_two_managers_died_is_looked_at_by_none(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = rig.put("add", text=SHOTS)
+    let_one_die(rig, monkeypatch)
+    monkeypatch.setattr(GraphManagerStage, "_try_apart", lambda *_: "")
+    let_one_die(rig, monkeypatch)
+    monkeypatch.undo()
+    monkeypatch.setattr(graph_manager.requests, "apply", kill)
+    stage = rig.stage()
+    steps(stage, lambda: rig.waiting() == 0)
+    assert "more than one graph manager ended" in rig.answer(one)["reason"]  # type: ignore[index]
+    stage.close()
 
 
 def test_answers_expire(rig: Rig, manager: GraphManagerStage) -> None:

@@ -16,10 +16,11 @@ from typing import Any
 
 from ami.daemons.manager import requests
 from ami.daemons.manager.archive import Archive
+from ami.daemons.manager.intake import Intake
 from ami.daemons.process import durable
 from ami.daemons.process.apart import call_apart
 from ami.daemons.process.leadership import Leadership
-from ami.daemons.process.stage import Setup
+from ami.daemons.process.stage import LONG_STEP_S, Setup
 from ami.errors import (
     FAULTS,
     Conflict,
@@ -28,7 +29,6 @@ from ami.errors import (
     StoreError,
     StoreFull,
     StoreUnavailable,
-    Undecodable,
 )
 from ami.event import Schema
 from ami.graph.check import check, list_cautions
@@ -37,9 +37,11 @@ from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.text import restore, write
+from ami.graph.library import LIBRARY
 from ami.messages.answer import Answer
 from ami.messages.request import Request
 from ami.stores import ABSENT, Item, keys
+from ami.stores.opened import Stores
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ logger = logging.getLogger(__name__)
 ANSWERS_KEPT = 500
 MAX_REASON = 10_000  # characters
 HISTORY_KEPT = 1000
+TRIAL_S = 10.0  # for a request in whose hands another manager ended
+CAUTIONS_TOLD = 20
 
 
 class GraphManagerStage:
@@ -57,7 +61,7 @@ class GraphManagerStage:
         self._config = config = setup.config
         self._store = setup.stores.cluster("graph-manager")
         self._source = setup.stores.cluster("source")
-        self._queue = self._store.queue(keys.REQUESTS)
+        self._intake = Intake(self._store)
         self._archive = Archive(durable.folder_of(config.node) / "graph", config.manager.keep_versions)
         place = keys.prefix(config.node.host, "graph-manager", setup.number)
         lease = self._store.lease(keys.LEASE, config.manager.lease_s, place=place)
@@ -94,16 +98,13 @@ class GraphManagerStage:
             self._setup.stopping.wait(wait_s)
             return
         try:
-            item = self._queue.take(wait_s)
-            if item is not None:
-                self._answer(item)
+            taken = self._intake.next(wait_s)
+            if taken is not None:
+                self._answer(*taken)
         except (StoreUnavailable, StoreFull):
             # A request may be in the processing list, unanswered: begin anew, and look there first.
             self._leadership.lose()
             raise
-        except Undecodable as error:
-            # It is gone from the queue already; whoever put it there gets no answer.
-            logger.warning("a request is no request: %s", error)
         except Conflict as error:
             # Somebody else leads now; the request is still in the processing list, and is his.
             self._leadership.lose(error)
@@ -112,7 +113,7 @@ class GraphManagerStage:
         """Continue where the last manager stopped."""
         self._current = self._store.get(keys.CURRENT)
         self._state = self._store.get(keys.STATE) or {"history": [], "answers": {}}
-        self._interrupted = self._queue.recover() > 0 or self._interrupted
+        self._interrupted = self._intake.recover() > 0 or self._interrupted
         self._take_up()
         version = 0 if self._current is None else int(self._current["version"])
         self._unreadable = ""
@@ -189,27 +190,48 @@ class GraphManagerStage:
 
     # requests
 
-    def _answer(self, item: Item) -> None:
+    def _answer(self, item: Item, request: Request) -> None:
         self._taken += 1
-        try:
-            request = Request.from_plain(item.value)
-        except GraphError as error:
-            # Nobody to answer: without an id there is no key for the answer.
-            logger.warning("a request is no request: %s", error)
-            self._queue.done(item)
-            return
         answer = self._state["answers"].get(request.id)
         if answer is None:
-            answer = self._decide(request)
+            with self._setup.patience.up_to(), self._leadership.kept(LONG_STEP_S):
+                fatal = self._try_apart(item, request)
+                answer = self._deny(request, fatal) if fatal else self._decide(request)
         self._reply(request, answer)
-        self._queue.done(item)
+        self._intake.done(item)
+
+    def _try_apart(self, item: Item, request: Request) -> str:
+        """Return why a request is not to be looked at here, "" as a rule: managers end of it."""
+        ends = self._intake.count_ends(item)
+        if ends == 0:
+            return ""
+        if ends > 1:
+            return "more than one graph manager ended while it looked at this; it is not tried again"
+
+        def look() -> str:
+            # Connections of its own: those of this process are in the middle of something.
+            stores = Stores(self._config)
+            self._store, self._source = stores.cluster("graph-manager"), stores.cluster("source")
+            self._decide(request, publish=False)
+            return ""
+
+        _, how = call_apart(look, timeout_s=TRIAL_S)
+        return (
+            f"a graph manager ended while it looked at this, and to look again {how}; it is not done"
+            * bool(how)
+        )
 
     def _reply(self, request: Request, answer: dict[str, Any]) -> None:
         name = keys.reply(request.id)
         self._store.queue(name).put(answer)
         self._store.expire(name, self._config.manager.reply_s)
 
-    def _decide(self, request: Request) -> dict[str, Any]:
+    def _deny(self, request: Request, reason: str) -> dict[str, Any]:
+        self._denied += 1
+        logger.info("denied %s of %s: %s", request.action, request.client, reason)
+        return self._make_answer(request, reason=reason)
+
+    def _decide(self, request: Request, *, publish: bool = True) -> dict[str, Any]:
         try:
             if self._unreadable and request.action != "set":
                 raise GraphError(self._unreadable)
@@ -219,9 +241,7 @@ class GraphManagerStage:
             graph, cautions = self._check(lower(document))
             text = write(document)
         except (GraphError, SourceError) as error:
-            self._denied += 1
-            logger.info("denied %s of %s: %s", request.action, request.client, error)
-            return self._make_answer(request, reason=str(error))
+            return self._deny(request, str(error))
         except StoreError:
             raise
         except FAULTS as error:
@@ -231,14 +251,15 @@ class GraphManagerStage:
             return self._make_answer(request, reason=f"a fault while this was looked at: {error!r}")
         answer = self._make_answer(request, graph=graph)
         answer["warnings"] += cautions
-        self._publish(request, document, text, graph, answer)
-        logger.info("version %d: %s by %s", graph.version, request.action, request.client)
+        if publish:
+            self._publish(request, document, text, graph, answer)
+            logger.info("version %d: %s by %s", graph.version, request.action, request.client)
         return answer
 
     def _check(self, graph: Graph) -> tuple[Graph, list[str]]:
         """Check a graph against the source's fields; return it with the results that are large, and cautions.
 
-        User code runs, so where there is some this happens in a child process.
+        Others' code runs, of users and of packages, so where there is some this happens in a child process.
 
         Raises:
             GraphError: says what is wrong.
@@ -247,17 +268,19 @@ class GraphManagerStage:
         told_ns = self._source.get(keys.INTERVAL)
         interval_ns = told_ns if isinstance(told_ns, int) else round(self._config.source.interval_s * 1e9)
         most_bytes = int(STATE_SHARE * self._config.global_store.max_memory_bytes)
-        if not any(operation.kind == "function" for operation in graph.operations):
+        if all(LIBRARY.is_ours(kind) and kind != "function" for kind in {o.kind for o in graph.operations}):
             kinds = check(graph, schema, self._graph)
             laned = with_lanes(graph, kinds, interval_ns, most_bytes=most_bytes)
-            return laned, list_cautions(graph, kinds, self._graph)
+            return laned, _few(list_cautions(graph, kinds, self._graph))
         answer, how = call_apart(
             lambda: _check_apart(graph, schema, self._graph, interval_ns, most_bytes),
             timeout_s=self._setup.waits.check_s,
             most_s=0.8 * self._config.manager.lease_s,  # nobody renews it meanwhile
         )
         if how:
-            raise GraphError(f"to check the graph's functions on one event of ones {how}")
+            raise GraphError(
+                f"to check the graph's functions, and operations of packages, on one event of ones {how}"
+            )
         told = json.loads(answer or "{}")
         if told.get("reason"):
             raise GraphError(told["reason"])
@@ -345,4 +368,9 @@ def _check_apart(graph: Graph, schema: Schema, before: Graph, interval_ns: int, 
         return json.dumps({"reason": str(error)[:MAX_REASON]})
     large = dict(checked.large)
     one_in = [large.get(name, 0) for name in checked.results]
-    return json.dumps({"one_in": one_in, "cautions": list_cautions(graph, kinds, before)})
+    return json.dumps({"one_in": one_in, "cautions": _few(list_cautions(graph, kinds, before))})
+
+
+def _few(cautions: list[str]) -> list[str]:
+    more = len(cautions) - CAUTIONS_TOLD
+    return [*cautions[:CAUTIONS_TOLD], f"and {more} more"] if more > 0 else cautions

@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ami.cluster import proc
 from ami.daemons.process.rate import Flows
-from ami.daemons.process.stage import Stage
+from ami.daemons.process.stage import Patience, Stage
 from ami.errors import StoreError
 from ami.messages.heartbeat import PROGRESS_BYTES, Heartbeat
 from ami.stores import Store, keys
@@ -38,9 +38,16 @@ class Heart:
 
     Args:
         traffic: by where bytes go, where they are counted.
+        patience: asked for by steps that take long; each beat meanwhile counts as a step.
     """
 
-    def __init__(self, store: Store, every_s: float, traffic: Mapping[str, Traffic] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        every_s: float,
+        traffic: Mapping[str, Traffic] | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         self._store = store
         self._every_s = every_s
         self._stage: Stage | None = None
@@ -49,6 +56,7 @@ class Heart:
         self._stepped_at = time.monotonic()
         self._started_ns = time.time_ns()
         self._traffic = dict(traffic or {})
+        self._patience = patience or Patience()
         self._moved: dict[str, int] = {}  # by where, at the last beat
         self._flows = Flows()
         self._progress = 0  # MiB moved, at the last beat
@@ -98,6 +106,8 @@ class Heart:
         stage = self._stage
         more: dict[str, Any] = stage.costs() if isinstance(stage, Costly) else {}
         self._count_traffic()
+        if self._patience.is_asked:
+            self.count_step()
         moved_bytes = sum(one.sent + one.received for one in self._traffic.values())
         if moved_bytes // PROGRESS_BYTES != self._progress:
             self._progress, self._stepped_at = moved_bytes // PROGRESS_BYTES, time.monotonic()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from ami.errors import Conflict
+from ami.errors import Conflict, StoreError
 from ami.stores import Lease
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,27 @@ class Leadership:
             return False
         self._renew_at = now + self._ttl_s / 3
         return True
+
+    @contextmanager
+    def kept(self, most_s: float) -> Iterator[None]:
+        """Renew the lease, for so long at the most, while something takes longer than it lasts."""
+        over, until = threading.Event(), time.monotonic() + most_s
+
+        def renew() -> None:
+            while not over.wait(self._ttl_s / 3) and time.monotonic() < until:
+                try:
+                    self.lease.renew()
+                except StoreError as error:
+                    # Whoever writes under the lease meets the same, and acts on it.
+                    logger.warning("%s", error)
+
+        thread = threading.Thread(target=renew, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def lose(self, error: Conflict | None = None) -> None:
         """Begin anew with the next :meth:`hold`, as who does not know what was done under the lease."""

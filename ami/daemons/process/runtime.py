@@ -75,6 +75,7 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
         stores.host(process_type, number),
         config.monitor.heartbeat_s,
         {**stores.traffic, "shared": setup.shared},
+        setup.patience,
     )
     stage: Stage | None = None
     try:

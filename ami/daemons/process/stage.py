@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,9 +13,36 @@ from ami.config import Config
 from ami.stores.opened import Stores
 from ami.stores.wire import Traffic
 
+# The longest step that is known on a busy machine: to check, or to plan, the largest graph that is accepted.
+LONG_STEP_S = 60.0
+
 
 class Stopping(threading.Event):
     """Set when the process was asked to stop. Stages wait on it instead of sleeping."""
+
+
+class Patience:
+    """What a step says before it does what may take long: that this is no hang, up to a time.
+
+    A step that reads a graph of 10,000 operations computes for seconds, and no bytes go through its hands.
+    """
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a step is in what it said takes long, and not for too long."""
+        return time.monotonic() < self._until
+
+    @contextmanager
+    def up_to(self, most_s: float = LONG_STEP_S) -> Iterator[None]:
+        """Ask for patience with what is done in a ``with`` statement."""
+        self._until = time.monotonic() + most_s
+        try:
+            yield
+        finally:
+            self._until = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +63,8 @@ class Waits:
 class Setup:
     """What a stage is made from; the process opens it and lets go of it.
 
-    ``shared``: where the stage counts the bytes that it puts into shared memory and takes from there.
+    ``shared``: where the stage counts the bytes that it puts into shared memory and takes from there;
+    ``patience``: where it says that a step may take long.
     """
 
     config: Config
@@ -43,6 +73,7 @@ class Setup:
     stopping: Stopping = field(default_factory=Stopping)
     waits: Waits = Waits()
     shared: Traffic = field(default_factory=Traffic)
+    patience: Patience = field(default_factory=Patience)
 
 
 class Stage(Protocol):
