@@ -95,6 +95,14 @@ class LargeBatch:
 
 
 @message
+class Parcel:
+    """Stands in a large inbox for a :class:`LargeBatch` that lies in the shared memory of its node."""
+
+    name: str
+    bytes: int
+
+
+@message
 class LargeMark:
     """How far a node's large states are in its inbox, set in one step with each batch.
 

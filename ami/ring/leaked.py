@@ -8,7 +8,7 @@ from typing import Final
 import posix_ipc
 
 from ami.errors import RingBusy, RingError
-from ami.ring import arena, configurations
+from ami.ring import arena, configurations, parcels
 from ami.ring import layout as at
 from ami.ring.locks import RecordLocks
 from ami.ring.segment import FOLDER, NEW, PATIENCE_S, check_name, inode, making, unlink_semaphore
@@ -28,7 +28,8 @@ def find_leaked(prefix: str = "/ami-") -> list[str]:
         name = "/" + file.name.removeprefix(_SEMAPHORE_FILE)
         for suffix in (*at.SEMAPHORES, NEW):
             name = name.removesuffix(suffix)
-        name = arena.SUFFIX.sub("", configurations.SUFFIX.sub("", name))
+        for part in (arena.SUFFIX, configurations.SUFFIX, parcels.SUFFIX):
+            name = part.sub("", name)
         if name.startswith(prefix):
             names.add(name)
     return sorted(name for name in names if _is_dead(name))
@@ -77,8 +78,12 @@ def reclaim(name: str) -> bool:
 
 
 def _remove_columns(name: str) -> bool:
-    columns = configurations.remove(name, configurations.find(name))
-    return arena.remove_all(name) or columns
+    removed = [
+        configurations.remove(name, configurations.find(name)),
+        arena.remove_all(name),
+        parcels.remove_all(name),
+    ]
+    return any(removed)
 
 
 def _open(name: str) -> int | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from ami.errors import Undecodable
 from ami.stores import codec, keys, streams
-from ami.stores.codec import Value
+from ami.stores.codec import Buffer, Value
 from ami.stores.link import ARRIVING_MS, Command, Link, Part, Script
 
 BATCH = 1000  # records removed at once by trim
@@ -120,6 +120,15 @@ class Journal:
         # Repeating is safe: the number decides, whichever of the two arrives first.
         return bool(self._link.script(_APPEND, names, arguments, before=[first], repeat=True))
 
+    def replace(self, number: int, raw: Buffer) -> None:
+        """Give a record that is still there another payload, as :func:`ami.stores.codec.encode` makes it."""
+        command: Command = ("SET", keys.payload(self.key, number), codec.Chunks([raw]), "XX", "KEEPTTL")
+        self._link.call(self.key, [command], repeat=True)
+
+    def numbers(self) -> list[int]:
+        """Return the numbers of all records."""
+        return _numbers(self._link.one(self.key, "XRANGE", "-", "+", repeat=True))
+
     def read(self, after: int = 0, limit: int = 100) -> list[Record]:
         """Return the first records beyond number ``after``: ``limit`` of them, or what is read at once.
 
@@ -190,7 +199,7 @@ class Journal:
 
     def measure(self) -> int:
         """Return how many bytes the payloads of all records have."""
-        return sum(self._sizes(_numbers(self._link.one(self.key, "XRANGE", "-", "+", repeat=True))))
+        return sum(self._sizes(self.numbers()))
 
     def pending(self) -> int:
         """Return how many records there are."""

@@ -4,196 +4,62 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import pytest
 
-from ami.client.updates import read_results
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.daemons.process import beside
-from ami.daemons.reduction import large_lane, spans
-from ami.daemons.reduction.assembly import Assembly
+from ami.daemons.reduction import large_lane, span_sender, spans
 from ami.daemons.reduction.global_reducer import GlobalReducerStage
 from ami.daemons.reduction.local_reducer import LocalReducerStage
-from ami.daemons.worker.flush import Held
-from ami.daemons.worker.large import LargeStates
 from ami.errors import StoreUnavailable
-from ami.event import Transition
-from ami.graph.execution.plan import WorkerPlan
-from ami.graph.language.text import graph_of
 from ami.messages import pieces
-from ami.messages.large import LargeBatch
-from ami.messages.message import expect
-from ami.result import Result
-from ami.ring import RingReader, arena
-from ami.stores import keys
-from ami.stores.client import ClusterLink, LocalLink
-from ami.stores.opened import Stores
+from ami.ring import arena
 from tests.daemons_rig import (
-    SCHEMA,
     Faults,
-    FaultyLink,
     Shift,
-    config,
     die,
     let_looks_be_time,
-    put_graph,
-    setup,
     steps,
 )
-from tests.journals import last
-from tests.ring_rig import ARENA_BYTES, let_arenas_be_small, ring_name
+from tests.large_rig import (
+    COUNTS,
+    Links,
+    Node,
+    check_batches,
+    check_published,
+    open_links,
+    published_all,
+    sent_all,
+)
+from tests.ring_rig import let_arenas_be_small, ring_name
 
 pytestmark = pytest.mark.integration
-
-TEXT = """
-results:
-  shots: count(x)
-  picture: sum_events(image)
-  scan: mean_vs(image, key=x % 3)
-  newest: last(image)
-  per_shot: sum_events(image) / sum_events(x)
-"""
-LARGE = ("newest", "per_shot", "picture", "scan")
-GRAPH = replace(graph_of(TEXT).at_version(1), large=tuple((name, 1) for name in LARGE))
-PLAN = WorkerPlan(GRAPH, SCHEMA)
-PLAN.by_key = frozenset({GRAPH.fingerprint("scan")})
-COUNTS = (10, 1, 7, 4)  # events of each interval; a span ends after the second one
-EVENTS, DROPPED = sum(COUNTS), 3
-hosts = (f"host-large{number}" for number in itertools.count())
-
-
-class Hands:
-    """A worker without a loop: runs what is there, in one flush an entry, and commits it."""
-
-    def __init__(self, ring: str, stores: Stores, number: int) -> None:
-        self.reader = RingReader(ring, number)
-        self._large = LargeStates(self.reader, ARENA_BYTES)
-        self._journal = stores.local("worker", number).journal(keys.FLUSHES)
-        stores.local("local-reducer").set(keys.WORKERS).add(number)
-        self._number = last(self._journal)
-
-    def work(self, limit: int) -> int:
-        block = self.reader.claim(limit)
-        if block is None:
-            return 0
-        held = Held(block, PLAN, self._large)
-        PLAN.run(block.slots, block.sequence, held.partial, interval=block.entry.interval)
-        held.add(block)
-        self._large.add(PLAN, held.split())
-        self._number += 1
-        flush, covered = held.to_flush(self.reader.ring_id, self._number)
-        self._journal.append(covered.flush, flush, also={keys.COVERED: covered})
-        self.reader.set_flushed(covered.runs)
-        runs = self._large.store()
-        assert runs is not None
-        self.reader.commit(runs)
-        return block.slots.count
-
-    def close(self) -> None:
-        self._large.close()
-        self.reader.close()
-
-
-class Node:
-    """A ring and the stores of a host and a cluster that no other test has."""
-
-    def __init__(self, local: LocalLink, cluster: ClusterLink, ring: str, configs: Any) -> None:
-        self.host = next(hosts)
-        self.config = config(ring, *configs, host=self.host, cluster_name=f"of-{self.host}")
-        self.local, self.cluster = local, cluster
-        self.stores = Stores(self.config, local=local, cluster=cluster)
-        self.reducer = self.stores.cluster("global-reducer")
-        self.inbox = self.reducer.journal(keys.large_inbox(self.host))
-        self.faults = Faults()
-        put_graph(self.stores.cluster("graph-manager"), GRAPH)
-        self.shift = Shift(ring)
-        self.shift.large = True
-
-    def run(self) -> None:
-        """Put a run of two spans through two workers."""
-        hands = [Hands(self.config.ring.name, self.stores, number) for number in range(2)]
-        self.shift.transition(Transition.BEGIN_RUN)
-        for place, count in enumerate(COUNTS):
-            self.shift.interval(count, dropped=DROPPED if place == 2 else 0)
-            if place == 1:
-                self.shift.ring.end_span()
-            while sum(one.work(3) for one in hands):
-                pass
-        self.shift.ring.end_span()
-        self.shift.transition(Transition.END_RUN)
-        for one in hands:
-            one.close()
-
-    def stage(self, kind: Any) -> Any:
-        cluster = FaultyLink(self.cluster, self.faults, spared="graph-manager")
-        return kind(setup(self.config, local=self.local, cluster=cluster))
-
-    def batches(self) -> list[LargeBatch]:
-        return [expect(LargeBatch, record.value) for record in self.inbox.read(0, 1000)]
-
-    def close(self) -> None:
-        self.shift.close()
 
 
 @pytest.fixture
 def links(
     local_redis: LocalStoreConfig, cluster: GlobalStoreConfig, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[LocalLink, ClusterLink, Any]]:
+) -> Iterator[Links]:
     let_arenas_be_small(monkeypatch)
-    local, remote = LocalLink(local_redis), ClusterLink(cluster)
-    yield local, remote, (local_redis, cluster)
-    local.close()
-    remote.close()
+    with open_links(local_redis, cluster) as opened:
+        yield opened
 
 
-def check_values(found: dict[str, Any]) -> None:
-    numbers = np.arange(EVENTS + DROPPED)
-    x = np.delete(numbers, [18, 19, 20])  # what the source dropped after the third interval
-    assert (found["picture"] == EVENTS).all()
-    assert found["picture"].shape == (2, 3)
-    assert (found["newest"] == 1).all()
-    np.testing.assert_allclose(found["per_shot"], np.full((2, 3), EVENTS / x.sum()))
-    assert found["scan"].keys.tolist() == [0, 1, 2]
-    assert found["scan"].counts.tolist() == np.bincount(x % 3).tolist()
-    assert (found["scan"].means == 1).all()
-
-
-def check_batches(node: Node) -> None:
-    """See that the parts of the spans, one after the other, give all events once."""
-    batches = node.batches()
-    assert all(batch.complete for batch in batches)
-    assert [batch.span for batch in batches if batch.last] == [1, 3]
-    assembly = Assembly(lambda _version: GRAPH, large=True)
-    for number, batch in enumerate(batches, start=1):
-        assembly.apply_span(batch.node, number, batch)
-    found = {result.name: result for result in assembly.results([node.host])}
-    assert set(found) == set(LARGE)
-    check_values({name: result.value for name, result in found.items()})
-    for result in found.values():
-        account = result.events
-        assert (account.expected, account.used, account.dropped) == (EVENTS + DROPPED, EVENTS, DROPPED)
-        assert result.complete
-        assert result.workers == tuple(keys.prefix(node.host, "worker", n) for n in range(2))
-
-
-def sent_all(node: Node) -> bool:
-    return node.shift.ring.released >= node.shift.ring.cursor.entries_closed
-
-
-@pytest.mark.parametrize("parts", [1, 4], ids=["whole", "in parts"])
+@pytest.mark.parametrize(
+    ("parts", "least"), [(1, 1 << 30), (4, 1 << 30), (4, 0)], ids=["whole", "in parts", "in parcels"]
+)
 @pytest.mark.parametrize("answer_lost", [False, True], ids=["refused", "answer lost"])
 def test_whichever_call_of_a_local_reducer_fails_each_event_is_sent_once(
-    links: Any, monkeypatch: pytest.MonkeyPatch, parts: int, answer_lost: bool
+    links: Links, monkeypatch: pytest.MonkeyPatch, parts: int, least: int, answer_lost: bool
 ) -> None:
     monkeypatch.setattr(beside, "AGAIN_S", 0.0)
+    monkeypatch.setattr(span_sender, "PARCEL_BYTES", least)
     if parts > 1:
         monkeypatch.setattr(spans, "PART_BYTES", 64)
     for fails_at in itertools.count(1):
         with ring_name() as name:
-            node = Node(*links[:2], name, links[2])
+            node = Node(name, links)
             node.run()
             faults = node.faults = Faults(fails_at, answer_lost=answer_lost)
             stage, started = node.stage(LocalReducerStage), False
@@ -209,15 +75,16 @@ def test_whichever_call_of_a_local_reducer_fails_each_event_is_sent_once(
             stage.close()
             assert (len(node.batches()) > 2) == (parts > 1)
             check_batches(node)
+            assert len(node.parcels()) == (0 if least else len(node.batches()))
             node.close()
             if not faults.met:
                 break
     assert fails_at > 10
 
 
-def test_arenas_hold_nothing_of_what_was_released_and_go_with_the_ring(links: Any) -> None:
+def test_arenas_hold_nothing_of_what_was_released_and_go_with_the_ring(links: Links) -> None:
     with ring_name() as name:
-        node = Node(*links[:2], name, links[2])
+        node = Node(name, links)
         node.run()
         assert len(arena.find(name)) == 2
         stage = node.stage(LocalReducerStage)
@@ -229,9 +96,9 @@ def test_arenas_hold_nothing_of_what_was_released_and_go_with_the_ring(links: An
         stage.close()
 
 
-def test_what_a_replaced_ring_left_in_arenas_is_sent_when_its_workers_are_gone(links: Any) -> None:
+def test_what_a_replaced_ring_left_in_arenas_is_sent_when_its_workers_are_gone(links: Links) -> None:
     with ring_name() as name:
-        node = Node(*links[:2], name, links[2])
+        node = Node(name, links)
         node.run()
         node.shift.ring.close(unlink=True)
         node.shift = Shift(name, source_id="another input")
@@ -250,7 +117,7 @@ def test_what_a_replaced_ring_left_in_arenas_is_sent_when_its_workers_are_gone(l
 @pytest.mark.parametrize("form", ["whole values", "in pieces", "by key"])
 @pytest.mark.parametrize("answer_lost", [False, True], ids=["refused", "answer lost"])
 def test_whichever_call_of_a_global_reducer_fails_the_results_are_the_same(
-    links: Any, monkeypatch: pytest.MonkeyPatch, answer_lost: bool, form: str
+    links: Links, monkeypatch: pytest.MonkeyPatch, answer_lost: bool, form: str
 ) -> None:
     let_looks_be_time(monkeypatch)
     monkeypatch.setattr(spans, "PART_BYTES", 64)
@@ -261,11 +128,12 @@ def test_whichever_call_of_a_global_reducer_fails_the_results_are_the_same(
     if form == "by key":
         monkeypatch.setattr(large_lane, "BY_KEY_BYTES", 1)
     if form == "in pieces":
+        monkeypatch.setattr(span_sender, "PARCEL_BYTES", 0)
         monkeypatch.setattr("ami.daemons.reduction.publisher.PIECE_BYTES", 20)
         monkeypatch.setattr(pieces, "PIECE_BYTES", 400)
     for fails_at in itertools.count(1, 7):
         with ring_name() as name:
-            node = Node(*links[:2], name, links[2])
+            node = Node(name, links)
             node.run()
             sender = node.stage(LocalReducerStage)
             sender.start()
@@ -275,6 +143,7 @@ def test_whichever_call_of_a_global_reducer_fails_the_results_are_the_same(
             stage = run_to_the_end(node)
             stage._finish_large()
             check_published(node)
+            assert not node.parcels()
             die(stage)
             node.close()
             if not faults.met:
@@ -293,30 +162,3 @@ def run_to_the_end(node: Node) -> GlobalReducerStage:
             stage = node.stage(GlobalReducerStage)
             stage.start()
     return stage
-
-
-def value_of(node: Node, name: str) -> Result | None:
-    return read_results(node.reducer, [name]).get(name)
-
-
-def published_all(node: Node) -> bool:
-    found = [value_of(node, name) for name in GRAPH.results]
-    whole = all(one is not None and one.events.expected == EVENTS + DROPPED for one in found)
-    return whole and node.inbox.pending() == 0
-
-
-def check_published(node: Node) -> None:
-    found = {name: value_of(node, name) for name in GRAPH.results}
-    assert found["shots"] is not None
-    assert found["shots"].value == EVENTS
-    check_values({name: one.value for name, one in found.items() if one is not None})
-    for one in found.values():
-        assert one is not None
-        assert (one.events.used, one.events.dropped, one.complete) == (EVENTS, DROPPED, True)
-    stored = [node.reducer.get(keys.result(name)) for name in GRAPH.results]
-    by_key = [one.value for one in stored if isinstance(one, Result) and isinstance(one.value, pieces.Keyed)]
-    parts = [one for one in (*by_key, *stored) if isinstance(one, pieces.Keyed | pieces.Pieces)]
-    named = {name for one in parts for name in one.names}
-    left = {name for name in node.reducer if keys.is_result_piece(name)}
-    # Of a scan by key, what the result before it named stays for who is reading it.
-    assert left >= named if by_key else left == named

@@ -127,7 +127,7 @@ class GlobalReducerStage:
             self._unpublished = True
         self._finish_large()
         lease, config = self._leadership.lease, self._setup.config
-        self._large = LargeLane(config, self._store, lease, self._graphs.get, self._here)
+        self._large = LargeLane(config, self._store, lease, self._graphs.get, self._here, self._setup.shared)
         self._inboxes = {}
         self._schema = ""
         self._nodes_at = 0.0

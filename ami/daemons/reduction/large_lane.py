@@ -16,13 +16,16 @@ from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.by_key import ByKey
 from ami.daemons.reduction.large_checkpoint import LargeCheckpoints
 from ami.daemons.reduction.publisher import LARGE_SHARE, TABLE_BYTES, Publisher, count_bytes
-from ami.errors import Undecodable
+from ami.errors import RingError, Undecodable
 from ami.graph.execution.lanes import STATE_SHARE
 from ami.graph.execution.partial import ErrorRecord, merge_errors
 from ami.graph.graph import Graph
-from ami.messages.large import LargeBatch
+from ami.messages.large import LargeBatch, Parcel
 from ami.messages.message import expect
-from ami.stores import BadRecord, Journal, Lease, Record, Store, keys
+from ami.ring import parcels
+from ami.stores import BadRecord, Journal, Lease, Record, Store, codec, keys
+from ami.stores.codec import Value
+from ami.stores.wire import Traffic
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +44,20 @@ class LargeLane:
     Args:
         graph: returns a version of the graph.
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
+        shared: counts what is read of shared memory.
     """
 
     def __init__(
-        self, config: Config, store: Store, lease: Lease, graph: Callable[[int], Graph], here: str
+        self,
+        config: Config,
+        store: Store,
+        lease: Lease,
+        graph: Callable[[int], Graph],
+        here: str,
+        shared: Traffic,
     ) -> None:
+        self._host = config.node.host
+        self._shared = shared
         self._config = config.reducer
         self._most_bytes = int(STATE_SHARE * config.global_store.max_memory_bytes)
         self._store = store
@@ -55,6 +67,7 @@ class LargeLane:
         self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.reducer.history)
         self._by_key = ByKey(store, self.publisher)
         self._inboxes: dict[str, Journal] = {}
+        self._parcels: dict[str, list[tuple[int, str]]] = {}  # of each node: those that were looked at
         self._halfway: set[str] = set()
         self.is_loaded = False
         self._unpublished = self._changed = False
@@ -123,7 +136,10 @@ class LargeLane:
 
     def _apply(self, node: str, record: Record) -> None:
         try:
-            batch = expect(LargeBatch, record.value)
+            value = self._unpack(node, record)
+            if value is None:
+                return
+            batch = expect(LargeBatch, value)
         except Undecodable as error:
             self._pass_over(BadRecord(self._inboxes[node].key, record.number, str(error)))
             return
@@ -133,6 +149,25 @@ class LargeLane:
         (self._halfway.discard if batch.last else self._halfway.add)(node)
         self.batches += 1
         self._unpublished = self._changed = True
+
+    def _unpack(self, node: str, record: Record) -> Value:
+        """Return a record's batch, from its parcel if it is in one; None: its node has to send it yet.
+
+        Raises:
+            Undecodable: it is lost.
+        """
+        value = record.value
+        if not isinstance(value, Parcel):
+            return value
+        try:
+            raw = parcels.look(value.name)
+        except (FileNotFoundError, RingError) as error:
+            if node == self._host or isinstance(error, RingError):
+                raise Undecodable(f"its parcel cannot be had: {error}") from error
+            return None
+        self._shared.received += len(raw)
+        self._parcels.setdefault(node, []).append((record.number, value.name))
+        return codec.decode(raw)
 
     def _pass_over(self, error: BadRecord) -> None:
         """Count a batch that cannot be read as applied: nobody ever can, and all others would wait."""
@@ -178,10 +213,17 @@ class LargeLane:
         for node, number in self._assembly.applied.items():
             if node in self._inboxes:
                 self._inboxes[node].trim(number)
+                self._throw_away(node, number)
         self._changed, self._unchecked_bytes = False, 0
         now = time.monotonic()
         self._may_at = now + (now - began) / CHECKPOINT_SHARE
         self._checkpoint_at = max(self._may_at, now + self._config.large_checkpoint_s)
+
+    def _throw_away(self, node: str, upto: int) -> None:
+        """Remove the parcels of records that are gone."""
+        known = self._parcels.get(node, [])
+        parcels.remove(name for number, name in known if number <= upto)
+        self._parcels[node] = [one for one in known if one[0] > upto]
 
     def close(self) -> None:
         """Leave a last checkpoint.

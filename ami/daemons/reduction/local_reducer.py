@@ -193,6 +193,7 @@ class LocalReducerStage:
             self._gather(ring)
             self._unsent += self._queue.orphans(ring)
             self._left = self._spans.find_left(ring)
+            self._spans.look_around()
 
     def _journal(self, prefix: str) -> Journal:
         if prefix not in self._journals:

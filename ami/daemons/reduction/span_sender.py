@@ -2,6 +2,9 @@
 
 Batches are numbered, and the mark of how far they reach is stored with each in one step; who follows goes on
 with the next part. Spans of a ring that is gone are sent as incomplete when its workers have let go of it.
+
+Where the global store is of this machine alone, a batch lies in a parcel, and its record only names it: the
+server is spared two copies. It holds for as long as the store does, which is in memory, too.
 """
 
 from __future__ import annotations
@@ -16,17 +19,20 @@ from ami.daemons.reduction.spans import Arenas, Batches, Span, find_span
 from ami.graph.execution.bind import Reductions, reductions
 from ami.graph.graph import Graph
 from ami.graph.library.base import bytes_of
-from ami.messages.large import LargeBatch, LargeMark
+from ami.messages.large import LargeBatch, LargeMark, Parcel
 from ami.messages.message import read
 from ami.ring import arena
 from ami.ring.observer import RingObserver
+from ami.ring.parcels import Parcels, look, remove
 from ami.stores import keys
+from ami.stores.codec import encode
 
 logger = logging.getLogger(__name__)
 
 # Of batches that the global reducer has not checkpointed. Beyond, spans grow longer, and arenas fill.
 BYTES_AHEAD = 256 << 20
 WAIT_S = 0.05
+PARCEL_BYTES = 64 << 10  # a smaller batch costs the server less than a file costs here
 
 
 class SpanSender:
@@ -41,6 +47,8 @@ class SpanSender:
         self._host = host = setup.config.node.host
         self._global = setup.stores.cluster("global-reducer")
         self._inbox = self._global.journal(keys.large_inbox(host))
+        self._parcels = Parcels(setup.config.ring.name)
+        self._alone = False
         self._graph = graph
         self._known: tuple[int, Reductions] | None = None
         self._number = 0
@@ -60,6 +68,38 @@ class SpanSender:
         self._number = self._inbox.fence()
         mark = read(self._global, keys.large_mark(self._host), LargeMark)
         self._places = {} if mark is None else dict(mark.places)
+        # All of them are a predecessor's, or of a store that was emptied.
+        remove(self._find_unnamed())
+        self.look_around()
+
+    def look_around(self) -> None:
+        """Look whether parcels may be left, and remove those that the global reducer forgot."""
+        config = self._setup.config.global_store
+        here = ("127.", "localhost:", "[::1]:", f"{config.host}:")
+        # A machine that has gone must not take with it what the store, on a disk or elsewhere, has accepted.
+        self._alone = (
+            config.append_to == "memory"
+            and all(address.startswith(here) for address in config.start_nodes)
+            and set(self._global.set(keys.NODES)) <= {self._host}
+        )
+        last = self._number  # before the look: what is left meanwhile has a higher number
+        remove(name for name, number in self._find_unnamed().items() if number <= last)
+        if not self._alone:
+            self._unpack()
+
+    def _find_unnamed(self) -> dict[str, int]:
+        if not (found := self._parcels.find()):
+            return {}
+        pending = set(self._inbox.numbers())
+        return {name: number for name, number in found.items() if number not in pending}
+
+    def _unpack(self) -> None:
+        """Send what is in parcels: it is a cluster's store now, and another machine may read it."""
+        last, pending = self._number, set(self._inbox.numbers())
+        for name, number in self._parcels.find().items():
+            if number <= last and number in pending:
+                self._inbox.replace(number, look(name))
+                remove([name])
 
     def next_entry(self, ring_id: int) -> int:
         """Return the first entry of a ring that is not in the inbox."""
@@ -146,19 +186,34 @@ class SpanSender:
     def _append(self, batch: LargeBatch, places: dict[int, tuple[int, int]]) -> None:
         number = self._number + 1
         mark = LargeMark(batch=number, places=places)
-        self._inbox.append(number, batch, also={keys.large_mark(self._host): mark})
+        self._inbox.append(number, self._pack(number, batch), also={keys.large_mark(self._host): mark})
         self._number, self._places = number, places
         self.batches += 1
         for part in batch.intervals:
             for fingerprint, state in part.partial.states.items():
                 self.flows.add(fingerprint, bytes_of(state))
 
+    def _pack(self, number: int, batch: LargeBatch) -> LargeBatch | Parcel:
+        """Return what the record of a batch is: the parcel that it lies in, where there can be one."""
+        if not self._alone:
+            return batch
+        chunks = encode(batch)
+        if len(chunks) < PARCEL_BYTES:
+            return batch
+        try:
+            name = self._parcels.leave(number, chunks.buffers)
+        except OSError as error:
+            logger.warning("a batch goes through the store, shared memory refuses it: %s", error)
+            return batch
+        self._setup.shared.sent += len(chunks)
+        return Parcel(name=name, bytes=len(chunks))
+
     def _has_room(self) -> bool:
         """Whether the global reducer is near enough to send it more."""
         # To wait for it here would be to hang, for the monitor.
         if self._setup.stopping.is_set() or self.waits:
             return False
-        if self._inbox.measure() < BYTES_AHEAD:
+        if self._inbox.measure() + self._parcels.measure() < BYTES_AHEAD:
             return True
         self._full_until = time.monotonic() + WAIT_S
         return False
