@@ -15,6 +15,7 @@ from ami.cli.options import Session, option, with_session
 from ami.cli.screen import clean, clock, table
 from ami.client import Client, connect
 from ami.errors import GraphError
+from ami.graph.language.changes import list_names
 
 if TYPE_CHECKING:
     from ami.graph.language.document import Document
@@ -53,6 +54,7 @@ def _edit(
 
 
 _OWNER = option("--as owner", str, "Act as this owner of operations. [default: USER@HOST]", metavar="NAME")
+_FORCE = click.option("--force", is_flag=True, help="Even if others lose something by it.")
 _EXPECT = option(
     "--expect expected_version", click.IntRange(0), "Only if the graph still has it.", metavar="VERSION"
 )
@@ -92,9 +94,28 @@ def read_document(path: str) -> Document:
     return document
 
 
+# What happened to names, and how a person is told.
+_SAID = {
+    "published": "publishes",
+    "values": "only a value, for others to use:",
+    "hidden": "only a value by now:",
+    "removed": "removed",
+    "changed": "changed",
+    "reset": "begins anew:",
+    "shared": "of other owners or spelling:",
+}
+
+
 def _write_acceptance(reply: dict[str, Any]) -> str:
-    warnings = [f"! {clean(warning)}" for warning in reply.get("warnings") or ()]
-    return "\n".join([f"graph version {reply.get('version')}, {clean(reply.get('hash'))}", *warnings])
+    changes = reply.get("changes") or {}
+    lines = [f"graph version {reply.get('version')}, {clean(reply.get('hash'))}"]
+    if back := changes.get("takes_back"):
+        lines.append(f"takes back version {back['version']}, {back['action']}: {clean(back['summary'])}")
+    lines += [f"{said} {clean(list_names(changes[what]))}" for what, said in _SAID.items() if what in changes]
+    lost = changes.get("lost") or {}
+    lines += [f"! {clean(owner)} loses {clean(list_names(names))}" for owner, names in lost.items()]
+    lines += [f"! {clean(warning)}" for warning in reply.get("warnings") or ()]
+    return "\n".join(lines if changes else [f"{lines[0]}: nothing changed", *lines[1:]])
 
 
 @graph.command()
@@ -137,16 +158,18 @@ def add(client: Client, texts: tuple[str, ...], replace: bool, **expected: int |
 
 @_edit(name="set", expects=True)
 @click.argument("texts", nargs=-1, required=True, metavar="FILE|-|DEFINITION...", type=_read)
-def set_(client: Client, texts: tuple[str, ...], **expected: int | None) -> dict[str, Any]:
-    """Put this graph in place of the whole one, everybody's operations included."""
-    return client.set(*texts, **expected)
+@_FORCE
+def set_(client: Client, texts: tuple[str, ...], **options: Any) -> dict[str, Any]:
+    """Put this graph in place of the whole one."""
+    return client.set(*texts, **options)
 
 
 @_edit(expects=True)
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_values)
-def remove(client: Client, names: tuple[str, ...], **expected: int | None) -> dict[str, Any]:
+@_FORCE
+def remove(client: Client, names: tuple[str, ...], **options: Any) -> dict[str, Any]:
     """Remove operations NAME..."""
-    return client.remove(*names, **expected)
+    return client.remove(*names, **options)
 
 
 @_edit(name="remove-mine")
@@ -156,23 +179,30 @@ def remove_mine(client: Client) -> dict[str, Any]:
 
 
 @_edit()
-def undo(client: Client) -> dict[str, Any]:
-    """Go back to the graph before the last change."""
-    return client.undo()
+@click.argument("version", type=click.IntRange(1), required=False)
+@_FORCE
+def undo(client: Client, version: int | None, force: bool) -> dict[str, Any]:
+    """Take back my last change, then the one before; or my change VERSION.
+
+    What others did since stays. VERSION may be an undo, which is then taken back itself.
+    """
+    return client.undo(version, force=force)
 
 
 @_edit()
 @click.argument("version", type=click.IntRange(0))
-def rollback(client: Client, version: int) -> dict[str, Any]:
-    """Go back to the graph of VERSION, as a new version."""
-    return client.rollback(version)
+@_FORCE
+def rollback(client: Client, version: int, force: bool) -> dict[str, Any]:
+    """Go back to the graph of VERSION, everybody's, as a new version."""
+    return client.rollback(version, force=force)
 
 
 @_edit()
 @click.argument("names", nargs=-1, shell_complete=complete_results)
-def reset(client: Client, names: tuple[str, ...]) -> dict[str, Any]:
+@_FORCE
+def reset(client: Client, names: tuple[str, ...], force: bool) -> dict[str, Any]:
     """Let the windows of results NAME... (all, without a name) begin anew."""
-    return client.reset(*names)
+    return client.reset(*names, force=force)
 
 
 @graph.command()

@@ -107,20 +107,22 @@ def put_graph(client: Client, path: Path | None, schema: Schema) -> str:
         GraphError: the graph of ``path`` was refused.
     """
     if path is not None:
-        client.set(path.read_text(encoding="utf-8"))
+        client.set(path.read_text(encoding="utf-8"), force=True)
         return str(path)
     missing: list[str] = []
-    if client.graph_version()[0]:
+    before = client.graph_version()[0]
+    if before:
         running = client.graph()
         missing = sorted(name for name in running.fields if name not in schema)
         if running.results and not missing:
             return "the one that ran last"
     uri = client.config.source.uri
     ready = ready_graph(uri)
-    client.set(first_look(schema) if ready is None else ready.read_text(encoding="utf-8"))
+    client.set(first_look(schema) if ready is None else ready.read_text(encoding="utf-8"), force=True)
     what = f"a first look at every field of {uri}" if ready is None else str(ready)
     if missing:
-        what += f"; the last one asked for {missing[0]}, which this source has not (`ami graph undo`)"
+        what += f"; the last one asked for {missing[0]}, which this source has not"
+        what += f" (`ami graph rollback {before}`)"
     return what
 
 

@@ -241,41 +241,49 @@ class Client:
         """As :meth:`add`; operations of the same names that are mine are replaced."""
         return self._edit("replace", texts, expected_version)
 
-    def set(self, *texts: str, expected_version: int | None = None) -> dict[str, Any]:
-        """Put this graph in place of the whole one, everybody's operations included."""
-        return self._edit("set", texts, expected_version)
+    def set(self, *texts: str, expected_version: int | None = None, force: bool = False) -> dict[str, Any]:
+        """Put this graph in place of the whole one. What others lose by it they lose with ``force`` only."""
+        return self._edit("set", texts, expected_version, force=force)
 
-    def remove(self, *names: str, expected_version: int | None = None) -> dict[str, Any]:
-        """Remove operations."""
-        return self.request("remove", names=list(names), expected_version=expected_version)
+    def remove(self, *names: str, expected_version: int | None = None, force: bool = False) -> dict[str, Any]:
+        """Remove operations; ``force``: also those that others own, too."""
+        return self.request("remove", names=list(names), force=force, expected_version=expected_version)
 
     def remove_mine(self) -> dict[str, Any]:
         """Remove every operation that belongs to nobody but this client."""
         return self.request("remove-mine")
 
-    def undo(self) -> dict[str, Any]:
-        """Go back to the graph before the last change, as a new version."""
-        return self.request("undo")
+    def undo(self, version: int | None = None, *, force: bool = False) -> dict[str, Any]:
+        """Take back this client's last change that is not taken back yet, or its change ``version``.
 
-    def rollback(self, version: int) -> dict[str, Any]:
-        """Go back to the graph of ``version``, as a new version."""
-        return self.request("rollback", version=version)
+        Others' changes stay, also those that came since. ``version`` may be one that took another back.
+        """
+        return self.request("undo", version=version, force=force)
 
-    def reset(self, *names: str) -> dict[str, Any]:
-        """Let the windows of these results, or of all, begin anew."""
-        return self.request("reset", names=list(names))
+    def rollback(self, version: int, *, force: bool = False) -> dict[str, Any]:
+        """Go back to the graph of ``version``, as a new version; ``force``: whoever loses by it."""
+        return self.request("rollback", version=version, force=force)
 
-    def _edit(self, action: str, texts: tuple[str, ...], expected_version: int | None) -> dict[str, Any]:
+    def reset(self, *names: str, force: bool = False) -> dict[str, Any]:
+        """Let the windows of these results, or of all, begin anew; ``force``: also those of others."""
+        return self.request("reset", names=list(names), force=force)
+
+    def _edit(
+        self, action: str, texts: tuple[str, ...], expected_version: int | None, **fields: Any
+    ) -> dict[str, Any]:
         from ami.client.definitions import to_yaml
         from ami.graph.language.document import Document
 
         current = Document if action == "set" else self.document  # a whole graph builds on nothing
-        return self.request(action, text=to_yaml(texts, current), expected_version=expected_version)
+        text = to_yaml(texts, current)
+        return self.request(action, text=text, expected_version=expected_version, **fields)
 
     def request(self, action: str, *, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
         """Ask the graph manager for ``action`` and return its answer.
 
-        The answer has version, hash and warnings of the graph that came of it.
+        The answer has version, hash and warnings of the graph that came of it, and its ``changes`` by names:
+        ``published``, ``values``, ``removed``, ``changed``, ``reset``, ``lost`` by owner and so on, where
+        there are some. Without any there is no new version.
 
         Raises:
             GraphError: denied, with the reason.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ami.errors import GraphError
+from ami.graph.language.changes import compare
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.safe_yaml import dump
@@ -83,7 +84,7 @@ class Difference:
 
 def difference(old: Document, new: Document) -> Difference:
     """Return what makes ``new`` out of ``old``."""
-    before, after = old.definitions, new.definitions
+    changes = compare(old, new)
     lines = difflib.unified_diff(
         write(old, whole=False).splitlines(),
         write(new, whole=False).splitlines(),
@@ -94,9 +95,9 @@ def difference(old: Document, new: Document) -> Difference:
     return Difference(
         old=old.version,
         new=new.version,
-        added=tuple(sorted(after.keys() - before.keys())),
-        removed=tuple(sorted(before.keys() - after.keys())),
-        changed=tuple(sorted(n for n in before.keys() & after.keys() if not before[n].means(after[n]))),
-        reset=tuple(sorted(n for n, count in new.resets.items() if count != old.resets.get(n, 0))),
+        added=tuple(sorted(changes.added)),
+        removed=tuple(sorted(changes.removed)),
+        changed=tuple(sorted(changes.changed)),
+        reset=tuple(sorted(changes.reset)),
         text="\n".join(lines),
     )

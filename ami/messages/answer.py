@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, field
 from typing import Any
 
 from ami.errors import AmiError
@@ -14,7 +14,7 @@ from ami.messages.message import message
 class Answer:
     """Whether a request was done. ``version`` and ``hash`` are those of the graph that there is after it.
 
-    ``reason``: why it was denied.
+    ``reason``: why it was denied. ``changes``: what it changed, by names; empty when nothing did.
     """
 
     id: str
@@ -23,6 +23,7 @@ class Answer:
     hash: str
     reason: str | None
     warnings: list[str]
+    changes: dict[str, Any] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Return what the manager puts into the client's queue."""

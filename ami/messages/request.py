@@ -75,6 +75,17 @@ class Request:
         """
         return _text(self.fields, name)
 
+    def flag(self, name: str) -> bool:
+        """Return a field that is true or false; false when it is missing.
+
+        Raises:
+            GraphError: it is something else.
+        """
+        flag = self.fields.get(name, False)
+        if not isinstance(flag, bool):
+            raise GraphError(f"{name} must be true or false, got {flag!r:.100}")
+        return flag
+
     def names(self) -> tuple[str, ...]:
         """Return the field ``names``.
 

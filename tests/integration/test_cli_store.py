@@ -218,8 +218,14 @@ def test_a_graph_is_set_edited_shown_and_taken_back(run: Run) -> None:
     assert shown["results"] == ["n", "mean"]  # type: ignore[index]
     changed = parsed(run("graph", "diff", "--json"))
     assert changed["added"] == ["mean", "signal"]  # type: ignore[index]
-    assert run("graph", "undo").exit_code == 0
+    said = added.stdout.splitlines()
+    assert said[1:] == ["publishes mean", "only a value, for others to use: signal"]
+    assert run("graph", "reset").exit_code == 1
+    undone = run("graph", "undo", "--as", "ann").stdout.splitlines()
+    assert undone[1:] == [f"takes back version {changed['new']}, add: +signal, +mean", "removed signal, mean"]  # type: ignore[index]
     assert "mean" not in run("graph", "show").stdout
+    again = run("graph", "set", "-", "--force", text="results: {n: count(x)}")
+    assert again.stdout.endswith(": nothing changed\n")
     actions = [record["action"] for record in parsed(run("graph", "history", "--json"))]  # type: ignore[attr-defined]
     assert actions[-3:] == ["set", "add", "undo"]
     assert "undo" in run("graph", "history").stdout

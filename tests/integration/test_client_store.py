@@ -49,7 +49,7 @@ def graph(node: Node, client: Client) -> Client:
     source = open_global(node.config.global_store, keys.prefix("ami", "source", 0))
     source.put(keys.SCHEMA, SCHEMA.to_json())
     source.close()
-    client.set("results: {}")
+    client.set("results: {}", force=True)
     return client
 
 

@@ -16,6 +16,7 @@ from ami.config import Config, GlobalStoreConfig, ManagerConfig, SecurityConfig
 from ami.daemons.manager import graph_manager
 from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
+from ami.event import Schema
 from ami.graph.graph import Graph
 from ami.graph.language import edits
 from ami.graph.language.document import Document
@@ -144,7 +145,7 @@ def test_an_accepted_edit_is_published_numbered_told_and_answered(
     graph = rig.graph()
     assert answer == {
         "id": answer["id"], "accepted": True, "version": 1, "hash": graph.hash, "reason": None,
-        "warnings": [],
+        "warnings": [], "changes": {"added": ["shots"], "published": ["shots"]},
     }  # fmt: skip
     assert graph.results == ("shots",)
     assert graph["shots"].owners == ("anna",)
@@ -378,10 +379,37 @@ def test_undo_rollback_reset_and_remove_mine_go_through_the_store(
     assert rig.ask(manager, "undo")["accepted"]
     assert set(rig.graph().results) == {"shots", "total", "level"}
     before = rig.graph().fingerprint("total")
-    assert rig.ask(manager, "reset", names=["total"])["accepted"]
+    denied = rig.ask(manager, "reset", names=["total"])
+    assert "bert would begin anew with total" in denied["reason"]
+    assert rig.ask(manager, "reset", names=["total"], force=True)["changes"]["lost"] == {"bert": ["total"]}
     assert rig.graph().fingerprint("total") != before
-    assert rig.ask(manager, "rollback", version=1)["version"] == 6
+    back = rig.ask(manager, "rollback", version=1, force=True)
+    assert (back["version"], back["changes"]["lost"]) == (6, {"bert": ["level", "total"]})
     assert set(rig.graph().results) == {"shots", "total"}
+    undone = rig.ask(manager, "undo")
+    back = {"version": 6, "action": "rollback", "summary": "-level"}
+    assert (undone["version"], undone["changes"]["takes_back"]) == (7, back)
+    assert "level" in rig.graph().results
+    assert [entry.get("takes_back") for entry in rig.store[keys.STATE]["history"]][-4:] == [3, None, None, 6]  # type: ignore[index]
+
+
+def test_what_changes_nothing_is_answered_and_is_no_version_but_for_other_lanes(
+    rig: Rig, manager: GraphManagerStage
+) -> None:
+    text = "results: {mean: mean_events(image)}"
+    first = rig.ask(manager, "set", text=text)
+    for stage in (manager, rig.stage()):
+        manager._leadership.release()
+        again = rig.ask(stage, "set", text=text)
+        assert (again["accepted"], again["changes"]) == (True, {})
+        assert (again["version"], again["hash"]) == (first["version"], first["hash"])
+        assert again["warnings"] == first["warnings"]
+        stage._leadership.release()
+    # Another source has larger images, which go another way.
+    fields = (replace(f, shape=(300, 300)) if f.name == "image" else f for f in SCHEMA.fields)
+    rig.source[keys.SCHEMA] = Schema(tuple(fields)).to_json()
+    assert rig.ask(manager, "set", text=text)["version"] == 2
+    assert rig.graph().large
 
 
 def test_what_people_wrote_lies_beside_what_runs_to_the_letter(rig: Rig, manager: GraphManagerStage) -> None:

@@ -136,7 +136,7 @@ def play(_shared_node: Node) -> Iterator[Play]:
             # What the source will say of itself: so the graph is there before the first event.
             source[keys.SCHEMA] = opened.schema.to_json()
             opened.close()
-            client.set(graph)
+            client.set(graph, force=True)
             Path(node.environment["AMI_CONFIG"]).write_text(f"[source]\nuri = '{uri}'\n")
             node.supervisor.startProcess("source")
             played.append(uri)

@@ -54,7 +54,7 @@ def test_an_edit_that_cannot_be_is_denied_with_the_reason(play: Play) -> None:
     for text, reason in (
         ("n = count(monitr)", "monitor"),
         ("n = mean_events(monitor) + laser", "mean"),
-        ("shots = mean_events(monitor)", "test"),
+        ("shots = mean_events(monitor)", "yours alone; --replace"),
     ):
         with pytest.raises(GraphError, match=reason):
             client.add(text)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ami.config import SecurityConfig
 from ami.daemons.manager import requests
-from ami.daemons.manager.requests import ACTIONS
+from ami.daemons.manager.requests import ACTIONS, Past
 from ami.errors import GraphError
+from ami.graph.language.changes import compare
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.text import parse
@@ -47,6 +48,8 @@ class Manager:
     def __init__(self) -> None:
         self.document = Document()
         self.versions = {0: self.document}
+        self.history: list[dict[str, Any]] = []
+        self.told: dict[str, Any] = {}
 
     def version(self, number: int) -> Document:
         try:
@@ -55,8 +58,17 @@ class Manager:
             raise GraphError(f"version {number} is not kept any more") from None
 
     def __call__(self, action: str, client: str = "anna", **fields: Any) -> Document:
-        self.document = requests.apply(request(action, client, **fields), self.document, self.version)
-        self.versions[self.document.version] = self.document
+        asked = request(action, client, **fields)
+        edit = requests.apply(asked, self.document, requests.Past(self.version, self.history))
+        told = requests.describe(asked, self.document, edit)
+        if told:  # as the manager: what changes nothing is no version
+            back = {"takes_back": edit.takes_back["version"]} if edit.takes_back else {}
+            version = edit.document.version
+            self.history.append(
+                {"version": version, "client": client, "action": action, "summary": "", **back}
+            )
+            self.document = self.versions[version] = edit.document
+        self.told = told
         return self.document
 
     def fingerprint(self, name: str) -> str:
@@ -71,11 +83,14 @@ def test_each_accepted_request_is_the_next_version() -> None:
     assert ask.document.results == ("total",)
 
 
-def test_add_refuses_another_definition_of_a_name_and_says_whose_it_is() -> None:
+def test_add_refuses_another_definition_of_a_name_and_says_whose_it_is_or_how_to_replace_it() -> None:
     ask = Manager()
     ask("add", text=one("shots", "count(x)"))
-    for client in ("anna", "bert"):
-        with pytest.raises(GraphError, match="'shots' exists already .* belongs to anna"):
+    for client, said in (
+        ("anna", "is yours alone; --replace"),
+        ("bert", "belongs to anna; choose another name"),
+    ):
+        with pytest.raises(GraphError, match=f"'shots' exists already as count.x. .*{said}"):
             ask("add", client, text=one("shots", "sum_events(x)"))
     assert ask("add", "bert", text=one("shots", "count(x)"))["shots"].owners == ("anna", "bert")
 
@@ -94,19 +109,34 @@ def test_set_is_the_whole_graph_and_keeps_the_resets_of_what_stays() -> None:
     ask("set", text="results: {shots: count(x), total: sum_events(x)}")
     ask("reset", names=["total"])
     fingerprint = ask.fingerprint("total")
-    assert ask("set", "bert", text=one("total", "sum_events(x)")).results == ("total",)
+    with pytest.raises(GraphError, match="^anna would lose shots: .* --force"):
+        ask("set", "bert", text=one("total", "sum_events( x )"))
+    assert ask("set", "bert", text=one("total", "sum_events( x )"), force=True).results == ("total",)
+    assert ask.told["lost"] == {"anna": ["shots"]}
     assert ask.fingerprint("total") == fingerprint
-    assert ask.document["total"].owners == ("bert",)
+    assert (ask.document["total"].owners, ask.document["total"].text) == (("anna", "bert"), "sum_events(x)")
 
 
-def test_what_belongs_to_others_too_is_not_removed() -> None:
+def test_what_the_node_put_there_by_itself_is_nobodys_loss() -> None:
     ask = Manager()
-    for client in ("anna", "bert"):
+    ask("set", "node@vm", text="results: {look: count(x)}")
+    assert ask("set", text=one("shots", "count(x)")).results == ("shots",)
+    assert ask.told["lost"] == {"node@vm": ["look"]}
+
+
+def test_what_belongs_to_others_too_is_removed_by_force_only() -> None:
+    ask = Manager()
+    for client in ("anna", "bert", "carl"):
         ask("add", client, text=one("shots", "count(x)"))
-    with pytest.raises(GraphError, match="'shots' belongs to bert too"):
+    with pytest.raises(GraphError, match="bert would lose shots; carl would lose shots: .*force=True"):
         ask("remove", names=["shots"])
-    assert ask("remove-mine")["shots"].owners == ("bert",)
-    assert ask("remove-mine", "bert").definitions == {}
+    assert ask("remove-mine")["shots"].owners == ("bert", "carl")
+    assert ask("remove-mine", "bert")["shots"].owners == ("carl",)
+    assert ask("remove", names=["shots"], force=True).definitions == {}
+    assert ask.told == {"removed": ["shots"], "lost": {"carl": ["shots"]}}
+    for force in (1, "yes", None, []):
+        with pytest.raises(GraphError, match="force must be true or false"):
+            ask("add", text=one("shots", "count(x)"), force=force)
 
 
 def test_an_operation_and_what_it_needs_are_removed_in_one_request_in_either_order() -> None:
@@ -127,15 +157,130 @@ def test_names_that_cannot_be_removed_are_refused_as_such(names: Any) -> None:
         ask("remove", names=names)
 
 
-def test_undo_takes_the_last_edit_back_and_undo_of_that_takes_it_forth() -> None:
+def test_undo_takes_back_my_last_change_then_the_one_before_and_never_anothers() -> None:
     ask = Manager()
-    with pytest.raises(GraphError, match="nothing to undo"):
-        ask("undo")
+    for name in ("a", "b"):
+        ask("add", text=one(name, f"count(x + {len(name)})"))
+        ask("add", "bert", text=one(f"of_bert_{name}", "sum_events(x)"))
+    assert set(ask("undo").results) == {"a", "of_bert_a", "of_bert_b"}
+    assert ask.told["takes_back"]["version"] == 3
+    assert ask.told["removed"] == ["b"]
+    assert set(ask("undo").results) == {"of_bert_a", "of_bert_b"}
+    for client in ("anna", "carl"):
+        with pytest.raises(GraphError, match=f"nothing to undo: no change by {client} is left"):
+            ask("undo", client)
+    assert set(ask("undo", "bert").results) == {"of_bert_a"}
+
+
+def test_an_undo_is_taken_back_by_its_version_and_then_the_change_can_be_undone_again() -> None:
+    ask = Manager()
     ask("add", text=one("shots", "count(x)"))
-    ask("add", text=one("total", "sum_events(x)"))
-    assert ask("undo").results == ("shots",)
-    assert ask.document.version == 3
-    assert set(ask("undo").results) == {"shots", "total"}
+    ask("undo")
+    assert ask("undo", version=2).results == ("shots",)
+    for version, said in ((2, "taken back already"), (9, "no version 9"), ("1", "no version '1'")):
+        with pytest.raises(GraphError, match=said):
+            ask("undo", version=version)
+    with pytest.raises(GraphError, match="version 1 is a change by anna"):
+        ask("undo", "bert", version=1)
+    assert ask("undo").results == ()
+
+
+def test_what_somebody_built_on_stays_his_when_it_is_taken_back() -> None:
+    ask = Manager()
+    ask("add", text="values: {spot: 2 * x}")
+    ask("add", "bert", text=one("mean", "mean_events(spot)"))
+    document = ask("undo")
+    assert (document["spot"].owners, document["mean"].owners) == (("bert",), ("bert",))
+    assert ask.told["shared"] == ["spot"]
+    ask("undo", "bert")
+    assert ask.document.definitions == {}
+
+
+def test_a_change_on_which_somebody_built_is_taken_back_by_force_only() -> None:
+    ask = Manager()
+    ask("add", text="values: {spot: 2 * x}")
+    ask("replace", text="values: {spot: 3 * x}")
+    ask("add", "bert", text=one("mean", "mean_events(spot)"))
+    with pytest.raises(GraphError, match="bert would begin anew with spot"):
+        ask("undo")
+    assert ask("undo", force=True)["spot"].text == "2 * x"
+    assert ask.document["spot"].owners == ("anna", "bert")
+
+
+def test_what_was_changed_again_since_is_not_taken_back_under_it() -> None:
+    ask = Manager()
+    ask("add", text=one("shots", "count(x)"))
+    ask("replace", text=one("shots", "count(x + 1)"))
+    with pytest.raises(GraphError, match=r"'shots' was changed again since, it is count\(x \+ 1\) now"):
+        ask("undo", version=1)
+    ask("remove", names=["shots"])
+    with pytest.raises(GraphError, match="'shots' is not there any more"):
+        ask("undo", version=2)
+    ask("add", "bert", text=one("shots", "sum_events(x)"))
+    with pytest.raises(GraphError, match=r"'shots' was changed again since, it is sum_events\(x\) now"):
+        ask("undo")
+
+
+def test_a_removal_by_force_is_taken_back_with_the_owners() -> None:
+    ask = Manager()
+    ask("add", "bert", text="{values: {spot: 2 * x}, results: {mean: mean_events(spot)}}")
+    before = ask.document
+    ask("set", text=one("shots", "count(x)"), force=True)
+    ask("add", "carl", text=one("of_carl", "count(x)"))
+    after = ask("undo")
+    assert {n: d for n, d in after.definitions.items() if n != "of_carl"} == before.definitions
+
+
+def test_a_reset_cannot_be_taken_back_and_the_reason_says_how_to_go_on() -> None:
+    ask = Manager()
+    ask("add", text=one("shots", "count(x)"))
+    ask("reset")
+    with pytest.raises(GraphError, match="change 2 was a reset: .* `ami graph undo 1` goes on"):
+        ask("undo")
+    assert ask("undo", version=1).definitions == {}
+
+
+def test_a_change_of_which_nothing_is_left_is_passed_over() -> None:
+    ask = Manager()
+    ask("add", text=one("a", "count(x)"))
+    ask("add", text=one("b", "sum_events(x)"))
+    ask("remove", "bert", names=["b"], force=True)
+    assert ask("undo").definitions == {}
+
+
+def test_a_changed_function_is_taken_back_with_all_that_call_it() -> None:
+    ask = Manager()
+    ask("add", text=FUNCTION)
+    before = ask.fingerprint("doubled")
+    ask("replace", text=FUNCTION.replace("2 * x", "4 * x"))
+    assert ask.fingerprint("doubled") != before
+    ask("add", "bert", text="results: {last_one: last(twice(x))}")
+    with pytest.raises(GraphError, match="bert would begin anew with last_one"):
+        ask("undo")
+    ask("undo", force=True)
+    assert ask.fingerprint("doubled") == before
+    assert "2 * x" in dict(ask.document.functions["twice"])["code"]  # type: ignore[operator]
+
+
+def test_an_edit_that_changes_nothing_is_no_version() -> None:
+    ask = Manager()
+    text = "{values: {double: 2 * x}, results: {total: sum_events(double)}}"
+    ask("set", text=text)
+    for action, fields in (("set", {"text": text}), ("add", {"text": text}), ("rollback", {"version": 1})):
+        assert ask(action, **fields).version == 1
+        assert ask.told == {}
+    assert ask("remove-mine", "bert").version == 1
+
+
+def test_an_answer_says_what_is_published_and_what_is_only_a_value() -> None:
+    ask = Manager()
+    ask("add", text="{values: {double: 2 * x}, results: {total: sum_events(double)}}")
+    assert ask.told == {"added": ["double", "total"], "published": ["total"], "values": ["double"]}
+    ask("add", "bert", text=one("total", "sum_events( double )"))
+    assert ask.told == {"shared": ["double", "total"]}
+    ask("replace", "carl", text="values: {four: 2 * double}")
+    ask("add", "carl", text=one("level", "mean_events(four)"))
+    assert ask.told == {"added": ["level"], "published": ["level"]}
 
 
 def test_rollback_gives_an_earlier_graph_a_new_number() -> None:
@@ -144,6 +289,8 @@ def test_rollback_gives_an_earlier_graph_a_new_number() -> None:
         ask("add", text=one(f"n{number}", f"count(x + {number})"))
     assert ask("rollback", version=1).results == ("n0",)
     assert ask.document.version == 4
+    with pytest.raises(GraphError, match="anna would lose n0"):
+        ask("rollback", "bert", version=0)
     assert ask("rollback", version=0).definitions == {}
     for version in (-1, 6, None, "1", 1.0, [1]):
         with pytest.raises(GraphError, match="between 0 and 5"):
@@ -164,6 +311,13 @@ def test_reset_starts_the_named_results_anew_and_no_others() -> None:
     assert ask.fingerprint("shots") != before["shots"]
     with pytest.raises(GraphError, match="nothing"):
         ask("reset", names=["nothing"])
+    ask("add", "bert", text=one("level", "mean_events(x)"))
+    for names in ([], ["level"]):
+        with pytest.raises(GraphError, match="bert would begin anew with level"):
+            ask("reset", names=names)
+    assert ask("reset", force=True).resets["level"] == 1
+    assert ask.told["lost"] == {"bert": ["level"]}
+    assert ask("rollback", version=2, force=True).resets["shots"] == 2  # and begins not anew for it
 
 
 def test_an_edit_of_an_older_version_is_denied_so_that_no_edit_is_lost() -> None:
@@ -218,10 +372,10 @@ def test_the_summary_says_what_came_went_changed_and_was_reset() -> None:
     ask = Manager()
     before = ask("set", text="results: {a: count(x), b: sum_events(x), c: count(x + 1)}")
     after = ask("set", text="results: {a: count(x), b: sum_events(x * 2), d: count(x + 3)}")
-    assert requests.summary(before, after) == "+d, -c, ~b"
-    assert requests.summary(after, ask("reset", names=["a"])) == "reset a"
+    assert compare(before, after).summary == "+d, -c, ~b"
+    assert compare(after, ask("reset", names=["a"])).summary == "reset a"
     many = ask("set", text="results: {" + ", ".join(f"n{i}: count(x + {i})" for i in range(20)) + "}")
-    assert requests.summary(Document(), many).endswith(", +n7 and 12 more")
+    assert compare(Document(), many).summary.endswith(", +n7 and 12 more")
 
 
 def test_without_a_source_there_is_no_schema_and_the_reason_says_so() -> None:
@@ -249,8 +403,10 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ODD_TEXT, inner, max_size=4),
     max_leaves=10,
 )
+HISTORY = [{"version": 1, "client": "anna", "action": "add", "summary": "+a"}]
 FIELDS = [
     "id",
+    "force",
     "client",
     "action",
     "text",
@@ -273,11 +429,13 @@ REQUESTS = JSON | st.dictionaries(st.sampled_from(FIELDS), JSON).flatmap(
 def test_whatever_is_in_the_queue_gives_a_graph_or_a_reason(plain: Any) -> None:
     try:
         asked = Request.from_plain(plain)
-        document = requests.apply(asked, RUNNING, lambda version: replace(RUNNING, version=version))
+        edit = requests.apply(
+            asked, RUNNING, Past(lambda version: replace(RUNNING, version=version), HISTORY)
+        )
     except GraphError as error:
         assert str(error)
         return
-    assert document.version == RUNNING.version + 1
+    assert edit.document.version == RUNNING.version + 1
     # What the manager writes of it must be writable: as a key, and in the history.
     for text in (asked.id, asked.client, asked.action):
         text.encode()
@@ -292,7 +450,7 @@ def test_what_is_too_long_is_refused() -> None:
 def test_text_that_no_key_and_no_file_can_hold_is_refused(field: str) -> None:
     plain = {"id": "1", "client": "anna", "action": "add", "text": one("a", "count(x)"), field: "\ud800"}
     with pytest.raises(GraphError, match=f"{field!r} has half of a character"):
-        requests.apply(Request.from_plain(plain), Document(), lambda _: Document())
+        requests.apply(Request.from_plain(plain), Document(), Past(lambda _: Document()))
 
 
 def test_a_name_that_fills_a_history_is_refused() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ami.errors import GraphError
 from ami.graph.language import edits
+from ami.graph.language.changes import compare, find_losses, refuse_losses
 from ami.graph.language.document import Definition, Document
 from ami.graph.language.lower import lower
 from ami.graph.language.safe_yaml import dump
@@ -114,7 +117,7 @@ def test_a_definition_of_what_is_not_installed_any_more_stays_what_it_was() -> N
     document = edits.add(document, one("b", "count(x)"), "bob")
     graph = lower(document)
     assert (graph["a/1"].kind, graph.reduced) == ("sharpness", {"a", "b"})
-    assert list(edits.remove(document, ("a",), "alice").definitions) == ["b"]
+    assert list(edits.remove(document, ("a",)).definitions) == ["b"]
     with pytest.raises(GraphError, match="there is no operation 'sharpness'"):
         parse("results: {c: last(sharpness(x))}")
 
@@ -156,19 +159,22 @@ def _step(document: Document, kind: str, owner: str, content: Content) -> Docume
     acts: dict[str, Callable[[], Document]] = {
         "add": lambda: edits.add(document, _new(content, document), owner),
         "replace": lambda: edits.add(document, _new(content, document), owner, replacing=True),
-        "remove": lambda: edits.remove(document, some, owner),
+        "set": lambda: edits.put(document, _new(content, Document()), owner),
+        "remove": lambda: edits.remove(document, some),
         "remove-mine": lambda: edits.remove_owner(document, owner),
         "reset": lambda: edits.reset(document, some),
     }
     changed = acts[kind]()
     lower(changed)  # the manager refuses what has no graph
+    refuse_losses(find_losses(document, changed, owner))
     return changed
 
 
-kinds = st.sampled_from(["add", "add", "replace", "replace", "remove", "remove-mine", "reset"])
+kinds = st.sampled_from(["add", "add", "replace", "replace", "set", "remove", "remove-mine", "reset"])
+edits_drawn = st.tuples(kinds, people, contents)
 
 
-@given(documents(), st.lists(st.tuples(kinds, people, contents), max_size=8))
+@given(documents(), st.lists(edits_drawn, max_size=8))
 @settings(deadline=None, max_examples=150)
 def test_nobodys_definition_is_lost_or_changed_by_anothers_edit(
     begin: Document, steps: list[tuple[str, str, Content]]
@@ -196,3 +202,61 @@ def _holds(name: str, before: Definition, after: Document, owner: str) -> None:
         now = after[name]
         assert (now.text, now.parts) == (before.text, before.parts)
         assert set(now.owners) - {owner} == others
+
+
+# --- what was done is taken back
+
+
+def _content(document: Document) -> Document:
+    """Return a document without what taking back leaves as it is: the order, and how often it was reset."""
+    return replace(document, definitions=dict(sorted(document.definitions.items())), resets={})
+
+
+def _edited(document: Document, steps: list[tuple[str, str, Content]]) -> Iterator[Document]:
+    """Yield the documents that edits make, without those that are refused or that no source suits."""
+    for step in steps:
+        with contextlib.suppress(GraphError):
+            made = _step(document, *step)
+            if lower(made).fields <= {"camera", "cam:stats.max"}:
+                document = made
+                yield document
+
+
+@given(st.lists(edits_drawn, max_size=8))
+@settings(deadline=None, max_examples=40, phases=[Phase.explicit, Phase.generate])
+def test_changes_that_are_taken_back_one_after_the_other_leave_what_was_there(
+    steps: list[tuple[str, str, Content]],
+) -> None:
+    versions = [Document(), *_edited(Document(), steps)]
+    now = versions[-1]
+    for before, after in reversed(list(itertools.pairwise(versions))):
+        now = edits.take_back(now, before, after)
+        assert _content(now) == _content(before)
+        assert not {*compare(now, before).to_plain()} - {"reset"}
+
+
+@given(st.lists(edits_drawn, max_size=4), edits_drawn, st.lists(edits_drawn, max_size=4))
+@settings(deadline=None, max_examples=40, phases=[Phase.explicit, Phase.generate])
+def test_what_others_did_since_a_change_is_there_when_it_is_taken_back(
+    steps: list[tuple[str, str, Content]],
+    first: tuple[str, str, Content],
+    more: list[tuple[str, str, Content]],
+) -> None:
+    *_, before = Document(), *_edited(Document(), steps)
+    who = first[1]
+    for after in _edited(before, [first]):
+        by_others = [(kind, owner if owner != who else "somebody", content) for kind, owner, content in more]
+        *_, now = after, *_edited(after, by_others)
+        try:
+            left = edits.take_back(now, before, after)
+            lower(left)
+            refuse_losses(find_losses(now, left, who))
+        except GraphError as error:
+            assert str(error)
+            continue
+        for name, definition in now.definitions.items():
+            _holds(name, definition, left, who)
+        for name in left.definitions.keys() & after.definitions.keys() - before.definitions.keys():
+            assert who not in left[name].owners
+        assert all(left.callers(function) for function in left.functions)
+        assert parse(write(left)) == left

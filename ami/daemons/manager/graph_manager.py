@@ -17,6 +17,7 @@ from typing import Any
 from ami.daemons.manager import requests
 from ami.daemons.manager.archive import Archive
 from ami.daemons.manager.intake import Intake
+from ami.daemons.manager.requests import Edit, Past
 from ami.daemons.process import durable
 from ami.daemons.process.apart import call_apart
 from ami.daemons.process.leadership import Leadership
@@ -34,6 +35,7 @@ from ami.event import Schema
 from ami.graph.check import check, list_cautions
 from ami.graph.execution.lanes import STATE_SHARE, with_lanes
 from ami.graph.graph import Graph
+from ami.graph.language.changes import compare
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.text import restore, write
@@ -117,14 +119,16 @@ class GraphManagerStage:
         self._take_up()
         version = 0 if self._current is None else int(self._current["version"])
         self._unreadable = ""
+        large: tuple[tuple[str, int], ...] = ()
         try:
             self._document = self._version(version)
+            large = Graph.from_plain(self._store.get(keys.graph(version))).large if version else ()
         except GraphError as error:
             # The number goes on, whatever stands behind it.
             self._document = Document(version)
             self._unreadable = f"{error}; only `ami graph set` is possible"
             logger.error("%s", self._unreadable)
-        self._graph = lower(self._document)
+        self._graph = replace(lower(self._document), large=large)
         self._keep(version)
         self._interrupted = False
         logger.info("leading, graph version %d of %d operations", version, len(self._graph.operations))
@@ -147,7 +151,7 @@ class GraphManagerStage:
             **newest,
             "time_ns": time.time_ns(),
             "client": "graph-manager",
-            "action": "taken up",
+            "action": requests.TAKEN_UP,
             "summary": said,
         }
         history = [*self._state["history"], *(record["entry"] for record in records)]
@@ -187,6 +191,10 @@ class GraphManagerStage:
                 f"stored operations only)"
             )
         return restore(text, self._store.get(keys.graph(version)))
+
+    @property
+    def _past(self) -> Past:
+        return Past(self._version, self._state["history"])
 
     # requests
 
@@ -235,7 +243,8 @@ class GraphManagerStage:
         try:
             if self._unreadable and request.action != "set":
                 raise GraphError(self._unreadable)
-            document = requests.apply(request, self._document, self._version)
+            edit = requests.apply(request, self._document, self._past)
+            document, changes = edit.document, requests.describe(request, self._document, edit)
             code = requests.new_code(document, self._document)
             requests.check_code(request, code, self._config.security)
             graph, cautions = self._check(lower(document))
@@ -249,10 +258,13 @@ class GraphManagerStage:
             self._denied += 1
             logger.exception("a fault while %s of %s was looked at", request.action, request.client)
             return self._make_answer(request, reason=f"a fault while this was looked at: {error!r}")
+        if not changes and self._is_as_it_runs(graph):
+            return self._make_answer(request)
         answer = self._make_answer(request, graph=graph)
         answer["warnings"] += cautions
+        answer["changes"] = changes
         if publish:
-            self._publish(request, document, text, graph, answer)
+            self._publish(request, edit, text, graph, answer)
             logger.info("version %d: %s by %s", graph.version, request.action, request.client)
         return answer
 
@@ -288,6 +300,10 @@ class GraphManagerStage:
         large = tuple((name, one_in) for name, one_in in each if one_in)
         return replace(graph, large=large), told["cautions"]
 
+    def _is_as_it_runs(self, graph: Graph) -> bool:
+        """Whether what is made of the document is what is published; another source has larger images."""
+        return self._current is not None and not self._unreadable and graph.large == self._graph.large
+
     def _make_answer(
         self, request: Request, *, reason: str | None = None, graph: Graph | None = None
     ) -> dict[str, Any]:
@@ -309,9 +325,7 @@ class GraphManagerStage:
                 return schema
             self._leadership.hold()
 
-    def _publish(
-        self, request: Request, document: Document, text: str, graph: Graph, answer: dict[str, Any]
-    ) -> None:
+    def _publish(self, request: Request, edit: Edit, text: str, graph: Graph, answer: dict[str, Any]) -> None:
         entry = {
             "version": graph.version,
             "time_ns": time.time_ns(),
@@ -319,7 +333,8 @@ class GraphManagerStage:
             "action": request.action,
             "hash": graph.hash,
             "operations": len(graph.operations),
-            "summary": requests.summary(self._document, document),
+            "summary": compare(self._document, edit.document).summary,
+            **({"takes_back": edit.takes_back["version"]} if edit.takes_back else {}),
         }
         plain = graph.to_plain()
         # Before it is published: what an answer says has happened.
@@ -350,7 +365,7 @@ class GraphManagerStage:
             expected={keys.CURRENT: self._current or ABSENT},
             notify={keys.VERSIONS: graph.version},
         )
-        self._document, self._current, self._state = document, current, state
+        self._document, self._current, self._state = edit.document, current, state
         self._graph, self._unreadable = graph, ""
         forgotten = graph.version - self._config.manager.keep_versions
         if forgotten > 0:

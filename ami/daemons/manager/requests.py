@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ami.config import SecurityConfig
 from ami.errors import GraphError
 from ami.event import Schema
 from ami.graph.language import edits
+from ami.graph.language.changes import compare, find_losses, refuse_losses
 from ami.graph.language.document import Document
 from ami.graph.language.text import parse
 from ami.messages.request import Request
 from ami.security import verify
 
-SUMMARY_NAMES = 8
+# The node itself: what it alone put there, as a first look at a source's fields, is nobody's loss.
+HOUSE = "node@"
+TAKEN_UP = "taken up"  # action of the record of who took versions from the disk
 
-Versions = Callable[[int], Document]
+
+Record = Mapping[str, Any]  # what the history says of a version
+History = Sequence[Record]
 
 
-def apply(request: Request, document: Document, versions: Versions) -> Document:
-    """Return the document that ``request`` makes of ``document``, under the next version number.
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The versions before: ``version`` returns one, ``history`` says who made which, oldest first."""
 
-    Args:
-        versions: returns an earlier version (for undo and rollback).
+    version: Callable[[int], Document]
+    history: History = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What a request makes of the document, and the record of the history that it takes back, if any."""
+
+    document: Document
+    takes_back: Record | None = None
+
+
+def apply(request: Request, document: Document, past: Past) -> Edit:
+    """Return what ``request`` makes of ``document``, under the next version number.
 
     Raises:
         GraphError: it cannot be done; says why.
@@ -40,47 +59,93 @@ def apply(request: Request, document: Document, versions: Versions) -> Document:
         act = ACTIONS[request.action]
     except KeyError:
         raise GraphError(f"unknown action {request.action!r}; known: {', '.join(sorted(ACTIONS))}") from None
-    return replace(act(request, document, versions), version=document.version + 1)
+    made = act(request, document, past)
+    edit = made if isinstance(made, Edit) else Edit(made)
+    if not request.flag("force"):
+        refuse_losses(
+            loss for loss in find_losses(document, edit.document, request.client)
+            if not loss.owner.startswith(HOUSE)
+        )  # fmt: skip
+    return replace(edit, document=replace(edit.document, version=document.version + 1))
 
 
-def _add(request: Request, document: Document, _versions: Versions) -> Document:
+def _add(request: Request, document: Document, _past: Past) -> Document:
     new = parse(request.text("text"), document.functions)
     return edits.add(document, new, request.client, replacing=request.action == "replace")
 
 
-def _set(request: Request, document: Document, _versions: Versions) -> Document:
+def _set(request: Request, document: Document, _past: Past) -> Document:
     return edits.put(document, parse(request.text("text")), request.client)
 
 
-def _remove(request: Request, document: Document, _versions: Versions) -> Document:
+def _remove(request: Request, document: Document, _past: Past) -> Document:
     names = request.names()
     if not names:
         raise GraphError("nothing to remove: give the names")
-    return edits.remove(document, names, request.client)
+    return edits.remove(document, names)
 
 
-def _remove_mine(request: Request, document: Document, _versions: Versions) -> Document:
+def _remove_mine(request: Request, document: Document, _past: Past) -> Document:
     return edits.remove_owner(document, request.client)
 
 
-def _undo(_request: Request, document: Document, versions: Versions) -> Document:
-    if document.version < 1:
-        raise GraphError("nothing to undo: the graph was never edited")
-    return versions(document.version - 1)
+def _undo(request: Request, document: Document, past: Past) -> Edit:
+    version = request.fields.get("version")
+    records = list_changes(request.client, past.history, version)
+    for record in records:
+        before, after = past.version(record["version"] - 1), past.version(record["version"])
+        if not any(what != "reset" for what in compare(before, after).to_plain()):
+            rest = f"; `ami graph undo {records[1]['version']}` goes on before it" if records[1:] else ""
+            raise GraphError(
+                f"your change {record['version']} was a reset: what had been accumulated is gone, and cannot "
+                f"be brought back{rest}"
+            )
+        changed = edits.take_back(document, before, after)
+        if version is not None or compare(document, changed):
+            return Edit(changed, record)
+    raise GraphError(f"nothing to undo: no change by {request.client} is left that is not taken back")
 
 
-def _rollback(request: Request, document: Document, versions: Versions) -> Document:
+def list_changes(client: str, history: History, version: object = None) -> Sequence[Record]:
+    """Return a client's changes that are not taken back, newest first; or the one of a version.
+
+    What took a change back is none of them, so that a second undo goes on to the change before; by its
+    version it can be taken back itself.
+
+    Raises:
+        GraphError: ``version`` is not there, is somebody else's, or taken back already.
+    """
+    made = {record["version"]: record for record in history if record["action"] != TAKEN_UP}
+    mine = [record for record in reversed(made.values()) if record["client"] == client]
+    gone: set[int] = set()
+    for record in mine:
+        if "takes_back" in record and record["version"] not in gone:
+            gone.add(record["takes_back"])
+    if version is None:
+        return [r for r in mine if r["version"] not in gone and "takes_back" not in r]
+    if not isinstance(version, int) or version not in made:
+        raise GraphError(f"there is no version {version!r:.100} in the history (`ami graph history`)")
+    if made[version]["client"] != client:
+        raise GraphError(
+            f"version {version} is a change by {made[version]['client']}; undo takes back your own"
+        )
+    if version in gone:
+        raise GraphError(f"version {version} is taken back already")
+    return [made[version]]
+
+
+def _rollback(request: Request, document: Document, past: Past) -> Document:
     version = request.fields.get("version")
     if not isinstance(version, int) or not 0 <= version <= document.version:
         raise GraphError(f"rollback needs a version between 0 and {document.version}, got {version!r}")
-    return versions(version)
+    return edits.go_back(document, past.version(version))
 
 
-def _reset(request: Request, document: Document, _versions: Versions) -> Document:
+def _reset(request: Request, document: Document, _past: Past) -> Document:
     return edits.reset(document, request.names() or document.results)
 
 
-ACTIONS: dict[str, Callable[[Request, Document, Versions], Document]] = {
+ACTIONS: dict[str, Callable[[Request, Document, Past], Document | Edit]] = {
     "add": _add,
     "replace": _add,
     "set": _set,
@@ -92,15 +157,17 @@ ACTIONS: dict[str, Callable[[Request, Document, Versions], Document]] = {
 }
 
 
-def summary(before: Document, after: Document) -> str:
-    """Return in a few words what changed: names that came, went, were redefined or reset."""
-    old, new = before.definitions, after.definitions
-    changes = [f"+{name}" for name in new if name not in old]
-    changes += [f"-{name}" for name in old if name not in new]
-    changes += [f"~{name}" for name in new if name in old and not new[name].means(old[name])]
-    changes += [f"reset {n}" for n, count in after.resets.items() if before.resets.get(n, 0) != count]
-    shown = ", ".join(changes[:SUMMARY_NAMES])
-    return shown + (f" and {len(changes) - SUMMARY_NAMES} more" if len(changes) > SUMMARY_NAMES else "")
+def describe(request: Request, document: Document, edit: Edit) -> dict[str, Any]:
+    """Return what the client is told of an accepted edit; empty when nothing changed.
+
+    Names by what happened to them, as in :class:`~ami.graph.language.changes.Changes`, and ``lost`` by owner.
+    """
+    told: dict[str, Any] = compare(document, edit.document).to_plain()
+    if losses := find_losses(document, edit.document, request.client):
+        told["lost"] = {loss.owner: [*loss.gone, *loss.anew] for loss in losses}
+    if told and edit.takes_back is not None:
+        told["takes_back"] = {part: edit.takes_back[part] for part in ("version", "action", "summary")}
+    return told
 
 
 def new_code(document: Document, before: Document) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ami.errors import GraphError
-from ami.graph.language.document import Definition, Document
+from ami.graph.language.changes import list_names
+from ami.graph.language.document import Definition, Document, Functions
 from ami.graph.language.lower import define
 
 
@@ -66,41 +67,58 @@ def _refuse(
         GraphError: says whose it is.
     """
     others = sorted(set(owners) - {owner})
-    if replacing and others:
+    if others and replacing:
         raise GraphError(f"{what} is in use by {' and '.join(others)}{old}; choose another name{new}")
+    if others:
+        whose = " and ".join(sorted(owners))
+        raise GraphError(f"{what} exists already{old} and belongs to {whose}; choose another name{new}")
     if not replacing:
         raise GraphError(
-            f"{what} exists already{old} and belongs to {' and '.join(sorted(owners)) or 'nobody'}; "
-            f"choose another name{new}, or replace it if it is yours"
+            f"{what} exists already{old} and is yours alone; --replace (in Python client.replace) puts the "
+            f"new one in its place"
         )
 
 
 def put(document: Document, new: Document, owner: str) -> Document:
-    """Return ``new`` in place of the whole document; resets of what stays are kept."""
+    """Return ``new`` in place of the whole document, ``owner``'s too.
+
+    What stays with the same meaning keeps its owners, and its text if others have it; resets of it are kept.
+    """
+    definitions = dict(new.definitions)
+    for name, mine in new.definitions.items():
+        old = document.definitions.get(name)
+        if old is not None and old.means(mine):
+            text = old if set(old.owners) - {owner} else mine
+            definitions[name] = replace(text, owners=old.owners, result=mine.result)
     whole = Document(document.version, {}, new.functions, document.resets)
-    return _add_owner(_with(whole, new.definitions), new.definitions, owner)
+    return _with_ancestry(_add_owner(_with(whole, definitions), definitions, owner))
 
 
-def remove(document: Document, names: tuple[str, ...], owner: str) -> Document:
-    """Return a document without some definitions of ``owner``.
+def go_back(document: Document, old: Document) -> Document:
+    """Return an ``old`` document in place of the whole one; what stays does not begin anew for that."""
+    return _with(replace(old, resets={**old.resets, **document.resets}), old.definitions)
+
+
+def remove(document: Document, names: tuple[str, ...]) -> Document:
+    """Return a document without some definitions, whosever they are.
 
     Raises:
-        GraphError: a name is not there, belongs to others too, or is needed by what stays.
+        GraphError: a name is not there, or is needed by what stays.
     """
     rest = dict(document.definitions)
     for name in names:
-        others = [other for other in document[name].owners if other != owner]
-        if others:
-            raise GraphError(
-                f"{name!r} belongs to {' and '.join(others)} too; it stays until the last owner goes"
-            )
+        document[name]
         if rest.pop(name, None) is None:
             raise GraphError(f"{name!r} is to be removed twice")
+    _refuse_needed(names, rest)
+    return _with(document, rest)
+
+
+def _refuse_needed(names: Iterable[str], rest: Mapping[str, Definition]) -> None:
     for name in names:
         users = [user for user, definition in rest.items() if name in definition.uses]
         if users:
-            raise GraphError(f"{name!r} is needed by {', '.join(users)}; remove those first")
-    return _with(document, rest)
+            raise GraphError(f"{name!r} is needed by {list_names(users)}; remove those first")
 
 
 def remove_owner(document: Document, owner: str) -> Document:
@@ -134,6 +152,72 @@ def reset(document: Document, names: Iterable[str]) -> Document:
     return replace(document, resets={**document.resets, **resets})
 
 
+def take_back(document: Document, before: Document, after: Document) -> Document:
+    """Return a document without the change from ``before`` to ``after``, and with all that came since.
+
+    Of what that change added only its owners' part goes: others who use it meanwhile keep it. Resets are not
+    taken back, because what was accumulated is gone.
+
+    Raises:
+        GraphError: what it changed was changed again, or is needed by what stays.
+    """
+    functions = {**document.functions, **_functions_before(document, before, after)}
+    definitions = dict(document.definitions)
+    for function in document.functions:
+        if functions[function] != document.functions[function]:
+            for name in document.callers(function):
+                known = definitions[name]
+                definitions[name] = replace(known, parts=define(name, known.text, functions).parts)
+    for name in {**before.definitions, **after.definitions}:
+        was, made, now = (one.definitions.get(name) for one in (before, after, document))
+        if was != made or (was and made and not made.means(was)):
+            definitions.pop(name, None)
+            kept = _without(name, was, made, now)
+            if kept is not None:
+                definitions[name] = kept
+    _refuse_needed(document.definitions.keys() - definitions.keys(), definitions)
+    resets = {**before.resets, **document.resets}
+    return _with_ancestry(_with(replace(document, functions=functions, resets=resets), definitions))
+
+
+def _functions_before(document: Document, before: Document, after: Document) -> Functions:
+    """Return the functions that a change replaced or removed."""
+    found = {}
+    for name, was in before.functions.items():
+        made, now = after.functions.get(name), document.functions.get(name)
+        if made != was != now:
+            if now not in (None, made):
+                raise GraphError(f"the function {name!r} was changed again since; take that back first")
+            found[name] = was
+    return found
+
+
+def _without(
+    name: str, was: Definition | None, made: Definition | None, now: Definition | None
+) -> Definition | None:
+    """Return a definition without the change from ``was`` to ``made``; None: there is none then."""
+    if now is None:
+        if was is not None and made is not None and not _is_alike(was, made):
+            raise GraphError(f"{name!r} is not there any more, so what it was before cannot be put back")
+        return was if made is None else None
+    owners = {*now.owners}
+    if made is not None:
+        owners -= {*made.owners} - {*(was.owners if was else ())}
+    if was is not None:
+        owners |= {*was.owners} - {*(made.owners if made else ())}
+    if was is None and owners:  # others use it by now
+        return replace(now, owners=tuple(sorted(owners)))
+    if was is not None and (_is_alike(was, now) or (made is not None and _is_alike(was, made))):
+        return replace(now, owners=tuple(sorted(owners)), result=now.result) if owners else None
+    if made is None or not _is_alike(made, now):
+        raise GraphError(f"{name!r} was changed again since, it is {now.text} now; take that back first")
+    return None if was is None else replace(was, owners=tuple(sorted(owners)))
+
+
+def _is_alike(one: Definition, other: Definition) -> bool:
+    return (one.text, one.result) == (other.text, other.result) and one.means(other)
+
+
 def _with(document: Document, definitions: Mapping[str, Definition]) -> Document:
     """Return a document of these definitions, the functions that they call, and their resets."""
     there = replace(document, definitions=definitions)
@@ -149,5 +233,17 @@ def _add_owner(document: Document, names: Iterable[str], owner: str) -> Document
     definitions = dict(document.definitions)
     for name in document.ancestry(names):
         known = definitions[name]
-        definitions[name] = replace(known, owners=tuple(sorted({*known.owners, owner})))
+        if owner not in known.owners:
+            definitions[name] = replace(known, owners=tuple(sorted({*known.owners, owner})))
     return replace(document, definitions=definitions)
+
+
+def _with_ancestry(document: Document) -> Document:
+    """Return a document in which everybody owns what his definitions are computed from."""
+    owned: dict[str, list[str]] = {}
+    for name, definition in document.definitions.items():
+        for owner in definition.owners:
+            owned.setdefault(owner, []).append(name)
+    for owner, names in owned.items():
+        document = _add_owner(document, names, owner)
+    return document
