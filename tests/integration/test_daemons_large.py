@@ -135,16 +135,15 @@ def test_whichever_call_of_a_global_reducer_fails_the_results_are_the_same(
         with ring_name() as name:
             node = Node(name, links)
             node.run()
-            sender = node.stage(LocalReducerStage)
-            sender.start()
-            steps(sender, lambda n=node: sent_all(n))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-            sender.close()
+            send_all(node)
             faults = node.faults = Faults(fails_at, answer_lost=answer_lost)
             stage = run_to_the_end(node)
             stage._finish_large()
             check_published(node)
-            assert not node.parcels()
             die(stage)
+            if node.parcels():  # a leader that died before it removed them has left that to the node's own
+                send_all(node)
+            assert not node.parcels()
             node.close()
             if not faults.met:
                 break
