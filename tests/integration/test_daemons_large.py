@@ -30,6 +30,7 @@ from tests.large_rig import (
     check_published,
     open_links,
     published_all,
+    send_all,
     sent_all,
 )
 from tests.ring_rig import let_arenas_be_small, ring_name
