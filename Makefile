@@ -42,22 +42,10 @@ lint: $(VENV)/.check  ## the checks without the tests
 	exit $$failed
 
 up: $(VENV)/.installed  ## start a node in the background
-	@mkdir -p var/log
-	@$(BIN)/supervisord -c conf/supervisord.conf
-	@echo "started; bin/ami status says how it is, logs are in var/log, make down stops it"
+	@bin/ami up
 
-# supervisord stops the next program when it wakes: once a second, or when it is asked something.
 down:  ## stop the node that make up started
-	@if ! $(BIN)/supervisorctl -c conf/supervisord.conf pid >/dev/null 2>&1; then echo "no node runs here"; exit 0; fi; \
-	$(BIN)/supervisorctl -c conf/supervisord.conf shutdown || exit 1; \
-	tries=0; \
-	while [ -e var/supervisord.pid ]; do \
-	    tries=$$((tries + 1)); \
-	    if [ $$tries -gt 500 ]; then echo "still running; see var/log/supervisord.log"; exit 1; fi; \
-	    $(BIN)/supervisorctl -c conf/supervisord.conf pid >/dev/null 2>&1 || true; \
-	    sleep 0.1; \
-	done; \
-	bin/ami-redis save && echo "stopped"
+	@bin/ami down
 
 bench: $(VENV)/.test  ## measure how fast it is: ARGS=...
 	@bin/ami bench $(ARGS)

@@ -28,6 +28,8 @@ EXIT_USAGE = 2
 # name -> (module, line of help), in the order in which people need them
 COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("ami.cli.node", "Run a whole node in the foreground: servers, source, workers, reducers."),
+    "up": ("ami.cli.up", "Start a node in the background, with a first graph where there never was one."),
+    "down": ("ami.cli.down", "Stop the node of this host, or what is left of one."),
     "status": ("ami.cli.status", "Say of every process whether it lives, how fast it is and what was lost."),
     "top": ("ami.cli.top", "Show what every process and every operation costs, live."),
     "results": ("ami.cli.results", "List the results that are published."),

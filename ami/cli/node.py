@@ -64,12 +64,12 @@ def node(context: click.Context, session: Session, source: str | None, graph_fil
     context.exit(run_foreground(session.config_file, source, graph_file, on_ready))
 
 
-def wait_for_source(client: Client, began_ns: int) -> Schema:
+def wait_for_source(client: Client, began_ns: int, within_s: float | None = None) -> Schema:
     """Return the schema of the source that was started with this node.
 
     Control may still hold the schema of the last one; it counts once the new source's heartbeat says
-    that it is past its start. One that beats is waited for, however long it takes: a stream may begin at any
-    time, a busy machine takes its own.
+    that it is past its start. One that beats is waited for, however long it takes, or ``within_s`` once it
+    waits itself: a stream may begin at any time, a busy machine takes its own.
 
     Raises:
         AmiError: the source cannot open its input, or says nothing.
@@ -95,9 +95,11 @@ def wait_for_source(client: Client, began_ns: int) -> Schema:
             if said != told and said.startswith("waiting"):
                 click.echo(clean(said))
                 told = said
-            end = time.monotonic() + SOURCE_WAIT_S
+                end = time.monotonic() + (within_s or SOURCE_WAIT_S)
+            if within_s is None:
+                end = time.monotonic() + SOURCE_WAIT_S
         time.sleep(LOOK_S)
-    raise AmiError(f"the source did not begin within {SOURCE_WAIT_S:g} s; it says: {clean(said)}")
+    raise AmiError(f"the source did not begin in time; it says: {clean(said)}")
 
 
 def put_graph(client: Client, path: Path | None, schema: Schema) -> str:

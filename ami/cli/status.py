@@ -51,7 +51,7 @@ def look(session: Session) -> ClusterStatus:
         with connect(config, timeout_s=session.timeout_s or PATIENCE_S) as client:
             return client.status()
     except (StoreUnavailable, ConfigError) as error:
-        here = survey_host(config, str(error))
+        here = survey_host(config, str(error.__cause__ or error))
         if here is None:
             raise
         return here

@@ -18,8 +18,8 @@ from ami.client.status import (
     judge_host,
     judge_process,
 )
-from ami.cluster import memory
-from ami.cluster.supervisor import Program, list_programs
+from ami.cluster import memory, whose
+from ami.cluster.supervisor import Program, is_there, list_programs
 from ami.config import Config
 from ami.errors import GraphError, RingError, StoreError, Undecodable
 from ami.stores import Store, keys
@@ -87,7 +87,7 @@ def judge(
         this_host=config.node.host,
         hosts=[str(host) for host in stores.cluster("global-reducer").get(keys.NODES) or ()],
         graph=stores.cluster("graph-manager").get(keys.CURRENT),
-        ring=_ring(config.ring.name),
+        ring=_ring(config),
         memory=_memory(config),
         programs=(*here, *unstarted_exports(config, here)),
         more=_troubles(config, stores, here),
@@ -101,6 +101,8 @@ def _troubles(config: Config, stores: Stores, here: tuple[Program, ...]) -> list
         with suppress(StoreError):  # that it is away is said by its process
             found += [f"the local store {problem}" for problem in stores.local("worker").troubles()]
         found += filter(None, [memory.disk_problem(config.node)])
+    elif (path := config.monitor.supervisor_socket).exists() and not is_there(path):
+        found.append("the supervisord of this node was killed: what dies stays dead; `ami up` starts it anew")
     return found
 
 
@@ -140,12 +142,14 @@ def _memory(config: Config) -> MemoryStatus | None:
     return MemoryStatus(ring=ring, local_store=local, global_store=cluster, free=memory.free_bytes())
 
 
-def _ring(name: str) -> RingStatus | None:
-    """Return the state of this host's ring; None where there is none."""
+def _ring(config: Config) -> RingStatus | None:
+    """Return the state of this node's ring; None where there is none."""
     from ami.ring.observer import RingObserver
 
     try:
-        with RingObserver(name) as ring:
+        with RingObserver(config.ring.name) as ring:
+            if not whose.is_ours(config, ring.source_id):
+                return None  # its source says whose it is, and waits
             cursor = ring.cursor
             held_by = {number: place.owned for number, place in ring.workers().items()}
             # What is published and not committed: claimed by a worker, or still by none.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Self
 
+from ami.cluster.servers import BUS
 from ami.cluster.signals import ignore_signals, stoppable
 from ami.cluster.supervised import STOP_S, Leftovers, Supervised
 from ami.cluster.supervisor import NO_ANSWER
@@ -131,7 +132,7 @@ def free_port() -> int:
     """Return a port that is free, and whose neighbour 10000 higher, for the cluster's bus, is free too."""
     # Below the kernel's ephemeral ports, so that no outgoing connection takes it in the meantime.
     for port in random.sample(range(10000, 20000), 100):
-        if not any(_is_taken("127.0.0.1", candidate) for candidate in (port, port + 10000)):
+        if not any(_is_taken("127.0.0.1", candidate) for candidate in (port, port + BUS)):
             return port
     raise AmiError("found no free port between 10000 and 20000")
 
@@ -155,12 +156,25 @@ def _refuse_neighbours(node: Supervised) -> None:
         raise ConfigError(
             f"a node runs already in {node.run_dir} (supervisord {pid}): stop it with make down"
         )
-    host, port = node.config.global_store.host, node.config.global_store.port
-    if _is_taken(host, port):
-        raise ConfigError(
-            f"global_store.port {port} of {host} is taken, perhaps by another node: "
-            f"stop that one, or set AMI_GLOBAL_STORE_PORT and AMI_RING_NAME"
-        )
+    refuse_taken_ports(node.config)
+
+
+def refuse_taken_ports(config: Config) -> None:
+    """Refuse to start where the global store, or its cluster's bus, could not listen.
+
+    Raises:
+        ConfigError: names the port.
+    """
+    host, port = config.global_store.host, config.global_store.port
+    for what, taken in (
+        ("global_store.port", port),
+        (f"the bus of global_store.port {port}, port", port + BUS),
+    ):
+        if _is_taken(host, taken):
+            raise ConfigError(
+                f"{what} {taken} of {host} is taken, perhaps by another node: "
+                f"stop that one, or set AMI_GLOBAL_STORE_PORT and AMI_RING_NAME"
+            )
 
 
 def _say(text: str) -> None:

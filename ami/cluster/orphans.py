@@ -73,7 +73,7 @@ def _ask(pids: set[int]) -> None:
 def _type_of(command: str) -> str:
     words = command.split()
     found = [after for word, after in pairwise(words) if word == "ami.daemons"]
-    return found[0] if found and found[0] in BY_TYPE else command or "a process"
+    return found[0] if found and found[0] in BY_TYPE else Path(words[0]).name if words else "a process"
 
 
 def _servers(config: Config) -> dict[int, str]:

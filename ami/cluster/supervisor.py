@@ -176,12 +176,17 @@ def nobody_is_here(config: Config) -> bool:
         return False  # no answer in time: it may be there
     else:
         return False
+    return not is_there(config.monitor.supervisor_socket)
+
+
+def is_there(socket_path: Path) -> bool:
+    """Say whether a supervisord has this socket; one that was killed left a file, and does not."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(str(config.monitor.supervisor_socket))
+            probe.connect(str(socket_path))
         except OSError:
-            return True
-    return False
+            return False
+    return True
 
 
 def pick_reason(log: str) -> str:

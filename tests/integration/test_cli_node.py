@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from ami.client import connect
+from ami.cluster import orphans
 from ami.cluster.node import free_port
 from ami.config import load
 
@@ -83,6 +84,39 @@ def read_until(process: subprocess.Popen[str], what: str) -> str:
         if what in line:
             return said
     pytest.fail(f"ended without {what!r}: {said}")
+
+
+def test_down_ends_by_name_what_a_killed_supervisord_left_of_the_node_that_up_started(
+    environment: dict[str, str],
+) -> None:
+    def say(*arguments: str) -> tuple[int, str]:
+        command = [*COMMAND, *arguments]
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        done = subprocess.run(command, env=environment, text=True, check=False, **both)
+        return done.returncode, done.stdout
+
+    quick = {"AMI_SOURCE_DRAIN_S": "1", "AMI_EXPORT_URIS": "", "AMI_WORKER_COUNT": "1"}
+    environment |= {"AMI_SOURCE_URI": "sim://pump-probe?rate=500", **quick}
+    config = load(environ=environment)
+    try:
+        code, said = say("up")
+        assert (code, "pump_probe.yaml" in said) == (0, True), said
+        with connect(config, timeout_s=60) as client:
+            assert client.get("shots", wait_s=60).value > 0
+        kinds = sorted(orphans.find(config).values())  # all, but they are no orphans yet
+        assert len(kinds) == 8
+        assert say("up")[1].startswith("a node runs already")
+        os.kill(int((config.node.run_dir / "supervisord.pid").read_text()), signal.SIGKILL)
+        code, said = say("status")
+        assert (code, "was killed" in said) == (1, True), said
+    finally:
+        code, said = say("down")
+    assert code == 0
+    assert said.endswith("stopped\n")
+    assert sorted(line.split()[2].rstrip(",") for line in said.splitlines()[:-1]) == kinds
+    assert not orphans.find(config)
+    assert not list(Path("/dev/shm").glob(f"{config.ring.name.strip('/')}*"))
+    assert say("down")[1] == "no node runs here\n"
 
 
 def test_a_node_shows_first_results_leaves_nothing_and_then_runs_a_recording_whole(

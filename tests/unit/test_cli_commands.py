@@ -96,7 +96,7 @@ def test_without_a_node_one_line_says_where_it_was_sought_and_how_to_start_it(
 ) -> None:
     done = run(*arguments, "--config", settings, "--timeout", "0.2")
     assert done.exit_code == EXIT_REFUSED
-    assert done.stderr.startswith("ami: no global store at 127.0.0.1:1: is the node up?")
+    assert done.stderr.startswith("ami: no node runs here: nobody answers at 127.0.0.1:1")
     assert "make run" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 

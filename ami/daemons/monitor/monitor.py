@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from ami.cluster import whose
 from ami.cluster.proc import OwnTime
 from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
 from ami.daemons.monitor.deaths import Deaths
@@ -131,6 +132,7 @@ class MonitorStage:
                 self._ring.close()
                 self._ring = None
             if self._ring is None:
+                whose.refuse_foreign(self._config)
                 self._ring = RingObserver(self._config.ring.name)
             for number, place in self._ring.workers().items():
                 if place.alive:

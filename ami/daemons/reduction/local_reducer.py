@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ami.cluster import whose
 from ami.daemons.process.beside import Beside
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
@@ -160,6 +161,7 @@ class LocalReducerStage:
 
     def _attach(self) -> RingObserver | None:
         try:
+            whose.refuse_foreign(self._setup.config)
             ring = RingObserver(self._setup.config.ring.name, reducer=True)
         except (RingGone, RingBusy, RingUnfit) as error:
             if self._waiting_for != str(error):

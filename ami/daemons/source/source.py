@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ami.cluster import whose
 from ami.daemons.process import durable
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
@@ -225,7 +226,8 @@ class SourceStage:
             ring = RingObserver(self._config.ring.name)
         except RingError:
             return None
-        schema = ring.schema if ring.source_id == source.identity and not ring.replaced else None
+        mine = ring.source_id == whose.sign(self._config, source.identity)
+        schema = ring.schema if mine and not ring.replaced else None
         ring.close()
         return schema
 
@@ -239,11 +241,12 @@ class SourceStage:
         names = source.schema.names
         some = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
         logger.info("%s: %s", self._config.source.uri, some or "no fields")
+        whose.refuse_foreign(self._config, unless_dead=True)
         self._drain_leftover(source)
         made = RingWriter.create(
             ring.name,
             source.schema,
-            source_id=source.identity,
+            source_id=whose.sign(self._config, source.identity),
             bytes=ring.bytes,
             max_slots=ring.max_slots,
             entries=ring.entries,
@@ -273,7 +276,7 @@ class SourceStage:
         old = RingWriter.leftover(self._config.ring.name)
         if old is None:
             return
-        if (old.source_id, old.schema) == (source.identity, source.schema):
+        if (old.source_id, old.schema) == (whose.sign(self._config, source.identity), source.schema):
             old.close()
             return
         deadline = time.monotonic() + self._config.source.drain_s

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ami.cluster import whose
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
@@ -157,6 +158,7 @@ class WorkerStage:
 
     def _attach(self) -> Claims | None:
         try:
+            whose.refuse_foreign(self._config)
             ring = RingReader(self._config.ring.name, self._setup.number)
         except (RingGone, RingBusy, RingUnfit) as error:
             if self._waiting_for != str(error):
