@@ -10,11 +10,12 @@ import pytest
 from ami.errors import GraphError
 from ami.event import Field, Schema, Slots
 from ami.graph.check import check
-from ami.graph.execution.lanes import with_lanes
+from ami.graph.execution.lanes import SMALL_BYTES, with_lanes
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.execution.windows import Accumulator
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
+from ami.graph.library.binning import Binning
 
 SCHEMA = Schema.of([Field("x", np.dtype(np.int64)), Field("camera", np.dtype(np.float32), (128, 128))])
 INTERVAL_NS = 50_000_000  # 0.25 s are five of them
@@ -126,3 +127,55 @@ def test_a_graph_whose_states_are_too_large_is_refused_with_their_sizes(
     # Outside of the bins on each side is one more.
     with pytest.raises(GraphError, match=rf"{count * (bins + 2) ** 2 * 8 >> 20} MiB.*1024 MiB.*'h0' 30 MiB"):
         with_lanes(graph, kinds, 50_000_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pick(x, count=1000000000)",
+        "pick(camera, count=5000)",
+        "last(x, window='1000000000 events')",
+        "mean_events(camera, window='5000 events')",
+    ],
+)
+def test_one_state_that_no_store_takes_is_refused_whatever_its_elements(text: str) -> None:
+    graph = graph_of(f'results: {{big: "{text}"}}')
+    with pytest.raises(GraphError, match=r"'big' would have \d+ MiB; 256 MiB are possible"):
+        with_lanes(graph, check(graph, SCHEMA), INTERVAL_NS, most_bytes=1 << 62)
+
+
+def histograms(count: int, bins: int = 8000) -> Graph:
+    lines = "".join(f"  h{n}: histogram(x, {bins}, 0, {n + 1})\n" for n in range(count))
+    return graph_of("results:\n  shots: count(x)\n" + lines)
+
+
+def lanes_of(graph: Graph, before: Graph | None = None) -> Graph:
+    return with_lanes(graph, check(graph, SCHEMA), INTERVAL_NS, before=before)
+
+
+def test_of_small_states_that_are_too_many_together_so_many_go_the_large_way_that_the_others_fit() -> None:
+    each = 8 * 8003
+    most = SMALL_BYTES // each
+    assert lanes_of(histograms(most - 1)).large == ()
+    graph = lanes_of(histograms(200))
+    assert (200 - len(graph.large)) * each + 8 <= SMALL_BYTES < (201 - len(graph.large)) * each
+    assert "shots" not in dict(graph.large)
+
+
+def test_an_edit_changes_the_way_of_nothing_that_runs() -> None:
+    few, many = histograms(80), histograms(200)
+    before = lanes_of(few)
+    after = lanes_of(many, before)
+    assert not dict(after.large).keys() & set(few.results)
+    # And back: who went the large way goes on there, though there is room now.
+    half = histograms(100)
+    assert set(dict(lanes_of(half, after).large)) == set(dict(after.large)) & set(half.results)
+
+
+def test_states_are_measured_without_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("made")
+
+    monkeypatch.setattr(Binning, "edges", property(fail))
+    with pytest.raises(GraphError, match="there is room for 1024 MiB"):
+        lanes_of(histograms(100, bins=1 << 24))

@@ -282,7 +282,7 @@ class GraphManagerStage:
         most_bytes = int(STATE_SHARE * self._config.global_store.max_memory_bytes)
         if all(LIBRARY.is_ours(kind) and kind != "function" for kind in {o.kind for o in graph.operations}):
             kinds = check(graph, schema, self._graph)
-            laned = with_lanes(graph, kinds, interval_ns, most_bytes=most_bytes)
+            laned = with_lanes(graph, kinds, interval_ns, most_bytes=most_bytes, before=self._graph)
             return laned, _few(list_cautions(graph, kinds, self._graph))
         answer, how = call_apart(
             lambda: _check_apart(graph, schema, self._graph, interval_ns, most_bytes),
@@ -378,7 +378,7 @@ class GraphManagerStage:
 def _check_apart(graph: Graph, schema: Schema, before: Graph, interval_ns: int, most_bytes: int) -> str:
     try:
         kinds = check(graph, schema, before)
-        checked = with_lanes(graph, kinds, interval_ns, most_bytes=most_bytes)
+        checked = with_lanes(graph, kinds, interval_ns, most_bytes=most_bytes, before=before)
     except GraphError as error:
         return json.dumps({"reason": str(error)[:MAX_REASON]})
     large = dict(checked.large)

@@ -22,6 +22,11 @@ from ami.graph.operation import Operation
 logger = logging.getLogger(__name__)
 
 LARGE_BYTES = 64 << 10  # of a state, if it has keys of that of one key
+# Of all small states together: of each interval each worker stores them as one value, and so does each hop.
+SMALL_BYTES = 8 << 20
+LEAST_BYTES = 1 << 10  # of a state that goes the large way when all together are too many
+# Of one state: a store refuses a value of 512 MiB, and a checkpoint has a state, of one key, in one value.
+STATE_BYTES = 256 << 20
 # Large values of single intervals are computed at most four times a second; nobody sees more of them.
 SHORTEST_NS = 250_000_000
 # Of the global store's memory, that large states may have: two checkpoints and the results are as much again
@@ -31,24 +36,31 @@ MOST_BYTES = 1 << 30
 
 
 def with_lanes(
-    graph: Graph, kinds: Mapping[str, Kind], interval_ns: int, *, most_bytes: int = MOST_BYTES
+    graph: Graph,
+    kinds: Mapping[str, Kind],
+    interval_ns: int,
+    *,
+    most_bytes: int = MOST_BYTES,
+    before: Graph | None = None,
 ) -> Graph:
     """Return the graph with the results that are large.
 
     Args:
         kinds: of fields and values; what has none is left to the small lane.
         most_bytes: that all large states may have, those with keys counted with one key each.
+        before: the graph that runs; what goes one way there goes it here, as far as that can be, because who
+            changes over begins anew.
 
     Raises:
-        GraphError: they have more; says how much, and which are the largest.
+        GraphError: they have more, or one is too large; says how much, and which are the largest.
     """
     sizes = {
-        name: size
+        name: measure(computing, graph[name], kinds)
         for name, computing in bind(graph).items()
-        if isinstance(computing, Reduction) and (size := measure(computing, graph[name], kinds)) > LARGE_BYTES
+        if isinstance(computing, Reduction)
     }
-    refuse_too_large(sizes, most_bytes)
-    large = sizes.keys()
+    large = _choose_large(graph, sizes, before or Graph())
+    refuse_too_large({name: size for name, size in sizes.items() if name in large}, most_bytes)
     one_in = max(1, -(-SHORTEST_NS // interval_ns))
     of_large = graph.flow(lambda operation: operation.name in large)
     of_intervals = graph.flow(is_of_intervals)
@@ -56,12 +68,41 @@ def with_lanes(
     return replace(graph, large=tuple(sorted(found)))
 
 
+def _choose_large(graph: Graph, sizes: Mapping[str, int], before: Graph) -> set[str]:
+    """Return the reductions that go the large way: by their size, or because the small ones are too many."""
+    was = Lanes(before)
+    names_of: dict[str, list[str]] = {}  # names by fingerprint: equal ones are one state
+    for name in sizes:
+        names_of.setdefault(graph.fingerprint(name), []).append(name)
+    size_of = {key: sizes[names[0]] for key, names in names_of.items()}
+    large = {
+        key
+        for key, size in size_of.items()
+        if size > LARGE_BYTES or (size > LEAST_BYTES and key in was.large - was.small)
+    }
+    left = sum(size for key, size in size_of.items() if key not in large)
+    # New ones first, and of these the largest.
+    for key in sorted(size_of.keys() - large, key=lambda key: (key in was.small, -size_of[key], key)):
+        if left <= SMALL_BYTES:
+            break
+        if size_of[key] > LEAST_BYTES:
+            large.add(key)
+            left -= size_of[key]
+    return {name for key in large for name in names_of[key]}
+
+
 def refuse_too_large(sizes: Mapping[str, int], most_bytes: int) -> None:
     """See to it that states by name of their reduction have at most so many bytes together.
 
     Raises:
-        GraphError: they have more.
+        GraphError: they have more, or one of them is too large by itself.
     """
+    for name, size in sizes.items():
+        if size > STATE_BYTES:
+            raise GraphError(
+                f"the state of {name!r} would have {size >> 20} MiB; {STATE_BYTES >> 20} MiB are possible"
+                f" for one, as a store takes no larger value; ask for fewer bins, pixels or events"
+            )
     if (total := sum(sizes.values())) <= most_bytes:
         return
     largest = sorted(sizes, key=lambda name: -sizes[name])[:3]

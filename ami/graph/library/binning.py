@@ -18,7 +18,7 @@ edges, and 2 ns an event do not pay for a dependency.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -51,14 +51,23 @@ class Binning:
         # Bins must be much wider than the distance of neighbouring floats, or edges coincide.
         if not (16 * np.spacing(max(abs(first), abs(end))) < width < np.inf) or self.bins > MAX_BINS:
             raise GraphError(f"{operation}: no {self.bins} bins are possible over [{first}, {end})")
-        self.edges: NDArray[np.float64] = np.linspace(first, end, self.bins + 1)
-        self._nearest = np.concatenate([[-np.inf], self.edges])
+        self._first, self._end = first, end
         self._scale = 1 / width
         self._origin = first - 1.5 * width
         # A few times what rounding can take away, and far less than the distance of two float32.
         little = 8 * np.spacing(max(abs(first), abs(end)) * self._scale + self.bins + 2)
         self._offset = float(1 - first * self._scale + little)
         self._ways: dict[np.dtype[Any], Way] = {}
+
+    # When they are wanted: of a graph that is only looked at they would be all of its memory.
+    @cached_property
+    def edges(self) -> NDArray[np.float64]:
+        """The edges of the bins, ascending."""
+        return np.linspace(self._first, self._end, self.bins + 1)
+
+    @cached_property
+    def _nearest(self) -> NDArray[np.float64]:
+        return np.concatenate([[-np.inf], self.edges])
 
     def places(self, values: NDArray[np.float64]) -> NDArray[np.int64] | None:
         """Return the bin of each value, or None when one of them is NaN."""

@@ -27,6 +27,7 @@ from ami.graph.library.large import add_moments, is_large, merge_moments
 from ami.values import Scan
 
 MAX_KEYS = 10_000
+MOST_KEYS = 1_000_000  # that anybody may ask for
 
 # keys ascending (m,), events int64 (m,), sums and sums of squared deviations float64: of numbers arrays (m,),
 # of arrays tuples of m arrays. (Not one array (m, *shape): each new key would copy all the images before it.)
@@ -57,6 +58,8 @@ class MeanVs(Reduction):
     def __init__(self, max_keys: int = MAX_KEYS, width: float | None = None, window: str = "run") -> None:
         super().__init__(window)
         self._max_keys = integer(self.name, "max_keys", max_keys, at_least=1)
+        if self._max_keys > MOST_KEYS:
+            raise GraphError(f"mean_vs: max_keys may be {MOST_KEYS} at the most, got {max_keys}")
         self._width = None if width is None else number(self.name, "width", width)
         if self._width is not None and self._width <= 0:
             raise GraphError(f"mean_vs: width must be greater than 0, got {width}")
