@@ -7,7 +7,7 @@ was seen, and what would be right; the person who reads it is on shift and did n
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -22,7 +22,12 @@ from ami.graph.order import similar
 from ami.graph.placing import explain_misplacing, show
 
 
-def check(graph: Graph, schema: Schema, before: Graph | None = None) -> dict[str, Kind]:
+def check(
+    graph: Graph,
+    schema: Schema,
+    before: Graph | None = None,
+    tell: Callable[[int], None] = lambda _: None,
+) -> dict[str, Kind]:
     """Return the kind of each field and of each value of the graph.
 
     User's functions are compiled and run on a sample event: accept their code first.
@@ -31,6 +36,7 @@ def check(graph: Graph, schema: Schema, before: Graph | None = None) -> dict[str
         before: the graph that runs. What is in this one too and cannot be computed because a package is
             missing has no kind, nor has what follows from it: its results say so. To refuse it would keep
             everybody from editing.
+        tell: is told the place of each operation before it is checked.
 
     Raises:
         GraphError: the graph cannot run on events of this schema.
@@ -38,13 +44,16 @@ def check(graph: Graph, schema: Schema, before: Graph | None = None) -> dict[str
     kinds = {name: Kind(np.dtype(np.int64)) for name in (TIMESTAMP, SEQUENCE)}
     kinds |= {field.name: Kind.of(field) for field in schema.fields}
     running = set() if before is None else {before.fingerprint(one.name) for one in before.operations}
-    for operation in graph.operations:
+    for place, operation in enumerate(graph.operations):
+        tell(place)
         try:
             kinds[operation.name] = _kind_of(operation, graph, kinds, schema.left_out)
         except GraphError as error:
             known = isinstance(error, _Missing) and graph.fingerprint(operation.name) in running
             if not known:
-                raise GraphError(f"{_place(operation, graph)}: {error}{_line(operation, graph)}") from error
+                raise GraphError(
+                    f"{name_part(operation, graph)}: {error}{_line(operation, graph)}"
+                ) from error
     for name in graph.results:
         if name not in graph.reduced:
             raise GraphError(
@@ -65,7 +74,7 @@ def list_cautions(graph: Graph, kinds: Mapping[str, Kind], before: Graph | None 
             continue
         if graph.fingerprint(one.name) not in known and LIBRARY.is_ours(one.kind) and one.kind != "function":
             text = made(**one.arguments).caution(*inputs)
-            found += [f"{_place(one, graph)}: {text}"] if text else []
+            found += [f"{name_part(one, graph)}: {text}"] if text else []
     return found
 
 
@@ -73,7 +82,7 @@ class _Missing(GraphError):
     """A package that an operation needs is not here, or not as it was."""
 
 
-def _place(operation: Operation, graph: Graph) -> str:
+def name_part(operation: Operation, graph: Graph) -> str:
     """Return the definition, and within it the part, as people wrote them."""
     name = definition_of(operation.name, graph)
     return repr(name) if name == operation.name else f"{name!r}, in {operation.text}"

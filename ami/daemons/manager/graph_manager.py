@@ -7,7 +7,6 @@ is answered again, not applied again.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 from ami.daemons.manager import requests
 from ami.daemons.manager.archive import Archive
+from ami.daemons.manager.checking import Checking
 from ami.daemons.manager.intake import Intake
 from ami.daemons.manager.requests import Edit, Past
 from ami.daemons.process import durable
@@ -31,15 +31,12 @@ from ami.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from ami.event import Schema
-from ami.graph.check import check, list_cautions
-from ami.graph.execution.lanes import STATE_SHARE, with_lanes
+from ami.graph.execution.lanes import STATE_SHARE
 from ami.graph.graph import Graph
 from ami.graph.language.changes import compare
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.text import restore, write
-from ami.graph.library import LIBRARY
 from ami.messages.answer import Answer
 from ami.messages.request import Request
 from ami.stores import ABSENT, Item, keys
@@ -52,7 +49,6 @@ ANSWERS_KEPT = 500
 MAX_REASON = 10_000  # characters
 HISTORY_KEPT = 1000
 TRIAL_S = 10.0  # for a request in whose hands another manager ended
-CAUTIONS_TOLD = 20
 
 
 class GraphManagerStage:
@@ -236,8 +232,8 @@ class GraphManagerStage:
 
     def _deny(self, request: Request, reason: str) -> dict[str, Any]:
         self._denied += 1
-        logger.info("denied %s of %s: %s", request.action, request.client, reason)
-        return self._make_answer(request, reason=reason)
+        logger.info("denied %s of %s: %.500s", request.action, request.client, reason)
+        return self._make_answer(request, reason=reason[:MAX_REASON])
 
     def _decide(self, request: Request, *, publish: bool = True) -> dict[str, Any]:
         try:
@@ -269,36 +265,11 @@ class GraphManagerStage:
         return answer
 
     def _check(self, graph: Graph) -> tuple[Graph, list[str]]:
-        """Check a graph against the source's fields; return it with the results that are large, and cautions.
-
-        Others' code runs, of users and of packages, so where there is some this happens in a child process.
-
-        Raises:
-            GraphError: says what is wrong.
-        """
         schema = requests.schema_of(self._schema())
         told_ns = self._source.get(keys.INTERVAL)
         interval_ns = told_ns if isinstance(told_ns, int) else round(self._config.source.interval_s * 1e9)
         most_bytes = int(STATE_SHARE * self._config.global_store.max_memory_bytes)
-        if all(LIBRARY.is_ours(kind) and kind != "function" for kind in {o.kind for o in graph.operations}):
-            kinds = check(graph, schema, self._graph)
-            laned = with_lanes(graph, kinds, interval_ns, most_bytes=most_bytes, before=self._graph)
-            return laned, _few(list_cautions(graph, kinds, self._graph))
-        answer, how = call_apart(
-            lambda: _check_apart(graph, schema, self._graph, interval_ns, most_bytes),
-            timeout_s=self._setup.waits.check_s,
-            most_s=0.8 * self._config.manager.lease_s,  # nobody renews it meanwhile
-        )
-        if how:
-            raise GraphError(
-                f"to check the graph's functions, and operations of packages, on one event of ones {how}"
-            )
-        told = json.loads(answer or "{}")
-        if told.get("reason"):
-            raise GraphError(told["reason"])
-        each = zip(graph.results, told["one_in"], strict=True)
-        large = tuple((name, one_in) for name, one_in in each if one_in)
-        return replace(graph, large=large), told["cautions"]
+        return Checking(schema, self._graph, interval_ns, most_bytes).check(graph, self._setup.waits.check_s)
 
     def _is_as_it_runs(self, graph: Graph) -> bool:
         """Whether what is made of the document is what is published; another source has larger images."""
@@ -373,19 +344,3 @@ class GraphManagerStage:
 
     def close(self) -> None:
         self._leadership.release()
-
-
-def _check_apart(graph: Graph, schema: Schema, before: Graph, interval_ns: int, most_bytes: int) -> str:
-    try:
-        kinds = check(graph, schema, before)
-        checked = with_lanes(graph, kinds, interval_ns, most_bytes=most_bytes, before=before)
-    except GraphError as error:
-        return json.dumps({"reason": str(error)[:MAX_REASON]})
-    large = dict(checked.large)
-    one_in = [large.get(name, 0) for name in checked.results]
-    return json.dumps({"one_in": one_in, "cautions": _few(list_cautions(graph, kinds, before))})
-
-
-def _few(cautions: list[str]) -> list[str]:
-    more = len(cautions) - CAUTIONS_TOLD
-    return [*cautions[:CAUTIONS_TOLD], f"and {more} more"] if more > 0 else cautions
