@@ -1,6 +1,7 @@
 """Measure what each operation costs on a worker, by timing some of its blocks.
 
-About every 20 ms, and on the average at least every 256th, a block is timed step by step. What is told
+About every 20 ms (of many operations less often, that timing may take a hundredth of the time), and on the
+average at least every 256th, a block is timed step by step. What is told
 of all is a ratio of the timed ones: nanoseconds per event of the block, times the worker's events per
 second. So the timed ones must be like the others: how many blocks go by before the next one is drawn at
 random, before anything is known of them. (Rejected: the first block after 20 ms; of a long and a short
@@ -23,6 +24,7 @@ from ami.graph.execution.partial import ErrorRecord
 from ami.graph.execution.plan import Timing, WorkerPlan
 
 EVERY_S = 0.02
+EVERY_S_AN_OPERATION = 100 * 1.5e-6  # to time one takes 1.5 us
 EVERY_BLOCKS = 256
 # What is told reaches back one to two spans of this length.
 SPAN_S = 5.0
@@ -78,7 +80,8 @@ class Costs:
     def _timed(self, tally: _Tally, events: int) -> Timing:
         now = time.monotonic()
         block_s = (now - self._timed_at) / self._waited_blocks
-        blocks = max(1, min(EVERY_BLOCKS, int(EVERY_S / max(block_s, 1e-9))))
+        every_s = max(EVERY_S, EVERY_S_AN_OPERATION * len(tally.plan.operations))
+        blocks = max(1, min(EVERY_BLOCKS, int(every_s / max(block_s, 1e-9))))
         self._wait_blocks = self._waited_blocks = random.randrange(1, 2 * blocks)
         self._timed_at = now
         tally.timed_events += events
