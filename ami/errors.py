@@ -12,6 +12,7 @@
     │   └── RingUnfit         what has its name is no ring that this ami can use: wait until it is removed
     └── StoreError            a store could not do what was asked
         ├── StoreUnavailable  not reachable now: wait and try again
+        │   └── NotLetIn      it does not accept the password; a ConfigError, too
         ├── StoreFull         no room left for this value: wait until somebody makes some
         ├── Conflict          somebody else was faster (compare-and-set), or now holds the lease
         └── Undecodable       bytes are cut, of another version, or name a foreign type
@@ -66,6 +67,13 @@ class StoreError(AmiError):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached now."""
+
+
+class NotLetIn(StoreUnavailable, ConfigError):
+    """The store does not accept who asks: another store than ours, or a password that somebody has to mend.
+
+    A person is told at once; a process waits, because others than its own settings may be wrong.
+    """
 
 
 class StoreFull(StoreError):

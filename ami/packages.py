@@ -34,6 +34,12 @@ def load(group: str, name: str, what: str, refuse: type[AmiError], ours: Iterabl
         raise refuse(f"{what} {name!r} of {whose} cannot be imported: {error!r}") from error
 
 
+def list_packaged(group: str) -> dict[str, str]:
+    """Return the names that installed packages have in ``group``, each with its package."""
+    importlib.invalidate_caches()
+    return {p.name: p.dist.name if p.dist else "an unknown package" for p in entry_points(group=group)}
+
+
 def list_known(name: str, known: Iterable[str]) -> str:
     """Return the names that there are, for who typed another one, and which one may have been meant."""
     names = sorted(known)

@@ -16,10 +16,11 @@ from ami.cli.screen import clean
 from ami.client import Client, connect
 from ami.client.first_graph import first_look, ready_graph
 from ami.cluster.node import run_foreground
-from ami.cluster.supervisor import NO_ANSWER, Supervisor
+from ami.cluster.supervisor import NO_ANSWER, Supervisor, is_listening, is_there
 from ami.config import Config
 from ami.errors import AmiError
 from ami.event import Schema
+from ami.processes import SERVERS
 from ami.sources import open_source
 
 SOURCE_WAIT_S = 60.0  # without a sign of it; a busy machine only takes long
@@ -49,6 +50,7 @@ def node(context: click.Context, session: Session, source: str | None, graph_fil
     began_ns = time.time_ns()
 
     def on_ready(config: Config, graph: Path | None) -> None:
+        wait_for_servers(config)
         # Under a name of its own, so that `ami graph remove-mine` of a person spares it.
         patience_s = session.timeout_s or SOURCE_WAIT_S
         with connect(config, name=f"node@{config.node.host}", timeout_s=patience_s) as client:
@@ -62,6 +64,19 @@ def node(context: click.Context, session: Session, source: str | None, graph_fil
             click.echo(first_results(client))
 
     context.exit(run_foreground(session.config_file, source, graph_file, on_ready))
+
+
+def wait_for_servers(config: Config) -> None:
+    """Wait until both stores are there; say what they wait for, as often as that changes."""
+    supervisor = Supervisor(config.monitor.supervisor_socket)
+    told: set[str] = set()
+    while not (is_there(config.local_store.socket) and is_listening(config)):
+        for server in SERVERS if is_there(config.monitor.supervisor_socket) else ():
+            words = f"{server} is {supervisor.last_words(f'{server}:{server}')}"
+            if "is waiting: " in words and words not in told:
+                click.echo(clean(words))
+                told.add(words)
+        time.sleep(LOOK_S)
 
 
 def wait_for_source(client: Client, began_ns: int, within_s: float | None = None) -> Schema:

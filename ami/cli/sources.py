@@ -10,7 +10,8 @@ import click
 
 from ami.cli.options import Session, as_uri, with_session
 from ami.cli.screen import duration, number, size, table
-from ami.sources import Source, open_source
+from ami.packages import list_packaged
+from ami.sources import GROUP, Source, open_source
 
 # One URI of each kind, with what it is; docs/sources.md has all options.
 EXAMPLES = (
@@ -29,8 +30,9 @@ EXAMPLES = (
 def sources(session: Session, uri: str | None) -> None:
     """List the kinds of sources with an example each; with a URI or a file, what that gives."""
     if uri is None:
-        content = [{"uri": example, "what": what} for example, what in EXAMPLES]
-        session.answer(lambda: content, lambda: table(["source", "what"], EXAMPLES))
+        kinds = [*EXAMPLES, *((f"{name}://", f"of {of}") for name, of in list_packaged(GROUP).items())]
+        content = [{"uri": example, "what": what} for example, what in kinds]
+        session.answer(lambda: content, lambda: table(["source", "what"], kinds))
         return
     with closing(open_source(uri)) as source:
         facts = describe(source)

@@ -14,11 +14,12 @@ from typing import Any
 from ami.cluster.memory import FOLDER, ROOM_BYTES
 from ami.cluster.supervisor import MANY, Program
 from ami.errors import Undecodable
-from ami.messages.heartbeat import Heartbeat
+from ami.messages.heartbeat import BEGINNING, Heartbeat
 from ami.messages.message import expect
 from ami.processes import DAEMONS, IN_A_CLUSTER, ON_A_NODE, SERVERS
 
 TROUBLE = ("failed", "running, but", "waiting: no room")  # how states begin that somebody should see
+UNKNOWN = "runs; what it does is not known without the global store"
 STOPPED = "was stopped by somebody"
 LAG_S = 0.1  # a source that is less behind its pace, or a reducer by one interval, just works
 
@@ -154,7 +155,8 @@ def judge_process(prefix: str, beat: object, *, now_ns: int, patience_s: float) 
         text = f"its heartbeat cannot be read: {error}"
         return ProcessStatus(host=host, type=kind, number=number, alive=False, state=text[:200])
     age_s, state = (now_ns - beat.beat_ns) / 1e9, beat.state
-    silent, hanging = age_s > patience_s, beat.step_age_s > patience_s
+    silent = age_s > patience_s
+    hanging = beat.step_age_s > patience_s and not state.startswith(BEGINNING)
     if silent:
         state = f"no heartbeat for {age_s:.0f} s (was: {state})"
     elif hanging:
@@ -197,6 +199,7 @@ def judge_cluster(
     here = tuple(programs)
     loops = {f"{this_host}:{p.name}": p for p in here if p.deaths >= MANY}
     problems = [f"{name} died {p.deaths} times within a minute{_because(p)}" for name, p in loops.items()]
+    problems += [f"{this_host}:{p.name} is {p.reason}" for p in here if p.waits]
     problems += [f"{p.name}: {p.state}" for p in there if not p.alive]
     problems += [f"{p.name} {p.state}" for p in there if p.alive and p.state.startswith(TROUBLE)]
     stopped = [_stopped(this_host, p) for p in here if p.is_stopped]
@@ -216,7 +219,7 @@ def judge_cluster(
         graph_hash=str(graph_hash) if graph_hash is not None else None,
         identity=_identity(there),
         ring=ring,
-        problems=(*problems, *more),
+        problems=(*more, *problems),
         memory=memory,
         warnings=tuple(warnings),
     )
@@ -232,8 +235,8 @@ def judge_host(
             host=this_host,
             type=p.type,
             number=p.number,
-            alive=p.runs,
-            state="runs; what it does is not known without the global store" if p.runs else _state(p),
+            alive=p.runs and not p.waits,
+            state=_state(p) if p.is_in_trouble or p.is_stopped else UNKNOWN,
             pid=p.pid or None,
         )
         for p in here
@@ -262,6 +265,8 @@ def _state(program: Program) -> str:
     """Return why a program does not run, or dies again and again."""
     if program.is_stopped:
         return f"{STOPPED} (`supervisorctl start {program.address}`)"
+    if program.waits:
+        return f"is {program.reason}"
     if program.deaths >= MANY:
         return f"died {program.deaths} times within a minute{_because(program)}"
     return f"does not run (supervisord: {program.state}){_because(program)}"

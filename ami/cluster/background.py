@@ -16,8 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ami.cluster import orphans, proc
-from ami.cluster.node import refuse_taken_ports
-from ami.cluster.servers import save
+from ami.cluster.servers import refuse_taken_ports, save
 from ami.cluster.supervised import PROJECT, STOP_S, supervisor_settings
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.config import Config, load
@@ -47,7 +46,7 @@ def start(config_path: Path | None, say: Say) -> Config:
     config = load(environ=environment)
     for process in orphans.end(config):
         say(f"ended {process}, which a supervisord that was killed had left")
-    refuse_taken_ports(config)
+    refuse_taken_ports(config.global_store)
     (config.node.run_dir / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(_settings(config))]
     done = subprocess.run(

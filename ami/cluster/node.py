@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -17,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Self
 
-from ami.cluster.servers import BUS
+from ami.cluster.servers import BUS, is_taken, refuse_taken_ports
 from ami.cluster.signals import ignore_signals, stoppable
 from ami.cluster.supervised import STOP_S, Leftovers, Supervised
 from ami.cluster.supervisor import NO_ANSWER
@@ -132,19 +131,9 @@ def free_port() -> int:
     """Return a port that is free, and whose neighbour 10000 higher, for the cluster's bus, is free too."""
     # Below the kernel's ephemeral ports, so that no outgoing connection takes it in the meantime.
     for port in random.sample(range(10000, 20000), 100):
-        if not any(_is_taken("127.0.0.1", candidate) for candidate in (port, port + BUS)):
+        if not any(is_taken("127.0.0.1", candidate) for candidate in (port, port + BUS)):
             return port
     raise AmiError("found no free port between 10000 and 20000")
-
-
-def _is_taken(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
 
 
 def _refuse_neighbours(node: Supervised) -> None:
@@ -156,25 +145,7 @@ def _refuse_neighbours(node: Supervised) -> None:
         raise ConfigError(
             f"a node runs already in {node.run_dir} (supervisord {pid}): stop it with make down"
         )
-    refuse_taken_ports(node.config)
-
-
-def refuse_taken_ports(config: Config) -> None:
-    """Refuse to start where the global store, or its cluster's bus, could not listen.
-
-    Raises:
-        ConfigError: names the port.
-    """
-    host, port = config.global_store.host, config.global_store.port
-    for what, taken in (
-        ("global_store.port", port),
-        (f"the bus of global_store.port {port}, port", port + BUS),
-    ):
-        if _is_taken(host, taken):
-            raise ConfigError(
-                f"{what} {taken} of {host} is taken, perhaps by another node: "
-                f"stop that one, or set AMI_GLOBAL_STORE_PORT and AMI_RING_NAME"
-            )
+    refuse_taken_ports(node.config.global_store)
 
 
 def _say(text: str) -> None:

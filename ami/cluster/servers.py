@@ -10,7 +10,6 @@ comes back with its data. That file is in memory (``memory.py``) unless the sett
 from __future__ import annotations
 
 import argparse
-import errno
 import hashlib
 import importlib.util
 import os
@@ -25,8 +24,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from ami.cluster import memory
-from ami.config import GlobalStoreConfig, LocalStoreConfig, NodeConfig, load
+from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, NodeConfig, load
 from ami.errors import ConfigError
+
+
+class NotNow(ConfigError):
+    """It cannot be started as things are on this machine, which may change: wait, and try again."""
+
 
 SOCKET_PATH_BYTES = 107  # the kernel's limit
 LAST_PORT = 54_999  # the cluster's bus listens at port + 10000, and ports end at 65535
@@ -83,13 +87,56 @@ def main(arguments: list[str] | None = None) -> int:
             problems = save(config.node)
             sys.stderr.writelines(f"ami: {problem}\n" for problem in problems)
             return 1 if problems else 0
-        folder = memory.folder_of(config.node, what)
-        if what == "local":
-            _become(prepare_local(config.local_store, folder), folder)
-        _become(prepare_global(config.global_store, folder), folder)
+        _become_patiently(config, what)
     except ConfigError as error:
         sys.stderr.write(f"ami: {error}\n")
         return 2
+
+
+def _become_patiently(config: Config, tier: str) -> NoReturn:
+    """Become the server as soon as that is possible; say why it is not."""
+    folder = memory.folder_of(config.node, tier)
+    said, said_at = "", 0.0
+    while True:
+        try:
+            if tier == "local":
+                _become(prepare_local(config.local_store, folder), folder)
+            command = prepare_global(config.global_store, folder)
+            refuse_taken_ports(config.global_store)
+            _become(command, folder)
+        except NotNow as error:
+            now = time.monotonic()
+            if str(error) != said or now - said_at >= SAY_AGAIN_S:
+                said, said_at = str(error), now
+                sys.stderr.write(f"ami: waiting: {error}\n")
+            time.sleep(LOOK_S)
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Say whether nobody can listen there, because somebody does."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def refuse_taken_ports(config: GlobalStoreConfig) -> None:
+    """Refuse to start where the global store, or its cluster's bus, could not listen.
+
+    Raises:
+        NotNow: names the port.
+    """
+    host = _bind(config.host, _address(config.host))
+    bus = f"the bus of global_store.port {config.port}, port"
+    for what, port in (("global_store.port", config.port), (bus, config.port + BUS)):
+        if ":" not in host and is_taken(host, port):
+            raise NotNow(
+                f"{what} {port} of {config.host} is taken, perhaps by another node: "
+                f"stop that one, or set AMI_GLOBAL_STORE_PORT and AMI_RING_NAME"
+            )
 
 
 def save(node: NodeConfig) -> list[str]:
@@ -157,7 +204,7 @@ def prepare_local(config: LocalStoreConfig, folder: Path) -> list[str]:
     place = _place(config, folder, "local_store")
     config.socket.parent.mkdir(parents=True, exist_ok=True)
     if config.socket.parent.stat().st_mode & 0o022:
-        raise ConfigError(
+        raise NotNow(
             f"the folder of local_store.socket, {config.socket.parent}, can be written by others; "
             f"`chmod 700` it"
         )
@@ -197,34 +244,22 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
 
 
 def _place(config: LocalStoreConfig | GlobalStoreConfig, folder: Path, section: str) -> Path:
-    """Return where the server keeps its files; where there is no room for them, wait until there is.
+    """Return where the server keeps its files.
 
     Raises:
-        ConfigError: it cannot be there at all.
+        NotNow: there is no room for them, or nobody may write there.
     """
-    said_at = -SAY_AGAIN_S
-    while True:
-        try:
-            if config.append_to == "disk":
-                memory.to_disk(folder)
-                return folder
-            free = memory.free_bytes()
-            if free >= memory.ROOM_BYTES:
-                return memory.to_memory(folder)
-            problem = f"{memory.FOLDER} has {free >> 20} MiB left, {memory.ROOM_BYTES >> 20} are needed"
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EAGAIN):
-                raise ConfigError(
-                    f"{section}.append_to is {config.append_to!r}, and that cannot be: {error}"
-                ) from error
-            problem = str(error)
-        if time.monotonic() - said_at >= SAY_AGAIN_S:
-            said_at = time.monotonic()
-            sys.stderr.write(
-                f"ami: waiting: {problem}; make room there, or set {section}.append_to to the other of "
-                f"memory and disk\n"
-            )
-        time.sleep(LOOK_S)
+    advice = f"make room there, or set {section}.append_to to the other of memory and disk"
+    try:
+        if config.append_to == "disk":
+            memory.to_disk(folder)
+            return folder
+        free = memory.free_bytes()
+        if free >= memory.ROOM_BYTES:
+            return memory.to_memory(folder)
+    except OSError as error:
+        raise NotNow(f"{section}.append_to is {config.append_to!r}: {error}; {advice}") from error
+    raise NotNow(f"{memory.FOLDER} has {free >> 20} MiB left, {memory.ROOM_BYTES >> 20} are needed; {advice}")
 
 
 def _common(config: LocalStoreConfig | GlobalStoreConfig, place: Path) -> str:
@@ -253,10 +288,10 @@ def read_or_make_password(path: Path) -> str:
             finally:
                 os.unlink(name)
         if path.stat().st_mode & 0o077:
-            raise ConfigError(f"global_store.password_file: others can read {path}; `chmod 600` it")
+            raise NotNow(f"global_store.password_file: others can read {path}; `chmod 600` it")
         password = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"global_store.password_file: {path} cannot be read or made: {error}") from error
+        raise NotNow(f"global_store.password_file: {path} cannot be read or made: {error}") from error
     if len(password) < 16 or any(character.isspace() for character in password):
         raise ConfigError(
             f"global_store.password_file: {path} must hold one word of at least 16 characters; "
@@ -294,14 +329,17 @@ def _private(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be made: {error.strerror}; set node.run_dir") from error
+        raise NotNow(f"{folder} cannot be made: {error.strerror}; set node.run_dir") from error
 
 
 def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(text)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+    except OSError as error:
+        raise NotNow(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _command(setting: str, folder: Path, settings: str) -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ami.config import Config
+from ami.processes import SERVERS
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 NO_ANSWER = (OSError, http.client.HTTPException, xmlrpc.client.Error)
 PATIENCE_S = 0.5
 MANY = 3  # deaths within a minute: what kills that often comes again
+WAITING = "waiting: "
 KILLED = "a signal ended it: somebody's, the monitor's, or the kernel's for want of memory"
 _TAIL_BYTES = 4096
 # A line of ami's own logs; of a traceback each has it, with a bar.
@@ -36,7 +38,7 @@ class Program:
     """A process under supervisord. ``state`` is its word; ``pid`` is 0 while the process does not run.
 
     ``address`` is what supervisord, logs and people call it: GROUP:N where there may be several.
-    ``deaths``: within the last minute; ``reason``: what it wrote last, if it is in trouble.
+    ``deaths``: within the last minute; ``reason``: what it says, if it is in trouble.
     """
 
     type: str
@@ -78,8 +80,13 @@ class Program:
 
     @property
     def is_in_trouble(self) -> bool:
-        """Whether it does not run although it should, or dies again and again."""
-        return self.deaths >= MANY or (self.should_run and not self.runs)
+        """Whether it does not run although it should, dies again and again, or waits to become a server."""
+        return self.deaths >= MANY or self.waits or (self.should_run and not self.runs)
+
+    @property
+    def waits(self) -> bool:
+        """Whether this is a launcher that cannot become the server that it is to be."""
+        return self.runs and self.reason.startswith(WAITING)
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
@@ -114,10 +121,10 @@ class Supervisor:
         """Return by full name how often a program died, and whether by a signal; see ``extension.py``."""
         return {name: (int(count), bool(by)) for name, (count, by) in self._call("ami.deaths").items()}
 
-    def last_words(self, program: Program) -> str:
+    def last_words(self, full_name: str) -> str:
         """Return the last line in which a program says why it ended; "" when it says nothing."""
         try:
-            return pick_reason(str(self.readProcessStdoutLog(program.full_name, -_TAIL_BYTES, 0)))
+            return pick_reason(str(self.readProcessStdoutLog(full_name, -_TAIL_BYTES, 0)))
         except NO_ANSWER:
             return ""
 
@@ -156,7 +163,10 @@ def list_programs(socket_path: Path) -> tuple[Program, ...]:
         count, by_signal = deaths.get(program.full_name, (0, False))
         seen = replace(program, deaths=count)
         if seen.is_in_trouble:
-            seen = replace(seen, reason=KILLED if by_signal else supervisor.last_words(seen))
+            seen = replace(seen, reason=KILLED if by_signal else supervisor.last_words(seen.full_name))
+        elif seen.type in SERVERS:
+            words = supervisor.last_words(seen.full_name)
+            seen = replace(seen, reason=words if words.startswith(WAITING) else "")
         explained.append(seen)
     return tuple(explained)
 
@@ -168,19 +178,22 @@ def nobody_is_here(config: Config) -> bool:
     """
     if config.global_store.start_nodes:
         return False
+    return not (is_listening(config) or is_there(config.monitor.supervisor_socket))
+
+
+def is_listening(config: Config) -> bool:
+    """Say whether somebody is where the global store should be, or may be: no answer in time is no answer."""
     try:
         socket.create_connection((config.global_store.host, config.global_store.port), PATIENCE_S).close()
     except ConnectionRefusedError:
-        pass
-    except OSError:
-        return False  # no answer in time: it may be there
-    else:
         return False
-    return not is_there(config.monitor.supervisor_socket)
+    except OSError:
+        return True
+    return True
 
 
 def is_there(socket_path: Path) -> bool:
-    """Say whether a supervisord has this socket; one that was killed left a file, and does not."""
+    """Say whether a supervisord, or a server, has this socket; one that was killed left the file."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(socket_path))

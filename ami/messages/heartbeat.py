@@ -9,6 +9,8 @@ from ami.messages.message import message
 
 # Who moved so much more has got on. Heartbeats and looks at the graph, which never end, are less.
 PROGRESS_BYTES = 1 << 20
+# How states begin of who does something for the first time: that may take long, and nobody else waits for it.
+BEGINNING = ("starting", "waiting", "begins")
 
 
 @message

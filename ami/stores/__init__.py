@@ -50,7 +50,7 @@ def open_global(config: GlobalStoreConfig, prefix: str) -> Store:
 
     Raises (each method of the store, too):
         StoreUnavailable: it cannot be reached now.
-        ConfigError: the user or password is wrong.
+        NotLetIn: the user or password is wrong.
     """
     from ami.stores.client import ClusterLink
 

@@ -24,7 +24,7 @@ from redis.crc import key_slot
 from redis.retry import Retry
 
 from ami.config import GlobalStoreConfig, LocalStoreConfig
-from ami.errors import ConfigError, StoreError
+from ami.errors import NotLetIn, StoreError
 from ami.stores.exchange import Exchange
 from ami.stores.held import Address, HeldLink, Waits
 from ami.stores.link import NotDone, Reply
@@ -55,14 +55,14 @@ def _connect(kind: Any, waits: Waits, not_let_in: tuple[str, str], traffic: Traf
 
     Raises:
         NotDone: nobody is there.
-        ConfigError: we are not let in.
+        NotLetIn
     """
     retry = Retry(NoBackoff(), 0)
     connection: Connection = kind(socket_timeout=waits.answer_s, retry=retry, protocol=2, **settings)
     try:
         connection.connect()
     except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-        raise ConfigError(f"{not_let_in[0]} ({error}){not_let_in[1]}") from error
+        raise NotLetIn(f"{not_let_in[0]} ({error}){not_let_in[1]}") from error
     except (exceptions.RedisError, OSError) as error:
         raise NotDone(str(error)) from error
 
@@ -110,7 +110,7 @@ class ClusterLink(HeldLink):
             # The server writes it when it starts for the first time.
             raise NotDone(f"there is no password file {path} yet") from error
         except (OSError, ValueError) as error:
-            raise ConfigError(
+            raise NotLetIn(
                 f"global_store.password_file: cannot read {path}: {error}; it is read by the "
                 f"user that runs ami, who is user {os.getuid()} now"
             ) from error
@@ -155,6 +155,8 @@ class ClusterLink(HeldLink):
             for node in self._nodes:
                 try:
                     (reply,) = self._once(node, Exchange([("CLUSTER", "SLOTS")], repeat=True))
+                except NotLetIn:
+                    raise
                 except (NotDone, Broken, StoreError) as error:
                     problem = error
                     continue

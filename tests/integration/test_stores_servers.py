@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -117,6 +118,37 @@ def test_a_password_that_others_can_read_or_that_is_short_is_refused(folder: Pat
     path.write_text("short")
     with pytest.raises(ConfigError, match="at least 16"):
         servers.read_or_make_password(path)
+
+
+def test_a_server_waits_for_what_may_change_and_says_what(folder: Path) -> None:
+    """A secret that others can read, a taken port, a taken bus: each is said, and waited for."""
+    secret, port = folder / "secret", free_ports(1)[0]
+    secret.write_text("0123456789abcdef\n")
+    secret.chmod(0o644)
+    environment = os.environ | {
+        "AMI_CONFIG": str(folder / "ami.toml"), "AMI_NODE_RUN_DIR": str(folder),
+        "AMI_GLOBAL_STORE_PORT": str(port), "AMI_GLOBAL_STORE_APPEND_TO": "disk",
+    }  # fmt: skip
+    (folder / "ami.toml").touch()
+    command = [sys.executable, "-P", "-m", "ami.cluster.servers", "global"]
+    with (
+        socket.create_server(("127.0.0.1", port)) as taken,
+        socket.create_server(("127.0.0.1", port + servers.BUS)) as bus,
+        subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE) as server,
+    ):
+        assert server.stderr is not None
+        try:
+            assert "waiting: global_store.password_file: others can read" in server.stderr.readline()
+            secret.chmod(0o600)
+            assert f"waiting: global_store.port {port} of" in server.stderr.readline()
+            taken.close()
+            assert f"waiting: the bus of global_store.port {port}, port" in server.stderr.readline()
+            bus.close()
+            link = ClusterLink(GlobalStoreConfig(port=port, password_file=secret))
+            wait_until(lambda: answers(link), what="the server")
+            link.close()
+        finally:
+            server.kill()
 
 
 def test_the_server_is_the_settings_one_then_the_paths_then_the_wheels(

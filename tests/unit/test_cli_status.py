@@ -63,6 +63,13 @@ def test_a_process_that_beats_but_does_not_step_hangs() -> None:
 
 
 @pytest.mark.parametrize(
+    "state", ["starting", "waiting: for the ring", "begins: reads camera for the first time"]
+)
+def test_a_process_that_begins_may_take_long(state: str) -> None:
+    assert process("source:0", beat(step_age_s=9.0, state=state)).alive
+
+
+@pytest.mark.parametrize(
     "seen",
     [
         "text",
@@ -211,12 +218,14 @@ def test_without_the_global_store_the_host_is_told_from_its_supervisord() -> Non
         program("global-redis:0", "BACKOFF", pid=0, reason="bind: Address already in use"),
         program("worker:0"), program("worker:1", "STOPPED", pid=0), program("export:0", "EXITED", pid=0),
     ]  # fmt: skip
-    seen = judge_host("ami", "host", programs, "no global store", None)
+    waits = program("local-redis:0", reason="waiting: others can read it")
+    seen = judge_host("ami", "host", [*programs, waits], "no global store", None)
     assert seen.problems[0] == "no global store"
     assert seen.problems[1].endswith("(supervisord: BACKOFF): bind: Address already in use")
-    assert [(p.name, p.alive) for p in seen.processes] == [
-        ("host:worker:0", True), ("host:worker:1", False), ("host:global-redis:0", False),
-    ]  # fmt: skip
+    assert seen.problems[2] == "host:local-redis:0 is waiting: others can read it"
+    assert {p.name.removeprefix("host:"): p.alive for p in seen.processes} == {
+        "worker:0": True, "worker:1": False, "global-redis:0": False, "local-redis:0": False,
+    }  # fmt: skip
     assert len(seen.warnings) == 1
     json.dumps(seen.to_plain())
 

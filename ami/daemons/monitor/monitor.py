@@ -17,10 +17,10 @@ from ami.cluster import whose
 from ami.cluster.proc import OwnTime
 from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
 from ami.daemons.monitor.deaths import Deaths
-from ami.daemons.monitor.judgement import Judgement, Sign
+from ami.daemons.monitor.judgement import START_S, Judgement, Sign
 from ami.daemons.process.stage import Setup
 from ami.errors import RingError, StoreError
-from ami.messages.heartbeat import PROGRESS_BYTES, Heartbeat
+from ami.messages.heartbeat import BEGINNING, PROGRESS_BYTES, Heartbeat
 from ami.processes import DAEMONS
 from ami.ring.observer import RingObserver
 from ami.stores import Store, keys
@@ -48,6 +48,7 @@ class MonitorStage:
         self._ring: RingObserver | None = None
         hang_s = config.monitor.hang_s
         patience_s = {"answers": hang_s, "heartbeat": hang_s, "piece": PIECE_TIMES * hang_s}
+        patience_s["beginning"] = max(START_S, hang_s)
         # Events in which a worker hung are tried apart by its successor.
         self._judgement = Judgement({**patience_s, "block": config.worker.hang_s}, strict={"block"})
         self._own: dict[int, OwnTime] = {}
@@ -91,12 +92,15 @@ class MonitorStage:
         try:
             beats = self._beats(processes)
         except StoreError:
-            self._judgement.forget("heartbeat")
-            self._judgement.forget("piece")
+            for kind in ("heartbeat", "beginning", "piece"):
+                self._judgement.forget(kind)
         else:
             for name, beat in beats.items():
                 moved = None if beat is None else beat.moved_bytes // PROGRESS_BYTES
-                yield "heartbeat", name, None if beat is None else (beat.steps, moved)
+                sign = None if beat is None else (beat.steps, moved)
+                begins = beat is not None and beat.state.startswith(BEGINNING)
+                yield "heartbeat", name, self._looks if begins else sign
+                yield "beginning", name, sign if begins else self._looks
                 busy = beat is not None and beat.piece
                 yield "piece", name, (busy, moved) if busy else self._looks
         yield from self._blocks()

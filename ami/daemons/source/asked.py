@@ -30,6 +30,7 @@ class Asked:
         graph: what entries are stamped with; None before the first.
         fields: those that it asks for and the source has, with the lengths of variable ones.
         block: events to publish at once.
+        reading: the field that is read for the first time just now, which may take seconds; "" if none is.
         shortage: why a newer graph must wait, "" when it need not.
 
     Args:
@@ -46,6 +47,7 @@ class Asked:
         self.fields: frozenset[str] = frozenset()
         self.block = 1
         self.shortage = ""
+        self.reading = ""
 
     def choose(self, position: int) -> Graph | None:
         """Return the graph for the next entry, which begins at ``position`` or behind it; None: not yet."""
@@ -79,7 +81,8 @@ class Asked:
     def _read_first(self, fields: Iterable[str], position: int) -> bool:
         """Read one event of each field that was never read: a simulation draws it, a file looks for it.
 
-        Of ten cameras in one step that may take seconds, and who is silent for so long is killed.
+        Of ten cameras in one step that may take seconds, and of one large camera, too: the monitor is patient
+        with who says so.
         """
         source = self._source
         if source.live or (source.length is not None and position >= source.length):
@@ -89,6 +92,8 @@ class Asked:
             if time.monotonic() > end:
                 return False
             field = source.schema.with_lengths([name])
+            self.reading = name
             source.read(position, Slots.allocate(source.schema.select(field), 1), field)
+            self.reading = ""
             self._read |= field
         return True

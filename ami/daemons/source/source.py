@@ -65,6 +65,8 @@ class SourceStage:
             )
         if self._feeder.finished or self._source is None:
             return "finished"
+        if self._feeder.asked.reading:
+            return f"begins: reads {self._feeder.asked.reading} for the first time"
         return self._source.state or self._room()
 
     def _room(self) -> str:
