@@ -121,14 +121,11 @@ class _Offline:
         count = max(1, min(block_events, BLOCK_BYTES // wanted.event_bytes))
         self._slots = Slots.allocate(wanted, count)
         self._interval: int | None = None
-        # Times of the first and last event, ns, by length of window.
-        self._times: dict[str, tuple[int, int]] = {}
         self._begin_run()
 
     def _begin_run(self) -> None:
         self.counts.runs += 1
         self._interval = None
-        self._times = {}
         for accumulator in self._lanes:
             accumulator.begin_run(self.counts.runs)
 
@@ -142,15 +139,14 @@ class _Offline:
         for interval, start, stop in intervals.split(span.timestamps, self._interval_ns):
             if interval != self._interval:
                 self._interval = interval
-                self._times.pop("interval", None)
                 self.counts.intervals += 1
-            first_ns, last_ns = int(span.timestamps[start]), int(span.timestamps[stop - 1])
-            for window in ("interval", "run"):
-                self._times[window] = self._times.get(window, (first_ns, 0))[0], last_ns
+            times = int(span.timestamps[start]), int(span.timestamps[stop - 1])
             partial = self._run(span.first + start, stop - start, total, progress)
             facts = {"interval": interval, "run": self.counts.runs, "dropped": lost}
             for accumulator, part in zip(self._lanes, self._plan.lanes.split(partial, interval), strict=True):
-                accumulator.apply(part, expected=stop - start + lost, **facts)
+                accumulator.apply(
+                    part, expected=stop - start + lost, times=times, interval_ns=self._interval_ns, **facts
+                )
             lost = 0
 
     def _run(self, position: int, count: int, total: int, progress: Progress | None) -> Partial:
@@ -175,14 +171,12 @@ class _Offline:
         return {name: self._result(name, computed[name], now_ns) for name in self._graph.results}
 
     def _result(self, name: str, computed: Computed, now_ns: int) -> Result:
-        window = "run" if computed.window == "run" else "interval"
         return computed.to_result(
             name,
             computed.events(),
             run=self.counts.runs,
             interval=self._interval or 0,
             interval_ns=self._interval_ns,
-            time_ns=self._times.get(window, (0, 0)),
             nodes=(NODE,),
             workers=(NODE,),
             graph_version=self._graph.version,

@@ -28,7 +28,9 @@ class Result:
     """The value of one published name after one interval.
 
     ``value`` is None while nothing was reduced yet, or when ``error`` says why there is none.
-    ``time_ns`` is the time of the first and of the last event in the window, ns. ``complete``:
+    ``interval`` is the newest that there was; ``intervals`` are the first and the last one of which this
+    result has anything, ``time_ns`` is when the first and the last event in its window came, ns; of picked
+    events, the first and the last of these. ``complete``:
     nothing is still to come: no entry of the window was sent in part, and no node is missing.
     ``label``: the unit of the value, and name and unit of its axes, as far as they are known.
     ``one_in``: of how many intervals one is computed; 1: each. ``every_s``: how often it can be afforded
@@ -42,6 +44,7 @@ class Result:
     run: int = 0
     interval: int = 0
     interval_ns: int = 0
+    intervals: tuple[int, int] = (0, 0)
     time_ns: tuple[int, int] = (0, 0)
     events: Events = Events()
     nodes: tuple[str, ...] = ()
@@ -71,10 +74,12 @@ class Result:
         """Return what JSON can say of it."""
         facts = {one.name: getattr(self, one.name) for one in fields(self)}
         interval_ns, time_ns, label = (facts.pop(name) for name in ("interval_ns", "time_ns", "label"))
+        first, last = facts.pop("intervals")
         return {
             **facts,
             "value": plain(self.value),
             "interval_s": interval_ns / 1e9,
+            "intervals": {"first": first, "last": last},
             "time": {"first_ns": time_ns[0], "last_ns": time_ns[1]},
             "events": asdict(self.events),
             "age_s": self.age_s(),

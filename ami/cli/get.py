@@ -38,12 +38,15 @@ def envelope(result: Result) -> list[str]:
     nodes = ", ".join(result.nodes) or "none"
     workers = f"{len(result.workers)} workers" if len(result.workers) != 1 else "1 worker"
     graph = f"graph version {result.graph_version}, {clean(result.graph_hash)}"
-    interval = f"interval {result.interval} of {duration(result.interval_ns / 1e9)}"
-    first, last = (clock(time_ns, "milliseconds") for time_ns in result.time_ns)
+    first, last = result.intervals
+    which = f"intervals {first} to {last}" if first < last else f"interval {last}"
+    which = f"run {result.run}, {which} of {duration(result.interval_ns / 1e9)}"
+    begin, end = (clock(time_ns, "milliseconds") for time_ns in result.time_ns)
+    long = duration((result.time_ns[1] - result.time_ns[0]) / 1e9)
     every = f"; so large that it comes every {duration(result.every_s)}" if result.every_s else ""
     return [
         f"events   {counts}; {clean(complete)}",
-        f"window   {clean(result.window)} (run {result.run}, {interval}), events from {first} to {last}",
+        f"window   {clean(result.window)} ({which}), events from {begin} to {end}, {long}",
         f"from     {clean(nodes)}; {workers}; {graph}",
         f"age      {duration(result.age_s())}{every}",
     ]

@@ -16,7 +16,8 @@ from ami.stores import codec, columns
 codec.register(Bucket)
 
 _COUNTS = attrgetter("used", "expected", "dropped", "set_aside")
-_NO_PLACE = (-1, -1)  # runs and intervals are not negative
+_NO_PLACE = (-1, -1)  # runs are not negative
+_NO_TIME = -(1 << 63)
 
 
 _graphs: list[tuple[Any, bytes]] = []  # the last ones that were stored
@@ -32,19 +33,23 @@ def _pack_graph(plain: dict[str, Any]) -> bytes:
     return raw
 
 
+def _ends(bucket: Bucket) -> tuple[int | None, ...]:
+    times = (_NO_TIME, _NO_TIME) if bucket.first_ns is None else (bucket.first_ns, bucket.last_ns)
+    return (*(bucket.first or _NO_PLACE), *(bucket.last or _NO_PLACE), *times)
+
+
 def _pack(accumulator: dict[str, Any]) -> dict[str, Any]:
     """Put the buckets of all windows into columns: there are thousands of them."""
     windows = accumulator["windows"]
     where = [(number, *place) for number, one in enumerate(windows.values()) for place in one["buckets"]]
     buckets = [bucket for one in windows.values() for bucket in one["buckets"].values()]
-    ends = [(*(bucket.first or _NO_PLACE), *(bucket.last or _NO_PLACE)) for bucket in buckets]
     return {
         **accumulator,
         "graph": _pack_graph(accumulator["graph"]),
         "windows": {key: {**one, "buckets": {}} for key, one in windows.items()},
         "buckets": (
             np.array(where, np.int64).reshape(-1, 3),
-            np.array(ends, np.int64).reshape(-1, 4),
+            np.array([_ends(bucket) for bucket in buckets], np.int64).reshape(-1, 6),
             np.array([_COUNTS(bucket) for bucket in buckets], np.int64).reshape(-1, 4),
             columns.pack([bucket.state for bucket in buckets]),
         ),
@@ -57,9 +62,10 @@ def _unpack(packed: Any) -> dict[str, Any]:
     windows = list(accumulator["windows"].values())
     found = zip(places.tolist(), ends.tolist(), counts.tolist(), columns.unpack(states), strict=True)
     for (number, *place), end, count, state in found:
-        first, last = (None if one == _NO_PLACE else one for one in (tuple(end[:2]), tuple(end[2:])))
+        first, last = (None if one == _NO_PLACE else one for one in (tuple(end[:2]), tuple(end[2:4])))
+        first_ns, last_ns = (None if one == _NO_TIME else one for one in end[4:])
         used, expected, dropped, set_aside = count
-        bucket = Bucket(state, used, expected, dropped, set_aside, first, last)
+        bucket = Bucket(state, used, expected, dropped, set_aside, first, last, first_ns, last_ns)
         windows[number]["buckets"][tuple(place)] = bucket
     return accumulator
 
@@ -127,7 +133,7 @@ class Checkpoint:
     ``interval_reach``. ``published``: results by name, each with the graph version since which it is one.
     """
 
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     applied: dict[str, int]
     accumulator: dict[str, Any]

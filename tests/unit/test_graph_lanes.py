@@ -179,3 +179,57 @@ def test_states_are_measured_without_being_made(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Binning, "edges", property(fail))
     with pytest.raises(GraphError, match="there is room for 1024 MiB"):
         lanes_of(histograms(100, bins=1 << 24))
+
+
+def test_a_large_window_of_time_has_all_events_in_a_few_panes() -> None:
+    graph = graph_of(TEXT + "  timed: mean_events(camera, window='2 s')\n").at_version(1)
+    graph = with_lanes(graph, check(graph, SCHEMA), INTERVAL_NS)
+    assert dict(graph.large)["timed"] == 1
+    plan, key = WorkerPlan(graph, SCHEMA), graph.fingerprint("timed")
+    parts = {plan.lanes.part_of(key, interval, INTERVAL_NS) for interval in range(100)}
+    assert parts == set(range(0, 100, 5))
+    lane = Accumulator(graph.lane(large=True))
+    for interval in range(103):
+        partial = plan.partial(interval)
+        plan.run(events(2, 2 * interval), 2 * interval, partial, interval=interval)
+        _, large = plan.lanes.split(partial, interval)
+        lane.apply(large, interval=interval, run=1, expected=2, dropped=0, interval_ns=INTERVAL_NS)
+    timed = lane.results()["timed"]
+    # 40 intervals reach back to 63, and that to the begin of its pane.
+    assert (timed.account.first, timed.account.last, timed.account.used) == ((1, 60), (1, 102), 86)
+    assert (timed.value == np.arange(120, 206).mean()).all()
+
+
+@pytest.mark.parametrize(
+    ("window", "mib"),
+    [("10 min", 17 * 80), ("1 h", 17 * 80), ("last 100", 20 * 80), ("0.3 s", 0), ("run", 0)],
+)
+def test_what_all_panes_of_a_window_have_counts(window: str, mib: int) -> None:
+    graph = graph_of(f"results: {{m: 'sum_events(big, window=\"{window}\")'}}").at_version(1)
+    kinds = check(graph, Schema.of([Field("big", np.dtype(np.float64), (10, 1 << 20))]))
+    if mib:
+        told = rf"would have {mib} MiB.*'m' {mib} MiB \({mib // 80} states of 80\); .*shorter windows"
+        with pytest.raises(GraphError, match=told):
+            with_lanes(graph, kinds, INTERVAL_NS)
+    else:
+        with_lanes(graph, kinds, INTERVAL_NS)
+
+
+def test_windows_of_too_many_small_intervals_are_refused_and_of_as_much_time_are_not() -> None:
+    def laned(window: str) -> Graph:
+        graph = graph_of(f"results: {{m: 'sum_events(x, window=\"{window}\")'}}")
+        return with_lanes(graph, check(graph, SCHEMA), INTERVAL_NS)
+
+    assert laned("last 10000").results == laned("100 h").results == ("m",)
+    with pytest.raises(GraphError, match="'m': a window of 10001 intervals is too long"):
+        laned("last 10001")
+
+
+def test_what_is_picked_of_images_is_picked_from_each_interval() -> None:
+    graph = graph_of("results: {a: 'pick(camera, count=2)', b: 'sum_events(camera, window=\"2 events\")'}")
+    graph = with_lanes(graph, check(graph, SCHEMA), INTERVAL_NS)
+    lanes = WorkerPlan(graph, SCHEMA).lanes
+    for name in "ab":
+        key = graph.fingerprint(name)
+        assert [lanes.part_of(key, interval, INTERVAL_NS) for interval in (4, 7)] == [4, 7]
+        assert key not in lanes.list_left_out(7)

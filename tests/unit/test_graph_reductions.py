@@ -415,7 +415,24 @@ def test_what_a_state_keeps_is_a_copy() -> None:
         assert str(state) == before, type(reduction).__name__
 
 
-@pytest.mark.parametrize("window", ["", "last 0", "last", "events", "0 events", "5", "runs", 7])
+@pytest.mark.parametrize(
+    "window", ["", "last 0", "last", "events", "0 events", "5", "runs", 7, "10", "s", "-1 s", "5 days",
+               "1e3 s", "10 S", "last 5 s", "nan s", "1 min 30 s", "9" * 5000 + " events", "9" * 5000 + " s"],
+)  # fmt: skip
 def test_an_unknown_window_is_refused_with_the_known_ones(window: Any) -> None:
     with pytest.raises(GraphError, match="interval, run"):
         Count(window=window)
+
+
+@pytest.mark.parametrize("window", ["0 s", "0.0 min", "1000.1 h", "999999999999 ms", "0.0000001 ms"])
+def test_a_window_of_no_time_or_of_weeks_is_refused(window: str) -> None:
+    with pytest.raises(GraphError, match="more than nothing, and 1000 h at most"):
+        Count(window=window)
+
+
+@pytest.mark.parametrize(
+    ("window", "spelled"),
+    [("10s", "10 s"), (" 2.5  min", "2.5 min"), ("last  007", "last 7"), ("007 events", "7 events")],
+)
+def test_a_window_has_one_spelling(window: str, spelled: str) -> None:
+    assert Count(window=window).window == spelled

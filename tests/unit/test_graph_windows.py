@@ -16,6 +16,7 @@ from ami.graph.execution.partial import ErrorRecord, Partial
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.execution.windows import Accumulator
 from ami.graph.graph import Graph
+from ami.graph.library.keep import Pick
 from ami.graph.operation import Operation
 from ami.values import Scan
 from tests.unit.graphs import of
@@ -346,3 +347,168 @@ def test_the_last_intervals_go_by_number_and_a_gap_is_a_gap(numbers: list[int], 
         fill(a, [(1, number, 1 << place)])
         right = sum(1 << n for n, one in enumerate(numbers[: place + 1]) if one > number - count)
         assert values(a) == {f"last {count}": right}
+
+
+INTERVAL_NS = 50_000_000
+# Seconds, and over how many intervals that is, so many of them in a pane.
+TIMES = [(0.001, 1, 1), (0.05, 1, 1), (0.051, 2, 1), (1, 20, 1), (3.2, 64, 1), (3.25, 65, 2), (10, 200, 4)]
+
+
+def in_window(places: list[tuple[int, int]], at: tuple[int, int], count: int, pane: int) -> list[int]:
+    """Which of the places are in a window that ends at one of them, where time does not go back."""
+    first = (at[1] - count + 1) // pane * pane
+    return [n for n, place in enumerate(places) if place <= at and first <= place[1]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(TIMES),
+    st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0, 1, 1, 1, 3, 30, 90])), min_size=1, max_size=40),
+    st.sets(st.integers(0, 39)),
+)
+def test_a_window_of_time_goes_by_the_time_of_the_events(
+    time: tuple[float, int, int], steps: list[tuple[int, int]], stored: set[int]
+) -> None:
+    """Gaps, several entries an interval, new runs, and a reducer that goes on from what another one left."""
+    seconds, count, pane = time
+    a, where, places = Accumulator(summing(f"{seconds} s")), (1, 1000), []
+    for number, (run, interval) in enumerate(steps):
+        where = (where[0] + run, where[1] + interval)
+        places.append(where)
+        made = partial(a.graph, 1 << number)
+        a.apply(made, interval=where[1], run=where[0], expected=1, dropped=0, interval_ns=INTERVAL_NS)
+        if number in stored:
+            a = Accumulator.from_plain(a.to_plain())
+        right = in_window(places, where, count, pane)
+        (found,) = a.results().values()
+        one = count == pane == 1  # of one interval: another run is another interval
+        right = [n for n in right if places[n] == where] if one else right
+        assert found.value == sum(1 << n for n in right)
+        assert (found.account.used, found.account.last) == (len(right), where)
+        assert found.account.first == places[right[0]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.permutations(range(12)), st.sampled_from(["last 5", "0.25 s", "last 100"]))
+def test_what_comes_late_is_in_its_window(order: list[int], window: str) -> None:
+    a = Accumulator(summing(window))
+    reach = 100 if window == "last 100" else 5
+    there: list[int] = []
+    for number in order:
+        made = partial(a.graph, 1 << number)
+        a.apply(made, interval=number, run=1, expected=1, dropped=0, interval_ns=INTERVAL_NS)
+        there.append(number)
+        kept = [n for n in there if n > max(there) - reach]
+        assert values(a) == {window: sum(1 << n for n in kept)}
+
+
+def test_where_time_goes_back_the_run_before_is_not_near() -> None:
+    a = Accumulator(summing("last 20", "1 s"))
+    for run, interval in ((1, 500), (1, 501), (2, 490), (2, 510)):
+        made = partial(a.graph, run * interval)
+        a.apply(made, interval=interval, run=run, expected=1, dropped=0, interval_ns=INTERVAL_NS)
+    assert values(a, (2, 490)) == {"last 20": 980, "1 s": 980}
+    assert values(a, (2, 509)) == {"last 20": 980, "1 s": 980}
+    assert values(a) == {"last 20": 1020, "1 s": 1020}
+
+
+def test_intervals_of_another_length_begin_windows_of_intervals_anew() -> None:
+    a = Accumulator(summing("run", "last 20", "10 s", "2 events"))
+    for run, interval, length in ((1, 5000, 10**6), (1, 5001, 10**6), (2, 5, 10**9), (2, 6, 10**9)):
+        made = partial(a.graph, interval, sequence=interval)
+        a.apply(made, interval=interval, run=run, expected=1, dropped=0, interval_ns=length)
+        a = Accumulator.from_plain(a.to_plain())
+    assert values(a) == {"run": 11, "last 20": 11, "10 s": 11, "2 events": 11}
+
+
+def test_of_a_long_window_there_are_a_few_states_only() -> None:
+    a = Accumulator(summing("10 min"))
+    made = partial(a.graph, 1)
+    for interval in range(0, 20_000, 10):
+        a.apply(replace(made, states=dict(made.states)), interval=interval, run=1, expected=1, dropped=0,
+                interval_ns=INTERVAL_NS)  # fmt: skip
+    (window,) = a.to_plain()["windows"].values()
+    assert 60 < len(window["buckets"]) < 72
+    (found,) = a.results().values()
+    # 600 s are 12,000 intervals, in panes of 188.
+    first = (19_990 - 12_000 + 1) // 188 * 188
+    assert found.value == len(range(-(-first // 10) * 10, 20_000, 10))
+
+
+def picking(count: int) -> Graph:
+    return Graph(1, (of("p", "pick", "x", count=count), of("s", "sum_events", "x", window=f"{count} events")),
+                 ("p", "s"))  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=8),
+    st.integers(1, 6),
+    st.sets(st.integers(0, 20)),
+)
+def test_events_are_picked_from_whole_intervals_however_many_parts_they_come_in(
+    parts: list[list[int]], count: int, stored: set[int]
+) -> None:
+    g = picking(count)
+    a, b = Accumulator(g), Accumulator(g)
+    sequence = 0
+    for interval, sizes in enumerate(parts):
+        facts = {"interval": interval, "run": 1, "dropped": 0}
+        b.apply(partial(g, *[1.0] * sum(sizes), sequence=sequence), expected=sum(sizes), **facts)
+        for size in sizes:
+            a.apply(partial(g, *[1.0] * size, sequence=sequence), expected=size, **facts)
+            sequence += size
+        if not sizes:
+            a.apply(Partial(1), expected=0, **facts)
+        if interval in stored:
+            a = Accumulator.from_plain(a.to_plain())
+        mine, whole = a.results(), b.results()
+        assert str(mine["p"]) == str(whole["p"])
+        assert (mine["s"].value, mine["s"].account.used) == (whole["s"].value, whole["s"].account.used)
+
+
+def test_picked_events_are_spread_over_each_interval() -> None:
+    """Of 1000 events 100 batches of 10: each of the ten parts of an interval is met about 100 times."""
+    g = picking(10)
+    a, met = Accumulator(g), np.zeros(10, np.int64)
+    for interval in range(100):
+        made = partial(g, *range(1000), sequence=1000 * interval)
+        a.apply(made, interval=interval, run=1, expected=1000, dropped=0)
+        picked = a.results()["p"]
+        assert len({*picked.value.sequences.tolist()}) == 10
+        assert (picked.value.sequences // 1000 == interval).all()
+        assert (picked.account.used, picked.account.expected) == (10, 1000)
+        assert picked.account.first_ns == picked.value.timestamps.min()
+        met += np.bincount(picked.value.values[0].astype(np.int64) // 100, minlength=10)
+    assert met.sum() == 1000
+    # The standard deviation of each is 9.5; the chance of one beyond five of these is 1 in 200,000.
+    assert (abs(met - 100) < 48).all()
+
+
+@pytest.mark.parametrize("timestamps", [0, 10**18])
+def test_events_of_one_time_are_told_apart_by_their_sequence(timestamps: int) -> None:
+    reduction = Pick(3)
+    stamps = np.stack([np.full(50, timestamps), np.arange(50)], axis=1)
+    state = reduction.add(None, np.arange(50), stamps=stamps)
+    assert 10 < np.mean(reduction.result(state).sequences) < 40
+
+
+def test_every_state_that_a_partial_changes_is_told() -> None:
+    """What is not told as changed is not written into the next checkpoint."""
+    g = also(also(picking(3), of("run", "sum_events", "x")), of("t", "sum_events", "x", window="10 s"))
+    a = Accumulator(g)
+
+    def states() -> dict[tuple[str, tuple[int, int]], str]:
+        plain = a.to_plain()["windows"]
+        found = {
+            (key, place): str(b.state) for key, one in plain.items() for place, b in one["buckets"].items()
+        }
+        return found | {(key, (0, 0)): found.get((key, (0, 0)), "") + str(one["batch"].state)
+                        for key, one in plain.items() if one["batch"] is not None}  # fmt: skip
+
+    for number, interval in enumerate((1, 1, 2, 3, 4, 3, 9)):
+        made = partial(g, 1.0, 2.0, sequence=10 * number) if interval != 3 else Partial(g.version)
+        told = {one[:2] for one in a.list_places(made, (1, interval))}
+        before = states()
+        a.apply(made, interval=interval, run=1, expected=2, dropped=0, interval_ns=INTERVAL_NS)
+        assert {key for key, state in states().items() if before.get(key) != state} <= told

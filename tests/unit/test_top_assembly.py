@@ -24,6 +24,7 @@ results:
   late: sum_events(x)
   now: count(x, window=interval)
   three: count(x, window="last 3")
+  timed: count(x, window="0.0021 ms")
   picked: pick(x, count=8)
 """
 ).at_version(2)
@@ -71,7 +72,8 @@ def test_a_result_that_appeared_in_the_middle_of_a_run_begins_with_its_own_first
     results: dict[str, Result],
 ) -> None:
     assert results["late"].events.used == 3 * EVENTS
-    assert results["late"].time_ns == (13_000, 15_600)
+    assert results["late"].time_ns == (13_200, 15_600)
+    assert results["late"].intervals == (13, 15)
 
 
 def test_a_result_of_the_interval_has_the_times_of_its_events(results: dict[str, Result]) -> None:
@@ -80,9 +82,19 @@ def test_a_result_of_the_interval_has_the_times_of_its_events(results: dict[str,
 
 def test_a_result_of_the_last_intervals_begins_with_the_oldest_of_them(results: dict[str, Result]) -> None:
     assert results["three"].value == 3 * EVENTS
-    assert results["three"].time_ns == (13_000, 15_600)
+    assert results["three"].time_ns == (13_200, 15_600)
+    assert (results["three"].intervals, results["now"].intervals) == ((13, 15), (15, 15))
 
 
-def test_a_batch_of_events_ends_with_the_interval_that_filled_it(results: dict[str, Result]) -> None:
+def test_a_batch_of_events_has_the_times_of_those_that_were_picked(results: dict[str, Result]) -> None:
     assert results["picked"].events.used == 8
-    assert results["picked"].time_ns == (13_000, 14_999)
+    times = results["picked"].value.timestamps
+    assert results["picked"].time_ns == (13_200, 14_400) == (times.min(), times.max())
+    assert results["picked"].intervals == (13, 14)
+
+
+def test_a_window_of_time_says_which_intervals_are_in_it(results: dict[str, Result]) -> None:
+    """Of 2.1 intervals: rounded up to whole ones, of which each is there as a whole."""
+    assert results["timed"].value == 3 * EVENTS
+    assert results["timed"].time_ns == (13_200, 15_600)
+    assert (results["timed"].window, results["timed"].intervals) == ("0.0021 ms", (13, 15))

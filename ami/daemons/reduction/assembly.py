@@ -14,7 +14,6 @@ from typing import Any
 from ami.event import Transition
 from ami.graph.execution.bucket import Place
 from ami.graph.execution.partial import ErrorRecord, Partial
-from ami.graph.execution.results import Computed
 from ami.graph.execution.windows import Accumulator, ByKey, Changed
 from ami.graph.graph import Graph
 from ami.graph.library.base import State
@@ -101,7 +100,8 @@ class Assembly:
             self.unpublished |= changed
             self._accumulator.apply(
                 part.partial, interval=part.interval, run=batch.run, expected=part.expected,
-                dropped=part.dropped,
+                dropped=part.dropped, interval_ns=batch.interval_ns,
+                times=(part.covers.first_ns, part.covers.last_ns),
             )  # fmt: skip
         self.applied[node] = number
 
@@ -164,6 +164,8 @@ class Assembly:
             run=place[0],
             expected=batch.expected,
             dropped=batch.dropped,
+            interval_ns=batch.interval_ns,
+            times=(batch.covers.first_ns, batch.covers.last_ns),
         )
 
     def list_by_key(self, least: int) -> dict[str, ByKey]:
@@ -198,10 +200,13 @@ class Assembly:
             account = (of.expected, of.used, of.dropped, of.set_aside)
             if account not in accounts:
                 accounts[account] = one.events()
-            said = (one.window, of.first, of.last, one.error, one_in.get(name, 1), id(one.label))
+            said = (
+                one_in.get(name, 1), one.window, of.first, of.last, of.first_ns, of.last_ns, one.error,
+                id(one.label),
+            )  # fmt: skip
             if said not in envelopes:
                 facts = of_run if one.window == "run" else of_interval
-                made = one.to_result("", Events(), time_ns=self._span(one), one_in=said[4], **facts)
+                made = one.to_result("", Events(), one_in=said[0], **facts)
                 envelopes[said] = Envelope(made)
             results.append(envelopes[said].around(name, one.value, accounts[account]))
         return results
@@ -221,26 +226,6 @@ class Assembly:
             "complete": not missing and reach.parts_to_come <= 0,
             "published_ns": now_ns,
         }
-
-    def _span(self, computed: Computed) -> tuple[int, int]:
-        """Return from when to when (ns) the events of a result came.
-
-        The reach is that of the whole run, or of the last interval. A result that appeared in the middle of
-        the run begins later, one of several intervals earlier, and one of N events may end earlier; of
-        those other ends only the interval is known, so there it is the interval's end that is told.
-        """
-        reach = self._run_reach if computed.window == "run" else self._interval_reach
-        first, last = reach.first_ns or 0, reach.last_ns or 0
-        if computed.account.first is None or computed.account.last is None:
-            return first, last
-        begin_ns = computed.account.first[1] * self._interval_ns
-        if computed.window == "run":
-            first = max(first, begin_ns)
-        elif computed.account.first < self._newest:
-            first = begin_ns
-        if computed.account.last < self._newest and computed.window != "run":
-            last = (computed.account.last[1] + 1) * self._interval_ns - 1
-        return first, last
 
     def changed_names(self) -> tuple[set[str], dict[str, Any]] | None:
         """Return names that are results no longer, and a catalogue of those that are; None: no change."""

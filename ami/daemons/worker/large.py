@@ -69,7 +69,8 @@ class Step:
 class Waiting:
     """Steps of one span that are not in the arena yet."""
 
-    def __init__(self, span: int, plan: WorkerPlan, facts: SpanFacts) -> None:
+    def __init__(self, span: int, plan: WorkerPlan, facts: SpanFacts, interval_ns: int) -> None:
+        self.interval_ns = interval_ns
         self.span = span
         self.plan = plan
         self.facts = facts
@@ -89,7 +90,7 @@ class Waiting:
         for fingerprint, state in step.part.states.items():
             if not step.part.used.get(fingerprint):
                 continue
-            key = (fingerprint, _interval_of(self.plan, fingerprint, step.entry))
+            key = (fingerprint, _interval_of(self.plan, fingerprint, step.entry, self.interval_ns))
             if key in self.states and not _is_kept(self.plan, fingerprint):
                 state = self.plan.reductions[fingerprint].merge(self.states[key], state)
             self.states[key] = state
@@ -147,7 +148,7 @@ class LargeStates:
         for fingerprint in partial.states.keys() & plan.lanes.large:
             if not _is_kept(plan, fingerprint):
                 continue
-            key = (fingerprint, _interval_of(plan, fingerprint, entry))
+            key = (fingerprint, _interval_of(plan, fingerprint, entry, self._ring.interval_ns))
             if key not in self._kept and (row := (entry.span, *key, WHOLE)) in self._record.rows:
                 self._kept[key] = copied(self._load(row))
             if key in self._kept:
@@ -158,7 +159,7 @@ class LargeStates:
         entry = step.entry
         if self._waiting is None:
             facts = SpanFacts(run=entry.run, graph_version=entry.graph_version)
-            self._waiting = Waiting(entry.span, plan, facts)
+            self._waiting = Waiting(entry.span, plan, facts, self._ring.interval_ns)
         self._waiting.add(step)
         for key, state in self._waiting.states.items():
             if _is_kept(plan, key[0]):
@@ -263,5 +264,6 @@ def _is_kept(plan: WorkerPlan, fingerprint: str) -> bool:
     return fingerprint not in plan.lanes.small and fingerprint not in plan.by_key
 
 
-def _interval_of(plan: WorkerPlan, fingerprint: str, entry: Entry) -> int:
-    return entry.interval if fingerprint in plan.lanes.of_intervals else NO_INTERVAL
+def _interval_of(plan: WorkerPlan, fingerprint: str, entry: Entry, interval_ns: int) -> int:
+    part = plan.lanes.part_of(fingerprint, entry.interval, interval_ns)
+    return NO_INTERVAL if part is None else part

@@ -3,31 +3,66 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ami.graph.execution.partial import Partial
 from ami.graph.library.base import State
 
 Place = tuple[int, int]  # run and interval, as things are ordered
 ANY: Place = (0, 0)  # the place of a bucket that is bound to no run or interval
 
 
+class Arrival(NamedTuple):
+    """What all windows count of a partial: where it is from, its events, and when they came (ns), if any."""
+
+    place: Place
+    expected: int
+    dropped: int
+    set_aside: int
+    first_ns: int | None
+    last_ns: int | None
+
+
 @dataclass(slots=True)
 class Bucket:
-    """A state, None of no events, and the account of its events."""
+    """A state, None of no events, and the account of its events.
+
+    ``first``, ``last``: the oldest and the newest interval in it; ``first_ns``, ``last_ns``: when its first
+    and last event came.
+    """
 
     state: State = None
     used: int = 0
     expected: int = 0
     dropped: int = 0
     set_aside: int = 0
-    first: Place | None = None  # oldest and newest interval in it
+    first: Place | None = None
     last: Place | None = None
+    first_ns: int | None = None
+    last_ns: int | None = None
 
-    def count(self, partial: Partial, used: int, expected: int, dropped: int, place: Place) -> None:
+    def count(self, used: int, of: Arrival) -> None:
         """Add a partial to the account."""
         self.used += used
-        self.expected += expected
-        self.dropped += dropped
-        self.set_aside += partial.set_aside
-        self.first = place if self.first is None else min(self.first, place)
-        self.last = place if self.last is None else max(self.last, place)
+        self.expected += of.expected
+        self.dropped += of.dropped
+        self.set_aside += of.set_aside
+        self._reach(of.place, of.place, of.first_ns, of.last_ns)
+
+    def add(self, other: Bucket) -> None:
+        """Add the account of another one to this one; the states are left alone."""
+        self.used += other.used
+        self.expected += other.expected
+        self.dropped += other.dropped
+        self.set_aside += other.set_aside
+        if other.first is not None and other.last is not None:
+            self._reach(other.first, other.last, other.first_ns, other.last_ns)
+
+    def _reach(self, first: Place, last: Place, first_ns: int | None, last_ns: int | None) -> None:
+        if self.first is None or first < self.first:
+            self.first = first
+        if self.last is None or last > self.last:
+            self.last = last
+        if first_ns is not None and (self.first_ns is None or first_ns < self.first_ns):
+            self.first_ns = first_ns
+        if last_ns is not None and (self.last_ns is None or last_ns > self.last_ns):
+            self.last_ns = last_ns

@@ -39,6 +39,7 @@ class Computed:
 
     def to_result(self, name: str, events: Events, **facts: Any) -> Result:
         """Return it as clients see it, with its account; ``facts`` are what else the envelope says."""
+        it = self.account
         return Result(
             name=name,
             value=self.value,
@@ -46,6 +47,8 @@ class Computed:
             window=self.window,
             label=self.label,
             events=events,
+            time_ns=(it.first_ns or 0, it.last_ns or 0),
+            intervals=(0, 0) if it.first is None or it.last is None else (it.first[1], it.last[1]),
             **facts,
         )
 

@@ -1,38 +1,27 @@
 """Accumulate partials into the windows of results: what the global reducer and an offline run share.
 
-A window is a set of *buckets*, each with a state and the account of the events in it: one for each
-run (window "run"), one for each interval (windows "interval" and "last K"), or one for the batch
-in the making (window "N events"). A partial goes into the bucket that its run and interval name,
-so one that comes late, or a supplement, lands where it belongs. A few older buckets are kept for
-that; what comes later still is counted in ``too_late``.
-
 Pure: no store, no clock. The states are those of the partials, merged in place, never copied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ami.errors import GraphError
-from ami.graph.execution.bucket import ANY, Bucket, Place
-from ami.graph.execution.lanes import copied
-from ami.graph.execution.partial import (
-    ErrorRecord,
-    Partial,
-    merge_errors,
-)
+from ami.graph.execution.bucket import ANY, Arrival, Place
+from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
 from ami.graph.execution.results import Computed, GlobalPlan
+from ami.graph.execution.window import Window
 from ami.graph.graph import Graph
 from ami.graph.library.base import Reduction, State, bytes_of
 
-FORMAT = 2  # of the plain form
-KEPT_RUNS = 2  # this one, and the one before for what comes late at the border
+FORMAT = 3  # of the plain form
 ALL_KEYS: tuple[()] = ()  # the key of a state that has none
-KEPT_INTERVALS = 4  # beyond those that a window needs
 
 Changed = tuple[str, Place, Hashable]
+Times = tuple[int | None, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,118 +38,6 @@ class ByKey:
         return self.reduction.result(self.states[key])
 
 
-class Window:
-    """The buckets of one reduction.
-
-    Args:
-        since: the graph version with which the reduction came in: an event-less partial of an
-            older version says nothing about it.
-    """
-
-    def __init__(self, reduction: Reduction, since: int) -> None:
-        self.reduction = reduction
-        self.since = since
-        self.buckets: dict[Place, Bucket] = {}
-        self.batch: Bucket | None = None  # the last full one, of window "N events"
-        words = reduction.window.split()
-        self.is_of_runs = words == ["run"]
-        self._events = int(words[0]) if words[-1] == "events" else 0
-        self._last = int(words[1]) if words[0] == "last" else 1
-        self.choose(1)
-
-    def choose(self, one_in: int) -> None:
-        """If it is of intervals, take in one of so many from now on: those whose number this divides."""
-        self._one_in = 1 if self.is_of_runs or self._events else one_in
-        # How many intervals it reaches over, of those that are taken in.
-        self._intervals = -(-self._last // self._one_in)
-        older = KEPT_INTERVALS if self._one_in == 1 else 1
-        self._kept = KEPT_RUNS if self.is_of_runs else self._intervals + older
-
-    def apply(self, partial: Partial, key: str, place: Place, expected: int, dropped: int) -> bool:
-        """Take a partial in; return whether it came too late for that."""
-        if key not in partial.states and partial.graph_version < self.since:
-            return False
-        if place[1] % self._one_in:
-            return False
-        where = self.where(place)
-        bucket = self.buckets.get(where)
-        if bucket is None:
-            if len(self.buckets) >= self._kept and where < min(self.buckets):
-                return True
-            bucket = self.buckets[where] = Bucket()
-            while len(self.buckets) > self._kept:
-                del self.buckets[min(self.buckets)]
-        bucket.count(partial, partial.used.get(key, 0), expected, dropped, place)
-        if key in partial.states:
-            full, bucket.state = self.reduction.fill(bucket.state, partial.states[key])
-            if full is not None:
-                self.batch = replace(bucket, state=full, used=self._events)
-                self.buckets = {ANY: Bucket(bucket.state)}
-        return False
-
-    def where(self, place: Place) -> Place:
-        """Return the place of the bucket into which goes what comes from ``place``."""
-        return ANY if self._events else (place[0], 0) if self.is_of_runs else place
-
-    def begin_run(self, run: int) -> None:
-        """Make the run's bucket the newest, so that results begin anew without an event."""
-        if self.is_of_runs:
-            self.buckets.setdefault((run, 0), Bucket())
-            while len(self.buckets) > KEPT_RUNS:
-                del self.buckets[min(self.buckets)]
-
-    def at(self, place: Place) -> Bucket | None:
-        """Return the bucket of the window that ends at ``place``, None when there is nothing in it.
-
-        For window "last K" it is made by merging K buckets.
-        """
-        if self._events:
-            return self.batch
-        if self.is_of_runs:
-            return self.buckets.get((place[0], 0))
-        place = (place[0], place[1] - place[1] % self._one_in)
-        if self._intervals == 1:
-            return self.buckets.get(place)
-        # By number: a gap in the events is a gap in the window.
-        first = place[1] - (self._intervals - 1) * self._one_in
-        near = [key for key in sorted(self.buckets) if key <= place and key[1] >= first]
-        chosen = [self.buckets[key] for key in near[-self._intervals :]]
-        return self._together(chosen) if chosen else None
-
-    def _together(self, buckets: list[Bucket]) -> Bucket:
-        both = Bucket()
-        for bucket in buckets:
-            # Merging may write into its first argument and keep parts of the second, so the second
-            # is a copy: the buckets must stay as they are.
-            if bucket.state is not None:
-                _, both.state = self.reduction.fill(both.state, copied(bucket.state))
-            both.used += bucket.used
-            both.expected += bucket.expected
-            both.dropped += bucket.dropped
-            both.set_aside += bucket.set_aside
-        both.first, both.last = buckets[0].first, buckets[-1].last
-        return both
-
-    def measure(self) -> int:
-        """Return how many bytes its states have."""
-        buckets = [*self.buckets.values(), *([] if self.batch is None else [self.batch])]
-        return sum(bytes_of(bucket.state) for bucket in buckets)
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return it as what the stores' codec carries; the states are not copied."""
-        return {
-            "since": self.since,
-            "buckets": dict(self.buckets),
-            "batch": self.batch,
-        }
-
-    def load(self, plain: Mapping[str, Any]) -> None:
-        """Take up what :meth:`to_plain` described."""
-        self.since = int(plain["since"])
-        self.buckets = {(int(r), int(i)): replace(bucket) for (r, i), bucket in plain["buckets"].items()}
-        self.batch = None if plain["batch"] is None else replace(plain["batch"])
-
-
 class Accumulator:
     """State of all windows of a graph.
 
@@ -168,6 +45,7 @@ class Accumulator:
         place: run and interval of the newest partial.
         errors: by operation, of the current run and graph.
         too_late: events of partials that came when their run or interval was no longer kept.
+        interval_ns: length of the intervals, as far as it is known.
 
     Args:
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
@@ -178,6 +56,7 @@ class Accumulator:
         self.place: Place = (0, -1)
         self.errors: dict[str, ErrorRecord] = {}
         self.too_late = 0
+        self.interval_ns = 0
         self._refused: dict[str, dict[str, str]] = {}  # reasons by fingerprint and name, until the next run
         self._windows: dict[str, Window] = {}
         self._units: Mapping[str, str] = {}
@@ -195,13 +74,24 @@ class Accumulator:
             key: self._windows.get(key) or Window(reduction, graph.version)
             for key, reduction in plan.windows.items()
         }
-        for window in self._windows.values():
-            window.choose(graph.one_in)
+        self._cut(graph, self._windows)
         self.errors = {name: record for name, record in self.errors.items() if _same(self.graph, graph, name)}
         self._refused = {key: reasons for key, reasons in self._refused.items() if key in self._windows}
         plan.set_units(self._units)
         self._plan = plan
         self._graph_plain = graph.to_plain()  # once: it is in every checkpoint
+
+    def _cut(self, graph: Graph, windows: Mapping[str, Window]) -> None:
+        interval_ns, large = self.interval_ns or 1, bool(graph.large)
+        for window in windows.values():
+            window.choose(interval_ns=interval_ns, one_in=graph.one_in, large=large)
+
+    def set_interval(self, interval_ns: int) -> None:
+        """Say how long the intervals are that come. Windows of intervals of another length begin anew."""
+        known, self.interval_ns = self.interval_ns, interval_ns
+        for window in self._windows.values() if known else ():
+            window.forget_intervals()
+        self._cut(self.graph, self._windows)
 
     def set_units(self, units: Mapping[str, str]) -> None:
         """Take up the units of the source's fields, for the labels of the results."""
@@ -217,7 +107,17 @@ class Accumulator:
         for window in self._windows.values():
             window.begin_run(run)
 
-    def apply(self, partial: Partial, *, interval: int, run: int, expected: int, dropped: int) -> None:
+    def apply(
+        self,
+        partial: Partial,
+        *,
+        interval: int,
+        run: int,
+        expected: int,
+        dropped: int,
+        interval_ns: int = 0,
+        times: Times = (None, None),
+    ) -> None:
         """Take in a partial, of one node or of several, of a whole interval or a supplement.
 
         The partial must not be used afterwards: its states live on in the windows. States of
@@ -226,15 +126,20 @@ class Accumulator:
         Args:
             expected: events published and dropped that this partial accounts for.
             dropped: of these, the ones that the ring did not take.
+            interval_ns: length of the interval; 0: not known, and there is no window of time.
+            times: of the first and the last event, ns; None where there is none.
         """
+        if interval_ns != self.interval_ns and interval_ns and run >= self.place[0]:
+            self.set_interval(interval_ns)
         place = (run, interval)
+        arrival = Arrival(place, expected, dropped, partial.set_aside, *times)
         partial.leave_out(self._plan.reductions.unbound)
         if run > self.place[0]:
             self.begin_run(run)
         for key, reasons in self._refused.items():
             partial.states.pop(key, None)
             partial.fail(key, reasons)
-        late = [w.apply(partial, k, place, expected, dropped) for k, w in self._windows.items()]
+        late = [w.apply(partial, k, arrival) for k, w in self._windows.items()]
         if any(late):
             self.too_late += partial.seen
         if run == self.place[0]:
@@ -261,7 +166,7 @@ class Accumulator:
             window = self._windows[key]
             used = sum(bucket.used for bucket in window.buckets.values())
             self._windows[key] = fresh = Window(window.reduction, window.since)
-            fresh.choose(self.graph.one_in)
+            self._cut(self.graph, {key: fresh})
             merge_errors(self.errors, {name: ErrorRecord(used, reason) for name, reason in reasons.items()})
 
     def list_places(self, partial: Partial, place: Place) -> set[Changed]:
@@ -272,6 +177,10 @@ class Accumulator:
             if window is not None:
                 keys = window.reduction.split(state) if window.reduction.keyed else (ALL_KEYS,)
                 changed.update((fingerprint, window.where(place), key) for key in keys)
+        for fingerprint, window in self._windows.items():
+            if window.is_of_events:
+                # What comes may also end the interval before.
+                changed |= {(fingerprint, place, ALL_KEYS), (fingerprint, ANY, ALL_KEYS)}
         return changed
 
     def split(self, fingerprint: str, state: State) -> dict[Hashable, State]:
@@ -325,6 +234,7 @@ class Accumulator:
             "place": self.place,
             "errors": dict(self.errors),
             "too_late": self.too_late,
+            "interval_ns": self.interval_ns,
             "windows": {key: window.to_plain() for key, window in self._windows.items()},
         }
 
@@ -343,6 +253,7 @@ class Accumulator:
             made.place = (int(run), int(interval))
             made.errors = dict(plain["errors"])
             made.too_late = int(plain["too_late"])
+            made.set_interval(int(plain["interval_ns"]))
             for key, window in made._windows.items():
                 window.load(plain["windows"][key])
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -39,7 +39,7 @@ OPERATIONS: Mapping[str, str] = {
     "len": "length(x)",
     "first": "the newest event is last(x), single events are pick(x, count=5)",
     "filter": "events are chosen by 'x where condition', elements by select(x, condition)",
-    "rolling": 'the window of a reduction: mean_events(x, window="last 20")',
+    "rolling": 'the window of a reduction: mean_events(x, window="10 s") or "last 20"',
     "profile": "mean_vs(y, key=x)",
     "groupby": "mean_vs(y, key=x)",
     "product": "a * b",

@@ -182,7 +182,8 @@ class _Lowering:
             if name == "window" and isinstance(node.value, int | float):
                 raise GraphError(
                     f"{_place(node)}the window of {function} is a text, got {node.value}: 'last 5' are "
-                    f"intervals, '5 events' events; single events side by side are pick(x, count=5)"
+                    f"intervals, '5 s' is time, '5 events' are events; single events side by side are "
+                    f"pick(x, count=5)"
                 )
             return node.value  # type: ignore[return-value]  # the grammar's constants are plain
         if isinstance(node, ast.Name):

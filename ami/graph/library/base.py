@@ -26,6 +26,7 @@ import numpy as np
 
 from ami.errors import GraphError
 from ami.event import Array
+from ami.graph.library.window import check_window
 from ami.ragged import Ragged, align
 from ami.values import Arrays
 
@@ -185,6 +186,10 @@ class Reduction:
         """
         return None, more if state is None else self.merge(state, more)
 
+    def times(self, state: State) -> tuple[int, int] | None:
+        """Return when the first and the last event in a state came, ns, where it knows; only if ``picks``."""
+        return None
+
     def result(self, state: State) -> Any:
         """Return what a client sees, None where no event came. ``state`` stays as it is.
 
@@ -245,23 +250,6 @@ def add_elements(
     """
     flat, _ = align([array if rows is None else array.take(rows, axis=0) for array in arrays])
     return reduction.add(state, *flat) if len(flat[0]) else state
-
-
-def check_window(window: str) -> str:
-    """Return ``window``: "interval", "run", "last K" (intervals) or "N events".
-
-    Raises:
-        GraphError: it is none of these.
-    """
-    if isinstance(window, str):
-        words = window.split()
-        if window in ("interval", "run"):
-            return window
-        if len(words) == 2 and words[0] == "last" and words[1].isdigit() and int(words[1]) > 0:
-            return f"last {int(words[1])}"
-        if len(words) == 2 and words[1] == "events" and words[0].isdigit() and int(words[0]) > 0:
-            return f"{int(words[0])} events"
-    raise GraphError(f"window {window!r} is unknown; known: interval, run, 'last K' (intervals), 'N events'")
 
 
 def bytes_of(state: State) -> int:

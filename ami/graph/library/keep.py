@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ami.errors import GraphError
 from ami.event import Array
@@ -76,11 +77,14 @@ class Last(Reduction):
 class Pick(Reduction):
     """Exactly ``count`` distinct events with one or more values, as one batch after the other.
 
-    Each partial keeps its first ``count`` events by (timestamp, sequence). The global reducer
-    pools them and, when ``count`` are there, publishes the first and begins the next batch with
-    what is left over. Each event comes through exactly one partial, so none is picked twice.
+    Of each interval those are picked whose *lot* is smallest, a number made of timestamp and sequence: all
+    if it has no more than ``count``, else a sample that is spread over it, the same whoever had which event.
+    They are pooled, and when ``count`` are there, the oldest are published and the next batch begins with
+    what is left. Each event comes through exactly one partial, so none is picked twice.
+    (Rejected: the first of each interval, which tell nothing of the rest of it; and every k-th, which meets
+    a beam with patterns of its own at the same place of the pattern always.)
 
-    State: None, or (stamps int64 (n, 2), values: tuple of arrays (n, *shape)), oldest first; those of
+    State: None, or (stamps int64 (n, 2), values: tuple of arrays (n, *shape)), smallest lot first; values of
     variable length are :class:`~ami.values.Arrays`.
     """
 
@@ -110,27 +114,40 @@ class Pick(Reduction):
     def add(
         self, state: State, *arrays: Array, stamps: Array = NO_STAMPS, rows: Array | None = None
     ) -> State:
-        if rows is None:
-            rows = np.arange(len(stamps))
+        some = stamps if rows is None else stamps[rows]
+        lots = _lots(some)
         if state is not None and len(state[0]) == self.count:
-            # The usual case: the batch is full, and this block is younger than all of it.
-            rows = rows[stamps[rows, 0] <= state[0][-1, 0]]
-            if not len(rows):
+            # The usual case: few events or none have a lot that is smaller than the largest of those.
+            chosen = np.flatnonzero(lots <= _lots(state[0][-1:]))
+            if not len(chosen):
                 return state
-        rows = rows[_order(stamps[rows])[: self.count]]
-        new = (stamps[rows], tuple(_rows(array, rows) for array in arrays))
+            some, lots = some[chosen], lots[chosen]
+            rows = chosen if rows is None else rows[chosen]
+        drawn = _draw(some, lots, self.count)
+        rows = drawn if rows is None else rows[drawn]
+        new = (some[drawn], tuple(_rows(array, rows) for array in arrays))
         return self.merge(state, new)
 
     def merge(self, a: State, b: State) -> State:
-        first, _ = self._split(self._pool(a, b))
-        return first
+        if a is None or b is None:
+            return b if a is None else a
+        both = _pooled(a, b)
+        return _take(both, _draw(both[0], _lots(both[0]), self.count))
 
     def fill(self, state: State, more: State) -> tuple[State, State]:
-        # All that is left over begins the next batch, which may so be full as well.
-        full, rest = None, self._pool(state, more)
+        # Behind those that wait, whatever their time: where it goes back, they would wait for ever.
+        full, rest = None, state
+        if more is not None:
+            new = _take(more, _order(more[0]))
+            rest = new if state is None else _pooled(state, new)
         while rest is not None and len(rest[0]) >= self.count:
-            full, rest = self._split(rest)
+            # All that is left over begins the next batch, which may so be full as well.
+            full = _take(rest, slice(self.count))
+            rest = _take(rest, slice(self.count, None)) if len(rest[0]) > self.count else None
         return full, rest
+
+    def times(self, state: State) -> tuple[int, int]:
+        return int(state[0][:, 0].min()), int(state[0][:, 0].max())
 
     def state_bytes(self, *kinds: Kind) -> int:
         """Return the bytes of a full batch; the global reducer may hold as much again for the next one."""
@@ -140,26 +157,8 @@ class Pick(Reduction):
     def result(self, state: State) -> Any:
         if state is None or len(state[0]) < self.count:
             return None
-        stamps, values = state
+        stamps, values = _take(state, _order(state[0]))
         return PickedEvents(stamps[:, 0].copy(), stamps[:, 1].copy(), values)
-
-    def _pool(self, a: State, b: State) -> State:
-        """Return all the events of both, oldest first."""
-        if a is None or b is None:
-            return b if a is None else a
-        stamps = np.concatenate([a[0], b[0]])
-        order = _order(stamps)
-        values = (_rows(_together(*pair), order) for pair in zip(a[1], b[1], strict=True))
-        return (stamps[order], tuple(values))
-
-    def _split(self, state: State) -> tuple[State, State]:
-        """Return the first ``count`` events, and the rest."""
-        if state is None or len(state[0]) <= self.count:
-            return state, None
-        stamps, values = state
-        here, rest = slice(self.count), slice(self.count, None)
-        first = (stamps[here], tuple(_rows(array, here) for array in values))
-        return first, (stamps[rest], tuple(_rows(array, rest) for array in values))
 
 
 class OverEvents(Pick):
@@ -183,7 +182,7 @@ class OverEvents(Pick):
     def result(self, state: State) -> Any:
         if state is None or len(state[0]) < self.count:
             return None
-        stamps, values = state
+        stamps, values = _take(state, _order(state[0]))
         inner = self._inner
         arrays = [_ragged(value) for value in values]
         if inner.elementwise and any(isinstance(array, Ragged) for array in arrays):
@@ -205,6 +204,41 @@ def _together(a: Any, b: Any) -> Any:
     if isinstance(a, Arrays):
         return concatenate([_ragged(a), _ragged(b)])
     return np.concatenate([a, b])
+
+
+def _pooled(a: State, b: State) -> State:
+    values = (_together(*pair) for pair in zip(a[1], b[1], strict=True))
+    return (np.concatenate([a[0], b[0]]), tuple(values))
+
+
+def _take(state: State, rows: Array | slice) -> State:
+    stamps, values = state
+    return (stamps[rows], tuple(_rows(array, rows) for array in values))
+
+
+def _lots(stamps: Array) -> NDArray[np.uint64]:
+    """Return a number for each event that only its stamp decides, and that follows no pattern of theirs.
+
+    Source: the finalizer of splitmix64, two rounds of it; G. L. Steele, D. Lea, C. H. Flood, "Fast splittable
+    pseudorandom number generators", OOPSLA 2014. To keep the smallest of such numbers is to draw without
+    putting back: E. Cohen, H. Kaplan, "Summarizing data using bottom-k sketches", PODC 2007.
+    """
+    lots = stamps[:, 1].astype(np.uint64)
+    lots *= np.uint64(0x9E3779B97F4A7C15)
+    lots += stamps[:, 0].astype(np.uint64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        lots ^= lots >> np.uint64(shift)
+        lots *= np.uint64(factor)
+    lots ^= lots >> np.uint64(31)
+    return lots
+
+
+def _draw(stamps: Array, lots: NDArray[np.uint64], count: int) -> Array:
+    """Return the events that have the smallest lots, smallest first; of equal ones the oldest."""
+    rows = np.arange(len(lots))
+    if len(lots) > 2 * count:  # to sort all of them would cost more than all else
+        rows = np.flatnonzero(lots <= np.partition(lots, count - 1)[count - 1])
+    return rows[np.lexsort((stamps[rows, 1], stamps[rows, 0], lots[rows]))[:count]]
 
 
 def _takes(place: Array, value: Any) -> bool:
