@@ -48,14 +48,15 @@ class Bucket:
         self.set_aside += of.set_aside
         self._reach(of.place, of.place, of.first_ns, of.last_ns)
 
-    def add(self, other: Bucket) -> None:
-        """Add the account of another one to this one; the states are left alone."""
-        self.used += other.used
-        self.expected += other.expected
-        self.dropped += other.dropped
-        self.set_aside += other.set_aside
+    def with_account(self, other: Bucket) -> Bucket:
+        """Return a bucket with the account of both, and no state."""
+        both = Bucket(
+            None, self.used + other.used, self.expected + other.expected, self.dropped + other.dropped,
+            self.set_aside + other.set_aside, self.first, self.last, self.first_ns, self.last_ns,
+        )  # fmt: skip
         if other.first is not None and other.last is not None:
-            self._reach(other.first, other.last, other.first_ns, other.last_ns)
+            both._reach(other.first, other.last, other.first_ns, other.last_ns)
+        return both
 
     def _reach(self, first: Place, last: Place, first_ns: int | None, last_ns: int | None) -> None:
         if self.first is None or first < self.first:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ami.graph.execution.bucket import Bucket, Place
 from ami.graph.execution.lanes import copied
@@ -59,8 +58,7 @@ class Sliding:
             one = a or b
             assert one is not None
             return one
-        both = replace(a)
-        both.add(b)
+        both = a.with_account(b)
         if a.state is None or b.state is None:
             both.state = b.state if a.state is None else a.state
         else:

@@ -42,7 +42,10 @@ class Window:
         self._events = int(window.split()[0]) if window.endswith(" events") else 0
         self.is_of_events = self._events > 0
         self._is_of_time = length_ns(window) > 0
+        self._newest = ANY  # place of the newest bucket
+        self._near: tuple[tuple[Place, int], list[Place]] | None = None  # what was found last
         self._sliding = Sliding(reduction)
+        self._ahead: tuple[Bucket | None, Bucket] | None = None
         self.choose()
 
     def choose(self, *, interval_ns: int = 1, one_in: int = 1, large: bool = False) -> None:
@@ -66,7 +69,7 @@ class Window:
     def forget_intervals(self) -> None:
         """Begin anew if it is of intervals: those that come have another length, and so other numbers."""
         if not self.is_of_runs and not self._events:
-            self.buckets = {}
+            self.buckets, self._newest, self._near = {}, ANY, None
 
     def where(self, place: Place) -> Place:
         """Return the place of the bucket into which goes what comes from ``place``."""
@@ -81,54 +84,58 @@ class Window:
             return False
         if of.place[1] % self._one_in:
             return False
-        bucket = self._find(self.where(of.place))
+        where = self.where(of.place)
+        bucket = self.buckets.get(where) or self._begin(where)
         if bucket is None:
             return True
+        self._sliding.forget(where)
+        self._ahead = None
         bucket.count(partial.used.get(key, 0), of)
         if state is not None:
             bucket.state = state if bucket.state is None else self.reduction.merge(bucket.state, state)
-        if self._events and self.where(of.place) < max(self.buckets):
-            self._pour(bucket)
+        if self.is_of_events and where < self._newest:
+            self._pour(*self._poured(bucket))
         return False
 
-    def _find(self, where: Place) -> Bucket | None:
-        """Return the bucket of a place; None: it is no longer kept."""
-        bucket = self.buckets.get(where)
-        if bucket is not None:
-            self._sliding.forget(where)
-            return bucket
-        newest = max(self.buckets, default=ANY)
-        if self._events:
-            # Late, because its node is: it is picked from by itself.
-            if where < newest:
-                return Bucket()
-            if newest != ANY:
-                self._pour(self.buckets.pop(newest))
+    def _begin(self, where: Place) -> Bucket | None:
+        """Return a bucket for a place that has none; None: places before it are no longer kept."""
+        if self.is_of_events:
+            if where < self._newest:
+                return Bucket()  # late, because its node is: it is picked from by itself
+            if self._newest != ANY:
+                self._pour(*self._look_ahead())
+                del self.buckets[self._newest]
         elif len(self.buckets) >= self._kept and where < min(self.buckets):
             return None
-        elif where < newest:
-            self._sliding.forget()
         bucket = self.buckets[where] = Bucket()
+        self._newest, self._near = max(where, self._newest), None
         while len(self.buckets) > self._kept:
             del self.buckets[min(self.buckets)]
         return bucket
 
-    def _pour(self, more: Bucket) -> None:
-        """Let the events that were picked go into the batch in the making."""
-        full, self.buckets[ANY] = self._poured(more)
-        self.batch = full or self.batch
+    def _look_ahead(self) -> tuple[Bucket | None, Bucket]:
+        """Return what there is when the newest interval has ended, should nothing more come of it."""
+        if self._ahead is None:
+            self._ahead = self._poured(self.buckets[self._newest])
+        return self._ahead
 
     def _poured(self, more: Bucket) -> tuple[Bucket | None, Bucket]:
         """Return the batch that is full with these events, if one is, and what is left for the next one."""
-        both = replace(self.buckets.get(ANY) or Bucket())
-        both.add(more)
-        full, left = self.reduction.fill(both.state, more.state)
+        pool = self.buckets.get(ANY) or Bucket()
+        both = pool.with_account(more)
+        full, left = self.reduction.fill(pool.state, more.state)
         if full is None:
             return None, replace(both, state=left)
-        # What is left is of the newest, and their events count with the batch that they were there for.
+        # What is left is of the newest; their account stays with the batch that they were there for.
         first_ns, last_ns = self.reduction.times(full) or (both.first_ns, both.last_ns)
         batch = replace(both, state=full, used=self._events, first_ns=first_ns, last_ns=last_ns)
         return batch, Bucket(left, first=more.first, last=more.last)
+
+    def _pour(self, full: Bucket | None, left: Bucket) -> None:
+        """Let the events that were picked go into the batch in the making."""
+        self.batch = full or self.batch
+        self.buckets[ANY] = left
+        self._ahead = None
 
     def begin_run(self, run: int) -> None:
         """Make the run's bucket the newest, so that results begin anew without an event."""
@@ -142,9 +149,8 @@ class Window:
 
         For a window of several intervals or panes it is made by merging their buckets.
         """
-        if self._events:
-            last = max(self.buckets, default=ANY)
-            return (None if last == ANY else self._poured(self.buckets[last])[0]) or self.batch
+        if self.is_of_events:
+            return (self._look_ahead()[0] if self._newest != ANY else None) or self.batch
         if self.is_of_runs:
             return self.buckets.get((place[0], 0))
         newest = (place[0], place[1] - place[1] % self._step)
@@ -160,6 +166,8 @@ class Window:
         else:
             oldest = place[1] - self._cut.intervals + 1
             oldest -= oldest % self._cut.each
+        if self._near is not None and self._near[0] == (newest, oldest):
+            return self._near[1]
         near: list[Place] = []
         for where in sorted(self.buckets, reverse=True):
             if where > newest:
@@ -168,7 +176,9 @@ class Window:
             if not oldest <= where[1] <= (near[-1] if near else newest)[1]:
                 break
             near.append(where)
-        return near[::-1]
+        near.reverse()
+        self._near = ((newest, oldest), near)
+        return near
 
     def measure(self) -> int:
         """Return how many bytes its states have."""
@@ -184,4 +194,5 @@ class Window:
         self.since = int(plain["since"])
         self.buckets = {(int(r), int(i)): replace(bucket) for (r, i), bucket in plain["buckets"].items()}
         self.batch = None if plain["batch"] is None else replace(plain["batch"])
+        self._newest, self._near, self._ahead = max(self.buckets, default=ANY), None, None
         self._sliding.forget()
