@@ -465,6 +465,13 @@ def test_events_are_picked_from_whole_intervals_however_many_parts_they_come_in(
         mine, whole = a.results(), b.results()
         assert str(mine["p"]) == str(whole["p"])
         assert (mine["s"].value, mine["s"].account.used) == (whole["s"].value, whole["s"].account.used)
+        if mine["p"].value is not None:
+            account = mine["p"].account
+            bounds = np.cumsum([0, *map(sum, parts)])
+            from_intervals = np.searchsorted(bounds, mine["p"].value.sequences, "right") - 1
+            assert account.first <= (1, from_intervals.min())
+            assert account.last == (1, from_intervals.max())
+            assert account.used <= account.expected <= sum(map(sum, parts[account.first[1] : interval + 1]))
 
 
 def test_picked_events_are_spread_over_each_interval() -> None:

@@ -126,10 +126,10 @@ class Window:
         full, left = self.reduction.fill(pool.state, more.state)
         if full is None:
             return None, replace(both, state=left)
-        # What is left is of the newest; their account stays with the batch that they were there for.
         first_ns, last_ns = self.reduction.times(full) or (both.first_ns, both.last_ns)
         batch = replace(both, state=full, used=self._events, first_ns=first_ns, last_ns=last_ns)
-        return batch, Bucket(left, first=more.first, last=more.last)
+        # What is left is of the newest interval, which is then one of those that the next batch is from.
+        return batch, Bucket() if left is None else replace(more, state=left)
 
     def _pour(self, full: Bucket | None, left: Bucket) -> None:
         """Let the events that were picked go into the batch in the making."""

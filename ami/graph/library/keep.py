@@ -136,15 +136,14 @@ class Pick(Reduction):
 
     def fill(self, state: State, more: State) -> tuple[State, State]:
         # Behind those that wait, whatever their time: where it goes back, they would wait for ever.
-        full, rest = None, state
+        rest = state
         if more is not None:
             new = _take(more, _order(more[0]))
             rest = new if state is None else _pooled(state, new)
-        while rest is not None and len(rest[0]) >= self.count:
-            # All that is left over begins the next batch, which may so be full as well.
-            full = _take(rest, slice(self.count))
-            rest = _take(rest, slice(self.count, None)) if len(rest[0]) > self.count else None
-        return full, rest
+        there = 0 if rest is None else len(rest[0])
+        if there <= self.count:
+            return (None, rest) if there < self.count else (rest, None)
+        return _take(rest, slice(self.count)), _take(rest, slice(self.count, None))
 
     def times(self, state: State) -> tuple[int, int]:
         return int(state[0][:, 0].min()), int(state[0][:, 0].max())
