@@ -170,6 +170,8 @@ def _parts(result: Result) -> Iterator[tuple[str, Any, float]]:
     yield "error", "none" if result.error is None else "an error", 0.0
     for count in ("used", "expected", "dropped", "set_aside"):
         yield f"events.{count}", getattr(result.events, count), 0.0
+    for ends in ("intervals", "time_ns"):
+        yield ends, np.array(getattr(result, ends)), 0.0
     yield from _leaves("value", result.value)
 
 

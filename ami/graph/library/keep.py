@@ -196,12 +196,16 @@ def _ragged(array: Any) -> Any:
 def _rows(array: Any, rows: Array | slice) -> Any:
     """Return some events' values, of variable length as a state can keep them: nothing of the block."""
     some = _ragged(array)[rows]
-    return Arrays(np.array(some.values), np.array(some.lengths)) if isinstance(some, Ragged) else some
+    return _arrays(some) if isinstance(some, Ragged) else some
+
+
+def _arrays(some: Ragged) -> Arrays:
+    return Arrays(np.array(some.values), np.array(some.lengths))
 
 
 def _together(a: Any, b: Any) -> Any:
     if isinstance(a, Arrays):
-        return concatenate([_ragged(a), _ragged(b)])
+        return _arrays(concatenate([_ragged(a), _ragged(b)]))
     return np.concatenate([a, b])
 
 
