@@ -173,6 +173,9 @@ class GlobalReducerStage:
         if batch.entry.run > self._assembly.run:
             # Before its first event, a source that began anew told its fields; a short run is over in a look.
             self._read_units()
+        if batch.entry.graph_version > self._assembly.graph.version:
+            with self._setup.patience.up_to():  # it may be of thousands of operations
+                self._assembly.set_graph(self._graphs.get(batch.entry.graph_version))
         self._assembly.apply(node, record.number, batch)
         self._batches += 1
 

@@ -112,7 +112,8 @@ class WorkerStage:
             return
         assert self._plans is not None
         assert self._large is not None
-        plan = self._plans.get(block.entry.graph_version)
+        with self._setup.patience.up_to():  # a new version may be of thousands of operations
+            plan = self._plans.get(block.entry.graph_version)
         if not self._make_way(ring, block, plan):
             return
         if self._held is None:

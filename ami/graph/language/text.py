@@ -17,7 +17,7 @@ from typing import Any
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
 from ami.graph.expression.spelling import RESERVED
-from ami.graph.graph import Graph, count
+from ami.graph.graph import MAX_OPERATIONS, Graph, count
 from ami.graph.language.document import Definition, Document, Functions
 from ami.graph.language.lower import define, lower, parts_of
 from ami.graph.language.safe_yaml import dump, load
@@ -58,6 +58,8 @@ def parse(text: str, known: Functions = NO_FUNCTIONS, graph: Graph | None = None
     for name in values.keys() & results.keys():
         raise GraphError(f"{name!r} stands under values and under results; once is enough")
     written = {**values, **results}
+    if len(written) > MAX_OPERATIONS:  # before each of them is read
+        raise GraphError(f"{len(written)} definitions; at most {MAX_OPERATIONS} operations are possible")
     owners = _owners(sections["owners"], written)
     parts = {} if graph is None else parts_of(graph, written)
     definitions: dict[str, Definition] = {}
