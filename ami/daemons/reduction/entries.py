@@ -23,6 +23,8 @@ from ami.ring.entries import Entry
 
 logger = logging.getLogger(__name__)
 
+# Of one batch, that states which grow with what comes may have, of all workers together.
+BATCH_BYTES = 128 << 20
 BARRIERS = (Transition.BEGIN_RUN, Transition.END_RUN)
 
 Sent = tuple[Batch, Mark]  # one step into the global store; the mark has its number
@@ -117,6 +119,7 @@ class EntryQueue:
             arrived.partial = flush.partial
         else:
             arrived.partial.merge(flush.partial, known)
+        arrived.partial.bound(known.growing, BATCH_BYTES)
         arrived.flushes.setdefault(worker, []).append(number)
         arrived.covers = arrived.covers.plus(flush.covers)
 

@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 LEASE_S = 3.0
 # Batches that wait at once before some intervals' results are passed over, and counted as conflated.
 BEHIND = 10
+# Of all windows of the small lane. Their checkpoint is one value, and a store refuses 512 MiB.
+WINDOWS_BYTES = 256 << 20
+MEASURE_S = 1.0
 COLLECT_AFTER = 50_000  # new objects
 
 
@@ -58,7 +61,7 @@ class GlobalReducerStage:
         self._beside = Beside("large")
         self._schema = ""
         self._units: dict[str, str] = {}
-        self._nodes_at = self._checkpoint_at = 0.0
+        self._nodes_at = self._checkpoint_at = self._measure_at = 0.0
         self._dirty = False
         self._unpublished = False
         # Names to remove and the catalogue to write; None when both are done.
@@ -252,6 +255,7 @@ class GlobalReducerStage:
         now = time.monotonic()
         if not self._dirty or (now < self._checkpoint_at and not final):
             return
+        self._bound(now)
         self._store.commit(self._leadership.lease, {keys.CHECKPOINT: self._assembly.to_checkpoint()})
         self._file.note()
         for node, number in self._assembly.applied.items():
@@ -262,6 +266,12 @@ class GlobalReducerStage:
         self._checkpoint_at = time.monotonic() + max(
             self._setup.config.reducer.checkpoint_s, 10 * (time.monotonic() - now)
         )
+
+    def _bound(self, now: float) -> None:
+        """See to it, now and then, that all windows fit into one value: they grow with the keys that come."""
+        if now >= self._measure_at:
+            self._assembly.bound(WINDOWS_BYTES, "as a checkpoint is one value of the store")
+            self._measure_at = now + max(MEASURE_S, 100 * (time.monotonic() - now))
 
     def close(self) -> None:
         try:

@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 # Of the local store's memory, that flushes may have which nobody has read.
 FLUSHES_SHARE = 0.25
+# Of one flush, that states which grow with what comes may have; the store refuses 512 MiB.
+FLUSH_BYTES = 64 << 20
 
 
 class WorkerStage:
@@ -265,6 +267,7 @@ class WorkerStage:
         self._held = None
         self._setup.shared.received += held.events * ring.event_bytes_of(held.entry)
         step = held.split()
+        held.partial.bound(held.plan.growing, FLUSH_BYTES)
         if held.is_large:
             assert self._large is not None
             self._large.add(held.plan, step)

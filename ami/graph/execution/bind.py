@@ -32,16 +32,25 @@ class Reductions(dict[str, Reduction]):
 
     Attributes:
         unbound: those that cannot be bound, as reasons by fingerprint and name of the operation.
+        growing: of those whose states grow with what comes, the names by fingerprint.
     """
 
     def __init__(self, graph: Graph, bound: Mapping[str, Function | Reduction | Unbound]) -> None:
         super().__init__()
         self.unbound: dict[str, dict[str, str]] = {}
+        self.growing: dict[str, list[str]] = {}
         for name, computing in bound.items():
             if isinstance(computing, Reduction):
                 self[graph.fingerprint(name)] = computing
+                if grows(computing):
+                    self.growing.setdefault(graph.fingerprint(name), []).append(name)
             elif isinstance(computing, Unbound) and graph[name].reduces:
                 self.unbound.setdefault(graph.fingerprint(name), {})[name] = computing.reason
+
+
+def grows(reduction: Reduction) -> bool:
+    """Whether what its states have of bytes is not known before the events are."""
+    return reduction.keyed or not LIBRARY.is_ours(reduction.name)
 
 
 def bind(graph: Graph, here: str = "here") -> dict[str, Function | Reduction | Unbound]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ami.errors import GraphError
 from ami.event import TIMESTAMP, Array, Schema, Slots
+from ami.graph.execution.bind import grows
 from ami.graph.execution.compiler import Compiler, Running
 from ami.graph.execution.frame import Index
 from ami.graph.execution.lanes import LARGE_BYTES, Lanes, measure
@@ -36,6 +37,7 @@ class WorkerPlan:
         per_event: of these, those that call a user's function for one event after the other.
         reductions: by fingerprint, those whose states :meth:`run` adds to.
         names: of the operations of each of these.
+        growing: those of them whose states grow with what comes.
         lanes: which way each of them goes.
         by_key: those of which the state of each key is so large that it goes by itself.
         broken: operations that cannot run on such events, or not here, with the reason. What is behind
@@ -60,6 +62,7 @@ class WorkerPlan:
         self.per_event = frozenset(compiler.per_event)
         self.reductions = compiler.reductions
         self.names = compiler.list_names()
+        self.growing = {key: self.names[key] for key, one in self.reductions.items() if grows(one)}
         self._frame = compiler.frame
         self._loaders = tuple(compiler.loaders)
         self._kept: Schema | None = None  # what the slots were that came last

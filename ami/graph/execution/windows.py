@@ -159,7 +159,7 @@ class Accumulator:
         while sum(sizes.values()) > most:
             key = max(sizes, key=sizes.__getitem__)
             text = (
-                f"its states have {sizes.pop(key) >> 20} MiB; all large ones may have {most >> 20}, {of_what}"
+                f"its states have {sizes.pop(key) >> 20} MiB; all together may have {most >> 20}, {of_what}"
             )
             names = [one.name for one in self.graph.operations if self.graph.fingerprint(one.name) == key]
             self._refused[key] = reasons = dict.fromkeys(names, text)
