@@ -163,6 +163,7 @@ class WorkerConfig(_Part):
     block_bytes: int = _setting(16 << 20, _count(1))
     arena_bytes: int = _setting(2 << 30, _count(1 << 20))
     adopt_after_s: float = _setting(3.0, _seconds(0))
+    memory_bytes: int = _setting(4 << 30, _count(256 << 20))
     hang_s: float = _setting(1.5, _seconds(0.1))
     trial_s: float = _setting(0.5, _seconds(0.01))
 

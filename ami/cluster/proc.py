@@ -22,9 +22,10 @@ class OwnTime:
     """The time of a process' main thread, in which waiting for a core does not count, and sleep half.
 
     So of a process that computes, what this took, however many others want the cores. To be read often.
+    Without a number it is that of whichever process reads it.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int | None = None) -> None:
         self._pid = pid
         self._read = list(self._look()[:3])
         self._own_s = 0.0
@@ -40,9 +41,11 @@ class OwnTime:
         return self._own_s
 
     def _look(self) -> tuple[float, float, float, bool]:
-        state = _text(self._pid, "stat").rpartition(")")[2].split()
-        fields = _text(self._pid, "schedstat").split() or ["0", "0"]
-        return time.monotonic(), int(fields[0]) * 1e-9, int(fields[1]) * 1e-9, state[:1] == ["R"]
+        pid = os.getpid() if self._pid is None else self._pid
+        fields = _text(pid, "schedstat").split() or ["0", "0"]
+        # Who looks at itself runs now, and waits for nothing.
+        runs = self._pid is not None and _text(pid, "stat").rpartition(")")[2].split()[:1] == ["R"]
+        return time.monotonic(), int(fields[0]) * 1e-9, int(fields[1]) * 1e-9, runs
 
 
 def machine_s() -> float:

@@ -17,6 +17,7 @@ from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.library import LIBRARY
 from ami.graph.library.base import Function, infer
+from ami.graph.library.user import CODE_FILE
 from ami.graph.operation import MAX_SHOWN, Operation, definition_of
 from ami.graph.order import similar
 from ami.graph.placing import explain_misplacing, show
@@ -144,7 +145,7 @@ def _user_line(error: GraphError, operation: Operation) -> str | None:
     cause = error.__cause__
     if operation.kind != "function" or not isinstance(code, str) or cause is None:
         return None
-    frames = [f for f in traceback.extract_tb(cause.__traceback__) if f.filename == "<user function>"]
+    frames = [f for f in traceback.extract_tb(cause.__traceback__) if f.filename == CODE_FILE]
     line = frames[-1].lineno if frames else cause.lineno if isinstance(cause, SyntaxError) else None
     lines = code.splitlines()
     if line is None or not 1 <= line <= len(lines):

@@ -51,8 +51,11 @@ class Offences:
         rows = self._rows[self._rows["weight"] >= TOO_MUCH]
         return {row["fingerprint"].decode(): row["how"].decode(errors="ignore") for row in rows}
 
-    def count(self, fingerprint: str, version: int, weight: int, how: str) -> bool:
-        """Add what an operation did under a graph version; return whether it is switched off now."""
+    def count(self, fingerprint: str, version: int, weight: int, how: str, *, suspect: bool) -> bool:
+        """Add what an operation did under a graph version; return whether it is switched off now.
+
+        ``suspect``: blocks are to be tried for a while before they are run.
+        """
         rows = self._rows
         mine = np.flatnonzero(rows["fingerprint"] == fingerprint.encode())
         if not len(mine):
@@ -64,7 +67,8 @@ class Offences:
         rows["version"][mine] = np.maximum(rows["version"][mine], version)
         rows["weight"][mine] += weight
         if rows["weight"][mine[0]] < TOO_MUCH:
-            self._words[OFFENDED_NS] = time.monotonic_ns()
+            if suspect:
+                self._words[OFFENDED_NS] = time.monotonic_ns()
             return False
         self._words[OFFENDED_NS] = 0
         self._words[OFFENCES_SEEN] += 1

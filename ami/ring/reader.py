@@ -179,10 +179,15 @@ class RingReader(Handle):
         """Return which operations are switched off, by fingerprint, and for what."""
         return self._offences.list_off()
 
-    def count_offence(self, fingerprint: str, version: int, weight: int, how: str) -> bool:
-        """Count what an operation did to a worker; return whether it is switched off now."""
+    def count_offence(
+        self, fingerprint: str, version: int, weight: int, how: str, *, suspect: bool = False
+    ) -> bool:
+        """Count what an operation did to a worker; return whether it is switched off now.
+
+        ``suspect``: it may well do it again, so blocks are to be tried for a while before they are run.
+        """
         with self._claim_lock:
-            return self._offences.count(fingerprint, version, weight, how)
+            return self._offences.count(fingerprint, version, weight, how, suspect=suspect)
 
     def forget_offences(self, version: int, there: Collection[str]) -> None:
         """Forget what operations did that are not ``there`` any more in a newer graph version."""

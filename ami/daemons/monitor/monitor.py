@@ -49,8 +49,8 @@ class MonitorStage:
         hang_s = config.monitor.hang_s
         patience_s = {"answers": hang_s, "heartbeat": hang_s, "piece": PIECE_TIMES * hang_s}
         patience_s["beginning"] = max(START_S, hang_s)
-        # Events in which a worker hung are tried apart by its successor.
-        self._judgement = Judgement({**patience_s, "block": config.worker.hang_s}, strict={"block"})
+        # Events in which a worker hung are tried apart by its successor. It interrupts by itself what it can.
+        self._judgement = Judgement({**patience_s, "block": 2 * config.worker.hang_s}, strict={"block"})
         self._own: dict[int, OwnTime] = {}
         self._looks = 0
         self._restarts = 0

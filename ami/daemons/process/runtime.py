@@ -14,9 +14,10 @@ from types import FrameType
 
 from ami.config import Config
 from ami.daemons.process.heartbeat import Heart
-from ami.daemons.process.stage import Setup, Stage, Stopping
+from ami.daemons.process.stage import Patience, Setup, Stage, Stopping
 from ami.errors import FAULTS, AmiError, ConfigError, RingError, StoreFull, StoreUnavailable
 from ami.stores.opened import Stores
+from ami.stores.wire import Traffic
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +71,18 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
 
     started = time.monotonic()
     stores = Stores(config)
-    setup = Setup(config=config, stores=stores, number=number, stopping=stopping)
-    heart = Heart(
-        stores.host(process_type, number),
-        config.monitor.heartbeat_s,
-        {**stores.traffic, "shared": setup.shared},
-        setup.patience,
+    shared, patience = Traffic(), Patience()
+    traffic = {**stores.traffic, "shared": shared}
+    heart = Heart(stores.host(process_type, number), config.monitor.heartbeat_s, traffic, patience)
+    setup = Setup(
+        config=config,
+        stores=stores,
+        number=number,
+        stopping=stopping,
+        shared=shared,
+        patience=patience,
+        gets_on=heart.count_step,
+        alone=True,
     )
     stage: Stage | None = None
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -64,7 +64,9 @@ class Setup:
     """What a stage is made from; the process opens it and lets go of it.
 
     ``shared``: where the stage counts the bytes that it puts into shared memory and takes from there;
-    ``patience``: where it says that a step may take long.
+    ``patience``: where it says that a step may take long. ``gets_on`` is called within such a step, where it
+    is known not to be stuck. ``alone``: whether the process is the stage's own, so that it may set limits and
+    timers.
     """
 
     config: Config
@@ -74,6 +76,8 @@ class Setup:
     waits: Waits = Waits()
     shared: Traffic = field(default_factory=Traffic)
     patience: Patience = field(default_factory=Patience)
+    gets_on: Callable[[], None] = lambda: None
+    alone: bool = False
 
 
 class Stage(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from typing import Protocol
 
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.graph import Graph
@@ -14,19 +14,29 @@ logger = logging.getLogger(__name__)
 KEPT = 4
 
 
+class Graphs(Protocol):
+    """Who knows the versions of the graph."""
+
+    @property
+    def latest(self) -> Graph: ...
+
+    def get(self, version: int) -> Graph: ...
+
+
 class Plans:
     """The plans of the last few graph versions, for events of one ring.
 
     Args:
-        graph: returns a version of the graph.
+        graphs: returns a version of the graph, and the latest.
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
     """
 
-    def __init__(self, graph: Callable[[int], Graph], ring: RingReader, here: str) -> None:
-        self._graph = graph
+    def __init__(self, graphs: Graphs, ring: RingReader, here: str) -> None:
+        self._graphs = graphs
         self._ring = ring
         self._here = here
         self._seen = -1  # of what was switched off when the plans were made
+        self._latest = graphs.latest
         self._plans: dict[int, WorkerPlan] = {}
 
     def get(self, version: int) -> WorkerPlan:
@@ -39,11 +49,11 @@ class Plans:
         self._look()
         plan = self._plans.get(version)
         if plan is None:
-            graph, ring = self._graph(version), self._ring
-            ring.forget_offences(version, {graph.fingerprint(one.name) for one in graph.operations})
+            graph, ring = self._graphs.get(version), self._ring
+            ring.forget_offences(version, _fingerprints(graph))
             self._look()
             plan = self._plans[version] = WorkerPlan(
-                graph, ring.schema, self._here, off=ring.list_offenders()
+                graph, ring.schema, self._here, off=ring.list_offenders() | self._list_gone(graph)
             )
             for name, reason in plan.broken.items():
                 logger.error("graph version %d: operation %r cannot run: %s", version, name, reason)
@@ -52,8 +62,27 @@ class Plans:
         return plan
 
     def _look(self) -> None:
-        """Let go of all plans when an operation was switched off, or no longer is."""
-        seen = self._ring.offences_seen
+        """Let go of all plans when an operation was switched off, or no longer is; of some after an edit."""
+        seen, latest = self._ring.offences_seen, self._graphs.latest
         if seen != self._seen:
             self._seen = seen
             self._plans.clear()
+        if latest is not self._latest:
+            self._latest, there = latest, _fingerprints(latest)
+            # Another plan is another flush: only where somebody's function has gone.
+            self._plans = {v: p for v, p in self._plans.items() if v >= latest.version or p.people <= there}
+
+    def _list_gone(self, graph: Graph) -> dict[str, str]:
+        """Return people's functions that the latest graph has no more: what waits for them need not be run.
+
+        Else the node were well only when events of an hour had been through a function of a second.
+        """
+        latest = self._graphs.latest
+        people = {graph.fingerprint(one.name) for one in graph.operations if one.kind == "function"}
+        if graph.version >= latest.version or not people:
+            return {}
+        return dict.fromkeys(people - _fingerprints(latest), "it was removed")
+
+
+def _fingerprints(graph: Graph) -> set[str]:
+    return {graph.fingerprint(one.name) for one in graph.operations}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ami.daemons.process.apart import HANGS, call_apart
+from ami.graph.execution.guest import NOBODY, Guest
 from ami.graph.execution.partial import Partial
 from ami.graph.execution.plan import WorkerPlan
 from ami.ring.block import Block
@@ -44,18 +45,20 @@ class Verdict:
     fatal: Fatal | None = None
 
 
-def try_apart(ring: RingReader, plan: WorkerPlan, block: Block, *, timeout_s: float) -> Verdict:
+def try_apart(
+    ring: RingReader, plan: WorkerPlan, block: Block, *, timeout_s: float, guest: Guest = NOBODY
+) -> Verdict:
     """Run a block in child processes and say what is known of its events.
 
     A child hangs when one operation, on the block or on one event, takes longer than ``timeout_s``.
     """
     began = time.monotonic()
-    _, how = _run_apart(ring, plan, [block], timeout_s)
+    _, how = _run_apart(ring, plan, [block], timeout_s, guest)
     if not how:
         return Verdict(block.count, time.monotonic() - began)
     began = time.monotonic()
     events = [block.part(index, index + 1) for index in range(block.count)]
-    run, how = _run_apart(ring, plan, events, timeout_s)
+    run, how = _run_apart(ring, plan, events, timeout_s, guest)
     elapsed_s = time.monotonic() - began
     if not how:
         return Verdict(run, elapsed_s)
@@ -67,7 +70,7 @@ def try_apart(ring: RingReader, plan: WorkerPlan, block: Block, *, timeout_s: fl
 
 
 def _run_apart(
-    ring: RingReader, plan: WorkerPlan, blocks: Sequence[Block], timeout_s: float
+    ring: RingReader, plan: WorkerPlan, blocks: Sequence[Block], timeout_s: float, guest: Guest
 ) -> tuple[int, str]:
     """Run blocks in a child until it was enough; return how many it ran, and how it failed ("": not)."""
 
@@ -80,13 +83,15 @@ def _run_apart(
             ring.leave_breadcrumb(first, count, 0)
             partial = Partial(block.entry.graph_version)
             breadcrumb = _breadcrumb(ring, first, count)
-            plan.run(block.slots, first, partial, breadcrumb, interval=block.entry.interval)
+            plan.run(block.slots, first, partial, breadcrumb, interval=block.entry.interval, guest=guest)
         return str(len(blocks))
 
+    def alive() -> None:
+        ring.touch_breadcrumb()
+        guest.alive()
+
     # The breadcrumb lies in shared memory: it is the child's that moves.
-    answer, how = call_apart(
-        run_on, timeout_s=timeout_s, moved=ring.read_breadcrumb, alive=ring.touch_breadcrumb
-    )
+    answer, how = call_apart(run_on, timeout_s=timeout_s, moved=ring.read_breadcrumb, alive=alive)
     return int(answer or 0), how
 
 

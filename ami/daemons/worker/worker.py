@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,10 +26,13 @@ from ami.daemons.worker.large import LargeStates
 from ami.daemons.worker.plans import Plans
 from ami.daemons.worker.storing import Storing
 from ami.daemons.worker.trial import Fatal, try_apart
+from ami.daemons.worker.watch import Watch, limit_memory
 from ami.errors import RingBusy, RingGone, RingUnfit
+from ami.graph.execution.guest import NOBODY, TooLong
 from ami.graph.execution.partial import ErrorRecord, merge_errors
 from ami.graph.execution.plan import WorkerPlan
 from ami.ring.block import Block
+from ami.ring.offences import DEATH, HANG
 from ami.ring.reader import RingReader
 from ami.stores import keys
 
@@ -53,6 +56,7 @@ class WorkerStage:
         self._waiting_for = "the ring"
         self._claims: Claims | None = None  # of the ring that it is attached to
         self._plans: Plans | None = None
+        self._plan: WorkerPlan | None = None  # that ran last
         self._held: Held | None = None
         self._large: LargeStates | None = None
         self._needs_room = False
@@ -61,6 +65,7 @@ class WorkerStage:
         self._last_flush = self._flushes = 0
         self._sharers = 1
         self._block = BlockSize(config.worker)
+        self._guest = NOBODY  # who stands beside people's code
         self._events = self._blocks = self._set_aside = 0
         self._busy_s = 0.0
         self._rate, self._busy = Rate(), Rate()
@@ -96,6 +101,10 @@ class WorkerStage:
     # the loop's turns
 
     def start(self) -> None:
+        if self._setup.alone and self._guest is NOBODY:
+            limit_memory(self._config.worker.memory_bytes)
+            hang_s = self._config.worker.hang_s
+            self._guest = Watch(hang_s, self._setup.gets_on, self._touch, self._count_grave)
         self._graphs.start()
 
     def step(self) -> None:
@@ -116,6 +125,8 @@ class WorkerStage:
         assert self._large is not None
         with self._setup.patience.up_to():  # a new version may be of thousands of operations
             plan = self._plans.get(block.entry.graph_version)
+        if plan is not self._plan:
+            self._plan, self._block = plan, BlockSize(self._config.worker)  # who knows what it costs
         if not self._make_way(ring, block, plan):
             return
         if self._held is None:
@@ -177,7 +188,7 @@ class WorkerStage:
         self._claims, self._waiting_for = claims, "the ring"
         self._last_flush, self._sharers = claims.last_flush, ring.worker_count
         here = f"on worker:{self._setup.number} of {self._config.node.host}"
-        self._plans = Plans(self._graphs.get, ring, here)
+        self._plans = Plans(self._graphs, ring, here)
         self._large = LargeStates(ring, self._config.worker.arena_bytes)
         return claims
 
@@ -202,6 +213,7 @@ class WorkerStage:
             lambda number: ring.leave_breadcrumb(first, count, number),
             timing,
             interval=block.entry.interval,
+            guest=self._guest,
         )
         ring.leave_breadcrumb(0, 0, 0)
         held.add(block)
@@ -219,7 +231,9 @@ class WorkerStage:
             logger.warning(
                 "a worker died while it ran events %d to %d; trying them apart", block.sequence, last
             )
-        verdict = try_apart(claims.ring, plan, block, timeout_s=self._config.worker.trial_s)
+        verdict = try_apart(
+            claims.ring, plan, block, timeout_s=self._config.worker.trial_s, guest=self._guest
+        )
         claims.ring.leave_breadcrumb(0, 0, 0)
         known = verdict.innocent + (verdict.fatal is not None)
         left: list[Block] = []
@@ -235,16 +249,34 @@ class WorkerStage:
             held.add(event)
             self._set_aside += 1
             logger.error("set aside: %s", verdict.fatal.text)
-            self._count_offence(claims.ring, plan, verdict.fatal)
+            self._count_offence(plan, verdict.fatal, suspect=True)
         claims.put_first(*left)
 
-    def _count_offence(self, ring: RingReader, plan: WorkerPlan, fatal: Fatal) -> None:
-        """Count what an operation did; the next plan is without one that did too much."""
+    # what people's code does
+
+    def _touch(self) -> None:
+        assert self._claims is not None
+        self._claims.ring.touch_breadcrumb()
+
+    def _count_grave(self, names: Sequence[str], error: BaseException) -> bool:
+        assert self._held is not None
+        weight = HANG if isinstance(error, TooLong) else DEATH
+        return self._count_offence(
+            self._held.plan, Fatal(names[0], f"{type(error).__name__}: {error}", weight)
+        )
+
+    def _count_offence(self, plan: WorkerPlan, fatal: Fatal, *, suspect: bool = False) -> bool:
+        """Count what an operation did; return whether that was too much: the next plan is without it."""
+        assert self._claims is not None
         fingerprint = plan.fingerprints.get(fatal.operation)
         if fingerprint is None:
-            return
-        if ring.count_offence(fingerprint, plan.graph_version, fatal.weight, fatal.text):
+            return False
+        is_off = self._claims.ring.count_offence(
+            fingerprint, plan.graph_version, fatal.weight, fatal.text, suspect=suspect
+        )
+        if is_off:
             logger.error("operation %r is switched off: %s", fatal.operation, fatal.text)
+        return is_off
 
     # handing on
 

@@ -7,7 +7,7 @@ out: the manager refuses such graphs, but the source, or what is installed, may 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +17,9 @@ from ami.event import SEQUENCE, TIMESTAMP, Field, Schema
 from ami.graph.execution.bind import Unbound, bind
 from ami.graph.execution.frame import Frame
 from ami.graph.execution.partial import OFF
+from ami.graph.execution.people import block_step, event_step
 from ami.graph.execution.steps import (
     Step,
-    event_step,
     filled_step,
     function_step,
     reduction_step,
@@ -31,6 +31,7 @@ from ami.graph.execution.together import FEWEST, Planned, find_likeness, gather,
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, Reduction, infer
+from ami.graph.library.user import UserFunction
 from ami.graph.operation import Operation
 from ami.graph.order import similar
 
@@ -59,7 +60,7 @@ class Compiler:
         selections: registers of the events for which a condition is true, by register of the condition.
         loaders, builtin: what is put into registers before the first step.
         variable: registers of the fields of variable length among them, with the field.
-        reductions, per_event, broken: as of the plan.
+        reductions, per_event, people, broken: as of the plan, by name.
 
     Args:
         fewest: of how many equal steps on numbers one is made.
@@ -80,6 +81,7 @@ class Compiler:
         self.reductions: dict[str, Reduction] = {}
         self.names: list[list[str]] = []
         self.per_event: set[str] = set()
+        self.people: set[str] = set()
         self.broken: dict[str, str] = {}
         self.frame = Frame()
         self.steps: list[Planned] = []
@@ -203,10 +205,11 @@ class Compiler:
             return
         if computing.per_event:
             self.per_event.add(operation.name)
+        if isinstance(computing, UserFunction):
+            self.people.add(operation.name)
         if variable and computing.needs_elements:
             inputs = self._filled(inputs, number)
-        step_of = event_step if computing.per_event else view_step if computing.view else function_step
-        step = step_of(
+        step = _step_of(computing)(
             self.frame, computing, names, inputs, output, self.kinds[operation.name], variable=variable
         )
         alike = find_likeness(computing, [self.kinds[name] for name in operation.inputs])
@@ -239,3 +242,11 @@ class Compiler:
                 if self._schema[name].variable:
                     self.variable[register] = self._schema[name]
         return self._registers[name]
+
+
+def _step_of(computing: Function) -> Callable[..., Step]:
+    if computing.per_event:
+        return event_step
+    if isinstance(computing, UserFunction):
+        return block_step
+    return view_step if computing.view else function_step

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ami.errors import FAULTS
 from ami.event import Array, Slots
+from ami.graph.execution.guest import NOBODY, Guest
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
 from ami.ragged import Ragged
 
@@ -37,6 +38,7 @@ class Frame:
         self.count = 0
         self.sequence = 0
         self.partial = Partial(0)
+        self.guest = NOBODY  # who stands beside people's code
         self._timestamps: NDArray[np.int64] = np.empty(0, np.int64)
         self._stamps: NDArray[np.int64] | None = None
         self._common: dict[tuple[int, int], tuple[Index, Index, Index]] = {}
@@ -48,9 +50,9 @@ class Frame:
         self.whole.append(True)
         return len(self.arrays) - 1
 
-    def begin(self, slots: Slots, sequence: int, partial: Partial) -> None:
+    def begin(self, slots: Slots, sequence: int, partial: Partial, guest: Guest = NOBODY) -> None:
         """Take up a block."""
-        self.count, self.sequence, self.partial = slots.count, sequence, partial
+        self.count, self.sequence, self.partial, self.guest = slots.count, sequence, partial, guest
         self._timestamps, self._stamps = slots.timestamps, None
 
     def end(self) -> None:

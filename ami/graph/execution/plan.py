@@ -16,6 +16,7 @@ from ami.event import TIMESTAMP, Array, Schema, Slots
 from ami.graph.execution.bind import grows
 from ami.graph.execution.compiler import Compiler, Running
 from ami.graph.execution.frame import Index
+from ami.graph.execution.guest import NOBODY, Guest
 from ami.graph.execution.lanes import LARGE_BYTES, Lanes, measure
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
 from ami.graph.execution.together import FEWEST, LONGEST
@@ -35,6 +36,7 @@ class WorkerPlan:
         operations: names by breadcrumb number, which begin at 1.
         fingerprints: of these, and of those that are broken, by name.
         per_event: of these, those that call a user's function for one event after the other.
+        people: fingerprints of people's own functions that run.
         reductions: by fingerprint, those whose states :meth:`run` adds to.
         names: of the operations of each of these.
         growing: those of them whose states grow with what comes.
@@ -59,6 +61,7 @@ class WorkerPlan:
         self.fields = schema.with_lengths(name for name, _ in compiler.loaders)
         self.operations = tuple(names[0] for names in compiler.names)
         self.fingerprints = {name: graph.fingerprint(name) for name in (*self.operations, *self.broken)}
+        self.people = frozenset(self.fingerprints[name] for name in compiler.people)
         self.per_event = frozenset(compiler.per_event)
         self.reductions = compiler.reductions
         self.names = compiler.list_names()
@@ -97,6 +100,7 @@ class WorkerPlan:
         timing: Timing | None = None,
         *,
         interval: int = 0,
+        guest: Guest = NOBODY,
     ) -> None:
         """Add the events of ``slots`` to ``partial``; the first one has number ``sequence``.
 
@@ -108,21 +112,19 @@ class WorkerPlan:
             timing: is told what each step took, and how many events had its inputs; a filter's number
                 may come twice: for its condition, then for its value.
             interval: of the events.
+            guest: who stands beside people's code.
 
         Raises:
             GraphError: ``partial`` is of another graph version.
         """
-        if partial.graph_version != self.graph_version:
-            raise GraphError(
-                f"the partial is of graph version {partial.graph_version}, the plan of {self.graph_version}"
-            )
+        self._check(partial)
         partial.seen += slots.count
         if not slots.count:
             return
         for name, reason in self.broken.items():
             merge_errors(partial.errors, {name: ErrorRecord(slots.count, reason, sequence)})
         frame = self._frame
-        frame.begin(slots, sequence, partial)
+        frame.begin(slots, sequence, partial, guest)
         try:
             with np.errstate(all="ignore"):
                 self._load(slots)
@@ -138,6 +140,12 @@ class WorkerPlan:
                         frame.free(unneeded)
         finally:
             frame.end()
+
+    def _check(self, partial: Partial) -> None:
+        if partial.graph_version != self.graph_version:
+            raise GraphError(
+                f"the partial is of graph version {partial.graph_version}, the plan of {self.graph_version}"
+            )
 
     def _choose(self, interval: int, *, apart: bool) -> tuple[Running, ...]:
         chosen = (self.lanes.list_left_out(interval), apart)

@@ -14,22 +14,22 @@ import numpy as np
 
 from ami.errors import FAULTS
 from ami.event import Array
-from ami.graph.execution.frame import Frame, Index, bisect, traceback_text
+from ami.graph.execution.frame import Frame, Index, bisect
 from ami.graph.expression.elementary import is_true
 from ami.graph.kind import Kind
 from ami.graph.library.base import NO_STAMPS, Function, Reduction, State, add_elements
-from ami.graph.library.user import column, fitting, gather_arrays, plain, read_only
+from ami.graph.library.user import gather_arrays
 from ami.ragged import concatenate
 
 Step = Callable[[], None]
 
 
 def function_step(
-    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind,
-    *, variable: bool = False,
+    frame: Frame, function: Callable[..., Any], names: Sequence[str], inputs: Sequence[int], output: int,
+    kind: Kind, *, variable: bool = False,
 ) -> Step:  # fmt: skip
     """Return the step that calls a block-wise function on the events that have all its inputs."""
-    call = function.ragged if variable else function
+    call = function.ragged if variable and isinstance(function, Function) else function
 
     def step() -> None:
         index, arrays = frame.join(inputs)
@@ -60,48 +60,6 @@ def view_step(
     return step
 
 
-def event_step(
-    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind,
-    *, variable: bool = False,
-) -> Step:  # fmt: skip
-    """Return the step that calls a user's function for one event after the other."""
-    one = function.one
-
-    def step() -> None:
-        index, arrays = frame.join(inputs)
-        values: list[Any] = []
-        kept: list[int] = []
-        bad: list[int] = []
-        text = ""
-        for row, event in enumerate(zip(*(plain(read_only(array)) for array in arrays), strict=True)):
-            try:
-                value = one(*event)
-                if value is not None:
-                    if kind.shape or type(value) not in (int, float, bool):
-                        value = fitting(value, kind)
-                    values.append(value)
-                    kept.append(row)
-            except FAULTS as error:
-                bad.append(row)
-                text = text or traceback_text(error)
-        numbers, unfit = column([] if kind.shape else values, kind.dtype)
-        if unfit:
-            text = text or traceback_text(next(iter(unfit.values())))
-            bad += [kept[place] for place in unfit]
-            kept = [row for place, row in enumerate(kept) if place not in unfit]
-        if bad:
-            frame.error(names, np.array(sorted(bad)), index, text)
-        narrowed = index if len(kept) == len(arrays[0]) else _narrow(index, np.array(kept, np.int64))
-        if kind.variable:
-            frame.set(output, gather_arrays(values, kind), narrowed)
-        elif not kind.shape:
-            frame.set(output, numbers, narrowed)
-        else:
-            frame.set(output, np.asarray(values, kind.dtype).reshape(-1, *kind.shape), narrowed)
-
-    return step
-
-
 def select_step(frame: Frame, condition: int, output: int) -> Step:
     """Return the step that finds the events for which a condition is true.
 
@@ -114,7 +72,7 @@ def select_step(frame: Frame, condition: int, output: int) -> Step:
             truth = is_true(truth)
         chosen = np.flatnonzero(truth)
         index = frame.indices[condition]
-        frame.set(output, None, index if len(chosen) == len(truth) else _narrow(index, chosen))
+        frame.set(output, None, index if len(chosen) == len(truth) else narrow(index, chosen))
 
     return step
 
@@ -128,7 +86,7 @@ def filled_step(frame: Frame, value: int, output: int) -> Step:
         if len(some) == len(array):
             frame.set(output, array, index)
         else:
-            frame.set(output, array.take(some), _narrow(index, some))
+            frame.set(output, array.take(some), narrow(index, some))
 
     return step
 
@@ -204,7 +162,7 @@ def _function_in_pieces(
     kept = np.delete(np.arange(len(arrays[0])), bad)
     together = concatenate if kind.variable else np.concatenate
     value = together(good) if good else _nothing(kind)
-    frame.set(output, value, _narrow(index, kept) if len(bad) else index)
+    frame.set(output, value, narrow(index, kept) if len(bad) else index)
 
 
 def _reduction_in_pieces(
@@ -226,7 +184,7 @@ def _reduction_in_pieces(
     return len(bad)
 
 
-def _narrow(index: Index, rows: Array) -> Index:
+def narrow(index: Index, rows: Array) -> Index:
     return rows if index is None else index[rows]
 
 

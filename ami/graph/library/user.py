@@ -19,6 +19,8 @@ from ami.graph.kind import Kind
 from ami.graph.library.base import Function, is_numeric
 from ami.ragged import Ragged
 
+CODE_FILE = "<user function>"  # what people's code is compiled as
+
 
 class UserFunction(Function):
     """The last function that ``code`` defines, called with one argument for each input.
@@ -230,7 +232,7 @@ def _compile(code: str) -> Callable[..., Any]:
     names: dict[str, Any] = {"np": np, "math": math, "__name__": "user_function"}
     before = set(names)
     try:
-        exec(compile(code, "<user function>", "exec"), names)  # what this operation is for
+        exec(compile(code, CODE_FILE, "exec"), names)  # what this operation is for
     except FAULTS as error:
         raise GraphError(f"function: the code does not run: {error!r}") from error
     functions = [v for k, v in names.items() if k not in before and callable(v) and k != "__builtins__"]

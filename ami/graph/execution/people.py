@@ -1,0 +1,109 @@
+"""Make the steps that call people's own functions: somebody stands beside them while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ami.errors import FAULTS
+from ami.graph.execution.frame import Frame, traceback_text
+from ami.graph.execution.guest import GRAVE
+from ami.graph.execution.steps import Step, function_step, narrow
+from ami.graph.kind import Kind
+from ami.graph.library.base import Function
+from ami.graph.library.user import column, fitting, gather_arrays, plain, read_only
+
+
+def block_step(
+    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind,
+    *, variable: bool = False,
+) -> Step:  # fmt: skip
+    """Return the step that calls a user's function on a block."""
+    grave: list[str] = []
+
+    def call(*arrays: Any) -> Any:
+        if grave:  # what took too long is not tried on each half, and each half of that
+            raise RuntimeError(grave[0])
+        guest = frame.guest
+        guest.enter(iter(()))
+        try:
+            with np.errstate(all="ignore"):
+                return function(*arrays)
+        except guest.faults as error:
+            if isinstance(error, GRAVE):
+                grave.append(f"{type(error).__name__}: {error}")
+                guest.count(names, error)
+            if isinstance(error, FAULTS):
+                raise
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        finally:
+            guest.leave()
+
+    whole = function_step(frame, call, names, inputs, output, kind)
+
+    def step() -> None:
+        grave.clear()
+        whole()
+
+    return step
+
+
+def event_step(
+    frame: Frame, function: Function, names: Sequence[str], inputs: Sequence[int], output: int, kind: Kind,
+    *, variable: bool = False,
+) -> Step:  # fmt: skip
+    """Return the step that calls a user's function for one event after the other."""
+
+    def step() -> None:
+        index, arrays = frame.join(inputs)
+        values, kept, bad, text = _call_each(frame, function, names, arrays, kind)
+        numbers, unfit = column([] if kind.shape else values, kind.dtype)
+        if unfit:
+            text = text or traceback_text(next(iter(unfit.values())))
+            bad += [kept[place] for place in unfit]
+            kept = [row for place, row in enumerate(kept) if place not in unfit]
+        if bad:
+            frame.error(names, np.array(sorted(bad)), index, text)
+        narrowed = index if len(kept) == len(arrays[0]) else narrow(index, np.array(kept, np.int64))
+        if kind.variable:
+            frame.set(output, gather_arrays(values, kind), narrowed)
+        elif not kind.shape:
+            frame.set(output, numbers, narrowed)
+        else:
+            frame.set(output, np.asarray(values, kind.dtype).reshape(-1, *kind.shape), narrowed)
+
+    return step
+
+
+def _call_each(
+    frame: Frame, function: Function, names: Sequence[str], arrays: Sequence[Any], kind: Kind
+) -> tuple[list[Any], list[int], list[int], str]:
+    """Return the values, the rows that have one, those that failed, and how the first of these did."""
+    one, guest, rows = function.one, frame.guest, iter(range(len(arrays[0])))
+    values: list[Any] = []
+    kept: list[int] = []
+    bad: list[int] = []
+    text = ""
+    events = zip(*(plain(read_only(array)) for array in arrays), strict=True)
+    guest.enter(rows)
+    try:
+        # Whatever it sets of numpy's, the next operation is not to have it.
+        with np.errstate(all="ignore"):
+            for row, event in zip(rows, events, strict=False):
+                try:
+                    value = one(*event)
+                    if value is not None:
+                        if kind.shape or type(value) not in (int, float, bool):
+                            value = fitting(value, kind)
+                        values.append(value)
+                        kept.append(row)
+                except guest.faults as error:
+                    bad.append(row)
+                    text = text or traceback_text(error)
+                    if isinstance(error, GRAVE) and guest.count(names, error):
+                        bad += rows
+    finally:
+        guest.leave()
+    return values, kept, bad, text
