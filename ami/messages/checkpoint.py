@@ -15,7 +15,7 @@ from ami.stores import codec, columns
 
 codec.register(Bucket)
 
-_COUNTS = attrgetter("used", "expected", "dropped", "set_aside")
+_COUNTS = attrgetter("used", "expected", "dropped", "set_aside", "to_come")
 _NO_PLACE = (-1, -1)  # runs are not negative
 _NO_TIME = -(1 << 63)
 
@@ -50,7 +50,7 @@ def _pack(accumulator: dict[str, Any]) -> dict[str, Any]:
         "buckets": (
             np.array(where, np.int64).reshape(-1, 3),
             np.array([_ends(bucket) for bucket in buckets], np.int64).reshape(-1, 6),
-            np.array([_COUNTS(bucket) for bucket in buckets], np.int64).reshape(-1, 4),
+            np.array([_COUNTS(bucket) for bucket in buckets], np.int64).reshape(-1, 5),
             columns.pack([bucket.state for bucket in buckets]),
         ),
     }
@@ -64,8 +64,8 @@ def _unpack(packed: Any) -> dict[str, Any]:
     for (number, *place), end, count, state in found:
         first, last = (None if one == _NO_PLACE else one for one in (tuple(end[:2]), tuple(end[2:4])))
         first_ns, last_ns = (None if one == _NO_TIME else one for one in end[4:])
-        used, expected, dropped, set_aside = count
-        bucket = Bucket(state, used, expected, dropped, set_aside, first, last, first_ns, last_ns)
+        used, expected, dropped, set_aside, to_come = count
+        bucket = Bucket(state, used, expected, dropped, set_aside, first, last, first_ns, last_ns, to_come)
         windows[number]["buckets"][tuple(place)] = bucket
     return accumulator
 
@@ -98,7 +98,6 @@ class Reach:
     last_ns: int | None = None
     nodes: frozenset[str] = frozenset()
     workers: frozenset[str] = frozenset()
-    parts_to_come: int = 0
 
     def plus(self, batch: Batch) -> Reach:
         """Return the reach with a batch."""
@@ -108,7 +107,6 @@ class Reach:
                 last_ns=batch.covers.last_ns,
                 nodes=frozenset((batch.node,)),
                 workers=frozenset(batch.workers),
-                parts_to_come=(not batch.complete) - batch.supplement,
             )
         )
 
@@ -121,7 +119,6 @@ class Reach:
             last_ns=both.last_ns,
             nodes=self.nodes | other.nodes,
             workers=self.workers | other.workers,
-            parts_to_come=self.parts_to_come + other.parts_to_come,
         )
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import closing
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from ami import offline
+from ami.graph.language.text import graph_of
 from ami.lab.strikes import processes
+from ami.lab.verify import compare
+from ami.sources import open_source
 from tests.system.conftest import StartNode
 from tests.waiting import wait_until
 
@@ -27,6 +32,10 @@ results:
   scans: mean_vs(camera, key=key)
   per_event: sum_events(camera) / sum_events(x)
   frames: mean_events(camera, window=interval)
+  second: sum_events(camera, window="1 s")
+  seconds: count(x, window="1.1 s")
+  some: pick(camera, x, count=3)
+  hundred: sum_events(x, window="100 events")
 """
 EVENTS, KEYS = 2400, 5
 
@@ -38,7 +47,8 @@ def test_whoever_dies_each_event_is_in_each_lane_once(start_node: StartNode, tmp
     with h5py.File(tmp_path / "run.h5", "w") as file:
         file["timestamp"] = np.arange(EVENTS) * 10**6
         file["x"], file["key"], file["camera"] = values, key, camera
-    experiment = start_node(f"hdf5://{tmp_path}/run.h5?rate=200&policy=wait", GRAPH)
+    uri = f"hdf5://{tmp_path}/run.h5?rate=200&policy=wait"
+    experiment = start_node(uri, GRAPH)
     node, client, chance, killed = experiment.node, experiment.client, random.Random(8), 0
 
     def counted() -> int:
@@ -86,3 +96,14 @@ def test_whoever_dies_each_event_is_in_each_lane_once(start_node: StartNode, tmp
     assert chosen % 5 == 0
     inside = camera[np.arange(EVENTS) * 10**6 // interval == chosen]
     np.testing.assert_allclose(results["frames"].value, inside.mean(axis=0), rtol=1e-12)
+    # Panes of images are of 0.25 s at least, of numbers here of two intervals: there are 110 of them.
+    for name, length, pane in (("second", 100, 25), ("seconds", 110, 2)):
+        first = ((EVENTS - 1) * 10**6 // interval - length + 1) // pane * pane
+        there = np.arange(EVENTS) * 10**6 // interval >= first
+        right = camera[there].sum(axis=0, dtype=np.int64) if name == "second" else there.sum()
+        np.testing.assert_array_equal(results[name].value, right)
+        assert (results[name].intervals[0], results[name].events.used) == (first, there.sum())
+    with closing(open_source(uri)) as source:
+        alone = offline.run(graph_of(GRAPH), source)
+    for name in ("some", "hundred", "second", "seconds"):
+        assert compare(name, results[name], alone[name]).difference == ""

@@ -35,6 +35,7 @@ results:
   ten: pick(energy, place, count=10)
   sample: histogram(energy, 10, 0, 5, window="500 events")
   gap: max_events(max(gaps(energy)))
+  second: histogram(energy, 10, 0, 5, window="1 s")
 """
 
 
@@ -78,5 +79,5 @@ def test_peaks_of_a_file_are_counted_exactly_while_workers_die(play: Play, tmp_p
 
     with closing(open_source(uri)) as source:
         alone = offline.run(graph_of(GRAPH), source)
-    for name in ("spectrum", "map", "hits", "brightest", "busy", "newest", "gap"):
+    for name in ("spectrum", "map", "hits", "brightest", "busy", "newest", "gap", "ten", "sample", "second"):
         assert compare(name, results[name], alone[name]).difference == ""

@@ -474,6 +474,52 @@ def test_events_are_picked_from_whole_intervals_however_many_parts_they_come_in(
             assert account.used <= account.expected <= sum(map(sum, parts[account.first[1] : interval + 1]))
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), st.integers(0, 4)), min_size=1, max_size=10),
+    st.integers(1, 6),
+    st.sets(st.integers(0, 20)),
+)
+def test_a_dead_worker_s_events_come_late_and_do_not_show(
+    parts: list[tuple[int, int, int]], count: int, stored: set[int]
+) -> None:
+    """Of each interval a part comes so many intervals later; at the end all are as if they had not."""
+    g = picking(count)
+    a, b = Accumulator(g), Accumulator(g)
+    late: dict[int, list[tuple[int, Partial]]] = {}
+    sequence = 0
+    for interval in range(len(parts) + 6):
+        if interval < len(parts):
+            here, there, by = parts[interval]
+            facts = {"interval": interval, "run": 1, "expected": here + there, "dropped": 0}
+            b.apply(partial(g, *[1.0] * (here + there), sequence=sequence), **facts)
+            a.apply(partial(g, *[1.0] * here, sequence=sequence), to_come=int(by > 0 or there > 0), **facts)
+            rest = partial(g, *[1.0] * there, sequence=sequence + here)
+            if by or there:
+                late.setdefault(interval + by, []).append((interval, rest))
+            sequence += here + there
+        for place, rest in late.pop(interval, []):
+            a.apply(rest, interval=place, run=1, expected=0, dropped=0, to_come=-1)
+        if interval in stored:
+            a = Accumulator.from_plain(a.to_plain())
+    for name in ("p", "s"):
+        assert str(a.results()[name]) == str(b.results()[name])
+    assert all(
+        bucket.to_come == 0 for w in a.to_plain()["windows"].values() for bucket in w["buckets"].values()
+    )
+
+
+def test_an_interval_whose_rest_never_comes_ends_with_its_run_or_when_many_wait() -> None:
+    a = Accumulator(picking(1))
+    for run, interval in [(1, 0), (2, 5), *((2, n) for n in range(6, 300))]:
+        made = partial(a.graph, 1.0, sequence=1000 * run + interval)
+        a.apply(made, interval=interval, run=run, expected=2, dropped=0, to_come=1)
+        window = next(iter(a.to_plain()["windows"].values()))
+        assert len(window["buckets"]) < 210
+        assert a.results()["p"].value.sequences.tolist() == [1000 * run + interval]
+        assert (1, 0) not in window["buckets"] or run == 1
+
+
 def test_picked_events_are_spread_over_each_interval() -> None:
     """Of 1000 events 100 batches of 10: each of the ten parts of an interval is met about 100 times."""
     g = picking(10)

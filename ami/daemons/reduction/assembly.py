@@ -86,7 +86,7 @@ class Assembly:
             place = (batch.run, part.interval)
             reached = Reach(
                 first_ns=part.covers.first_ns, last_ns=part.covers.last_ns, nodes=frozenset((batch.node,)),
-                workers=frozenset(batch.workers), parts_to_come=int(batch.last and not batch.complete),
+                workers=frozenset(batch.workers),
             )  # fmt: skip
             if place > self._newest:
                 self._newest, self._interval_reach = place, Reach()
@@ -102,6 +102,7 @@ class Assembly:
                 part.partial, interval=part.interval, run=batch.run, expected=part.expected,
                 dropped=part.dropped, interval_ns=batch.interval_ns,
                 times=(part.covers.first_ns, part.covers.last_ns),
+                to_come=int(batch.last and not batch.complete),
             )  # fmt: skip
         self.applied[node] = number
 
@@ -166,6 +167,7 @@ class Assembly:
             dropped=batch.dropped,
             interval_ns=batch.interval_ns,
             times=(batch.covers.first_ns, batch.covers.last_ns),
+            to_come=(not batch.complete) - batch.supplement,
         )
 
     def list_by_key(self, least: int) -> dict[str, ByKey]:
@@ -200,13 +202,14 @@ class Assembly:
             account = (of.expected, of.used, of.dropped, of.set_aside)
             if account not in accounts:
                 accounts[account] = one.events()
+            facts = of_run if one.window == "run" else of_interval
+            more = {"one_in": one_in.get(name, 1), "complete": facts["complete"] and of.to_come <= 0}
             said = (
-                one_in.get(name, 1), one.window, of.first, of.last, of.first_ns, of.last_ns, one.error,
+                *more.values(), one.window, of.first, of.last, of.first_ns, of.last_ns, one.error,
                 id(one.label),
             )  # fmt: skip
             if said not in envelopes:
-                facts = of_run if one.window == "run" else of_interval
-                made = one.to_result("", Events(), one_in=said[0], **facts)
+                made = one.to_result("", Events(), **(facts | more))
                 envelopes[said] = Envelope(made)
             results.append(envelopes[said].around(name, one.value, accounts[account]))
         return results
@@ -223,7 +226,7 @@ class Assembly:
             "workers": tuple(sorted(reach.workers)),
             "graph_version": self.graph.version,
             "graph_hash": self.graph.hash,
-            "complete": not missing and reach.parts_to_come <= 0,
+            "complete": not missing,
             "published_ns": now_ns,
         }
 

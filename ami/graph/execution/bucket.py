@@ -12,7 +12,10 @@ ANY: Place = (0, 0)  # the place of a bucket that is bound to no run or interval
 
 
 class Arrival(NamedTuple):
-    """What all windows count of a partial: where it is from, its events, and when they came (ns), if any."""
+    """What all windows count of a partial: where it is from, its events, and when they came (ns), if any.
+
+    ``to_come``: as of a bucket.
+    """
 
     place: Place
     expected: int
@@ -20,6 +23,7 @@ class Arrival(NamedTuple):
     set_aside: int
     first_ns: int | None
     last_ns: int | None
+    to_come: int
 
 
 @dataclass(slots=True)
@@ -27,7 +31,7 @@ class Bucket:
     """A state, None of no events, and the account of its events.
 
     ``first``, ``last``: the oldest and the newest interval in it; ``first_ns``, ``last_ns``: when its first
-    and last event came.
+    and last event came. ``to_come``: of how many parts of intervals the rest is still to come.
     """
 
     state: State = None
@@ -39,6 +43,7 @@ class Bucket:
     last: Place | None = None
     first_ns: int | None = None
     last_ns: int | None = None
+    to_come: int = 0
 
     def count(self, used: int, of: Arrival) -> None:
         """Add a partial to the account."""
@@ -46,6 +51,7 @@ class Bucket:
         self.expected += of.expected
         self.dropped += of.dropped
         self.set_aside += of.set_aside
+        self.to_come += of.to_come
         self._reach(of.place, of.place, of.first_ns, of.last_ns)
 
     def with_account(self, other: Bucket) -> Bucket:
@@ -53,6 +59,7 @@ class Bucket:
         both = Bucket(
             None, self.used + other.used, self.expected + other.expected, self.dropped + other.dropped,
             self.set_aside + other.set_aside, self.first, self.last, self.first_ns, self.last_ns,
+            self.to_come + other.to_come,
         )  # fmt: skip
         if other.first is not None and other.last is not None:
             both._reach(other.first, other.last, other.first_ns, other.last_ns)

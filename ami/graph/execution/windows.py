@@ -12,6 +12,7 @@ from typing import Any
 from ami.errors import GraphError
 from ami.graph.execution.bucket import ANY, Arrival, Place
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
+from ami.graph.execution.picking import window_of_reduction
 from ami.graph.execution.results import Computed, GlobalPlan
 from ami.graph.execution.window import Window
 from ami.graph.graph import Graph
@@ -71,7 +72,7 @@ class Accumulator:
         """Go over to another version; what is in both keeps its state."""
         plan = GlobalPlan(graph, self._here)
         self._windows = {
-            key: self._windows.get(key) or Window(reduction, graph.version)
+            key: self._windows.get(key) or window_of_reduction(reduction, graph.version)
             for key, reduction in plan.windows.items()
         }
         self._cut(graph, self._windows)
@@ -117,6 +118,7 @@ class Accumulator:
         dropped: int,
         interval_ns: int = 0,
         times: Times = (None, None),
+        to_come: int = 0,
     ) -> None:
         """Take in a partial, of one node or of several, of a whole interval or a supplement.
 
@@ -128,11 +130,12 @@ class Accumulator:
             dropped: of these, the ones that the ring did not take.
             interval_ns: length of the interval; 0: not known, and there is no window of time.
             times: of the first and the last event, ns; None where there is none.
+            to_come: 1: it is not all of its part of the interval; -1: it is the rest of such a one.
         """
         if interval_ns != self.interval_ns and interval_ns and run >= self.place[0]:
             self.set_interval(interval_ns)
         place = (run, interval)
-        arrival = Arrival(place, expected, dropped, partial.set_aside, *times)
+        arrival = Arrival(place, expected, dropped, partial.set_aside, *times, to_come)
         partial.leave_out(self._plan.reductions.unbound)
         if run > self.place[0]:
             self.begin_run(run)
@@ -165,7 +168,7 @@ class Accumulator:
             self._refused[key] = reasons = dict.fromkeys(names, text)
             window = self._windows[key]
             used = sum(bucket.used for bucket in window.buckets.values())
-            self._windows[key] = fresh = Window(window.reduction, window.since)
+            self._windows[key] = fresh = window_of_reduction(window.reduction, window.since)
             self._cut(self.graph, {key: fresh})
             merge_errors(self.errors, {name: ErrorRecord(used, reason) for name, reason in reasons.items()})
 
