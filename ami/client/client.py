@@ -297,11 +297,13 @@ class Client:
             action=action,
             expected_version=fields.pop("expected_version", None),
             # A manager that starts later need not do what nobody waits for any more.
-            deadline_ns=time.time_ns() + int(patience_s * 1e9),
+            deadline_ns=self._manager.time_ns() + int(patience_s * 1e9),
             fields=fields,
         )
         try:
-            self._manager.queue(keys.REQUESTS).put(sign(request.to_plain(), self.config.security))
+            self._manager.queue(keys.REQUESTS).put(
+                sign(request.to_plain(), self.config.security), surely=True
+            )
         except TypeError as error:
             raise GraphError(f"this cannot be asked for: {error}") from None
         reply = self._answer(identifier, patience_s)
@@ -316,7 +318,13 @@ class Client:
 
     def _answer(self, identifier: str, patience_s: float) -> Answer | None:
         replies = self._manager.queue(keys.reply(identifier))
-        item = replies.take(patience_s)
+        end, item = time.monotonic() + patience_s, None
+        while item is None and (left_s := end - time.monotonic()) > 0:
+            try:
+                item = replies.take(left_s)
+            except StoreUnavailable:  # it was silent for some seconds: what it had is there when it is back
+                if time.monotonic() >= end:
+                    raise
         if item is None:
             return None
         replies.done(item)

@@ -194,9 +194,11 @@ def judge_cluster(
 
     ``programs`` are supervisord's of this host, ``more`` the problems of stores and disks.
     """
-    there = sorted(processes, key=_place)
-    nodes = {p.host for p in there if p.type in ON_A_NODE} | set(hosts) or {this_host}
     here = tuple(programs)
+    beating = {p.name: p for p in processes}
+    beginning = {f"{this_host}:{p.name}": _begins(this_host, p) for p in here if p.is_starting}
+    there = sorted({**beginning, **beating}.values(), key=_place)
+    nodes = {p.host for p in there if p.type in ON_A_NODE} | set(hosts) or {this_host}
     loops = {f"{this_host}:{p.name}": p for p in here if p.deaths >= MANY}
     problems = [f"{name} died {p.deaths} times within a minute{_because(p)}" for name, p in loops.items()]
     problems += [f"{this_host}:{p.name} is {p.reason}" for p in here if p.waits]
@@ -274,6 +276,17 @@ def _state(program: Program) -> str:
 
 def _stopped(this_host: str, program: Program) -> ProcessStatus:
     return _absent(this_host, program.type, program.number, _state(program))
+
+
+def _begins(this_host: str, program: Program) -> ProcessStatus:
+    return ProcessStatus(
+        host=this_host,
+        type=program.type,
+        number=program.number,
+        alive=True,
+        state="starting",
+        up_s=program.up_s,
+    )
 
 
 def _is_alone(stopped: ProcessStatus, there: Iterable[ProcessStatus]) -> bool:

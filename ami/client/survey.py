@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +28,10 @@ from ami.stores.opened import Stores
 
 if TYPE_CHECKING:
     from ami.graph.graph import Graph
+
+
+GLOBAL = "the global store"
+SKEW_S = 2.0  # a slow answer may look like a part of a second
 
 
 def survey(config: Config, stores: Stores) -> ClusterStatus:
@@ -77,9 +82,12 @@ def judge(
     Raises:
         StoreUnavailable
     """
-    now_ns = time.time_ns()
+    troubles = _troubles(config, stores, here)
+    now_ns = stores.cluster("graph-manager").time_ns()
     # A beat may be late by its own period before anybody speaks of silence.
     patience_s = config.monitor.hang_s + config.monitor.heartbeat_s
+    if any(GLOBAL in trouble for trouble in troubles):
+        patience_s = math.inf  # nobody's heartbeat can be stored
     processes = [judge_process(p, b, now_ns=now_ns, patience_s=patience_s) for p, b in beats.items()]
     return judge_cluster(
         config.node.cluster,
@@ -90,18 +98,22 @@ def judge(
         ring=_ring(config),
         memory=_memory(config),
         programs=(*here, *unstarted_exports(config, here)),
-        more=_troubles(config, stores, here),
+        more=troubles,
     )
 
 
 def _troubles(config: Config, stores: Stores, here: tuple[Program, ...]) -> list[str]:
     """Return what is wrong with the stores, and with this host's disk if a node is here."""
-    found = [f"the global store {problem}" for problem in stores.cluster("graph-manager").troubles()]
+    found = [f"{GLOBAL} {problem}" for problem in stores.cluster("graph-manager").troubles()]
     if here:
         with suppress(StoreError):  # that it is away is said by its process
             found += [f"the local store {problem}" for problem in stores.local("worker").troubles()]
         found += filter(None, [memory.disk_problem(config.node)])
-    elif (path := config.monitor.supervisor_socket).exists() and not is_there(path):
+    skew_s = (time.time_ns() - stores.cluster("graph-manager").time_ns()) / 1e9
+    if abs(skew_s) > SKEW_S:
+        ahead = "ahead of" if skew_s > 0 else "behind"
+        found.append(f"the clock of this host is {abs(skew_s):.0f} s {ahead} the store's: ages are wrong")
+    if not here and (path := config.monitor.supervisor_socket).exists() and not is_there(path):
         found.append("the supervisord of this node was killed: what dies stays dead; `ami up` starts it anew")
     return found
 

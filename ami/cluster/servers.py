@@ -19,12 +19,12 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from ami.cluster import memory
-from ami.config import Config, GlobalStoreConfig, LocalStoreConfig, NodeConfig, load
+from ami.config import GlobalStoreConfig, LocalStoreConfig, NodeConfig, load
 from ami.errors import ConfigError
 
 
@@ -87,23 +87,21 @@ def main(arguments: list[str] | None = None) -> int:
             problems = save(config.node)
             sys.stderr.writelines(f"ami: {problem}\n" for problem in problems)
             return 1 if problems else 0
-        _become_patiently(config, what)
+        folder = memory.folder_of(config.node, what)
+        if what == "local":
+            _become(patiently(lambda: prepare_local(config.local_store, folder)), folder)
+        _become(patiently(lambda: prepare_global(config.global_store, folder)), folder)
     except ConfigError as error:
         sys.stderr.write(f"ami: {error}\n")
         return 2
 
 
-def _become_patiently(config: Config, tier: str) -> NoReturn:
-    """Become the server as soon as that is possible; say why it is not."""
-    folder = memory.folder_of(config.node, tier)
+def patiently(prepare: Callable[[], list[str]]) -> list[str]:
+    """Return what ``prepare`` returns, as soon as that is possible; say meanwhile why it is not."""
     said, said_at = "", 0.0
     while True:
         try:
-            if tier == "local":
-                _become(prepare_local(config.local_store, folder), folder)
-            command = prepare_global(config.global_store, folder)
-            refuse_taken_ports(config.global_store)
-            _become(command, folder)
+            return prepare()
         except NotNow as error:
             now = time.monotonic()
             if str(error) != said or now - said_at >= SAY_AGAIN_S:
@@ -229,6 +227,7 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
         )
     address = _address(config.host)
     password = read_or_make_password(config.password_file)
+    refuse_taken_ports(config)
     _private(folder)
     nodes = folder / "nodes.conf"
     if not nodes.exists() and not config.start_nodes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import http.client
 import logging
+import math
 import re
 import socket
 import xmlrpc.client
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 NO_ANSWER = (OSError, http.client.HTTPException, xmlrpc.client.Error)
 PATIENCE_S = 0.5
 MANY = 3  # deaths within a minute: what kills that often comes again
+STARTS_S = 10.0  # to import numpy and to find the stores, on a busy machine
 WAITING = "waiting: "
 KILLED = "a signal ended it: somebody's, the monitor's, or the kernel's for want of memory"
 _TAIL_BYTES = 4096
@@ -49,6 +51,7 @@ class Program:
     exit_code: int
     deaths: int = 0
     reason: str = ""
+    up_s: float = math.inf
 
     @property
     def name(self) -> str:
@@ -84,6 +87,11 @@ class Program:
         return self.deaths >= MANY or self.waits or (self.should_run and not self.runs)
 
     @property
+    def is_starting(self) -> bool:
+        """Whether this is a daemon that may not have come to its first heartbeat yet."""
+        return self.runs and self.up_s < STARTS_S and self.type not in SERVERS and self.deaths < MANY
+
+    @property
     def waits(self) -> bool:
         """Whether this is a launcher that cannot become the server that it is to be."""
         return self.runs and self.reason.startswith(WAITING)
@@ -99,6 +107,7 @@ class Program:
             state=str(row["statename"]),
             pid=int(row["pid"]),
             exit_code=int(row["exitstatus"]),
+            up_s=float(row.get("now", math.inf)) - float(row.get("start", 0)),
         )
 
 

@@ -17,10 +17,10 @@ import struct
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Self
 
-from ami.errors import RingError
+from ami.errors import RingError, RingFull
 from ami.ring.layout import PAGE
 from ami.ring.locks import RecordLocks
-from ami.ring.segment import FOLDER, NEW, allocate, shm_path
+from ami.ring.segment import FOLDER, NEW, allocate, shm_path, show_shortage
 
 SUFFIX: Final = re.compile(r"\.a([0-9a-f]{1,16})-([0-9]{1,3})\Z")
 MAGIC: Final = b"ami-aren"
@@ -168,7 +168,7 @@ class Arena(ArenaView):
             os.ftruncate(fd, size)
             if not allocate(fd, 0, DATA):
                 os.unlink(new)
-                raise RingError(f"there is no shared memory for the arena {self.name}")
+                raise RingFull(show_shortage(f"arena {self.name}", DATA))
             os.pwrite(fd, _HEAD.pack(MAGIC, VERSION, self.ring_id), 0)
         finally:
             os.close(fd)

@@ -100,7 +100,7 @@ class Construction:
             piece = min(_PIECE_BYTES, self._total_bytes - self._allocated)
             if not allocate(self._fd, self._allocated, piece):
                 self.give_up()
-                raise RingFull(show_shortage(self._ring, self._total_bytes))
+                raise RingFull(show_shortage(f"ring {self._ring}", self._total_bytes))
             self._allocated += piece
             if time.monotonic() > end and self._allocated < self._total_bytes:
                 return None
@@ -112,7 +112,7 @@ class Construction:
 
     def _begin(self) -> None:
         if free_bytes() < self._total_bytes:  # else it would take from others what it cannot use
-            raise RingFull(show_shortage(self._ring, self._total_bytes))
+            raise RingFull(show_shortage(f"ring {self._ring}", self._total_bytes))
         path = shm_path(name_of(self._ring, self.configuration.number))
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 

@@ -193,7 +193,7 @@ class Segment:
                 return None
             os.ftruncate(fd, 0)
             if not allocate(fd, 0, layout.total_bytes):
-                raise RingFull(show_shortage(name, layout.total_bytes))
+                raise RingFull(show_shortage(f"ring {name}", layout.total_bytes))
             segment = cls(name, os.dup(fd), layout.total_bytes)
             segment._fill(layout, policy)
             # A process that attaches between these steps finds the old ring with the new semaphores;
@@ -304,10 +304,10 @@ def free_bytes() -> int:
     return facts.f_bavail * facts.f_frsize if facts.f_blocks else 1 << 62
 
 
-def show_shortage(name: str, wanted_bytes: int) -> str:
+def show_shortage(what: str, wanted_bytes: int) -> str:
     return (
-        f"{FOLDER} has {free_bytes() >> 20} MiB free, {-(-wanted_bytes >> 20)} MiB wanted for ring {name}: "
-        f"lower ring.bytes or make {FOLDER} larger"
+        f"{FOLDER} has {free_bytes() >> 20} MiB free, {-(-wanted_bytes >> 20)} MiB wanted for {what}: "
+        f"make room there, lower ring.bytes, or make {FOLDER} larger"
     )
 
 

@@ -61,6 +61,7 @@ What the stores themselves keep beside these, PREFIX:…
     NAME:N            bytes    payload of record N of journal NAME; goes with its record
     NAME:N:new        bytes    the same on its way in, or any large value; expires after a minute
     NAME:taken        list     items of queue NAME that a consumer has and has not done
+    NAME:put:ID       bytes    that item ID was put into queue NAME; expires after MARK_EXPIRE_S
     NAME:token        int      the last token of lease NAME; stays, because tokens must ascend
 """
 
@@ -68,6 +69,7 @@ from __future__ import annotations
 
 HEARTBEAT = "heartbeat"
 HEARTBEAT_EXPIRE_S = 30.0
+MARK_EXPIRE_S = 300.0  # longer than anybody tries
 FLUSHES = "flushes"
 # Longer than any repair takes; shorter than a worker's number lies idle for ever with memory in use.
 FLUSH_EXPIRE_S = 86400.0
@@ -189,6 +191,10 @@ def arriving(key: str, mark: object) -> str:
 
 def taken(queue: str) -> str:
     return f"{queue}:taken"
+
+
+def put_mark(queue: str, identifier: str) -> str:
+    return f"{queue}:put:{identifier}"
 
 
 def token(lease: str) -> str:

@@ -20,6 +20,12 @@ for _ = 1, count do redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT') end
 return count
 """)
 
+# KEYS: queue, mark. ARGV: item, ms that the mark lives
+_PUT = Script("""
+if redis.call('SET', KEYS[2], '', 'NX', 'PX', ARGV[2]) then redis.call('RPUSH', KEYS[1], ARGV[1]) end
+return 1
+""")
+
 # What is taken at once of a backlog, and how large an item may be: a larger one is none.
 SOME_ITEMS = 1000
 SOME_BYTES = 4 << 20
@@ -110,15 +116,24 @@ class Queue:
         self._doubtful = False
         self._backlog = False  # whether more may be there than was taken last
 
-    def put(self, value: Any) -> str:
+    def put(self, value: Any, *, surely: bool = False) -> str:
         """Append an item of plain data; return its id.
+
+        Args:
+            surely: tried again when the connection breaks, and appended once all the same: a mark, which
+                stays for some minutes, tells what was carried out.
 
         Raises:
             TypeError: not what JSON can say, or too large.
             StoreUnavailable: it is not known whether the item was appended, if the connection broke.
         """
         identifier = uuid4().hex
-        self._link.one(self._key, "RPUSH", to_item(value, identifier), repeat=False)
+        item = to_item(value, identifier)
+        if surely:
+            mark = keys.put_mark(self._key, identifier)
+            self._link.script(_PUT, [self._key, mark], [item, int(1e3 * keys.MARK_EXPIRE_S)], repeat=True)
+        else:
+            self._link.one(self._key, "RPUSH", item, repeat=False)
         return identifier
 
     def take(self, timeout_s: float) -> Item | None:

@@ -377,6 +377,11 @@ class Store(MutableMapping[str, Value]):
         """Look at every key of the tier, whoever owns it, that fits a glob pattern."""
         return scan(self._link, pattern)
 
+    def time_ns(self) -> int:
+        """Return the time of the store, which all who use it share, since 1970."""
+        seconds, us = self._link.call(self._index, [("TIME",)], repeat=True)[0]
+        return (int(seconds) * 1_000_000 + int(us)) * 1000
+
     def troubles(self) -> tuple[str, ...]:
         """Return what each server of the tier says is wrong with itself."""
         return tuple(troubles(self._link))

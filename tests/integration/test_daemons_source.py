@@ -189,7 +189,10 @@ def test_a_full_shared_memory_is_waited_for_and_told(
         monkeypatch.setattr(f"ami.ring.{module_name}.free_bytes", lambda: free[0])
     stage = sources.stage("sim://scalars?rate=10kHz")
     step_until(stage, "waiting: no room: /dev/shm has 0 MiB free, ")
-    assert f"MiB wanted for ring {sources.ring}: lower ring.bytes or make /dev/shm larger" in stage.state
+    assert (
+        f"MiB wanted for ring {sources.ring}: make room there, lower ring.bytes, or make /dev/shm larger"
+        in stage.state
+    )
     assert stage.state.startswith(TROUBLE)
     free[0] = 1 << 40
     step_until(stage, "running")

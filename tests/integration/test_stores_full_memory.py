@@ -53,7 +53,8 @@ def play(folder: Path) -> None:
     filler = memory.FOLDER / "filler"
     filler.write_bytes(bytes(memory.free_bytes() - (1 << 20)))
     threading.Timer(1.5, filler.unlink).start()
-    with Server(servers.prepare_local(config, folder / "local")).running() as server:
+    command = servers.patiently(lambda: servers.prepare_local(config, folder / "local"))
+    with Server(command).running() as server:
         store = open_local(config, PREFIX)
         wait_until(lambda: answers(LocalLink(config)), what="the server")
         store["x0"] = np.zeros(1 << 17)
@@ -61,11 +62,14 @@ def play(folder: Path) -> None:
         with pytest.raises(StoreFull) as caught:
             write_much(store)
         sys.stdout.write(str(caught.value))
+        (trouble,) = store.troubles()
+        assert trouble.startswith("cannot append to its file and takes nothing")
         assert server.process is not None
         assert server.process.poll() is None
         assert len(store["x0"]) == 1 << 17  # type: ignore[arg-type]
         filler.unlink()
         wait_until(lambda: is_taken(store), what="a server that takes values again")
+        assert store.troubles() == ()
         server.kill()
         server.start()
         wait_until(lambda: answers(LocalLink(config)), what="the server again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -149,6 +150,33 @@ def test_a_server_waits_for_what_may_change_and_says_what(folder: Path) -> None:
             link.close()
         finally:
             server.kill()
+
+
+def test_what_is_put_surely_is_there_once_however_long_the_server_was_silent(
+    own_cluster: tuple[Server, Store],
+) -> None:
+    redis, store = own_cluster
+    server, link = redis.process, store._link
+    assert server is not None
+    assert isinstance(link, ClusterLink)
+    link._waits = replace(link._waits, answer_s=0.1)
+    queue = store.queue("q")
+    server.send_signal(signal.SIGSTOP)
+    putting = threading.Thread(target=lambda: queue.put("x", surely=True))
+    putting.start()
+    time.sleep(0.5)  # several tries, all of which the server carries out once it goes on
+    server.send_signal(signal.SIGCONT)
+    putting.join()
+    server.send_signal(signal.SIGSTOP)
+    with pytest.raises(StoreUnavailable):
+        queue.put("y")
+    server.send_signal(signal.SIGCONT)
+    link._waits = replace(link._waits, answer_s=2.0)
+    values = []
+    while (item := queue.take(0.5)) is not None:
+        values.append(item.value)
+    assert values.count("x") == 1
+    assert values.count("y") <= 1
 
 
 def test_the_server_is_the_settings_one_then_the_paths_then_the_wheels(
@@ -377,6 +405,7 @@ def test_a_full_store_says_so_and_takes_values_again_when_there_is_room(folder: 
         assert store["mark"] == last(journal) == journal.pending() == number - 1
         with pytest.raises(StoreFull):
             store["x"] = image
+        assert "MiB of max_memory_bytes, 20 MiB" in " ".join(store.troubles())
         journal.trim(number)
         wait_until(lambda: fits(store, image), what="room in the store")
         assert journal.append(number, image)

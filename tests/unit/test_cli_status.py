@@ -206,6 +206,15 @@ def test_a_program_that_refuses_its_settings_is_named_with_its_reason() -> None:
     assert problem == "host:worker:0 does not run (supervisord: EXITED): worker.count must be an integer"
 
 
+def test_a_daemon_that_was_started_just_now_is_not_dead_without_a_heartbeat() -> None:
+    there = [process(name) for name in WELL if name != "worker:0"]
+    seen = cluster(*there, programs=[program("worker:0", up_s=3.0)])
+    assert seen.well
+    assert [p.state for p in seen.processes if p.type == "worker"] == ["starting"]
+    late = cluster(*there, programs=[program("worker:0", up_s=30.0)])
+    assert late.problems == ("host:worker:0 runs, but has no heartbeat",)
+
+
 @pytest.mark.parametrize("state", ["waiting: for a graph", "running, no events for 9 s"])
 def test_a_source_that_waits_is_told(state: str) -> None:
     seen = cluster(*map(process, WELL[1:]), process("source:0", beat(state=state)))

@@ -336,6 +336,15 @@ def test_what_nobody_waits_for_any_more_is_not_done() -> None:
     ask("add", text=one("shots", "count(x)"), deadline_ns=now + 10**12)
 
 
+def test_a_deadline_goes_by_the_clock_of_the_store_whatever_this_machine_has() -> None:
+    """A client takes the store's time and adds how long it waits; clocks of machines may be hours apart."""
+    store_ns = 10**18
+    request = Request.from_plain({"id": "a", "client": "ann", "action": "undo", "deadline_ns": store_ns + 1})
+    for now_ns, reason in ((store_ns, "undo"), (store_ns + 2, "nobody waits")):
+        with pytest.raises(GraphError, match=reason):
+            requests.apply(request, Document(), Past(lambda _: Document()), now_ns)
+
+
 def test_an_unknown_action_names_the_known_ones() -> None:
     with pytest.raises(GraphError, match=f"unknown action 'destroy'; known: {', '.join(sorted(ACTIONS))}"):
         Manager()("destroy")

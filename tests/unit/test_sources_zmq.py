@@ -256,6 +256,7 @@ def test_another_dtype_or_shape_is_refused_until_the_agreed_one_comes_again(
         assert account(received(source, 1)) == [(2, 1, 1)]
         assert source.schema.names == ("x", "image")
         assert "new: it is not among the agreed fields" in source.skipped[0]
+        assert "not among the agreed fields" in source.schema.left_out["new"]
         sender.send(NOW, x=np.zeros(()), image=np.zeros((2, 3), ">u2"))  # the same in another byte order
         assert account(received(source, 1)) == [(3, 1, 0)]
 

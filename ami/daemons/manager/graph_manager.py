@@ -239,7 +239,7 @@ class GraphManagerStage:
         try:
             if self._unreadable and request.action != "set":
                 raise GraphError(self._unreadable)
-            edit = requests.apply(request, self._document, self._past)
+            edit = requests.apply(request, self._document, self._past, self._store.time_ns())
             document, changes = edit.document, requests.describe(request, self._document, edit)
             code = requests.new_code(document, self._document)
             requests.check_code(request, code, self._config.security)

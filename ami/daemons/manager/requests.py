@@ -42,13 +42,16 @@ class Edit:
     takes_back: Record | None = None
 
 
-def apply(request: Request, document: Document, past: Past) -> Edit:
+def apply(request: Request, document: Document, past: Past, now_ns: int | None = None) -> Edit:
     """Return what ``request`` makes of ``document``, under the next version number.
+
+    Args:
+        now_ns: the time by the clock by which the client chose its deadline: the store's.
 
     Raises:
         GraphError: it cannot be done; says why.
     """
-    if time.time_ns() > request.deadline_ns:
+    if (time.time_ns() if now_ns is None else now_ns) > request.deadline_ns:
         raise GraphError("nobody waits for the answer any more, so this was not done; ask again")
     if request.expected_version is not None and request.expected_version != document.version:
         raise GraphError(

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 SELF = "monitor:0"
+BEATEN = ("heartbeat", "beginning", "piece")  # kinds of signs that go through Control
 # A piece of work beside the loop may compute so many times longer than the loop.
 PIECE_TIMES = 20
 
@@ -92,7 +93,7 @@ class MonitorStage:
         try:
             beats = self._beats(processes)
         except StoreError:
-            for kind in ("heartbeat", "beginning", "piece"):
+            for kind in BEATEN:
                 self._judgement.forget(kind)
         else:
             for name, beat in beats.items():
@@ -150,7 +151,7 @@ class MonitorStage:
         # Of code the time counts that it had: on a loaded machine it waits for a core most of the time.
         now = self._own[process.pid].read() if how == "block" else time.monotonic()
         silent_s = self._judgement.silent_s(how, process.name, process.pid, sign, now)
-        if silent_s is None:
+        if silent_s is None or (how in BEATEN and self._nobody_can_write()):
             return
         logger.error("%s hangs: no new %s for %.1f s; restarting it", process.name, how, silent_s)
         self._restarts += 1
@@ -158,6 +159,14 @@ class MonitorStage:
             self._supervisor.signalProcess(process.address, "KILL")
         except NO_ANSWER as error:
             logger.error("supervisord did not kill it: %s", error)
+
+    def _nobody_can_write(self) -> bool:
+        """Say whether heartbeats stay the same because Control, which is read, takes nothing."""
+        try:
+            trouble = bool(self._global.troubles())
+        except StoreError:
+            trouble = True
+        return trouble
 
     def close(self) -> None:
         if self._ring is not None:

@@ -114,7 +114,7 @@ def _start(stage: Stage, stopping: Stopping, heart: Heart) -> bool:
     while not stopping.is_set():
         try:
             stage.start()
-        except (StoreUnavailable, RingError) as error:
+        except (StoreUnavailable, StoreFull, RingError) as error:
             heart.wait_for(str(error))
             stopping.wait(patience.next_s(error))
         else:

@@ -51,6 +51,7 @@ class SourceStage:
         self._store = setup.stores.cluster("source")
         self._graphs = GraphWatch(setup)
         self._shared = setup.shared
+        self._left_out = 0  # of the fields that the input has, as told
         self._counted = 0  # events, whose bytes are counted there
 
     @property
@@ -126,6 +127,8 @@ class SourceStage:
             return
         assert self._feeder is not None
         self._tell_room()
+        if self._source is not None and len(self._source.schema.left_out) != self._left_out:
+            self._tell_schema(self._source)  # a stream has shown more that can be no field
         try:
             self._feeder.step()
         except SourceError as error:
@@ -163,8 +166,8 @@ class SourceStage:
         # The schema first: the manager checks graphs against it, and entries name graphs.
         interval_ns = intervals.choose(self._source, self._config.source.interval_s)
         interval_ns = intervals.on_the_clock(self._source, interval_ns)
-        schema = self._source.schema.to_json(left_out=True)
-        self._store.update({keys.SCHEMA: schema, keys.INTERVAL: interval_ns})
+        self._store.put(keys.INTERVAL, interval_ns)
+        self._tell_schema(self._source)
         if self._source.length is not None and self._graphs.latest.version == 0:
             # A recording has an end: it would be over before anybody said what to do with it.
             self._waiting_for = "a graph"
@@ -194,6 +197,10 @@ class SourceStage:
             new_run=self._new_run,
         )
         return True
+
+    def _tell_schema(self, source: Source) -> None:
+        self._store.put(keys.SCHEMA, source.schema.to_json(left_out=True))
+        self._left_out = len(source.schema.left_out)
 
     def _open(self) -> bool:
         try:

@@ -216,9 +216,11 @@ class ZeroMQ:
     def _leave_out(self, name: str) -> None:
         if name != TIMESTAMP and name not in self._left_out and len(self._left_out) < MAX_LEFT_OUT:
             self._left_out.add(name)
-            reason = f"{name}: it is not among the agreed fields; restart the source to take it up"
-            self.skipped = (*self.skipped, reason)
-            logger.warning("%s: left out %s", self._text, reason)
+            reason = "it is not among the agreed fields; restart the source to take it up"
+            self.skipped = (*self.skipped, f"{name}: {reason}")
+            assert self.schema is not None
+            self.schema = replace(self.schema, left_out={**self.schema.left_out, name: reason})
+            logger.warning("%s: left out %s: %s", self._text, name, reason)
 
     def _suit_queue(self, message_bytes: int) -> None:
         """Let so many messages wait as a moment's absence needs, and memory allows."""
