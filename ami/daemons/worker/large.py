@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 Key = tuple[str, int]  # fingerprint, interval or NO_INTERVAL
 # So much is run again at the most, and waits in the ring, when a span lasts long.
 LONGEST_S = 0.5
+# Of a worker's time, for the copies that are made because it has been long. Of 600 MB they took all
+# of it on a busy machine, and small results waited.
+COPY_SHARE = 0.2
 
 
 def read_covered(ring: RingReader, worker: int) -> Sequence[Stretch]:
@@ -114,6 +117,7 @@ class LargeStates:
         self.written_bytes = 0
         self._arena: Arena | None = None
         self._record = ArenaRecord()
+        self._longest_s = LONGEST_S
         self._span = -1
         self._kept: dict[Key, State] = {}  # of that span
         self._waiting: Waiting | None = None
@@ -133,7 +137,7 @@ class LargeStates:
         """Whether what waits is to be stored: its span has ended, or it has waited long."""
         waiting = self._waiting
         return waiting is not None and (
-            self._ring.spans_closed > waiting.span or time.monotonic() - waiting.since > LONGEST_S
+            self._ring.spans_closed > waiting.span or time.monotonic() - waiting.since > self._longest_s
         )
 
     def takes(self, entry: Entry, plan: WorkerPlan) -> bool:
@@ -181,6 +185,7 @@ class LargeStates:
         waiting = self._waiting
         if waiting is None:
             return []
+        began = time.monotonic()
         arena, released = self._open(), self._ring.released
         record = self._record
         rows = {row: place for row, place in record.rows.items() if row[0] >= released}
@@ -200,6 +205,7 @@ class LargeStates:
             return None
         arena.select(raw)
         self._record, self._waiting = new, None
+        self._longest_s = max(LONGEST_S, (time.monotonic() - began) / COPY_SHARE)
         return waiting.runs
 
     @property

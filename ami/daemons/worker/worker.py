@@ -130,7 +130,8 @@ class WorkerStage:
         if not self._make_way(ring, block, plan):
             return
         if self._held is None:
-            self._held = Held(block, plan, self._large)
+            with self._setup.patience.up_to():  # it takes up what a predecessor left, hundreds of MB maybe
+                self._held = Held(block, plan, self._large)
         if block.attempts or (ring.suspects and block.sequence not in self._tried):
             self._try(claims, plan, block, self._held)
         else:
@@ -326,10 +327,11 @@ class WorkerStage:
             return True
         # Flushed first: who follows goes by that.
         self._storing.finish()
-        runs = large.store()
-        if runs is None and large.is_hopeless:
-            merge_errors(self._errors, large.give_up())
+        with self._setup.patience.up_to():  # a copy of all of them, into memory that is allocated first
             runs = large.store()
+            if runs is None and large.is_hopeless:
+                merge_errors(self._errors, large.give_up())
+                runs = large.store()
         self._needs_room = runs is None
         if runs is None:
             return False
