@@ -10,7 +10,7 @@ import pytest
 from ami.errors import GraphError
 from ami.event import Field, Schema, Slots
 from ami.graph.check import check
-from ami.graph.execution.lanes import SMALL_BYTES, with_lanes
+from ami.graph.execution.lanes import SMALL_BYTES, list_heavy, with_lanes
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.execution.windows import Accumulator
 from ami.graph.graph import Graph
@@ -233,3 +233,23 @@ def test_what_is_picked_of_images_is_picked_from_each_interval() -> None:
         key = graph.fingerprint(name)
         assert [lanes.part_of(key, interval, INTERVAL_NS) for interval in (4, 7)] == [4, 7]
         assert key not in lanes.list_left_out(7)
+
+
+@pytest.mark.parametrize(
+    ("definition", "told"),
+    [
+        ("mean_events(camera, window='last 12000')", "takes 300 MiB (2400 states of 0.125) of 1024 MiB"),
+        ("last(camera, window='last 12000')", "takes 150 MiB (2400 states of 0.0625) of 1024 MiB"),
+        ("pick(camera, count=3000)", "takes 187 MiB of 1024 MiB"),
+        ("mean_vs(camera, key=x)", "each key takes 0.25 MiB, and there is room for"),
+        ("mean_vs(x, key=x)", ""),
+        ("mean_events(camera)", ""),
+    ],
+)
+def test_who_asks_for_much_is_told_how_much_and_only_once(definition: str, told: str) -> None:
+    graph = graph_of(f'results: {{a: "{definition}"}}')
+    kinds = check(graph, SCHEMA)
+    found = list_heavy(graph, kinds, INTERVAL_NS, Graph(), 1 << 30 if "key" not in definition else 200 << 20)
+    assert list(found) == (["a"] if told else [])
+    assert found.get("a", "").startswith(told)
+    assert list_heavy(graph, kinds, INTERVAL_NS, graph, 200 << 20) == {}

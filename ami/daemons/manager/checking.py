@@ -12,7 +12,7 @@ from ami.daemons.process.stage import LONG_STEP_S
 from ami.errors import GraphError
 from ami.event import Schema
 from ami.graph.check import check, list_cautions, name_part
-from ami.graph.execution.lanes import with_lanes
+from ami.graph.execution.lanes import list_heavy, with_lanes
 from ami.graph.graph import Graph
 from ami.graph.library import LIBRARY
 
@@ -66,6 +66,8 @@ class Checking:
         kinds = check(graph, self.schema, self.before, tell)
         laned = with_lanes(graph, kinds, self.interval_ns, most_bytes=self.most_bytes, before=self.before)
         cautions = list_cautions(graph, kinds, self.before)
+        heavy = list_heavy(graph, kinds, self.interval_ns, self.before, self.most_bytes)
+        cautions += [f"{name_part(graph[name], graph)}: {text}" for name, text in heavy.items()]
         more = len(cautions) - CAUTIONS_TOLD
         return laned, [*cautions[:CAUTIONS_TOLD], f"and {more} more"] if more > 0 else cautions
 

@@ -59,7 +59,7 @@ def bind(graph: Graph, here: str = "here") -> dict[str, Function | Reduction | U
     Args:
         here: where this is, for whoever reads that something is not installed: "on worker:0 of HOST".
     """
-    return {o.name: _bind(o, graph, here) for o in graph.steps_for(graph.results)}
+    return {o.name: bind_one(o, graph, here) for o in graph.steps_for(graph.results)}
 
 
 def reductions(graph: Graph, here: str = "here") -> Reductions:
@@ -67,7 +67,8 @@ def reductions(graph: Graph, here: str = "here") -> Reductions:
     return Reductions(graph, bind(graph, here))
 
 
-def _bind(operation: Operation, graph: Graph, here: str) -> Function | Reduction | Unbound:
+def bind_one(operation: Operation, graph: Graph, here: str = "here") -> Function | Reduction | Unbound:
+    """Return what computes an operation of a graph; see :func:`bind`."""
     kind = LIBRARY.get(operation.kind)
     if kind is None and operation.kind in LIBRARY.refused:
         return Unbound(f"{LIBRARY.refused[operation.kind]} ({here})")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ami.errors import GraphError
-from ami.graph.execution.bind import bind
+from ami.graph.execution.bind import bind, bind_one
 from ami.graph.execution.partial import Partial
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
@@ -38,6 +38,9 @@ SHORTEST_NS = 250_000_000
 # each. Who filled the store would stop everybody.
 STATE_SHARE = 0.25
 MOST_BYTES = 1 << 30
+# From here on people are told what they ask for: of the states of a window, and of a scan of so many keys.
+HEAVY_BYTES = 64 << 20
+FEW_KEYS = 1000
 MOST_STATES = 10_000  # of one window: all of them are looked through each interval
 
 
@@ -148,6 +151,31 @@ def refuse_too_large(sizes: Mapping[str, tuple[int, int]], most_bytes: int) -> N
 
 def _say(size: int, count: int) -> str:
     return f"{size * count >> 20} MiB" + (f" ({count} states of {size / (1 << 20):.3g})" if count > 1 else "")
+
+
+def list_heavy(
+    graph: Graph, kinds: Mapping[str, Kind], interval_ns: int, before: Graph, most_bytes: int = MOST_BYTES
+) -> dict[str, str]:
+    """Return what those reductions take that take much and are not in ``before``, by name, for people."""
+    known = {before.fingerprint(operation.name) for operation in before.operations}
+    one_in = max(1, -(-SHORTEST_NS // interval_ns))
+    found = {}
+    for operation in graph.operations:
+        if not operation.reduces or graph.fingerprint(operation.name) in known:
+            continue
+        computing = bind_one(operation, graph)
+        if not isinstance(computing, Reduction):
+            continue
+        size = measure(computing, operation, kinds)
+        count = count_states(window_of(operation), interval_ns, one_in, large=size > LARGE_BYTES)
+        if computing.keyed and size * FEW_KEYS > most_bytes:
+            found[operation.name] = (
+                f"each key takes {size / (1 << 20):.3g} MiB, and there is room for {most_bytes // size},"
+                f" those of all results; a scan that has more is let go"
+            )
+        elif size * count > HEAVY_BYTES:
+            found[operation.name] = f"takes {_say(size, count)} of {most_bytes >> 20} MiB that there are"
+    return found
 
 
 def refuse_too_many(states: Mapping[str, int]) -> None:
