@@ -76,7 +76,7 @@ def _work(name: str, worker: int, store: Store, *, adopts: bool = False, most: i
             block = blocks.pop(0) if blocks else reader.claim(2)
             if block is None:
                 break
-            if held is not None and (not held.takes(block) or held.events > 2):
+            if held is not None and (not held.takes(block, PLAN) or held.events > 2):
                 _hand_on(reader, held, large, store)
                 held = None
             held = held or Held(block, PLAN, large)
