@@ -34,8 +34,9 @@ logger = logging.getLogger(__name__)
 LEASE_S = 3.0
 # Batches that wait at once before some intervals' results are passed over, and counted as conflated.
 BEHIND = 10
-# Of all windows of the small lane. Their checkpoint is one value, and a store refuses 512 MiB.
-WINDOWS_BYTES = 256 << 20
+# Of all windows of the small lane. Their checkpoint is one value, and a store refuses 512 MiB; their results
+# are computed each interval, or as often as there is time.
+WINDOWS_BYTES = 128 << 20
 MEASURE_S = 1.0
 COLLECT_AFTER = 50_000  # new objects
 
