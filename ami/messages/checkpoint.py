@@ -9,7 +9,6 @@ import numpy as np
 
 from ami.graph.execution.bucket import Bucket
 from ami.messages.batch import Batch
-from ami.messages.flush import Covers
 from ami.messages.message import message
 from ami.stores import codec, columns
 
@@ -91,43 +90,12 @@ class Totals:
 
 
 @message
-class Reach:
-    """From when to when (ns), and through whose hands, the events of a window came."""
-
-    first_ns: int | None = None
-    last_ns: int | None = None
-    nodes: frozenset[str] = frozenset()
-    workers: frozenset[str] = frozenset()
-
-    def plus(self, batch: Batch) -> Reach:
-        """Return the reach with a batch."""
-        return self.with_reach(
-            Reach(
-                first_ns=batch.covers.first_ns,
-                last_ns=batch.covers.last_ns,
-                nodes=frozenset((batch.node,)),
-                workers=frozenset(batch.workers),
-            )
-        )
-
-    def with_reach(self, other: Reach) -> Reach:
-        """Return the reach of both."""
-        times = Covers(first_ns=self.first_ns, last_ns=self.last_ns)
-        both = times.plus(Covers(first_ns=other.first_ns, last_ns=other.last_ns))
-        return Reach(
-            first_ns=both.first_ns,
-            last_ns=both.last_ns,
-            nodes=self.nodes | other.nodes,
-            workers=self.workers | other.workers,
-        )
-
-
-@message
 class Checkpoint:
     """The whole of a lane of a global reducer. ``applied``: which batches ``accumulator`` covers, by node.
 
-    ``graph`` is of both lanes, that of the accumulator of this one alone. ``newest``: run and interval of
-    ``interval_reach``. ``published``: results by name, each with the graph version since which it is one.
+    ``graph`` is of both lanes, that of the accumulator of this one alone. ``newest``: run and interval.
+    ``nodes``, ``workers``: of which interval something came from each last. ``published``: results by name,
+    each with the graph version since which it is one.
     """
 
     FORMAT: ClassVar[int] = 3
@@ -136,8 +104,8 @@ class Checkpoint:
     accumulator: dict[str, Any]
     graph: dict[str, Any]
     interval_ns: int
-    run_reach: Reach
-    interval_reach: Reach
+    nodes: dict[str, tuple[int, int]]
+    workers: dict[str, tuple[int, int]]
     newest: tuple[int, int]
     published: dict[str, int]
     totals: Totals

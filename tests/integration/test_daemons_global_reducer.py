@@ -19,7 +19,7 @@ from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
 from ami.graph.operation import Operation
 from ami.messages.batch import Batch
-from ami.messages.checkpoint import Checkpoint, Reach
+from ami.messages.checkpoint import Checkpoint, Totals
 from ami.messages.message import read
 from ami.result import Events, Result
 from ami.stores import keys
@@ -336,7 +336,7 @@ def test_a_batch_that_cannot_be_read_is_passed_over_with_a_word_and_stops_nothin
     stage.close()
 
 
-@pytest.mark.parametrize("old", [{"format": 1, "applied": {}}, Reach()], ids=["a dict", "another message"])
+@pytest.mark.parametrize("old", [{"format": 1, "applied": {}}, Totals()], ids=["a dict", "another message"])
 def test_a_checkpoint_of_another_version_is_refused_with_what_to_do_and_stays(rig: Rig, old: object) -> None:
     rig.store.put(keys.CHECKPOINT, old)
     rig.send(batch(1, [1], node="a"))

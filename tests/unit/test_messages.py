@@ -15,7 +15,7 @@ from ami.graph.execution.bucket import Bucket
 from ami.graph.execution.partial import ErrorRecord, Partial
 from ami.messages.answer import Answer
 from ami.messages.batch import Mark
-from ami.messages.checkpoint import Checkpoint, Reach, Totals
+from ami.messages.checkpoint import Checkpoint, Totals
 from ami.messages.flush import Covered, Covers, EntryFacts, Flush
 from ami.messages.heartbeat import Heartbeat
 from ami.messages.message import expect
@@ -44,8 +44,8 @@ MESSAGES: list[Any] = [
         },
         graph=GRAPH.to_plain(),
         interval_ns=1000,
-        run_reach=Reach(first_ns=1, last_ns=9, nodes=frozenset({"here"})),
-        interval_reach=Reach(),
+        nodes={"here": (1, 3)},
+        workers={"here:worker:0": (1, 2)},
         newest=(1, 3),
         published={"total": 1},
         totals=Totals(expected=4, reduced=3, dropped=1),

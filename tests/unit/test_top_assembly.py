@@ -48,7 +48,7 @@ def batch(graph: Graph, interval: int, run: int = 1) -> Batch:
     return Batch(
         node="n", entry=entry, interval_ns=INTERVAL_NS, transition=0,
         covers=Covers(events=EVENTS, first_ns=first_ns, last_ns=last_ns), expected=EVENTS, dropped=0,
-        complete=True, supplement=False, workers=("n:worker:0",), partial=partial,
+        complete=True, supplement=False, workers=(f"n:worker:{interval % 2}",), partial=partial,
     )  # fmt: skip
 
 
@@ -98,3 +98,21 @@ def test_a_window_of_time_says_which_intervals_are_in_it(results: dict[str, Resu
     assert results["timed"].value == 3 * EVENTS
     assert results["timed"].time_ns == (13_200, 15_600)
     assert (results["timed"].window, results["timed"].intervals) == ("0.0021 ms", (13, 15))
+
+
+def test_each_window_says_who_had_its_events(results: dict[str, Result]) -> None:
+    both = ("n:worker:0", "n:worker:1")
+    assert [results[name].workers for name in ("total", "three", "timed", "now")] == [both] * 3 + [both[1:]]
+
+
+def test_a_result_of_which_there_is_nothing_yet_says_its_window() -> None:
+    graph = graph_of("results: {few: 'count(x, window=\"99 events\")'}").at_version(1)
+    assembly = Assembly({1: graph}.__getitem__)
+    assembly.apply("n", 1, batch(graph, 10))
+    (found,) = assembly.results(["n"])
+    assert (found.value, found.window, found.workers, found.complete) == (
+        None,
+        "99 events",
+        ("n:worker:0",),
+        True,
+    )

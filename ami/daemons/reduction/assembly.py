@@ -18,11 +18,13 @@ from ami.graph.execution.windows import Accumulator, ByKey, Changed
 from ami.graph.graph import Graph
 from ami.graph.library.base import State
 from ami.messages.batch import Batch
-from ami.messages.checkpoint import Checkpoint, Reach, Totals
+from ami.messages.checkpoint import Checkpoint, Totals
 from ami.messages.large import LargeBatch
 from ami.result import Envelope, Events, Result
 
 logger = logging.getLogger(__name__)
+
+NEVER = -(1 << 63)  # before all intervals
 
 
 class Assembly:
@@ -45,9 +47,10 @@ class Assembly:
         self._graph_plain = self.graph.to_plain()
         self._accumulator = Accumulator(Graph(), here)
         self._interval_ns = 0
-        self._run_reach = Reach()
-        self._interval_reach = Reach()
-        self._newest = (0, 0)  # run and interval of `_interval_reach`
+        self._newest: Place = (0, 0)
+        # The newest place of which something came from each node, and through each worker's hands.
+        self._nodes: dict[str, Place] = {}
+        self._workers: dict[str, Place] = {}
         self._published: dict[str, int] = {}  # by name, the graph version since which it is a result
         self._names_changed = True
         # States that changed since they were last written into a checkpoint, and published.
@@ -80,21 +83,11 @@ class Assembly:
         self._follow_graph(batch.graph_version)
         self._interval_ns = batch.interval_ns
         if batch.run > self.run:
-            self.run, self._run_reach = batch.run, Reach()
+            self.run = batch.run
             self._accumulator.begin_run(batch.run)
         for part in batch.intervals:
             place = (batch.run, part.interval)
-            reached = Reach(
-                first_ns=part.covers.first_ns, last_ns=part.covers.last_ns, nodes=frozenset((batch.node,)),
-                workers=frozenset(batch.workers),
-            )  # fmt: skip
-            if place > self._newest:
-                self._newest, self._interval_reach = place, Reach()
-                self.intervals += 1
-            if place == self._newest:
-                self._interval_reach = self._interval_reach.with_reach(reached)
-            if batch.run == self.run:
-                self._run_reach = self._run_reach.with_reach(reached)
+            self._meet(place, batch)
             changed = self._accumulator.list_places(part.partial, place)
             self.dirty |= changed
             self.unpublished |= changed
@@ -143,7 +136,7 @@ class Assembly:
     def _follow_run(self, batch: Batch) -> None:
         if batch.entry.run > self.run:
             self.run = batch.entry.run
-            self.totals, self._run_reach = Totals(), Reach()
+            self.totals = Totals()
             self._accumulator.begin_run(self.run)
             logger.info("run %d", self.run)
         if batch.transition == Transition.END_RUN:
@@ -151,13 +144,8 @@ class Assembly:
 
     def _merge(self, batch: Batch) -> None:
         place = (batch.entry.run, batch.entry.interval)
-        if place > self._newest:
-            self._newest, self._interval_reach = place, Reach()
-            self.intervals += 1
-        if place == self._newest:
-            self._interval_reach = self._interval_reach.plus(batch)
+        self._meet(place, batch)
         if batch.entry.run == self.run:
-            self._run_reach = self._run_reach.plus(batch)
             self.totals = self.totals.plus(batch)
         self._accumulator.apply(
             batch.partial or Partial(batch.entry.graph_version),
@@ -169,6 +157,13 @@ class Assembly:
             times=(batch.covers.first_ns, batch.covers.last_ns),
             to_come=(not batch.complete) - batch.supplement,
         )
+
+    def _meet(self, place: Place, batch: Batch | LargeBatch) -> None:
+        if place > self._newest:
+            self._newest = place
+            self.intervals += 1
+        for seen, names in ((self._nodes, (batch.node,)), (self._workers, batch.workers)):
+            seen.update((name, max(place, seen.get(name, place))) for name in names)
 
     def list_by_key(self, least: int) -> dict[str, ByKey]:
         """See :meth:`ami.graph.execution.windows.Accumulator.list_by_key`."""
@@ -191,9 +186,7 @@ class Assembly:
         computed = self._accumulator.results(self._newest, errors, without)
         # What many results have in common is made once.
         now_ns, known, one_in = time.time_ns(), set(nodes), dict(self.graph.large)
-        of_run, of_interval = (
-            self._say(reach, known, now_ns) for reach in (self._run_reach, self._interval_reach)
-        )
+        known_since: dict[Place, dict[str, Any]] = {}
         accounts: dict[Hashable, Events] = {}
         envelopes: dict[Hashable, Envelope] = {}
         results = []
@@ -202,7 +195,8 @@ class Assembly:
             account = (of.expected, of.used, of.dropped, of.set_aside)
             if account not in accounts:
                 accounts[account] = one.events()
-            facts = of_run if one.window == "run" else of_interval
+            since = of.first or (self._newest[0], NEVER)
+            facts = known_since.get(since) or known_since.setdefault(since, self._say(since, known, now_ns))
             more = {"one_in": one_in.get(name, 1), "complete": facts["complete"] and of.to_come <= 0}
             said = (
                 *more.values(), one.window, of.first, of.last, of.first_ns, of.last_ns, one.error,
@@ -214,16 +208,17 @@ class Assembly:
             results.append(envelopes[said].around(name, one.value, accounts[account]))
         return results
 
-    def _say(self, reach: Reach, nodes: set[str], now_ns: int) -> dict[str, Any]:
-        """Return what the envelopes of all results of a reach say."""
-        missing = nodes - reach.nodes
+    def _say(self, since: Place, nodes: set[str], now_ns: int) -> dict[str, Any]:
+        """Return what the envelopes say of all results whose windows begin at a place."""
+        there = {name for name, newest in self._nodes.items() if newest >= since}
+        missing = nodes - there
         return {
             "run": self._newest[0],
             "interval": self._newest[1],
             "interval_ns": self._interval_ns,
-            "nodes": tuple(sorted(reach.nodes)),
+            "nodes": tuple(sorted(there)),
             "missing_nodes": tuple(sorted(missing)),
-            "workers": tuple(sorted(reach.workers)),
+            "workers": tuple(sorted(name for name, newest in self._workers.items() if newest >= since)),
             "graph_version": self.graph.version,
             "graph_hash": self.graph.hash,
             "complete": not missing,
@@ -257,8 +252,8 @@ class Assembly:
             accumulator=self._accumulator.to_plain(),
             graph=self._graph_plain,
             interval_ns=self._interval_ns,
-            run_reach=self._run_reach,
-            interval_reach=self._interval_reach,
+            nodes=self._nodes,
+            workers=self._workers,
             newest=self._newest,
             published=self._published,
             totals=self.totals,
@@ -276,7 +271,7 @@ class Assembly:
         self.graph, self._graph_plain = Graph.from_plain(checkpoint.graph), checkpoint.graph
         self.applied = checkpoint.applied
         self._interval_ns = checkpoint.interval_ns
-        self._run_reach, self._interval_reach = checkpoint.run_reach, checkpoint.interval_reach
+        self._nodes, self._workers = checkpoint.nodes, checkpoint.workers
         self._newest = checkpoint.newest
         self._published = checkpoint.published
         self.totals, self.run, self.intervals = checkpoint.totals, checkpoint.run, checkpoint.intervals

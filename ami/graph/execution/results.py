@@ -185,9 +185,9 @@ class GlobalPlan:
     ) -> Computed:  # fmt: skip
         least, window = NOTHING, "run"
         for number, key in enumerate(wanted.sources):
-            bucket = buckets[key]
-            if number == 0 or (0 if bucket is None else bucket.used) < least.used:
-                least, window = (NOTHING, "run") if bucket is None else (bucket, self.windows[key].window)
+            bucket = buckets[key] or NOTHING
+            if number == 0 or bucket.used < least.used:
+                least, window = bucket, self.windows[key].window
         error = None
         if failed or errors:
             texts = [failed[wanted.key]] if wanted.key in failed else []
