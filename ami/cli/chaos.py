@@ -12,9 +12,11 @@ import click
 from ami.cli.bar import Bar
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, option, with_session
-from ami.cli.screen import duration, table
+from ami.cli.screen import clean, duration, number, table
 from ami.cluster.signals import stoppable
 from ami.lab.chaos import run
+from ami.lab.guests import GUESTS, Notice
+from ami.lab.guests import run as run_guests
 from ami.lab.pictures import PictureTruth
 from ami.lab.strikes import Outcome, Toll, rows, schedule, targets
 from ami.lab.truth import Truth
@@ -35,16 +37,24 @@ MOST = "[default: as fast as possible]"
     is_flag=True,
     help=f"Results of images beside those of numbers, at {IMAGES_HZ:g} events per second.",
 )
+@click.option(
+    "--guests", is_flag=True, help="Functions that do harm, one after the other, and nothing is killed."
+)
 @with_session
 def chaos(
-    session: Session, rounds: int, wanted: tuple[str, ...], seed: int, rate_hz: float | None, images: bool
-) -> None:
+    session: Session, rounds: int, wanted: tuple[str, ...], seed: int, rate_hz: float | None, images: bool,
+    guests: bool,
+) -> None:  # fmt: skip
     """Kill processes of a node with -9 under full load; measure how long results stay away; count all events.
 
     The node is a private one, with a folder, a ring and a port of its own, and is gone afterwards.
     In each round each target is hit once: a process; `node`: supervisord with everything below it;
     `two`: two processes at once. Exit code 1 when an event is lost or counted twice, or a result is wrong.
+    With --guests people's functions do the harm, and what others notice of each is told (docs/guests.md).
     """
+    if guests:
+        receive(session)
+        return
     plan = schedule(rounds, wanted, workers=WORKERS, seed=seed)
     bar, began = Bar(shown=sys.stderr.isatty()), time.monotonic()
 
@@ -64,6 +74,38 @@ def chaos(
         sys.exit(EXIT_REFUSED)
 
 
+def receive(session: Session) -> None:
+    """Let guests do harm, and answer with what was noticed of each."""
+    bar = Bar(shown=sys.stderr.isatty())
+
+    def show(done: int, total: int, what: str) -> None:
+        bar.draw(done, total, f"{done} of {total} guests: {what}")
+
+    with bar, stoppable():
+        noticed = run_guests(GUESTS, workers=WORKERS, progress=show)
+    session.answer(lambda: [asdict(one) for one in noticed], lambda: report_guests(noticed))
+    if not all(one.exact for one in noticed):
+        sys.exit(EXIT_REFUSED)
+
+
+def report_guests(noticed: list[Notice]) -> str:
+    """Return what was noticed as a table of Markdown, as docs/guests.md has it."""
+    lines = [
+        "| done | told to who did it | others: oldest result (usual) | late for the last time after"
+        " | set aside | exact | well after it went |",
+        "|---|---|---:|---:|---:|---|---:|",
+    ]
+    for one in noticed:
+        late = f"{one.late:.1f} s" if one.late else "never late"
+        cells = [
+            *(clean(one.deed).replace("|", "\\|"), clean(one.told, 200).replace("|", "\\|")),
+            *(f"{one.oldest:.2f} s ({one.usual_age:.2f})", late, number(one.set_aside)),
+            *("yes" if one.exact else "NO", f"{one.well:.2f} s"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def report(found: list[Toll], outcomes: list[Outcome]) -> str:
     """Return the rows as text."""
     cells = [list(asdict(row).values()) for row in found]
@@ -77,10 +119,10 @@ def report(found: list[Toll], outcomes: list[Outcome]) -> str:
 
 def complaints(outcomes: list[Outcome]) -> Iterator[str]:
     """Yield a line for each strike that cost something."""
-    for number, outcome in enumerate(outcomes, start=1):
+    for count, outcome in enumerate(outcomes, start=1):
         found = outcome.deviation
         if found:
             yield (
-                f"kill {number}, {' and '.join(outcome.strike.victims)}: {found.lost} events lost, "
+                f"kill {count}, {' and '.join(outcome.strike.victims)}: {found.lost} events lost, "
                 f"{found.twice} counted twice, wrong: {', '.join(found.wrong) or 'none'}"
             )

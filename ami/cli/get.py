@@ -7,7 +7,7 @@ import click
 from ami.cli.completion import complete_results
 from ami.cli.options import Session, with_session
 from ami.cli.picture import lines
-from ami.cli.results import flags
+from ami.cli.results import flags, reasons
 from ami.cli.screen import clean, clock, duration, number
 from ami.result import Result
 
@@ -26,7 +26,8 @@ def get(session: Session, name: str, wait_s: float) -> None:
 
 def card(result: Result) -> str:
     """Return a result as text: the value, then the envelope."""
-    value = [f"error: {clean(result.error)}"] if result.error else lines(result.value, result.label)
+    value = [] if result.value is None and result.error else lines(result.value, result.label)
+    value += [f"error: {clean(reason)}" for reason in reasons(result)]
     return "\n".join([clean(result.name), *(f"  {line}" for line in value), "", *envelope(result)])
 
 

@@ -32,8 +32,16 @@ def listing(found: dict[str, Result]) -> str:
 
 
 def one_line_of(result: Result, columns: int = 32) -> str:
-    """Return the value of a result in one line, or why there is none."""
-    return f"error: {result.error}" if result.error else one_line(result.value, columns, result.label)
+    """Return the value of a result in one line, and what went wrong on the way to it."""
+    value = [] if result.value is None and result.error else [one_line(result.value, columns, result.label)]
+    return "; ".join([*value, *(f"error: {reason}" for reason in reasons(result))])
+
+
+def reasons(result: Result) -> list[str]:
+    """Return why a result has no value, or not of all events: a line each, without the way to it."""
+    lines = (result.error or "").splitlines()
+    # Of each operation the first line says it all; what follows is Python's.
+    return [lines[0], *(line for line in lines[1:] if line.startswith("operation '"))] if lines else []
 
 
 def flags(result: Result) -> str:

@@ -120,6 +120,12 @@ def list_warnings(status: ClusterStatus, results: Iterable[ResultLoad]) -> list[
     return [first, *dear, ADVICE] if dear else [first]
 
 
+def list_failing(beats: Iterable[object]) -> list[str]:
+    """Return what reducers say of operations that fail: their results are told, too, but not everybody's."""
+    told = [line for beat in beats if isinstance(beat, Heartbeat) for line in beat.failing]
+    return list(dict.fromkeys(str(line) for line in told))
+
+
 def _tell(result: ResultLoad) -> str:
     owners = ", ".join(result.owners) or "nobody"
     return (

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ami.client.costs import list_signs, list_warnings
+from ami.client.costs import list_failing, list_signs, list_warnings
 from ami.client.load import judge_load
 from ami.client.status import (
     ClusterStatus,
@@ -42,6 +42,7 @@ def survey(config: Config, stores: Stores) -> ClusterStatus:
     """
     beats = heartbeats(stores)
     status = judge(config, stores, beats, list_programs(config.monitor.supervisor_socket))
+    status = replace(status, warnings=(*status.warnings, *list_failing(beats.values())))
     if not list_signs(status):
         return status
     graph = read_graph(stores.cluster("graph-manager"), status.graph_version)

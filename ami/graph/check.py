@@ -20,7 +20,7 @@ from ami.graph.library.base import Function, infer
 from ami.graph.library.user import CODE_FILE
 from ami.graph.operation import MAX_SHOWN, Operation, definition_of
 from ami.graph.order import similar
-from ami.graph.placing import explain_misplacing, show
+from ami.graph.placing import explain_misplacing, name_part, show
 
 
 def check(
@@ -81,12 +81,6 @@ def list_cautions(graph: Graph, kinds: Mapping[str, Kind], before: Graph | None 
 
 class _Missing(GraphError):
     """A package that an operation needs is not here, or not as it was."""
-
-
-def name_part(operation: Operation, graph: Graph) -> str:
-    """Return the definition, and within it the part, as people wrote them."""
-    name = definition_of(operation.name, graph)
-    return repr(name) if name == operation.name else f"{name!r}, in {operation.text}"
 
 
 def _line(operation: Operation, graph: Graph) -> str:

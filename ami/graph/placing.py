@@ -11,6 +11,12 @@ def show(name: str, graph: Graph) -> str:
     return repr(name) if definition_of(name, graph) == name else graph[name].text
 
 
+def name_part(operation: Operation, graph: Graph) -> str:
+    """Return the definition, and within it the part, as people wrote them."""
+    name = definition_of(operation.name, graph)
+    return repr(name) if name == operation.name else f"{name!r}, in {operation.text}"
+
+
 def explain_misplacing(operation: Operation, graph: Graph, *, narrows: bool) -> str | None:
     """Return why an operation would need all events on one side and the result of all events on the other.
 

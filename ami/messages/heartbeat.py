@@ -22,6 +22,8 @@ class Heartbeat:
     beside the loop does now; 0: none. ``operations`` and ``timing`` are of workers: see
     :meth:`ami.daemons.worker.costs.Costs.tell`.
 
+    ``failing``, of global reducers: operations that fail for events of this run, in lines for people.
+
     Bytes a second: ``traffic`` by where they go ("shared", "local", "global", "disk"), ``states`` that are
     handed on by fingerprint of their reduction, ``results`` that are published by name.
     """
@@ -41,3 +43,4 @@ class Heartbeat:
     traffic: dict[str, float] = field(default_factory=dict)
     states: dict[str, float] = field(default_factory=dict)
     results: dict[str, float] = field(default_factory=dict)
+    failing: list[str] = field(default_factory=list)

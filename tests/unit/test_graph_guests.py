@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ami.event import Field, Schema, Slots
+from ami.errors import GraphError
+from ami.event import Array, Field, Schema, Slots
+from ami.graph.check import check
 from ami.graph.execution.bind import reductions
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.language.text import graph_of
@@ -94,3 +96,82 @@ def test_nobody_can_write_into_what_he_is_given(block: bool) -> None:
     assert (slots.columns["image"] == np.arange(6).reshape(2, 3)).all()
     assert sum(record.count for record in partial.errors.values()) == 2 * EVENTS
     assert all("read-only" in record.text for record in partial.errors.values())
+
+
+def test_an_error_says_first_what_and_where_and_then_the_way_there() -> None:
+    _, errors = run("      def f(x):\n          y = x - 5\n          return 1 / y")
+    (record,) = errors.values()
+    first, _, way = record.text.partition("\n")
+    assert first == "ZeroDivisionError: division by zero, in line 3 of its code"
+    assert way.startswith("Traceback")
+    assert str(record).startswith(f"failed for 1 events, first for 5: {first}\n")
+
+
+def rows_of(code: str, x: Array) -> tuple[str, dict[str, Any]]:
+    """Return why a function of blocks is refused ("": not), and else how it fails on real events."""
+    lines = "".join(f"      {line}\n" for line in code.splitlines())
+    how = "    block: true\n    returns: float64\n" if "declared" in code else "    block: true\n"
+    text = (
+        f"functions:\n  f:\n    code: |\n{lines}{how}results:\n  mine: sum_events(f(x))\n  other: count(x)\n"
+    )
+    graph, schema = graph_of(text).at_version(1), Schema((Field("x", x.dtype, x.shape[1:]),))
+    try:
+        check(graph, schema)
+    except GraphError as error:
+        return str(error), {}
+    slots = Slots.allocate(schema, len(x))
+    slots.columns["x"][:] = x
+    slots.set_valid(schema.name_set)
+    plan = WorkerPlan(graph, schema)
+    partial = plan.partial(0)
+    plan.run(slots, 0, partial)
+    assert partial.used[graph.fingerprint("other")] == len(x)
+    return "", partial.errors
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x - x.mean()",
+        "x / x.max()",
+        "np.cumsum(x)",
+        "np.sort(x)",
+        "x[::-1]",
+        "np.roll(x, 1)",
+        "x - x[0]",
+        "np.arange(len(x)) + 0 * x",
+        "np.argsort(x)",
+        "x > np.median(x)",
+    ],
+)
+def test_a_function_of_blocks_whose_rows_depend_on_each_other_is_refused(code: str) -> None:
+    told, _ = rows_of(f"def f(x):\n    return {code}", np.arange(8.0))
+    assert "must not depend on which others are in its block" in told
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint16, np.bool_])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x.mean(axis=(1, 2))",
+        "x - x.mean(axis=(1, 2), keepdims=True)",
+        "np.einsum('kij,ij->k', x, np.ones(x.shape[1:]))",
+        "x.reshape(len(x), -1) @ np.linspace(0, 1, x[0].size)",
+        "np.log(x - 5.0).sum(axis=(1, 2))",
+        "np.random.random(len(x)) * x[:, 0, 0]",
+        "np.sqrt(x * 1e30).max(axis=(1, 2))",
+    ],
+)
+def test_one_whose_rows_do_not_is_not(code: str, dtype: type) -> None:
+    x = np.random.default_rng(1).uniform(0, 9, (50, 20, 20)).astype(dtype)
+    told, errors = rows_of(f"def f(x):\n    with np.errstate(all='ignore'):\n        return {code}", x)
+    assert (told, errors) == ("", {})
+
+
+def test_what_shows_on_real_events_only_is_told_there() -> None:
+    code = "def f(x):  # declared\n    return x - (x.mean() if (x > 100).any() else 0)"
+    told, errors = rows_of(code, np.arange(90.0, 130.0))
+    assert not told
+    (record,) = errors.values()
+    assert record.count == 40
+    assert "must not depend on which others are in its block" in record.text.partition("\n")[0]

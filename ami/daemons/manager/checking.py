@@ -11,10 +11,11 @@ from ami.daemons.process.apart import call_apart
 from ami.daemons.process.stage import LONG_STEP_S
 from ami.errors import GraphError
 from ami.event import Schema
-from ami.graph.check import check, list_cautions, name_part
+from ami.graph.check import check, list_cautions
 from ami.graph.execution.lanes import list_heavy, with_lanes
 from ami.graph.graph import Graph
 from ami.graph.library import LIBRARY
+from ami.graph.placing import name_part
 
 MAX_REASON = 10_000  # characters
 CAUTIONS_TOLD = 20

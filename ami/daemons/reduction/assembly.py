@@ -17,6 +17,7 @@ from ami.graph.execution.partial import ErrorRecord, Partial
 from ami.graph.execution.windows import Accumulator, ByKey, Changed
 from ami.graph.graph import Graph
 from ami.graph.library.base import State
+from ami.graph.placing import name_part
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint, Totals
 from ami.messages.large import LargeBatch
@@ -25,6 +26,8 @@ from ami.result import Envelope, Events, Result
 logger = logging.getLogger(__name__)
 
 NEVER = -(1 << 63)  # before all intervals
+FAILING_TOLD = 5  # operations that status is told of
+MOST_TOLD = 300  # characters of each
 
 
 class Assembly:
@@ -117,6 +120,18 @@ class Assembly:
     def errors(self) -> dict[str, ErrorRecord]:
         """Errors by operation, of this run."""
         return self._accumulator.errors
+
+    def list_failing(self) -> list[str]:
+        """Return the operations that fail for most events, with owners, count and reason: a line each."""
+        # A copy: the heartbeat's thread asks.
+        graph, errors = self._accumulator.graph, dict(self.errors)
+        worst = sorted(errors.items(), key=lambda one: -one[1].count)
+        return [
+            f"operation {name_part(graph[name], graph)} of {', '.join(graph[name].owners) or 'nobody'} "
+            + str(record).partition("\n")[0][:MOST_TOLD]
+            for name, record in worst[:FAILING_TOLD]
+            if name in graph
+        ]
 
     def set_units(self, units: dict[str, str]) -> None:
         """Take up the units of the source's fields."""

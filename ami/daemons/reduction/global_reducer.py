@@ -100,6 +100,7 @@ class GlobalReducerStage:
         flows = self._publisher.flows.per_s()
         return {
             "piece": self._beside.piece,
+            "failing": self._assembly.list_failing(),
             "results": flows | (self._large.publisher.flows.per_s() if self._large is not None else {}),
         }
 

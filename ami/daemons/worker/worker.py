@@ -28,6 +28,7 @@ from ami.daemons.worker.storing import Storing
 from ami.daemons.worker.trial import Fatal, try_apart
 from ami.daemons.worker.watch import Watch, limit_memory
 from ami.errors import RingBusy, RingGone, RingUnfit
+from ami.graph.execution.frame import reason_of
 from ami.graph.execution.guest import NOBODY, TooLong
 from ami.graph.execution.partial import ErrorRecord, merge_errors
 from ami.graph.execution.plan import WorkerPlan
@@ -262,9 +263,7 @@ class WorkerStage:
     def _count_grave(self, names: Sequence[str], error: BaseException) -> bool:
         assert self._held is not None
         weight = HANG if isinstance(error, TooLong) else DEATH
-        return self._count_offence(
-            self._held.plan, Fatal(names[0], f"{type(error).__name__}: {error}", weight)
-        )
+        return self._count_offence(self._held.plan, Fatal(names[0], reason_of(error), weight))
 
     def _count_offence(self, plan: WorkerPlan, fatal: Fatal, *, suspect: bool = False) -> bool:
         """Count what an operation did; return whether that was too much: the next plan is without it."""

@@ -22,9 +22,11 @@ from ami.errors import FAULTS
 from ami.event import Array, Slots
 from ami.graph.execution.guest import NOBODY, Guest
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
+from ami.graph.library.user import CODE_FILE
 from ami.ragged import Ragged
 
 Index = NDArray[np.int64] | None
+MAX_REASON = 300  # characters of an error's own text
 MAX_TEXT = 4000  # characters of a traceback that are kept: its end
 
 
@@ -159,5 +161,13 @@ def bisect(run: Callable[[int, int], None], count: int) -> tuple[Array, str]:
 
 
 def traceback_text(error: BaseException) -> str:
-    """Return an error with the way to it; the end of it, if it is long."""
-    return "".join(traceback.format_exception(error))[-MAX_TEXT:]
+    """Return why something failed, and in lines of its own the way there; the end of it, if it is long."""
+    return f"{reason_of(error)}\n{''.join(traceback.format_exception(error))[-MAX_TEXT:]}"
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error in one line, with the line of people's code in which it was raised."""
+    said = " ".join(str(error).split())[:MAX_REASON]
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == CODE_FILE]
+    where = f", in line {lines[-1]} of its code" if lines else ""
+    return f"{type(error).__name__}{': ' if said else ''}{said}{where}"

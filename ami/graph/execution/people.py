@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from ami.errors import FAULTS
-from ami.graph.execution.frame import Frame, traceback_text
+from ami.graph.execution.frame import Frame, reason_of, traceback_text
 from ami.graph.execution.guest import GRAVE
 from ami.graph.execution.steps import Step, function_step, narrow
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function
-from ami.graph.library.user import column, fitting, gather_arrays, plain, read_only
+from ami.graph.library.user import column, explain_rows, fitting, gather_arrays, plain, read_only
+
+ROWS_TRIED = 3  # blocks of real events on which a function of blocks is tried with other borders
 
 
 def block_step(
@@ -22,6 +24,8 @@ def block_step(
 ) -> Step:  # fmt: skip
     """Return the step that calls a user's function on a block."""
     grave: list[str] = []
+    unfit: list[str] = []  # for good
+    trials = iter(range(ROWS_TRIED))
 
     def call(*arrays: Any) -> Any:
         if grave:  # what took too long is not tried on each half, and each half of that
@@ -30,14 +34,18 @@ def block_step(
         guest.enter(iter(()))
         try:
             with np.errstate(all="ignore"):
+                if len(arrays[0]) > 1 and next(trials, None) is not None:
+                    unfit.append(explain_rows(function, arrays))
+                if any(unfit):
+                    raise ValueError("".join(unfit))
                 return function(*arrays)
         except guest.faults as error:
             if isinstance(error, GRAVE):
-                grave.append(f"{type(error).__name__}: {error}")
+                grave.append(reason_of(error))
                 guest.count(names, error)
             if isinstance(error, FAULTS):
                 raise
-            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+            raise RuntimeError(reason_of(error)) from error
         finally:
             guest.leave()
 

@@ -17,6 +17,7 @@ from ami.graph.execution.lanes import window_of
 from ami.graph.execution.partial import ErrorRecord
 from ami.graph.graph import Graph
 from ami.graph.library.base import Function, Reduction
+from ami.graph.placing import name_part
 from ami.result import Events, Result
 from ami.values import NO_LABEL, Label
 
@@ -167,7 +168,9 @@ class GlobalPlan:
                     else:
                         values[step.key] = _apply(step.computing, [values[key] for key in step.inputs])
                 except FAULTS as error:
-                    failed[step.key] = f"operation {step.name!r}: {traceback_text(error)}"
+                    failed[step.key] = (
+                        f"operation {name_part(self.graph[step.name], self.graph)}: {traceback_text(error)}"
+                    )
         return {
             wanted.name: self._compute(wanted, values.get(wanted.key), failed, buckets, errors)
             for wanted in self._wanted
@@ -193,7 +196,7 @@ class GlobalPlan:
             texts = [failed[wanted.key]] if wanted.key in failed else []
             for name in self._list_ancestors(wanted.name) if errors else ():
                 if name in errors:
-                    texts.append(f"operation {name!r} {errors[name]}")
+                    texts.append(f"operation {name_part(self.graph[name], self.graph)} {errors[name]}")
             error = "\n".join(texts) or None
         return Computed(value, least, error, window, self._labels.get(wanted.name, NO_LABEL))
 

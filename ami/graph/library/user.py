@@ -19,6 +19,8 @@ from ami.graph.kind import Kind
 from ami.graph.library.base import Function, is_numeric
 from ami.ragged import Ragged
 
+TRIED_ROWS = 6
+ROUNDING = 1e-4  # of the largest value: less is no dependence of rows
 CODE_FILE = "<user function>"  # what people's code is compiled as
 
 
@@ -73,6 +75,8 @@ class UserFunction(Function):
         if any(not is_numeric(kind) for kind in inputs):
             raise GraphError(f"function needs arrays or numbers, got {', '.join(map(str, inputs))}")
         reduced = any(kind.reduced for kind in inputs)
+        if not (self.per_event or reduced):
+            self._check_rows(inputs)
         if self._dtype is not None and self._shape is not None:
             return Kind(self._dtype, self._shape, reduced, variable=self._variable)
         sample = self._sample(inputs)
@@ -105,6 +109,17 @@ class UserFunction(Function):
                 return sample
         raise GraphError("function: gives None for sample events; declare dtype and shape")
 
+    def _check_rows(self, inputs: tuple[Kind, ...]) -> None:
+        """Refuse a function of blocks if a few different events show that its rows depend on each other."""
+        draw = np.random.default_rng(1)
+        events = [draw.uniform(1, 9, (TRIED_ROWS, *kind.shape)).astype(kind.dtype) for kind in inputs]
+        try:
+            told = explain_rows(self, events)
+        except FAULTS:  # not every function is made for such events
+            return
+        if told:
+            raise GraphError(f"function: {told}")
+
     def _other_lengths(self, inputs: tuple[Kind, ...], sample: Array) -> set[int]:
         """Return how many elements it gives for an event of zeros, and for arrays half as long."""
         lengths = set()
@@ -136,6 +151,36 @@ class UserFunction(Function):
         if value.ndim == 0 or len(value) != len(arrays[0]):
             raise ValueError(f"a block-wise function must give {len(arrays[0])} values, gave {value.shape}")
         return value if self._gives is None else in_kind(value, self._gives)
+
+
+def explain_rows(function: Callable[..., Any], arrays: Sequence[Array]) -> str:
+    """Return why a function cannot be called on blocks of events: "" where no row depends on others.
+
+    It is called on a block, again, and on the two halves. Of one that does not give the same twice nobody
+    knows.
+    """
+    half = len(arrays[0]) // 2
+    if not half:
+        return ""
+    whole, again = function(*arrays), function(*arrays)
+    if not np.array_equal(whole, again, equal_nan=whole.dtype.kind == "f"):
+        return ""
+    parts = np.concatenate([function(*(a[:half] for a in arrays)), function(*(a[half:] for a in arrays))])
+    if whole.shape != parts.shape:
+        return ""
+    with np.errstate(all="ignore"):
+        # Sums of another number of rows round in another way.
+        size = np.max(np.abs(whole[np.isfinite(whole)]), initial=0.0)
+        same = np.isclose(whole, parts, rtol=ROUNDING, atol=ROUNDING * size, equal_nan=True)
+    if same.all():
+        return ""
+    row = int(np.argwhere(~same)[0][0])
+    one, other = (np.ravel(block[row])[0] for block in (whole, parts))
+    return (
+        f"with block: true the value of an event must not depend on which others are in its block: one gave"
+        f" {one:.6g} among {len(whole)} events, {other:.6g} among {half}; compute along the axes of an event"
+        f" (axis=1), or go over events by a reduction"
+    )
 
 
 def fitting(value: Any, kind: Kind) -> Array:
