@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ami.cluster import orphans, proc
 from ami.cluster.servers import refuse_taken_ports, save
-from ami.cluster.supervised import PROJECT, STOP_S, supervisor_settings
+from ami.cluster.supervised import PROJECT, STOP_S, write_settings
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.config import Config, load
 from ami.errors import AmiError
@@ -47,7 +47,6 @@ def start(config_path: Path | None, say: Say) -> Config:
     for process in orphans.end(config):
         say(f"ended {process}, which a supervisord that was killed had left")
     refuse_taken_ports(config.global_store)
-    (config.node.run_dir / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(_settings(config))]
     done = subprocess.run(
         command, check=False, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
@@ -62,10 +61,9 @@ def _settings(config: Config) -> Path:
     """Return supervisord's settings: those of the project, or a copy for a node with folders of its own."""
     path = PROJECT / "conf" / "supervisord.conf"
     if config.monitor.supervisor_socket == PROJECT / "var" / "supervisor.sock":
+        (config.node.run_dir / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
-    own = config.node.run_dir / "supervisord.conf"
-    own.write_text(supervisor_settings(config))
-    return own
+    return write_settings(config)
 
 
 def stop(config: Config, say: Say) -> bool:

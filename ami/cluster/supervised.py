@@ -92,10 +92,8 @@ class Supervised:
             ConfigError: a program says that settings are wrong.
             AmiError: a program does not come up in time.
         """
+        settings = write_settings(self.config, self._programs)
         log_dir = self.run_dir / "log"
-        log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        settings = self.run_dir / "supervisord.conf"
-        settings.write_text(supervisor_settings(self.config, self._programs))
         # -P: a folder of files named like libraries may be the current one.
         command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(settings)]
         with (log_dir / "supervisord.out").open("wb") as output:
@@ -213,6 +211,24 @@ class Supervised:
 
     def _output(self) -> str:
         return (self.run_dir / "log" / "supervisord.out").read_text(errors="replace")
+
+
+def write_settings(config: Config, programs: Collection[str] | None = None) -> Path:
+    """Write supervisord's settings into the node's folder, and make one for its logs; return their path.
+
+    Raises:
+        ConfigError: the folder cannot be written to.
+    """
+    path = config.node.run_dir / "supervisord.conf"
+    try:
+        (config.node.run_dir / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(supervisor_settings(config, programs))
+    except OSError as error:
+        raise ConfigError(
+            f"node.run_dir: {error.filename or path}: {error.strerror}; nothing can run without its logs: "
+            f"make room or let it be written to, or set AMI_NODE_RUN_DIR"
+        ) from error
+    return path
 
 
 def supervisor_settings(config: Config, programs: Collection[str] | None = None) -> str:
