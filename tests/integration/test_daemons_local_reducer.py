@@ -23,6 +23,7 @@ from ami.graph.execution.plan import WorkerPlan
 from ami.messages.batch import Batch
 from ami.messages.message import expect
 from ami.ring import RingReader
+from ami.ring.block import Block
 from ami.stores import Record, journal, keys
 from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.opened import Stores
@@ -59,7 +60,10 @@ class Hands:
 
     def work(self, limit: int = 1 << 16) -> int:
         """Run and store at most ``limit`` events; return how many there were."""
-        block = self.reader.claim(limit)
+        return self.run(self.reader.claim(limit))
+
+    def run(self, block: Block | None) -> int:
+        """Run and store what was claimed; return how many events there were."""
         if block is None:
             return 0
         held = Held(block, PLAN, LargeStates(self.reader, 1 << 20))
@@ -280,23 +284,27 @@ def test_a_late_part_follows_as_a_supplement_also_when_its_first_part_was_sent_b
     publish_graph(cluster, GRAPH)
     with ring_name() as name:
         node = Node(local_redis, cluster, name, reducer=ReducerConfig(grace_s=0.0, barrier_s=60))
-        hands = node.hands()
+        hands, slow = node.hands(), node.hands(1)
         node.shift.interval(10)
         assert hands.work(4) == 4
+        under_way = slow.reader.claim(6)
+        node.shift.interval(1)
+        assert hands.work() == 1  # so the other is not late because everybody is
         stage = node.stage()
-        steps(stage, lambda: node.inbox.pending() == 1)
+        steps(stage, lambda: node.inbox.pending() == 2)
         assert stage.counters["incomplete"] == 1
         stage.close()
         stage = node.stage()
         stage.step()
-        assert hands.work() == 6
-        steps(stage, lambda: node.inbox.pending() == 2)
+        assert slow.run(under_way) == 6
+        steps(stage, lambda: node.inbox.pending() == 3)
         stage.close()
-        first, second = node.batches()
+        first, other, second = node.batches()
         assert (first.complete, first.expected, first.covers.events) == (False, 10, 4)
         assert (second.supplement, second.expected, second.covers.events) == (True, 0, 6)
-        assert total([first, second]) == sum(range(10))
+        assert total([first, other, second]) == sum(range(11))
         hands.reader.close()
+        slow.reader.close()
         node.close()
 
 

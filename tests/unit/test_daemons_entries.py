@@ -165,13 +165,31 @@ def test_after_the_grace_time_it_is_sent_as_it_is_and_the_rest_follows_as_a_supp
     assert send(entries, table) == []
 
 
+@pytest.mark.parametrize("empty", [0, 3])
+def test_in_a_backlog_entries_are_late_and_whole(empty: int) -> None:
+    """All workers are behind: what is behind the oldest entry is not complete either, or has no events."""
+    table = Paper()
+    for _ in range(5):
+        table.add(5, missing=True, age_s=50.0)
+        for _ in range(empty):
+            table.add(0, age_s=50.0)
+    entries = attached(table)
+    for index in sorted(table.missing):
+        assert send(entries, table) == []
+        table.missing.remove(index)
+        done = send(entries, table)
+        assert [batch.entry.index for batch in done] == [*range(index, index + 1 + empty)]
+        assert all(batch.complete for batch in done)
+
+
 @pytest.mark.parametrize("barrier", [Transition.BEGIN_RUN, Transition.END_RUN])
 def test_a_run_s_border_waits_for_late_entries_up_to_the_barrier_time(barrier: Transition) -> None:
     table = Paper()
     late = table.add(5, missing=True, age_s=2.1)
+    other = table.add(3)
     border = table.add(0, transition=barrier)
     entries = attached(table)
-    assert [batch.entry.index for batch in send(entries, table)] == [late]
+    assert [batch.entry.index for batch in send(entries, table)] == [late, other]
     assert send(entries, table, NOW + int(9.9 * S)) == []
     (batch,) = send(entries, table, NOW + int(10.1 * S))
     assert (batch.entry.index, batch.transition) == (border, barrier)
@@ -182,6 +200,7 @@ def test_a_run_s_border_waits_for_late_entries_up_to_the_barrier_time(barrier: T
 def test_a_run_s_border_goes_in_the_same_turn_as_the_late_entry_that_it_waited_for() -> None:
     table = Paper()
     table.add(5, missing=True, age_s=2.1)
+    table.add(1)
     table.add(0, transition=Transition.END_RUN)
     entries = attached(table)
     send(entries, table)
@@ -193,8 +212,9 @@ def test_a_run_s_border_goes_in_the_same_turn_as_the_late_entry_that_it_waited_f
 def test_a_step_s_border_waits_for_nobody() -> None:
     table = Paper()
     table.add(5, missing=True, age_s=2.1)
+    table.add(1)
     table.add(0, transition=Transition.BEGIN_STEP)
-    assert [batch.entry.index for batch in send(attached(table), table)] == [0, 1]
+    assert [batch.entry.index for batch in send(attached(table), table)] == [0, 1, 2]
 
 
 def test_an_entry_without_an_event_is_sent_as_an_interval_in_which_nothing_was() -> None:
@@ -250,9 +270,10 @@ def test_what_is_left_of_an_earlier_ring_is_sent_as_incomplete_intervals_of_its_
 def test_a_late_part_of_an_earlier_ring_s_entry_is_not_expected_a_second_time() -> None:
     old, new = Paper(ring_id=7), Paper(ring_id=8)
     old.add(5, missing=True, age_s=3)
+    old.add(1)
     entries = attached(old)
     entries.take(WORKERS[0], 1, flush(old, 0, 2))
-    (early,) = send(entries, old)
+    early, _ = send(entries, old)
     entries.take(WORKERS[1], 1, flush(old, 0, 3))
     ((rest, _),) = entries.attach(new)
     assert early.expected + rest.expected == 5
@@ -264,6 +285,7 @@ def test_a_successor_between_two_orphans_still_knows_which_of_them_are_late_part
     old, new = Paper(ring_id=7), Paper(ring_id=8)
     for _ in range(2):
         old.add(5, missing=True, age_s=3)
+    old.add(1)
     entries = attached(old)
     send(entries, old)
     for index in range(2):
@@ -273,7 +295,7 @@ def test_a_successor_between_two_orphans_still_knows_which_of_them_are_late_part
     successor.resume(first, first.batch)
     successor.take(WORKERS[0], 2, flush(old, 1, 5))
     ((second, mark),) = successor.attach(new)
-    assert (mark.batch, second.entry.index, second.expected) == (4, 1, 0)
+    assert (mark.batch, second.entry.index, second.expected) == (5, 1, 0)
     new.add(1)
     assert [batch.entry.ring for batch in send(successor, new)] == [8]
 

@@ -23,6 +23,8 @@ from ami.ring.entries import Entry
 
 logger = logging.getLogger(__name__)
 
+LOOK_AHEAD = 64  # entries behind a late one: others of the workers are at them
+
 # Of one batch, that states which grow with what comes may have, of all workers together.
 BATCH_BYTES = 128 << 20
 BARRIERS = (Transition.BEGIN_RUN, Transition.END_RUN)
@@ -143,11 +145,20 @@ class EntryQueue:
             if entry.transition in BARRIERS and late and waited_s < self._config.barrier_s:
                 break
             complete = ring.is_complete(index)
-            if not complete and waited_s < self._config.grace_s:
+            if not complete and (waited_s < self._config.grace_s or self._is_backlog(ring, index)):
                 break
             late += not complete
             ready.append(Ready(index, complete, False))
         return ready
+
+    def _is_backlog(self, ring: Table, index: int) -> bool:
+        """Return whether nothing behind an entry is complete either: then all workers are behind.
+
+        To send it would help nobody, and show an interval without what is still to come of it. It waits, and
+        is late. (Rejected: the grace time alone. In a backlog that is longer, every interval was sent empty.)
+        """
+        behind = range(index + 1, min(ring.cursor.entries_closed, index + 1 + LOOK_AHEAD))
+        return not any(ring.entry(later).count and ring.is_complete(later) for later in behind)
 
     def batch(self, ring: Table, ready: Ready) -> Sent:
         """Return the batch of an entry, and count it as sent."""
