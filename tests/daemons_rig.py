@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from ami.ring import RingWriter
 from ami.stores import Store, keys, open_global
 from ami.stores.link import Command, Link, Reply
 from ami.stores.opened import Stores
+from tests.waiting import PATIENCE_S
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="ami-rig-")
 SCHEMA = Schema.of([Field("x", np.dtype(np.int64)), Field("image", np.dtype(np.float32), (2, 3))])
@@ -210,13 +212,15 @@ def setup(
     return Setup(config=config, stores=stores, number=number, stopping=Soon(), waits=waits)
 
 
-def steps(stage: Any, until: Callable[[], object], *, most: int = 2000) -> None:
-    """Step until something is so; fail after ``most`` steps."""
-    for _ in range(most):
-        if until():
-            return
+def steps(stage: Any, until: Callable[[], object], *, most: int | None = None) -> None:
+    """Step until something is so; fail after ``most`` steps, or when patience is over."""
+    deadline, taken = time.monotonic() + PATIENCE_S, 0
+    while not until():
+        if time.monotonic() > deadline if most is None else taken >= most:
+            said = f"the stage says {stage.state!r}, {stage.counters}"
+            raise AssertionError(f"not so after {taken} steps; {said}")
         stage.step()
-    raise AssertionError(f"not so after {most} steps; the stage says {stage.state!r}, {stage.counters}")
+        taken += 1
 
 
 class Clock:

@@ -172,7 +172,9 @@ def list_programs(socket_path: Path) -> tuple[Program, ...]:
         count, by_signal = deaths.get(program.full_name, (0, False))
         seen = replace(program, deaths=count)
         if seen.is_in_trouble:
-            seen = replace(seen, reason=KILLED if by_signal else supervisor.last_words(seen.full_name))
+            # What ended it last counts: of who was killed and then refuses to start, what it says.
+            killed = by_signal and not (seen.state == "EXITED" and seen.exit_code >= 0)
+            seen = replace(seen, reason=KILLED if killed else supervisor.last_words(seen.full_name))
         elif seen.type in SERVERS:
             words = supervisor.last_words(seen.full_name)
             seen = replace(seen, reason=words if words.startswith(WAITING) else "")

@@ -59,10 +59,10 @@ def test_a_process_that_hangs_is_restarted(start_node: StartNode) -> None:
     )
     client, node = experiment.client, experiment.node
     assert client.get("shots", wait_s=PATIENCE_S).value
-    for name in ("worker:0", "local-reducer", "global-reducer", "graph-manager"):
-        wait_until(lambda n=name: node.pid(n), what=f"{name} to run")  # type: ignore[misc]  # as below
-        frozen = node.kill(name, signal.SIGSTOP)
-        wait_until(lambda n=name, p=frozen: node.pid(n) not in (0, p), what=f"a new {name}")
+    names = ("worker:0", "local-reducer", "global-reducer", "graph-manager")
+    frozen = {name: node.kill(name, signal.SIGSTOP) for name in names}
+    for name, pid in frozen.items():
+        wait_until(lambda n=name, p=pid: node.pid(n) not in (0, p), what=f"a new {name}")  # type: ignore[misc]  # mypy cannot infer a lambda with a default
     before = client.get("shots").value
     wait_until(lambda: client.get("shots").value > before, what="results again")
     found = [client.status().identity]  # None while one of those who count has no heartbeat
