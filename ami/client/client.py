@@ -272,11 +272,9 @@ class Client:
         self, action: str, texts: tuple[str, ...], expected_version: int | None, **fields: Any
     ) -> dict[str, Any]:
         from ami.client.definitions import to_yaml
-        from ami.graph.language.document import Document
 
-        current = Document if action == "set" else self.document  # a whole graph builds on nothing
-        text = to_yaml(texts, current)
-        return self.request(action, text=text, expected_version=expected_version, **fields)
+        text, publish = to_yaml(texts)
+        return self.request(action, text=text, publish=publish, expected_version=expected_version, **fields)
 
     def request(self, action: str, *, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
         """Ask the graph manager for ``action`` and return its answer.

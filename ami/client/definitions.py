@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ami.errors import GraphError
 from ami.graph.language.changes import compare
 from ami.graph.language.document import Document
-from ami.graph.language.lower import lower
 from ami.graph.language.safe_yaml import dump
-from ami.graph.language.text import parse, write
+from ami.graph.language.text import write
 
 # NAME = EXPRESSION; a name of unusual characters in backticks, as in expressions.
 _DEFINITION = re.compile(
@@ -21,18 +20,18 @@ _DEFINITION = re.compile(
 )
 
 
-def to_yaml(texts: Sequence[str], current: Callable[[], Document]) -> str:
+def to_yaml(texts: Sequence[str]) -> tuple[str, bool]:
     """Return the YAML of a graph from one such text, or from definitions ``NAME = EXPRESSION``.
 
-    A definition is published as a result when it reduces events; else it is a value for others to
-    use. ``current`` is called for the document of now, on which definitions may build.
+    The second says whether they were definitions: what of them is published is for the manager to find out,
+    which knows what they build on.
 
     Raises:
-        GraphError: it is neither, or a definition cannot be read.
+        GraphError: it is neither.
     """
     read = [_definitions(text) for text in texts]
     if len(texts) == 1 and read[0] is None:
-        return texts[0]
+        return texts[0], False
     definitions: dict[str, str] = {}
     for text, found in zip(texts, read, strict=True):
         if found is None:
@@ -45,11 +44,7 @@ def to_yaml(texts: Sequence[str], current: Callable[[], Document]) -> str:
             definitions[name] = expression
     if not definitions:
         raise GraphError("nothing is defined; wanted 'NAME = EXPRESSION' or a YAML text")
-    document = current()
-    new = parse(dump({"values": definitions}), document.functions).definitions
-    reduced = lower(Document(definitions={**document.definitions, **new})).reduced
-    shown = {name: replace(definition, result=name in reduced) for name, definition in new.items()}
-    return write(Document(definitions=shown), whole=False)
+    return dump({"values": definitions}), True
 
 
 def _definitions(text: str) -> list[tuple[str, str]] | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ami.cluster.signals import handle_signals, stoppable
 from ami.errors import AmiError, ConfigError
+from ami.lab.editing import edit_rate
 from ami.lab.end_to_end import (
     loaded_memory,
     mean_image,
@@ -54,6 +55,10 @@ ROWS: Mapping[str, Row] = {row.name: row for row in (
         what="event is due → result with it is in a subscribed client's hands, 1000 events/s"),
     Row(edit_latency, "edit_latency_p99", "ms", less=True, goal=2 * INTERVAL_MS + 50,
         what="client adds an operation → its first result is in the client's hands, 1000 events/s"),
+    Row(edit_rate, "edits_per_s", "edits/s", goal=50.0,
+        what="edits of 100 clients at once, each asks again when it is answered, 1000 events/s"),
+    Row(edit_rate, "edit_p99_100_clients", "s", less=True, goal=2.0,
+        what="one of these clients asks for an edit → it is published and answered"),
     *(Row(store_speed, f"store_{verb}_{size}", "µs", less=True, goal=0.6, goal_of="ratio",
           what=f"{'store[k] = array' if verb == 'set' else 'store[k]'} of {said}, local store, unix socket")
       for size, said in (("8k", "8 KiB"), ("8m", "8 MiB")) for verb in ("set", "get")),

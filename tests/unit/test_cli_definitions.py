@@ -8,6 +8,8 @@ from ami.errors import GraphError
 from ami.event import Field, Schema
 from ami.graph.check import check
 from ami.graph.graph import Graph
+from ami.graph.language import edits
+from ami.graph.language.lower import lower
 from ami.graph.language.text import graph_of, parse, write
 from ami.sources import open_source
 
@@ -15,7 +17,9 @@ RUNNING = parse("values: {double: x * 2}\nresults: {level: mean_events(x)}")
 
 
 def typed(*texts: str) -> Graph:
-    return graph_of(to_yaml(texts, lambda: RUNNING))
+    text, is_defined = to_yaml(texts)
+    assert is_defined
+    return lower(edits.publish(parse(text), RUNNING))
 
 
 def test_a_definition_that_reduces_is_a_result() -> None:
@@ -47,7 +51,7 @@ def test_a_name_of_unusual_characters_stands_in_backticks() -> None:
 
 def test_a_yaml_text_is_handed_on_as_it_is() -> None:
     text = "results:\n  a: count(x)\n"
-    assert to_yaml([text], lambda: RUNNING) == text
+    assert to_yaml([text]) == (text, False)
 
 
 @pytest.mark.parametrize(
@@ -55,14 +59,13 @@ def test_a_yaml_text_is_handed_on_as_it_is() -> None:
     [
         (["a = count(x)", "a = count(y)"], "defined twice"),
         (["a = count(x)", "results: {b: count(x)}"], "is no definition"),
-        (["a = count("], "a"),
         (["# nothing"], "nothing is defined"),
         ([""], "nothing is defined"),
     ],
 )
 def test_what_is_no_definition_is_refused_with_the_reason(texts: list[str], said: str) -> None:
     with pytest.raises(GraphError, match=said):
-        to_yaml(texts, lambda: RUNNING)
+        to_yaml(texts)
 
 
 def test_a_difference_names_what_was_added_removed_changed_and_reset() -> None:

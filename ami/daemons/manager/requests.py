@@ -73,12 +73,21 @@ def apply(request: Request, document: Document, past: Past, now_ns: int | None =
 
 
 def _add(request: Request, document: Document, _past: Past) -> Document:
-    new = parse(request.text("text"), document.functions)
+    new = _parse(request, document)
     return edits.add(document, new, request.client, replacing=request.action == "replace")
 
 
 def _set(request: Request, document: Document, _past: Past) -> Document:
-    return edits.put(document, parse(request.text("text")), request.client)
+    return edits.put(document, _parse(request, Document()), request.client)
+
+
+def _parse(request: Request, document: Document) -> Document:
+    """Return what a request defines, building on ``document``.
+
+    ``publish``: what of it reduces events is a result; else its text says what is one.
+    """
+    new = parse(request.text("text"), document.functions)
+    return edits.publish(new, document) if request.flag("publish") else new
 
 
 def _remove(request: Request, document: Document, _past: Past) -> Document:

@@ -40,6 +40,19 @@ def add(document: Document, new: Document, owner: str, *, replacing: bool = Fals
     return _add_owner(_with(replace(document, functions=functions), definitions), new.definitions, owner)
 
 
+def publish(new: Document, document: Document) -> Document:
+    """Return ``new`` with those definitions as results that are there once for a window.
+
+    The others give a value for each event, for others to use.
+    """
+    both = replace(document, definitions={**document.definitions, **new.definitions})
+    reduced = {
+        name: any(part.reduces for one in both.ancestry([name]) for part in both[one].parts)
+        for name in new.definitions
+    }
+    return replace(new, definitions={n: replace(d, result=reduced[n]) for n, d in new.definitions.items()})
+
+
 def _changed_by_functions(
     document: Document, new: Document, owner: str, replacing: bool
 ) -> dict[str, Definition]:
