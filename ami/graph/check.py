@@ -22,12 +22,15 @@ from ami.graph.operation import MAX_SHOWN, Operation, definition_of
 from ami.graph.order import similar
 from ami.graph.placing import explain_misplacing, name_part, show
 
+NOTHING_KNOWN: Mapping[str, Kind] = {}
+
 
 def check(
     graph: Graph,
     schema: Schema,
     before: Graph | None = None,
     tell: Callable[[int], None] = lambda _: None,
+    known: Mapping[str, Kind] = NOTHING_KNOWN,
 ) -> dict[str, Kind]:
     """Return the kind of each field and of each value of the graph.
 
@@ -38,6 +41,7 @@ def check(
             missing has no kind, nor has what follows from it: its results say so. To refuse it would keep
             everybody from editing.
         tell: is told the place of each operation before it is checked.
+        known: kinds by fingerprint, as an earlier check against this schema found them.
 
     Raises:
         GraphError: the graph cannot run on events of this schema.
@@ -46,12 +50,15 @@ def check(
     kinds |= {field.name: Kind.of(field) for field in schema.fields}
     running = set() if before is None else {before.fingerprint(one.name) for one in before.operations}
     for place, operation in enumerate(graph.operations):
+        found = known.get(graph.fingerprint(operation.name))
+        if found is not None and operation.name not in kinds:
+            kinds[operation.name] = found
+            continue
         tell(place)
         try:
             kinds[operation.name] = _kind_of(operation, graph, kinds, schema.left_out)
         except GraphError as error:
-            known = isinstance(error, _Missing) and graph.fingerprint(operation.name) in running
-            if not known:
+            if not isinstance(error, _Missing) or graph.fingerprint(operation.name) not in running:
                 raise GraphError(
                     f"{name_part(operation, graph)}: {error}{_line(operation, graph)}"
                 ) from error
@@ -69,11 +76,13 @@ def list_cautions(graph: Graph, kinds: Mapping[str, Kind], before: Graph | None 
     known = set() if before is None else {before.fingerprint(one.name) for one in before.operations}
     found = []
     for one in graph.operations:
+        if graph.fingerprint(one.name) in known:
+            continue
         made = LIBRARY.get(one.kind)
         inputs = [kinds[name] for name in one.inputs if name in kinds]
         if made is None or not issubclass(made, Function) or len(inputs) < len(one.inputs):
             continue
-        if graph.fingerprint(one.name) not in known and LIBRARY.is_ours(one.kind) and one.kind != "function":
+        if LIBRARY.is_ours(one.kind) and one.kind != "function":
             text = made(**one.arguments).caution(*inputs)
             found += [f"{name_part(one, graph)}: {text}"] if text else []
     return found

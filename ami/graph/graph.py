@@ -7,6 +7,7 @@ order, and to read it needs no networkx.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections import Counter
@@ -185,6 +186,13 @@ class Graph:
         """Of how many intervals one is computed for large results of intervals."""
         return max((one_in for _, one_in in self.large), default=1)
 
+    def with_large(self, large: tuple[tuple[str, int], ...]) -> Graph:
+        """Return the same graph with other large results; what was computed of it is not computed anew."""
+        made = copy.copy(self)
+        object.__setattr__(made, "large", large)
+        made.__dict__.pop("_content", None)
+        return made
+
     def at_version(self, version: int) -> Graph:
         """Return the same graph under another number."""
         return replace(self, version=version)
@@ -227,8 +235,11 @@ class Graph:
             raise GraphError(f"not a graph: {error!r}"[:MAX_SHOWN]) from error
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: each operation is encoded
+
+
 def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:16]
+    return hashlib.sha256(_encode(content).encode()).hexdigest()[:16]
 
 
 def count(value: object, what: str) -> int:

@@ -41,6 +41,15 @@ class Kind:
         """Return the kind of a field of the source."""
         return cls(field.dtype, field.shape, variable=field.variable)
 
+    def to_plain(self) -> list[Any]:
+        """Return it as what JSON can say; :meth:`from_plain` reads it."""
+        return [self.dtype.str, self.shape, self.reduced, self.structure, self.variable, self.most]
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Kind:
+        """Return what :meth:`to_plain` described."""
+        return cls(*plain)
+
     def __str__(self) -> str:
         """Return it in words: ``reduced scan of float64``, ``float32 (40, 40)``, ``float64 (up to 100)``."""
         number = f"{self.dtype} {self.shape}" if self.shape else str(self.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 from ami.errors import GraphError
@@ -66,7 +66,14 @@ class Operation:
 
     def with_owners(self, owners: tuple[str, ...]) -> Operation:
         """Return the same operation with other owners."""
-        return replace(self, owners=owners)
+        for owner in owners:
+            check_name(owner, "an owner")
+        # What was checked is not checked again: a graph has thousands, and each edit comes here.
+        made = object.__new__(Operation)
+        for name in self.__slots__:
+            object.__setattr__(made, name, getattr(self, name))
+        object.__setattr__(made, "owners", tuple(sorted({*owners})))
+        return made
 
     def to_plain(self) -> dict[str, object]:
         """Return it as what JSON can say."""

@@ -7,6 +7,7 @@ by the manager, the command line and notebooks, not by workers and reducers.
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -23,21 +24,33 @@ def in_order(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     Raises:
         GraphError: a cycle closes; the message walks it.
     """
-    import networkx
-
     producers = {operation.name: operation for operation in operations}
-    edges = networkx.DiGraph()
-    edges.add_nodes_from(producers)
-    edges.add_edges_from((i, o.name) for o in operations for i in o.inputs if i in producers)
-    try:
-        return tuple(producers[name] for name in networkx.lexicographical_topological_sort(edges))
-    except networkx.NetworkXUnfeasible:
-        raise GraphError(_cycle(edges, producers)) from None
+    waits_for = {o.name: {name for name in o.inputs if name in producers} for o in operations}
+    users: dict[str, list[str]] = {name: [] for name in producers}
+    for name, inputs in waits_for.items():
+        for one in inputs:
+            users[one].append(name)
+    ready = [name for name, inputs in waits_for.items() if not inputs]
+    heapq.heapify(ready)
+    found = []
+    while ready:
+        name = heapq.heappop(ready)
+        found.append(producers[name])
+        for user in users[name]:
+            waits_for[user].remove(name)
+            if not waits_for[user]:
+                heapq.heappush(ready, user)
+    if len(found) < len(producers):
+        raise GraphError(_cycle(producers))
+    return tuple(found)
 
 
-def _cycle(edges: networkx.DiGraph[str], producers: dict[str, Operation]) -> str:
+def _cycle(producers: dict[str, Operation]) -> str:
     import networkx
 
+    edges: networkx.DiGraph[str] = networkx.DiGraph()
+    edges.add_nodes_from(producers)
+    edges.add_edges_from((i, o.name) for o in producers.values() for i in o.inputs if i in producers)
     cycle = networkx.find_cycle(edges)
     names = list(dict.fromkeys(definition_of(start, producers) for start, _ in cycle))
     if len(names) == 1:

@@ -16,7 +16,7 @@ from ami.config import Config, GlobalStoreConfig, ManagerConfig, SecurityConfig
 from ami.daemons.manager import checking, graph_manager
 from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
-from ami.event import Schema
+from ami.event import Field, Schema
 from ami.graph.graph import Graph
 from ami.graph.language import edits
 from ami.graph.language.document import Document
@@ -640,3 +640,22 @@ def test_the_lease_is_renewed_while_it_waits_for_a_source(
     del rig.source[keys.SCHEMA]
     rig.ask(manager, "add", text=SHOTS)
     assert renewed
+
+
+def test_a_function_that_was_tried_is_not_tried_at_an_edit_beside_it(
+    rig: Rig, manager: GraphManagerStage, tmp_path: Path
+) -> None:
+    marks = tmp_path / "marks"
+    body = f"open({str(marks)!r}, 'a').write('x'); return 2 * x"
+    assert rig.ask(manager, "add", text=CODE.format(body=body))["accepted"]
+    tried = len(marks.read_text())
+    assert tried > 0
+    assert rig.ask(manager, "add", text="values: {four: twice(2 * x)}")["accepted"]
+    again = len(marks.read_text())
+    assert again > tried
+    assert rig.ask(manager, "add", text=SHOTS)["accepted"]
+    assert rig.ask(manager, "reset", names=["shots"])["accepted"]
+    assert len(marks.read_text()) == again
+    rig.source[keys.SCHEMA] = Schema((*SCHEMA.fields, Field("more", "f8"))).to_json()
+    assert rig.ask(manager, "add", text="results: {n: count(more)}")["accepted"]
+    assert len(marks.read_text()) > again

@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ami.daemons.manager import requests
 from ami.daemons.manager.archive import Archive
-from ami.daemons.manager.checking import Checking
+from ami.daemons.manager.checking import Checking, Known
 from ami.daemons.manager.intake import Intake
 from ami.daemons.manager.requests import Edit, Past
 from ami.daemons.process import durable
@@ -69,6 +68,7 @@ class GraphManagerStage:
         self._unreadable = ""
         self._graph = Graph()
         self._state: dict[str, Any] = {"history": [], "answers": {}}
+        self._known = Known()
         self._taken = self._denied = 0
         self._interrupted = False  # whether the last leader had a request in hand
 
@@ -124,7 +124,7 @@ class GraphManagerStage:
             self._document = Document(version)
             self._unreadable = f"{error}; only `ami graph set` is possible"
             logger.error("%s", self._unreadable)
-        self._graph = replace(lower(self._document), large=large)
+        self._graph = lower(self._document).with_large(large)
         self._keep(version)
         self._interrupted = False
         logger.info("leading, graph version %d of %d operations", version, len(self._graph.operations))
@@ -265,11 +265,15 @@ class GraphManagerStage:
         return answer
 
     def _check(self, graph: Graph) -> tuple[Graph, list[str]]:
-        schema = requests.schema_of(self._schema())
+        text = self._schema()
+        if text != self._known.schema:
+            self._known = Known(text)
+        schema = requests.schema_of(text)
         told_ns = self._source.get(keys.INTERVAL)
         interval_ns = told_ns if isinstance(told_ns, int) else round(self._config.source.interval_s * 1e9)
         most_bytes = int(STATE_SHARE * self._config.global_store.max_memory_bytes)
-        return Checking(schema, self._graph, interval_ns, most_bytes).check(graph, self._setup.waits.check_s)
+        checking = Checking(schema, self._graph, interval_ns, most_bytes, self._known)
+        return checking.check(graph, self._setup.waits.check_s)
 
     def _is_as_it_runs(self, graph: Graph) -> bool:
         """Whether what is made of the document is what is published; another source has larger images."""
@@ -338,6 +342,7 @@ class GraphManagerStage:
         )
         self._document, self._current, self._state = edit.document, current, state
         self._graph, self._unreadable = graph, ""
+        self._known.forget_all_but(graph)
         forgotten = graph.version - self._config.manager.keep_versions
         if forgotten > 0:
             self._store.delete_many([keys.graph(forgotten), keys.document(forgotten)])

@@ -7,7 +7,7 @@ another version, is there with the reason: it fails the results behind it, and n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from ami.errors import FAULTS
@@ -53,13 +53,18 @@ def grows(reduction: Reduction) -> bool:
     return reduction.keyed or not LIBRARY.is_ours(reduction.name)
 
 
-def bind(graph: Graph, here: str = "here") -> dict[str, Function | Reduction | Unbound]:
+def bind(
+    graph: Graph, here: str = "here", *, leave_out: Container[str] = ()
+) -> dict[str, Function | Reduction | Unbound]:
     """Return what computes each operation that the graph's results need, by name, in running order.
 
     Args:
         here: where this is, for whoever reads that something is not installed: "on worker:0 of HOST".
+        leave_out: names of operations that nobody asks for.
     """
-    return {o.name: bind_one(o, graph, here) for o in graph.steps_for(graph.results)}
+    return {
+        o.name: bind_one(o, graph, here) for o in graph.steps_for(graph.results) if o.name not in leave_out
+    }
 
 
 def reductions(graph: Graph, here: str = "here") -> Reductions:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, MutableMapping
 
 from ami.errors import GraphError
 from ami.graph.execution.bind import bind, bind_one
@@ -51,6 +50,7 @@ def with_lanes(
     *,
     most_bytes: int = MOST_BYTES,
     before: Graph | None = None,
+    known: MutableMapping[str, int] | None = None,
 ) -> Graph:
     """Return the graph with the results that are large.
 
@@ -59,15 +59,18 @@ def with_lanes(
         most_bytes: that all large states may have, those with keys counted with one key each.
         before: the graph that runs; what goes one way there goes it here, as far as that can be, because who
             changes over begins anew.
+        known: bytes of states by fingerprint, as they were found with these fields; what is new is put there.
 
     Raises:
         GraphError: they have more, or one is too large; says how much, and which are the largest.
     """
-    sizes = {
-        name: measure(computing, graph[name], kinds)
-        for name, computing in bind(graph).items()
-        if isinstance(computing, Reduction)
-    }
+    found = known if known is not None else {}
+    keys = {one.name: graph.fingerprint(one.name) for one in graph.steps_for(graph.results)}
+    new = bind(graph, leave_out={n for n, key in keys.items() if key in found or not graph[n].reduces})
+    for name, computing in new.items():
+        if isinstance(computing, Reduction):
+            found[keys[name]] = measure(computing, graph[name], kinds)
+    sizes = {name: found[key] for name, key in keys.items() if key in found}
     one_in = max(1, -(-SHORTEST_NS // interval_ns))
     states = [
         {name: count_states(window_of(graph[name]), interval_ns, one_in, large=large) for name in sizes}
@@ -79,8 +82,8 @@ def with_lanes(
     refuse_too_many({name: count for name, count in states[False].items() if name not in large})
     of_large = graph.flow(lambda operation: operation.name in large)
     of_intervals = graph.flow(is_of_intervals)
-    found = [(name, one_in if name in of_intervals else 1) for name in graph.results if name in of_large]
-    return replace(graph, large=tuple(sorted(found)))
+    chosen = [(name, one_in if name in of_intervals else 1) for name in graph.results if name in of_large]
+    return graph.with_large(tuple(sorted(chosen)))
 
 
 def count_states(window: str, interval_ns: int, one_in: int, *, large: bool) -> int:

@@ -7,6 +7,7 @@ truths, a key may stand once, and references are refused.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -133,9 +134,32 @@ def dump(content: Mapping[str, object]) -> str:
     Raises:
         GraphError: the text is longer than can be read.
     """
+    text = "".join(_dump_section(section, part) for section, part in content.items()) or _dump(content)
+    if len(text) > MAX_TEXT:
+        raise GraphError(f"a text of {len(text)} characters; at most {MAX_TEXT} are possible")
+    return text
+
+
+def _dump_section(section: str, part: object) -> str:
+    if not isinstance(part, Mapping) or not part or not all(map(_is_plain, part.values())):
+        return _dump({section: part})
+    lines = [_dump_line(name, tuple(p) if isinstance(p, list) else p) for name, p in part.items()]
+    return _dump({section: {}}).removesuffix(" {}\n") + "\n" + "".join(lines)
+
+
+def _is_plain(part: object) -> bool:
+    return isinstance(part, str) or (isinstance(part, list) and all(isinstance(one, str) for one in part))
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _dump_line(name: str, part: str | tuple[str, ...]) -> str:
+    """Return an entry of a section. An edit changes one of thousands; the others are not made anew."""
+    text = _dump({name: list(part) if isinstance(part, tuple) else part})
+    return "  " + text[:-1].replace("\n", "\n  ") + "\n"
+
+
+def _dump(content: Mapping[str, object]) -> str:
     text: str = yaml.dump(
         content, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=1 << 30
     )
-    if len(text) > MAX_TEXT:
-        raise GraphError(f"a text of {len(text)} characters; at most {MAX_TEXT} are possible")
     return text
