@@ -43,6 +43,7 @@ class OfflineResults:
     results: by name, as of the last interval, each with its envelope.
     events: how many were run; all that the source has, up to the limit. Only a stream's can be missing.
     intervals, runs, steps: how many there were.
+    last_run_events: how many of the events were in the last run.
     duration_s: wall time that it took.
     """
 
@@ -51,6 +52,7 @@ class OfflineResults:
     intervals: int = 0
     runs: int = 0
     steps: int = 0
+    last_run_events: int = 0
     duration_s: float = 0.0
 
     def __getitem__(self, name: str) -> Result:
@@ -125,6 +127,7 @@ class _Offline:
 
     def _begin_run(self) -> None:
         self.counts.runs += 1
+        self.counts.last_run_events = 0
         self._interval = None
         for accumulator in self._lanes:
             accumulator.begin_run(self.counts.runs)
@@ -159,6 +162,7 @@ class _Offline:
             self._source.read(position + done, block, self._plan.fields)
             self._plan.run(block, self.counts.events, partial, interval=interval)
             self.counts.events += block.count
+            self.counts.last_run_events += block.count
             done += block.count
             if progress is not None:
                 progress(self.counts.events, total)

@@ -29,6 +29,9 @@ class Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
         """Leave no trace."""
         if self._shown:
             click.echo("\r\x1b[K", nl=False, err=True)

@@ -140,7 +140,7 @@ def _operations(load: Load, sort: str) -> list[str]:
     headings = ["operation", "", "owners", "events", "µs/event", "core", "errors"]
     rows = [
         [
-            ", ".join(operation.names),
+            clean(", ".join(operation.shown), 60),
             f"{operation.kind}, per event" if operation.per_event else operation.kind,
             ", ".join(operation.owners) or NOBODY,
             rate(operation.events_hz),

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from ami.cli.bar import Bar
 from ami.cli.graph import read_document
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, as_uri, say, with_session
@@ -28,13 +29,24 @@ def verify(session: Session, graph: str, recording: str, workers: int) -> None:
     Integers and counts must be equal, floats up to the order of merging (1e-12). Exit code 1 when
     they are not. The node has a folder, a ring and a port of its own, and is gone afterwards.
     """
-    with stoppable():
+    bar = Bar(shown=sys.stderr.isatty())
+
+    def show(done: int, total: int | None) -> None:
+        share = min(1.0, done / total) if total else 0.0
+        bar.draw(done, total, f"{100 * share:3.0f} %  {number(done)} events")
+
+    def tell(text: str) -> None:
+        bar.clear()
+        say(text)
+
+    with stoppable(), bar:
         found = verify_graph(
             read_document(graph),
             recording,
             workers=workers,
             timeout_s=TIMEOUT_S if session.timeout_s is None else session.timeout_s,
-            say=say,
+            say=tell,
+            progress=show,
         )
     session.answer(lambda: [one.to_plain() for one in found], lambda: report(found))
     if any(one.difference for one in found):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ami.client.costs import ResultLoad, judge_results
 from ami.client.status import ClusterStatus, ProcessStatus
+from ami.graph.operation import definition_of
 from ami.messages.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
@@ -57,13 +58,14 @@ class ProcessLoad(ProcessStatus):
 class OperationLoad:
     """One operation on all workers together.
 
-    ``names`` are all under which the graph has it; ``events_hz`` those events that have its inputs;
-    ``us_per_event`` is by the clock, waiting included; ``share`` is that of a core, and may be more than
-    1.0 when several workers run it.
+    ``names`` are all under which the graph has it, ``shown`` these as people know them; ``events_hz`` those
+    events that have its inputs; ``us_per_event`` is by the clock, waiting included; ``share`` is that of a
+    core, and may be more than 1.0 when several workers run it.
     """
 
     name: str
     names: tuple[str, ...]
+    shown: tuple[str, ...]
     kind: str
     owners: tuple[str, ...]
     per_event: bool
@@ -260,6 +262,7 @@ def _operation(
     return OperationLoad(
         name=costs[0][0],
         names=tuple(names) or (costs[0][0],),
+        shown=tuple(dict.fromkeys(_show(name, graph) for name in names or [costs[0][0]])),
         kind=known[0].kind if known else "",
         owners=tuple(sorted({owner for operation in known for owner in operation.owners})),
         per_event=any(cost.get("per_event") is True for _, cost in costs),
@@ -269,6 +272,13 @@ def _operation(
         errors=int(sum(_number(cost.get("errors")) for _, cost in costs)),
         workers=sum(e > 0 for e in events),
     )
+
+
+def _show(name: str, graph: Graph | None) -> str:
+    """Return a definition's name; of a part, which has none that people know, its definition and its text."""
+    if graph is None or name not in graph or (base := definition_of(name, graph)) == name:
+        return name
+    return f"{base}: {graph[name].text}"
 
 
 def _owners(operations: Iterable[OperationLoad]) -> tuple[OwnerLoad, ...]:

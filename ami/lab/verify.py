@@ -12,20 +12,23 @@ import ast
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ami import offline
+from ami.client.load import Load
 from ami.errors import AmiError
 from ami.graph.graph import Graph
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
 from ami.graph.language.text import write
 from ami.graph.library.expressions import Expression
+from ami.graph.operation import definition_of
 from ami.lab.arena import Arena, NotYet, running
+from ami.offline import OfflineResults
 from ami.result import Result
 from ami.sources import intervals, open_source
 from ami.values import Scan
@@ -34,7 +37,10 @@ TOLERANCE = 1e-12
 LOOK_S = 0.2
 QUIET_S = 2.0  # in which nothing was published
 
+EXPLAIN_S = 2.0
+
 Say = Callable[[str], object]
+Progress = Callable[[int, int | None], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,21 @@ def _count_used(result: Result | None) -> int | None:
 
 
 def verify(
-    document: Document, uri: str, *, workers: int = 2, timeout_s: float = 600.0, say: Say
+    document: Document,
+    uri: str,
+    *,
+    workers: int = 2,
+    timeout_s: float = 600.0,
+    say: Say,
+    progress: Progress = lambda _done, _total: None,
 ) -> list[Comparison]:
     """Return a comparison for each result of ``document`` over the recording ``uri``.
+
+    Of several runs all events must come through, and the results are those of the last.
+
+    Args:
+        say: is told what is done now.
+        progress: is told how many events are done, and of how many, in each of the two passes.
 
     Raises:
         AmiError: one of the two runs could not be done, or took longer than ``timeout_s``.
@@ -82,11 +100,13 @@ def verify(
         graph = lower(document)
         # With all that results are made of, to know how large it was.
         parts = (name for name in graph.reduced if name not in graph.results)
-        alone = offline.run(replace(graph, results=(*graph.results, *parts)), source, interval_ns=interval_ns)
-        say(f"through a node with {workers} workers")
+        all_parts = replace(graph, results=(*graph.results, *parts))
+        alone = offline.run(all_parts, source, interval_ns=interval_ns, progress=progress)
+        runs = f"; of {alone.runs} runs the last is compared" if alone.runs > 1 else ""
+        say(f"through a node with {workers} workers{runs}")
         settings = {"AMI_SOURCE_POLICY": "wait", "AMI_SOURCE_INTERVAL_S": repr(offline.INTERVAL_S)}
         with running(uri, write(document), name="verify", workers=workers, settings=settings) as place:
-            together = _through(place, alone.events, timeout_s)
+            together = _Node(place, alone, document.definitions, progress).results(timeout_s)
     finally:
         source.close()
     return [
@@ -113,33 +133,78 @@ def find_scale(name: str, graph: Graph, results: Mapping[str, Result]) -> float:
     )
 
 
-def _through(place: Arena, events: int, timeout_s: float) -> dict[str, Result]:
-    """Return the results of a node whose source waited for the graph, so that no event went by before."""
-    end = time.monotonic() + timeout_s
-    place.wait_for(
-        f"all {events} events to be reduced", lambda: _is_reduced(place, events), timeout_s, look_s=LOOK_S
-    )
-    # The totals may be known before the last results are out.
-    updates = place.client.updates()
-    updates.take(0)
-    while updates.take(QUIET_S) and time.monotonic() < end:
-        pass
-    return place.client.results()
+class _Node:
+    """A node on its way through a recording: how far it is, and what keeps it."""
+
+    def __init__(
+        self, place: Arena, wanted: OfflineResults, names: Container[str], progress: Progress
+    ) -> None:
+        self._place = place
+        self._names = names  # of definitions
+        self._wanted = wanted
+        self._progress = progress
+        self._meter = place.client.meter()
+        self._began = time.monotonic()
+        self._explained_at, self._why = 0.0, ""
+
+    def results(self, timeout_s: float) -> dict[str, Result]:
+        """Return the results of the last run. The source waited for the graph: no event went by before.
+
+        Raises:
+            AmiError: the source failed, or the node was not through in time; says what kept it.
+        """
+        end = time.monotonic() + timeout_s
+        what = f"all {self._wanted.events} events to be reduced"
+        self._place.wait_for(what, self._is_through, timeout_s, look_s=LOOK_S)
+        # The totals may be known before the last results are out.
+        updates = self._place.client.updates()
+        updates.take(0)
+        while updates.take(QUIET_S) and time.monotonic() < end:
+            pass
+        return self._place.client.results()
+
+    def _is_through(self) -> bool:
+        status = self._place.client.status()
+        for process in status.processes:
+            if process.type == "source" and process.state.startswith("failed"):
+                raise AmiError(f"the node's source {process.state}")
+        # The totals are those of a run, the ring's those of its life.
+        ring, totals, wanted = status.ring, status.identity, self._wanted
+        done = 0 if ring is None else ring.published - ring.held
+        self._progress(done, wanted.events)
+        if totals is not None and done >= wanted.events and not totals.under_way:
+            results = self._place.client.results().values()
+            if totals.published >= wanted.last_run_events and all(r.run >= wanted.runs for r in results):
+                return True
+        if status.problems:
+            raise NotYet("; ".join(status.problems))
+        raise NotYet(self._explain(done))
+
+    def _explain(self, done: int) -> str:
+        """Return how far the node is, and who works hardest: looked at now and then, for whoever gives up."""
+        now = time.monotonic()
+        if now - self._explained_at > EXPLAIN_S:
+            self._explained_at = now
+            self._why = what_keeps(self._meter.look(), self._names)
+        lasted_s, events = now - self._began, self._wanted.events
+        return f"{done} of {events} events after {lasted_s:.0f} s, {done / lasted_s:.0f}/s{self._why}"
 
 
-def _is_reduced(place: Arena, events: int) -> bool:
-    """Return whether the node is through.
-
-    Raises:
-        AmiError: the source failed.
-    """
-    status = place.client.status()
-    if failed := [p.state for p in status.processes if p.type == "source" and p.state.startswith("failed")]:
-        raise AmiError(f"the node's source {failed[0]}")
-    totals = status.identity
-    if totals is None or totals.published < events or totals.under_way:
-        raise NotYet("; ".join(status.problems) or f"nothing seems wrong, it is slow: {totals}")
-    return True
+def what_keeps(load: Load, names: Container[str]) -> str:
+    """Return which process is busiest, and which operations cost most, as far as that is known."""
+    said = []
+    busy = max(load.processes, key=lambda one: one.share or 0.0, default=None)
+    if busy is not None and busy.share:
+        said.append(f"{busy.type} {busy.number} is busiest, {100 * busy.share:.0f} % of a core")
+    costs = sorted(load.operations, key=lambda one: -one.share)[:2]
+    said += [
+        f"{definition_of(one.name, names)} costs {one.us_per_event:.0f} µs an event"
+        + (" (a function called event by event)" if one.per_event else "")
+        for one in costs
+        if one.share > 0.1
+    ]
+    said += list(load.status.warnings)
+    return "".join(f"; {one}" for one in said)
 
 
 def compare(name: str, node: Result | None, alone: Result | None, scale: float = 0.0) -> Comparison:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from ami.graph.language.text import graph_of
-from ami.lab.verify import compare, find_scale
+from ami.lab.verify import compare, find_scale, what_keeps
 from ami.result import Events, Result
 from ami.values import Histogram, Scan
+from tests.unit.test_top_load import beat, cost, load
 
 
 def result(value: object, **changes: object) -> Result:
@@ -98,3 +99,14 @@ def test_what_is_left_of_numbers_that_cancel_is_measured_by_them() -> None:
     assert find_scale("r", graph, means) == 0.0
     assert compare("d", result(0.0), result(1.4e-17), 0.1).difference == ""
     assert compare("d", result(0.0), result(1e-9), 0.1).difference
+
+
+def test_who_waits_in_vain_is_told_which_process_and_which_operations_keep_the_node() -> None:
+    costs = {"fit/1": cost(0.7, us=350.4, per_event=True), "fit": cost(0.2, us=80), "cheap": cost(0.01)}
+    beats = {"here:worker:0": beat(costs, share=0.9), "here:source:0": beat()}
+    found = load(beats, shares={"here:worker:0": 0.97, "here:source:0": 0.2})
+    assert what_keeps(found, {"fit", "cheap"}) == (
+        "; worker 0 is busiest, 97 % of a core; fit costs 350 µs an event (a function called event by event)"
+        "; fit costs 80 µs an event"
+    )
+    assert what_keeps(load({"here:source:0": beat()}), {"fit"}) == ""

@@ -254,3 +254,15 @@ def test_a_server_that_runs_needs_no_heartbeat_but_a_worker_does() -> None:
     named = {p.name: p.state for p in seen.processes}
     assert named["here:worker:1"] == "runs, but has no heartbeat"
     assert "here:local-redis:0" not in named
+
+
+def test_a_part_is_shown_with_its_definition_and_its_own_text() -> None:
+    graph = lower(edits.add(Document(), parse("results: {mean: mean_events(x / y)}"), "anna"))
+    beats = {"here:worker:0": beat({"mean/1": cost(0.5), "mean": cost(0.1), "gone/1": cost(0.1)}, share=0.7)}
+    found = load(beats, graph=graph)
+    assert [(one.name, one.shown) for one in found.operations] == [
+        ("mean/1", ("mean: x / y",)), ("gone/1", ("gone/1",)), ("mean", ("mean",)),
+    ]  # fmt: skip
+    text = "\n".join(report(found))
+    assert "mean: x / y" in text
+    assert "mean/1" not in text
