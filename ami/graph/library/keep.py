@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ami.errors import GraphError
 from ami.event import Array
@@ -22,6 +21,11 @@ from ami.graph.library.base import (
 )
 from ami.ragged import Ragged, concatenate
 from ami.values import Arrays, PickedEvents
+
+# Of splitmix64.
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+ROUNDS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
+LAST, HALF = np.uint64(31), np.uint64(1)
 
 
 class Last(Reduction):
@@ -84,8 +88,8 @@ class Pick(Reduction):
     (Rejected: the first of each interval, which tell nothing of the rest of it; and every k-th, which meets
     a beam with patterns of its own at the same place of the pattern always.)
 
-    State: None, or (stamps int64 (n, 2), values: tuple of arrays (n, *shape)), smallest lot first; values of
-    variable length are :class:`~ami.values.Arrays`.
+    State: None, or (int64 (n, 3): timestamp, sequence and lot; values: tuple of arrays (n, *shape)), smallest
+    lot first; values of variable length are :class:`~ami.values.Arrays`.
     """
 
     name = "pick"
@@ -118,21 +122,22 @@ class Pick(Reduction):
         lots = _lots(some)
         if state is not None and len(state[0]) == self.count:
             # The usual case: few events or none have a lot that is smaller than the largest of those.
-            chosen = np.flatnonzero(lots <= _lots(state[0][-1:]))
+            chosen = np.flatnonzero(lots <= state[0][-1, 2])
             if not len(chosen):
                 return state
             some, lots = some[chosen], lots[chosen]
             rows = chosen if rows is None else rows[chosen]
         drawn = _draw(some, lots, self.count)
         rows = drawn if rows is None else rows[drawn]
-        new = (some[drawn], tuple(_rows(array, rows) for array in arrays))
-        return self.merge(state, new)
+        events = np.empty((len(rows), 3), np.int64)
+        events[:, :2], events[:, 2] = some[drawn], lots[drawn]
+        return self.merge(state, (events, tuple(_rows(array, rows) for array in arrays)))
 
     def merge(self, a: State, b: State) -> State:
         if a is None or b is None:
             return b if a is None else a
         both = _pooled(a, b)
-        return _take(both, _draw(both[0], _lots(both[0]), self.count))
+        return _take(both, _draw(both[0], both[0][:, 2], self.count))
 
     def fill(self, state: State, more: State) -> tuple[State, State]:
         # Behind those that wait, whatever their time: where it goes back, they would wait for ever.
@@ -151,7 +156,7 @@ class Pick(Reduction):
     def state_bytes(self, *kinds: Kind) -> int:
         """Return the bytes of a full batch; the global reducer may hold as much again for the next one."""
         values = sum(kind.dtype.itemsize * elements(kind) + 8 * kind.variable for kind in kinds)
-        return self.count * (16 + values)
+        return self.count * (24 + values)
 
     def result(self, state: State) -> Any:
         if state is None or len(state[0]) < self.count:
@@ -219,28 +224,30 @@ def _take(state: State, rows: Array | slice) -> State:
     return (stamps[rows], tuple(_rows(array, rows) for array in values))
 
 
-def _lots(stamps: Array) -> NDArray[np.uint64]:
+def _lots(stamps: Array) -> Array:
     """Return a number for each event that only its stamp decides, and that follows no pattern of theirs.
 
-    Source: the finalizer of splitmix64, two rounds of it; G. L. Steele, D. Lea, C. H. Flood, "Fast splittable
-    pseudorandom number generators", OOPSLA 2014. To keep the smallest of such numbers is to draw without
-    putting back: E. Cohen, H. Kaplan, "Summarizing data using bottom-k sketches", PODC 2007.
+    Source: the finalizer of splitmix64; G. L. Steele, D. Lea, C. H. Flood, "Fast splittable pseudorandom
+    number generators", OOPSLA 2014. To keep the smallest of such numbers is to draw without putting back:
+    E. Cohen, H. Kaplan, "Summarizing data using bottom-k sketches", PODC 2007.
     """
     lots = stamps[:, 1].astype(np.uint64)
-    lots *= np.uint64(0x9E3779B97F4A7C15)
-    lots += stamps[:, 0].astype(np.uint64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        lots ^= lots >> np.uint64(shift)
-        lots *= np.uint64(factor)
-    lots ^= lots >> np.uint64(31)
-    return lots
+    lots *= GOLDEN
+    lots += stamps[:, 0].view(np.uint64)
+    for shift, factor in ROUNDS:
+        lots ^= lots >> shift
+        lots *= factor
+    lots ^= lots >> LAST
+    lots >>= HALF  # so that a signed integer has it
+    return lots.view(np.int64)
 
 
-def _draw(stamps: Array, lots: NDArray[np.uint64], count: int) -> Array:
+def _draw(stamps: Array, lots: Array, count: int) -> Array:
     """Return the events that have the smallest lots, smallest first; of equal ones the oldest."""
-    rows = np.arange(len(lots))
-    if len(lots) > 2 * count:  # to sort all of them would cost more than all else
-        rows = np.flatnonzero(lots <= np.partition(lots, count - 1)[count - 1])
+    if len(lots) <= 2 * count:
+        return np.lexsort((stamps[:, 1], stamps[:, 0], lots))[:count]
+    # To sort all of them would cost more than all else.
+    rows = np.flatnonzero(lots <= np.partition(lots, count - 1)[count - 1])
     return rows[np.lexsort((stamps[rows, 1], stamps[rows, 0], lots[rows]))[:count]]
 
 
