@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import click
 from ami.cli.graph import read_document
 from ami.cli.options import Session, as_uri, option, with_session
 from ami.cli.results import listing
-from ami.cli.screen import clean
+from ami.cli.screen import clean, now
+from ami.cli.status import look
 from ami.client import Client, connect
 from ami.client.first_graph import first_look, ready_graph
 from ami.cluster.node import run_foreground
@@ -63,7 +66,32 @@ def node(context: click.Context, session: Session, source: str | None, graph_fil
             click.echo(introduction(client, what, session.config_file))
             click.echo(first_results(client))
 
-    context.exit(run_foreground(session.config_file, source, graph_file, on_ready))
+    context.exit(run_foreground(session.config_file, source, graph_file, on_ready, Troubles().look))
+
+
+class Troubles:
+    """Tells on the screen what `ami status` would, each trouble once, and when there is none any more."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def look(self, config: Config) -> None:
+        """Look how the node is, and tell what is new."""
+        try:
+            seen = look(config)
+        except AmiError:
+            return  # the node is being stopped, or its end is told by who runs it
+        for line in self.tell([*seen.problems, *seen.warnings]):
+            click.echo(clean(line))
+
+    def tell(self, troubles: Sequence[str]) -> list[str]:
+        """Return the lines to print; a trouble whose numbers change is still the same."""
+        known = {re.sub(r"[0-9.]+", "#", text): text for text in troubles}
+        lines = [f"{now()} ! {text}" for key, text in known.items() if key not in self._told]
+        if self._told and not known:
+            lines.append(f"{now()}   well again")
+        self._told = set(known)
+        return lines
 
 
 def wait_for_servers(config: Config) -> None:

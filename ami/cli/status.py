@@ -15,6 +15,7 @@ from ami.client import ClusterStatus, Identity, ProcessStatus, RingStatus, conne
 from ami.client.status import STOPPED as WAS_STOPPED
 from ami.client.status import MemoryStatus
 from ami.client.survey import survey_host
+from ami.config import Config
 from ami.errors import ConfigError, StoreUnavailable
 
 PATIENCE_S = 2.0  # with a store that is just being restarted, where nobody said another
@@ -31,7 +32,7 @@ def status(session: Session) -> None:
     When a node falls behind, the results that cost it most are named, with their owners.
     Exit code 1 when something that should run does not.
     """
-    seen = look(session)
+    seen = look(session.config(), session.timeout_s or PATIENCE_S)
     on_terminal = sys.stdout.isatty()
     width = terminal_width() if on_terminal else None
     colour = on_terminal and not os.environ.get("NO_COLOR")
@@ -40,15 +41,14 @@ def status(session: Session) -> None:
         sys.exit(EXIT_REFUSED)
 
 
-def look(session: Session) -> ClusterStatus:
+def look(config: Config, timeout_s: float = PATIENCE_S) -> ClusterStatus:
     """Return how the cluster is; of this host's node only, while the global store does not answer.
 
     Raises:
         StoreUnavailable: and no node is on this host.
     """
-    config = session.config()
     try:
-        with connect(config, timeout_s=session.timeout_s or PATIENCE_S) as client:
+        with connect(config, timeout_s=timeout_s) as client:
             return client.status()
     except (StoreUnavailable, ConfigError) as error:
         here = survey_host(config, str(error.__cause__ or error))

@@ -23,6 +23,7 @@ from ami.cluster.supervisor import NO_ANSWER
 from ami.config import Config, load
 from ami.errors import AmiError, ConfigError
 
+LOOK_S = 5.0
 PRIVATE_RING_BYTES = 64 << 20
 
 
@@ -82,6 +83,7 @@ def run_foreground(
     source: str | None,
     graph: Path | None,
     on_ready: Callable[[Config, Path | None], None],
+    on_look: Callable[[Config], None] = lambda _config: None,
 ) -> int:
     """Run a node until SIGINT, SIGTERM or SIGHUP, then stop it and leave no process, socket or segment.
 
@@ -89,6 +91,7 @@ def run_foreground(
         source: URI instead of the settings' one.
         graph: handed on to ``on_ready``.
         on_ready: called once all programs run; what it raises stops the node.
+        on_look: called every few seconds from then on.
 
     Returns:
         Exit code: 0 stopped as asked, 1 supervisord died.
@@ -110,8 +113,7 @@ def run_foreground(
             _say(f"starting a node; its logs are in {node.run_dir}/log")
             node.start()
             on_ready(node.config, graph)
-            while node.is_alive():
-                time.sleep(0.2)
+            _look_after(node, on_look)
             _say("supervisord died; see its log")
             return 1
         except KeyboardInterrupt:
@@ -125,6 +127,16 @@ def run_foreground(
                 for problem in leftovers.unsaved:
                     _say(problem)
                 _say(f"stopped; graphs and results stay in {node.run_dir}")
+
+
+def _look_after(node: Supervised, on_look: Callable[[Config], None]) -> None:
+    """Look at a node every few seconds, until its supervisord has died."""
+    looked_at = time.monotonic()
+    while node.is_alive():
+        time.sleep(0.2)
+        if time.monotonic() - looked_at > LOOK_S:
+            on_look(node.config)
+            looked_at = time.monotonic()
 
 
 def free_port() -> int:

@@ -7,6 +7,7 @@ from itertools import chain, combinations
 import pytest
 from click import unstyle
 
+from ami.cli.node import Troubles
 from ami.cli.status import report
 from ami.client import ClusterStatus, ProcessStatus
 from ami.client.status import judge_cluster, judge_host, judge_process, split_prefix
@@ -264,3 +265,15 @@ def test_a_report_fits_the_terminal(width: int) -> None:
 )  # fmt: skip
 def test_the_reason_is_the_last_line_that_tells_one(log: str, reason: str) -> None:
     assert pick_reason(log) == reason
+
+
+def test_a_nodes_screen_tells_each_trouble_once_and_when_there_is_none_any_more() -> None:
+    screen = Troubles()
+    assert screen.tell([]) == []
+    (line,) = screen.tell(["3 MiB left in /dev/shm"])
+    assert line.endswith("! 3 MiB left in /dev/shm")
+    (line,) = screen.tell(["2 MiB left in /dev/shm", "host:worker:0 does not run"])
+    assert line.endswith("! host:worker:0 does not run")
+    assert screen.tell(["1 MiB left in /dev/shm"]) == []
+    assert [line.split()[1:] for line in screen.tell([])] == [["well", "again"]]
+    assert screen.tell([]) == []

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ami.cluster import whose
+from ami.cluster import proc, whose
 from ami.cluster.proc import OwnTime
 from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
 from ami.daemons.monitor.deaths import Deaths
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 SELF = "monitor:0"
+LAUNCHER = "ami.cluster.servers"
 BEATEN = ("heartbeat", "beginning", "piece")  # kinds of signs that go through Control
 # A piece of work beside the loop may compute so many times longer than the loop.
 PIECE_TIMES = 20
@@ -89,7 +90,9 @@ class MonitorStage:
     def _signs(self, processes: Mapping[str, Program]) -> Iterator[tuple[str, str, Sign]]:
         """Yield how each process shows that it lives: by what, which process, and the sign."""
         for name, store in (("local-redis:0", self._local), ("global-redis:0", self._global)):
-            yield "answers", name, self._answers(store)
+            # One that waits for room, or for a port, is no server yet, and says so itself.
+            waits = name in processes and LAUNCHER in proc.command(processes[name].pid)
+            yield "answers", name, self._looks if waits else self._answers(store)
         try:
             beats = self._beats(processes)
         except StoreError:
