@@ -20,7 +20,7 @@ from ami.ring.observer import RingObserver
 T = TypeVar("T")
 
 CALL_S = 30.0  # for one call to a node that may just be starting
-READY_S = 30.0
+READY_S = 120.0  # a machine with a load of 25 takes more than half a minute to start a node
 LOOK_S = 0.02
 
 
