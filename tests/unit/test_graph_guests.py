@@ -11,6 +11,7 @@ from ami.errors import GraphError
 from ami.event import Array, Field, Schema, Slots
 from ami.graph.check import check
 from ami.graph.execution.bind import reductions
+from ami.graph.execution.frame import CALLS
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.language.text import graph_of
 
@@ -175,3 +176,10 @@ def test_what_shows_on_real_events_only_is_told_there() -> None:
     (record,) = errors.values()
     assert record.count == 40
     assert "must not depend on which others are in its block" in record.text.partition("\n")[0]
+
+
+def test_an_endless_recursion_is_told_by_its_last_calls() -> None:
+    _, errors = run("      def f(x): return f(x) if x > 5 else x")
+    (record,) = errors.values()
+    assert record.text.startswith("RecursionError: maximum recursion depth exceeded")
+    assert record.text.count("<user function>") <= CALLS

@@ -12,7 +12,9 @@ filtered, cut and summed is so never copied as a whole.
 from __future__ import annotations
 
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from ami.graph.library.user import CODE_FILE
 from ami.ragged import Ragged
 
 Index = NDArray[np.int64] | None
+CALLS = 20  # of a traceback that are kept: the last
 MAX_REASON = 300  # characters of an error's own text
 MAX_TEXT = 4000  # characters of a traceback that are kept: its end
 
@@ -162,12 +165,24 @@ def bisect(run: Callable[[int, int], None], count: int) -> tuple[Array, str]:
 
 def traceback_text(error: BaseException) -> str:
     """Return why something failed, and in lines of its own the way there; the end of it, if it is long."""
-    return f"{reason_of(error)}\n{''.join(traceback.format_exception(error))[-MAX_TEXT:]}"
+    way = traceback.format_exception(type(error), error, _last_calls(error))
+    return f"{reason_of(error)}\n{''.join(way)[-MAX_TEXT:]}"
 
 
 def reason_of(error: BaseException) -> str:
     """Return an error in one line, with the line of people's code in which it was raised."""
     said = " ".join(str(error).split())[:MAX_REASON]
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == CODE_FILE]
+    calls = traceback.extract_tb(_last_calls(error))
+    lines = [call.lineno for call in calls if call.filename == CODE_FILE]
     where = f", in line {lines[-1]} of its code" if lines else ""
     return f"{type(error).__name__}{': ' if said else ''}{said}{where}"
+
+
+def _last_calls(error: BaseException) -> TracebackType | None:
+    """Return the last calls on the way to an error: to tell all of an endless recursion takes 3 ms."""
+    calls = deque[TracebackType](maxlen=CALLS)
+    call = error.__traceback__
+    while call is not None:
+        calls.append(call)
+        call = call.tb_next
+    return calls[0] if calls else None
