@@ -30,7 +30,7 @@ MOST = "[default: as fast as possible]"
 @click.command()
 @option("--rounds", click.IntRange(1, 100_000), "How often each target is hit.", default=3, metavar="N")
 @option("--target wanted", str, f"Only this one; may be given again. {ALL}", multiple=True, metavar="NAME")
-@option("--seed", click.IntRange(0), "Of order and moments.", default=1)
+@option("--seed", click.IntRange(0), "Of order and moments.", default=1, metavar="N")
 @option("--rate rate_hz", click.FloatRange(1, 1e9), f"Events per second of the source. {MOST}", metavar="HZ")
 @click.option(
     "--images",

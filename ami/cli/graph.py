@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ami.cli.completion import complete_definition, complete_results, complete_values
+from ami.cli.group import Group
 from ami.cli.options import Session, option, with_session
-from ami.cli.screen import clean, clock, table
+from ami.cli.screen import clean, clock, cut, table, terminal_width
 from ami.client import Client, connect
 from ami.errors import GraphError
 from ami.graph.language.changes import list_names
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MAX_TEXT_BYTES = 8 << 20
 
 
-@click.group()
+@click.group(cls=Group)
 def graph() -> None:
     """Show the graph and edit it while events flow.
 
@@ -53,7 +54,7 @@ def _edit(
     return decorate
 
 
-_OWNER = option("--as owner", str, "Act as this owner of operations. [default: USER@HOST]", metavar="NAME")
+_OWNER = option("--as owner", str, "Act under this name. [default: USER@HOST]", metavar="NAME")
 _FORCE = click.option("--force", is_flag=True, help="Even if others lose something by it.")
 _EXPECT = option(
     "--expect expected_version", click.IntRange(0), "Only if the graph still has it.", metavar="VERSION"
@@ -113,7 +114,10 @@ def _write_acceptance(reply: dict[str, Any]) -> str:
         lines.append(f"takes back version {back['version']}, {back['action']}: {clean(back['summary'])}")
     lines += [f"{said} {clean(list_names(changes[what]))}" for what, said in _SAID.items() if what in changes]
     lost = changes.get("lost") or {}
-    lines += [f"! {clean(owner)} loses {clean(list_names(names))}" for owner, names in lost.items()]
+    lines += [
+        f"! {clean(owner)} lost, or begins anew with: {clean(list_names(names))}"
+        for owner, names in lost.items()
+    ]
     lines += [f"! {clean(warning)}" for warning in reply.get("warnings") or ()]
     return "\n".join(lines if changes else [f"{lines[0]}: nothing changed", *lines[1:]])
 
@@ -144,9 +148,9 @@ def show(session: Session, version: int | None, owners: bool) -> None:
     type=_read,
     shell_complete=complete_definition,
 )
-@click.option("--replace", is_flag=True, help="Replace operations of the same names, if they are mine.")
+@click.option("--replace", is_flag=True, help="Replace definitions of the same names, if they are mine.")
 def add(client: Client, texts: tuple[str, ...], replace: bool, **expected: int | None) -> dict[str, Any]:
-    """Add operations and results.
+    """Add definitions: results, and values for others to use.
 
     \b
     ami graph add 'bright = mean_vs(sum(camera), key=delay)'
@@ -168,13 +172,13 @@ def set_(client: Client, texts: tuple[str, ...], **options: Any) -> dict[str, An
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_values)
 @_FORCE
 def remove(client: Client, names: tuple[str, ...], **options: Any) -> dict[str, Any]:
-    """Remove operations NAME..."""
+    """Remove definitions by their names."""
     return client.remove(*names, **options)
 
 
 @_edit(name="remove-mine")
 def remove_mine(client: Client) -> dict[str, Any]:
-    """Remove every operation that nobody but me wants."""
+    """Remove every definition that nobody but me wants."""
     return client.remove_mine()
 
 
@@ -201,7 +205,7 @@ def rollback(client: Client, version: int, force: bool) -> dict[str, Any]:
 @click.argument("names", nargs=-1, shell_complete=complete_results)
 @_FORCE
 def reset(client: Client, names: tuple[str, ...], force: bool) -> dict[str, Any]:
-    """Let the windows of results NAME... (all, without a name) begin anew."""
+    """Let the windows of results begin anew: of those that are named, else of all."""
     return client.reset(*names, force=force)
 
 
@@ -217,9 +221,10 @@ def history(session: Session) -> None:
 def _listing(records: list[dict[str, Any]]) -> str:
     if not records:
         return "there was no graph yet; `ami graph set FILE` gives the first"
-    columns = ("version", "client", "action", "summary", "hash")
+    columns = ("version", "client", "action", "hash", "summary")
     rows = [[clock(r.get("time_ns")), *(r.get(column, "") for column in columns)] for r in records]
-    return table(["time", *columns], rows, right="lrllll")
+    text = table(["time", *columns], rows, right="lrllll")
+    return "\n".join(cut(line, max(terminal_width(), 80)) for line in text.splitlines())
 
 
 @graph.command()

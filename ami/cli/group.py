@@ -50,7 +50,29 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-class AmiGroup(click.Group):
+class Group(click.Group):
+    """Knows what was meant by a command that it has not, and tells of each in a whole sentence."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args[0] not in known:
+            close = difflib.get_close_matches(args[0], known, n=1)
+            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(self.list_lines(ctx))
+
+    def list_lines(self, ctx: click.Context) -> list[tuple[str, str]]:
+        """Return each command and its line of help."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        return [(name, command.get_short_help_str(limit=200)) for name, command in commands if command]
+
+
+class AmiGroup(Group):
     """Imports commands late, and turns an error that ami raised on purpose into an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -64,14 +86,6 @@ class AmiGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS:
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
-        return super().resolve_command(ctx, args)
-
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the commands that begin so, none of which is imported for that."""
         if incomplete.startswith("-"):
@@ -82,9 +96,8 @@ class AmiGroup(click.Group):
             if name.startswith(incomplete)
         ]
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+    def list_lines(self, ctx: click.Context) -> list[tuple[str, str]]:
+        return [(name, text) for name, (_, text) in COMMANDS.items()]
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -110,7 +123,8 @@ class AmiGroup(click.Group):
 def one_line(error: AmiError) -> str:
     """Return the text of an error without line ends and other control characters."""
     lines = [line.strip() for line in str(error).splitlines()]
-    text = ": ".join(line for line in lines if line)
+    # What follows a question (did you mean …?) is the line to which it belongs.
+    text = ": ".join(line for line in lines if line).replace("?: ", "? In: ")
     return printable(text)
 
 

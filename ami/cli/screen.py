@@ -87,6 +87,12 @@ def numbers(values: Iterable[Any], digits: int = 6) -> list[str]:
     return [f"{value:,}" for value in there]
 
 
+def counted(count: int, things: str) -> str:
+    """Return so many things, whose name is given in the plural: ``1 batch``, ``2,000 flushes``."""
+    one = things[: -2 if things.endswith("hes") else -1]
+    return f"{number(count)} {one if count == 1 else things}"
+
+
 def some(count: int) -> str:
     """Return a count; nothing for none, where it is the usual."""
     return number(count) if count else ""

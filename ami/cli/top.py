@@ -13,7 +13,7 @@ import click
 
 from ami.cli.live import redraw, title
 from ami.cli.options import Session, with_session
-from ami.cli.screen import clean, cut, number, rate, size, some, table
+from ami.cli.screen import clean, counted, cut, number, rate, size, some, table
 from ami.cli.status import show_fill, show_memory
 from ami.client.load import NOBODY, Load, OperationLoad, ProcessLoad
 from ami.client.meter import Meter
@@ -94,7 +94,7 @@ def _head(load: Load) -> list[str]:
     lines = [f"graph   {graph}, {len(load.operations)} operations on the workers{timed}"]
     queues, ring = load.queues, status.ring
     waiting = {"batches": queues.inbox, "requests": queues.requests, "flushes": queues.flushes}
-    told = ", ".join(f"{number(n)} {what}" for what, n in waiting.items() if n is not None)
+    told = ", ".join(counted(n, what) for what, n in waiting.items() if n is not None)
     lines.append(f"waiting {told}")
     if ring is not None:
         dropped = f"{number(ring.dropped)} dropped, policy {clean(ring.policy)}"
@@ -129,7 +129,7 @@ def _process(process: ProcessLoad, where: Sequence[str]) -> list[object]:
         "" if process.share is None else f"{said}{_share(process.share)}",
         size(process.resident_bytes),
         *(_moved(process.traffic.get(to, 0.0)) for to in where),
-        ", ".join(f"{number(count)} {what}" for what, count in process.queue.items() if count),
+        ", ".join(counted(count, what) for what, count in process.queue.items() if count),
         process.lag,
         some(process.dropped),
         process.state if process.alive else f"DEAD: {process.state}",
@@ -144,7 +144,7 @@ def _operations(load: Load, sort: str) -> list[str]:
             f"{operation.kind}, per event" if operation.per_event else operation.kind,
             ", ".join(operation.owners) or NOBODY,
             rate(operation.events_hz),
-            f"{operation.us_per_event:.3g}",
+            _microseconds(operation.us_per_event),
             _share(operation.share),
             some(operation.errors),
         ]
@@ -183,6 +183,10 @@ def _owners(load: Load) -> list[str]:
     headings = ["owner", "operations", "core", "errors"]
     rows = [[one.owner, one.operations, _share(one.share), some(one.errors)] for one in load.owners]
     return table(headings, rows, right="lrrr").splitlines()
+
+
+def _microseconds(each: float) -> str:
+    return f"{each:,.0f}" if each >= 999.5 else f"{each:.3g}"
 
 
 def _share(share: float) -> str:

@@ -9,7 +9,7 @@ import click
 from ami.cli.bar import Bar
 from ami.cli.graph import read_document
 from ami.cli.group import EXIT_REFUSED
-from ami.cli.options import Session, as_uri, say, with_session
+from ami.cli.options import Session, as_uri, option, say, with_session
 from ami.cli.screen import number, table
 from ami.cluster.signals import stoppable
 from ami.lab.verify import Comparison
@@ -21,7 +21,7 @@ TIMEOUT_S = 600.0
 @click.command()
 @click.argument("graph", metavar="GRAPH.yaml")
 @click.argument("recording", metavar="FILE|SOURCE-URI", callback=as_uri)
-@click.option("--workers", type=click.IntRange(1, 250), default=2, show_default=True)
+@option("--workers", click.IntRange(1, 250), "Of the private node.", default=2, metavar="N")
 @with_session
 def verify(session: Session, graph: str, recording: str, workers: int) -> None:
     """Run a recording through a private node and in one process; compare every result.

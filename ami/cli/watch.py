@@ -28,7 +28,7 @@ STALE_INTERVALS = 5
 
 @click.command()
 @click.argument("names", nargs=-1, shell_complete=complete_results)
-@click.option("--count", type=click.IntRange(1), help="Stop after so many updates.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after so many updates.")
 @with_session
 def watch(session: Session, names: tuple[str, ...], count: int | None) -> None:
     """Follow results NAME... (all, without a name) until Ctrl-C.

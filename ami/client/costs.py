@@ -23,6 +23,10 @@ BEHIND_S = 2.0  # a source that is so far behind its pace does not catch up by i
 LONG_SPAN_S = 5.0  # how old large states may be before they are in the global store
 NAMED = 3  # results that a warning names
 NAMED_SHARE = 0.1  # of all costs, that one must have to be named
+NAMED_CORES = 0.05  # and of a core: on a machine that is busy with other things nobody is to blame
+NOBODY_DEAR = (
+    "no result costs much here: `ami top` shows who is busy; or something else takes this machine's cores"
+)
 ADVICE = "ask for less: a region (roi), fewer keys, fewer events (where); or `ami graph remove NAME`"
 WAITS = ("waiting: for the local reducer", "waiting: for the global reducer")
 
@@ -114,10 +118,12 @@ def list_warnings(status: ClusterStatus, results: Iterable[ResultLoad]) -> list[
     if not signs:
         return []
     costs = list(results)
-    least = NAMED_SHARE * sum(result.cores for result in costs)
-    dear = [_tell(result) for result in costs[:NAMED] if result.cores >= least > 0]
+    least = max(NAMED_SHARE * sum(result.cores for result in costs), NAMED_CORES)
+    dear = [_tell(result) for result in costs[:NAMED] if result.cores >= least]
     first = f"a node falls behind: {'; '.join(signs)}"
-    return [first, *dear, ADVICE] if dear else [first]
+    if not costs:
+        return [first]
+    return [first, *dear, ADVICE] if dear else [first, NOBODY_DEAR]
 
 
 def list_failing(beats: Iterable[object]) -> list[str]:

@@ -51,6 +51,16 @@ def test_every_command_explains_itself_and_has_the_common_options(name: str) -> 
         assert {"--json", "--timeout", "--config"} <= {o for p in one.params for o in p.opts}
 
 
+def test_every_command_has_a_whole_sentence_of_help_and_knows_its_namesakes() -> None:
+    shown = " ".join(run("graph", "--help").output.split())
+    for name, command in ami.get_command(click.Context(ami), "graph").commands.items():  # type: ignore[union-attr]
+        sentence = " ".join(command.help.split("\n\n")[0].split())
+        assert f"{name} {sentence}" in shown
+        wrong = run("graph", f"{name}x")
+        assert wrong.exit_code == EXIT_USAGE
+        assert f"there is no command '{name}x'; did you mean '{name}'?" in wrong.stderr
+
+
 def test_help_imports_no_heavy_room() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from ami.cli import ami\n"
@@ -226,3 +236,8 @@ def test_there_is_an_example_of_every_kind_of_source() -> None:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_every_value_can_be_said_in_json(value: object) -> None:
     json.loads(to_json({"value": value}))
+
+
+def test_a_line_behind_a_question_is_told_from_the_question() -> None:
+    refusal = GraphError("there is no 'camra'; did you mean 'camera'?\n  mean_events(camra)")
+    assert one_line(refusal) == "there is no 'camra'; did you mean 'camera'? In: mean_events(camra)"

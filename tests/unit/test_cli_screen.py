@@ -87,6 +87,12 @@ def test_a_time_has_its_natural_unit(seconds: float, text: str) -> None:
     assert screen.duration(seconds) == text
 
 
+@pytest.mark.parametrize("things", ["slots", "flushes", "batches", "requests"])
+def test_one_thing_is_not_several(things: str) -> None:
+    assert screen.counted(1, things) in ("1 slot", "1 flush", "1 batch", "1 request")
+    assert [screen.counted(n, things) for n in (0, 2000)] == [f"0 {things}", f"2,000 {things}"]
+
+
 def test_rates_and_sizes_have_their_prefix() -> None:
     assert [screen.rate(v) for v in (950.0, 3100, 12e6, None)] == ["950 /s", "3.1 k/s", "12 M/s", ""]
     assert [screen.size(v) for v in (0, 1023, 1536, 3 << 30)] == ["0 B", "1023 B", "1.5 KiB", "3.0 GiB"]

@@ -118,3 +118,14 @@ def test_where_nothing_is_known_of_costs_the_node_still_says_that_it_is_behind()
         identity=None, ring=None, problems=(),
     )  # fmt: skip
     assert list_warnings(status, ()) == ["a node falls behind: here:source:0 is 9 s behind its pace"]
+
+
+def test_on_a_machine_that_is_busy_with_other_things_no_cheap_result_is_blamed() -> None:
+    source = process("source", lag_s=BEHIND_S)
+    status = ClusterStatus(
+        cluster="ami", processes=(source,), graph_version=1, graph_hash="", identity=None, ring=None,
+        problems=(),
+    )  # fmt: skip
+    cheap = ResultLoad(name="n", owners=("ben",), share=0.004, state_bytes_s=1e6, published_bytes_s=0.0)
+    _, what = list_warnings(status, [cheap])
+    assert what.startswith("no result costs much here")

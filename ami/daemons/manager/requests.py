@@ -11,7 +11,7 @@ from ami.config import SecurityConfig
 from ami.errors import GraphError
 from ami.event import Schema
 from ami.graph.language import edits
-from ami.graph.language.changes import compare, find_losses, refuse_losses
+from ami.graph.language.changes import Loss, compare, find_losses, refuse_losses
 from ami.graph.language.document import Document
 from ami.graph.language.text import parse
 from ami.messages.request import Request
@@ -65,10 +65,7 @@ def apply(request: Request, document: Document, past: Past, now_ns: int | None =
     made = act(request, document, past)
     edit = made if isinstance(made, Edit) else Edit(made)
     if not request.flag("force"):
-        refuse_losses(
-            loss for loss in find_losses(document, edit.document, request.client)
-            if not loss.owner.startswith(HOUSE)
-        )  # fmt: skip
+        refuse_losses(_find_losses(request, document, edit))
     return replace(edit, document=replace(edit.document, version=document.version + 1))
 
 
@@ -169,13 +166,19 @@ ACTIONS: dict[str, Callable[[Request, Document, Past], Document | Edit]] = {
 }
 
 
+def _find_losses(request: Request, document: Document, edit: Edit) -> list[Loss]:
+    """Return what people lose by an edit; what a node put there itself is nobody's loss."""
+    losses = find_losses(document, edit.document, request.client)
+    return [loss for loss in losses if not loss.owner.startswith(HOUSE)]
+
+
 def describe(request: Request, document: Document, edit: Edit) -> dict[str, Any]:
     """Return what the client is told of an accepted edit; empty when nothing changed.
 
     Names by what happened to them, as in :class:`~ami.graph.language.changes.Changes`, and ``lost`` by owner.
     """
     told: dict[str, Any] = compare(document, edit.document).to_plain()
-    if losses := find_losses(document, edit.document, request.client):
+    if losses := _find_losses(request, document, edit):
         told["lost"] = {loss.owner: [*loss.gone, *loss.anew] for loss in losses}
     if told and edit.takes_back is not None:
         told["takes_back"] = {part: edit.takes_back[part] for part in ("version", "action", "summary")}
