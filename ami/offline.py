@@ -102,6 +102,8 @@ def run(
             break
         if isinstance(span, Span):
             offline.play(span, total, progress)
+    if total == source.length and isinstance(span := source.span(total, 1), Span):
+        offline.play(span, total, progress)  # what is said behind the last event
     offline.counts.results = offline.results()
     offline.counts.duration_s = time.monotonic() - begun
     return offline.counts

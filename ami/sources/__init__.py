@@ -17,6 +17,7 @@ from ami.event import Slots
 from ami.packages import load
 from ami.sources import live, recorded, simulated
 from ami.sources.base import LiveInput, Opener, Source, Span
+from ami.sources.dealing import deal
 from ami.sources.playback import Playback
 from ami.sources.stream import Stream
 from ami.sources.uri import parse
@@ -57,7 +58,7 @@ def open_source(uri: str) -> Source:
         if isinstance(events, LiveInput):
             source = Stream(events, parts, values)
         else:
-            source = Playback(events, parts, values)
+            source = deal(Playback(events, parts, values), parts, values)
     except BaseException:
         events.close()
         raise

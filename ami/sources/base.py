@@ -44,7 +44,8 @@ THE_END: Final = Silence.THE_END
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Some of the events that come next, all of one step; of a stream perhaps none, only transitions.
+    """Some of the events that come next, all of one step; perhaps none, only transitions: of a stream, or
+    at the end of a recording, behind its last event.
 
     ``timestamps`` has an entry for each event, in ns, ascending. ``transitions`` are what the data
     acquisition said between the event before ``first`` and ``first``, in order, with their values:
@@ -125,7 +126,8 @@ class Source(Protocol):
         """Return up to ``limit`` events from position ``first`` on, NOTHING_YET or THE_END.
 
         A stream waits for up to ``timeout_s`` for some, and gives those that come next, whatever ``first``
-        is: a position in a stream is passed once.
+        is: a position in a stream is passed once. Of a recording a span without events is the end, as THE_END
+        is, with what was said before it.
 
         Raises:
             SourceError: the input has gone bad.

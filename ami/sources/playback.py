@@ -16,7 +16,7 @@ import numpy as np
 from ami.errors import SourceError
 from ami.event import Schema, Slots, Transition
 from ami.sources import intervals
-from ami.sources.base import THE_END, Input, Silence, Span, Step, Timestamps
+from ami.sources.base import THE_END, Input, Silence, Span, Step, Timestamps, Transitions
 from ami.sources.pace import Replay
 from ami.sources.uri import FOREVER, MAX, Uri
 
@@ -115,7 +115,19 @@ class Playback:
             return Span(first, timestamps)
         return Span(first, timestamps, self._transitions(first, here), here.value)
 
-    def _transitions(self, first: int, here: Step) -> tuple[tuple[Transition, float], ...]:
+    def said(self, first: int, stop: int) -> Transitions:
+        """Return what was said before each of the positions from ``first`` up to, but without, ``stop``."""
+        said: list[tuple[Transition, float]] = []
+        while first < stop:
+            offset = first % self._count
+            here = self._events.step(self._start + offset)
+            if here is None:
+                break
+            said += self._transitions(first, here)
+            first += min(self._count - offset, here.stop - self._start - offset)
+        return tuple(said)
+
+    def _transitions(self, first: int, here: Step) -> Transitions:
         """Return what was said before position ``first``, which is in step ``here``."""
         if first == 0:
             return self._begin(here, run=False)  # whoever plays the input begins the first run
@@ -131,7 +143,7 @@ class Playback:
         return (*ended, *self._begin(here, run=new_run))
 
     @staticmethod
-    def _begin(here: Step, *, run: bool) -> tuple[tuple[Transition, float], ...]:
+    def _begin(here: Step, *, run: bool) -> Transitions:
         step = (Transition.BEGIN_STEP, here.value)
         return ((Transition.BEGIN_RUN, float(here.run)), step) if run else (step,)
 

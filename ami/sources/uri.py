@@ -174,11 +174,14 @@ LIVE: Mapping[str, Option] = {
     "policy": Option(one_of("wait", "drop"), None),
     "interval": Option(duration_s, None),
 }
-# Options of every protocol of recorded or simulated events; :mod:`ami.sources.playback` does what they say.
+# Options of every protocol of recorded or simulated events; :mod:`ami.sources.playback` does what they say,
+# and :mod:`ami.sources.dealing` what ``every`` and ``offset`` do.
 COMMON: Mapping[str, Option] = {
     **LIVE,
     "repeat": Option(repeat, 1),
     "start": Option(natural, 0),
     "stop": Option(counted, None),
     "rate": Option(rate_hz, None),
+    "every": Option(counted, 1),
+    "offset": Option(natural, 0),
 }

@@ -54,7 +54,7 @@ class Kind:
 
 class Recorded(Kind):
     def cut(self, source: Source) -> None:
-        path = Path(self.uri.removeprefix("hdf5://"))
+        path = Path(self.uri.removeprefix("hdf5://").partition("?")[0])
         with path.open("r+b") as file:
             file.truncate(path.stat().st_size // 2)
 
@@ -143,16 +143,29 @@ def sent(without_wave: frozenset[int]) -> Slots:
     return Slots(two("wave"), COUNT, {"x": X, "wave": WAVE}, valid, TIMES)
 
 
-@contextlib.contextmanager
-def recording(folder: Path) -> Iterator[Kind]:
-    for name in ("run.h5", "other.h5"):
-        with h5py.File(folder / name, "w") as file:
-            for key, values in (("timestamp", TIMES), ("x", X), ("wave", WAVE)):
-                file.create_dataset(key, data=values)
-            file.attrs["filled"] = np.zeros(4096)  # so that half of the file is not all of its events
-    slots = sent(frozenset())
-    # In the order of the names.
-    yield Recorded(f"hdf5://{folder}/run.h5", slots, f"hdf5://{folder}/other.h5")
+def recording(every: int = 1) -> Callable[[Path], Any]:
+    """Return what makes a recording, or one of which only the last of ``every`` events is played."""
+
+    @contextlib.contextmanager
+    def make(folder: Path) -> Iterator[Kind]:
+        for name in ("run.h5", "other.h5"):
+            write(folder / name, every)
+        share = f"?every={every}&offset={every - 1}" if every > 1 else ""
+        yield Recorded(
+            f"hdf5://{folder}/run.h5{share}", sent(frozenset()), f"hdf5://{folder}/other.h5{share}"
+        )
+
+    return make
+
+
+def write(path: Path, every: int) -> None:
+    with h5py.File(path, "w") as file:
+        # In the order of the names.
+        for key, values in (("timestamp", TIMES), ("x", X), ("wave", WAVE)):
+            others = values if key == "timestamp" else -1 - values
+            played = np.stack([*[others] * (every - 1), values], axis=1)
+            file.create_dataset(key, data=played.reshape(-1, *values.shape[1:]))
+        file.attrs["filled"] = np.zeros(4096)  # so that half of the file is not all of its events
 
 
 def simulation(uri: str, step_events: int = 0) -> Callable[[Path], Any]:
@@ -161,6 +174,20 @@ def simulation(uri: str, step_events: int = 0) -> Callable[[Path], Any]:
         with closing(open_source(uri)) as source:
             slots = take(source, 0, COUNT)
         yield Kind(uri, slots, uri.replace(f"stop={COUNT}", f"stop={COUNT - 1}"), step_events)
+
+    return make
+
+
+def dealt(uri: str, step_events: int = 0) -> Callable[[Path], Any]:
+    """Return what makes the second of three shares of a simulation that has three times COUNT events."""
+
+    @contextlib.contextmanager
+    def make(_folder: Path) -> Iterator[Kind]:
+        with closing(open_source(uri)) as source:
+            whole = take(source, 0, 3 * COUNT)
+        columns = {name: column[1::3] for name, column in whole.columns.items()}
+        slots = Slots(whole.schema, COUNT, columns, whole.valid[:, 1::3], whole.timestamps[1::3])
+        yield Kind(f"{uri}&every=3&offset=1", slots, f"{uri}&every=3&offset=2", step_events)
 
     return make
 
@@ -179,14 +206,18 @@ def plugged_in(folder: Path) -> Iterator[Kind]:
     yield Lines(folder / "events.csv")
 
 
-SCAN = (
-    "sim://pump-probe?rate=max&step_events=20&camera=16x16&samples=8&missing=0.2&missing_fields=camera,diode"
-)
+SCAN = "sim://pump-probe?rate=max&camera=16x16&samples=8&missing=0.2&missing_fields=camera,diode"
+SCALARS = "sim://scalars?rate=max"
+STATIC = "static://?rate=max&fields=x:scalar,laser:binary"
 KINDS: dict[str, Callable[[Path], Any]] = {
-    "recording": recording,
-    "pump-probe": simulation(f"{SCAN}&stop={COUNT}", 20),
-    "scalars": simulation(f"sim://scalars?rate=max&stop={COUNT}"),
-    "static": simulation(f"static://?rate=max&fields=x:scalar,laser:binary&stop={COUNT}"),
+    "recording": recording(),
+    "recording, dealt": recording(every=3),
+    "pump-probe": simulation(f"{SCAN}&step_events=20&stop={COUNT}", 20),
+    "pump-probe, dealt": dealt(f"{SCAN}&step_events=60&stop={3 * COUNT}", 20),
+    "scalars": simulation(f"{SCALARS}&stop={COUNT}"),
+    "scalars, dealt": dealt(f"{SCALARS}&stop={3 * COUNT}"),
+    "static": simulation(f"{STATIC}&stop={COUNT}"),
+    "static, dealt": dealt(f"{STATIC}&stop={3 * COUNT}"),
     "zmq, JSON": over_zmq(),
     "zmq, msgpack": over_zmq(packed=True),
     "zmq, blocks": over_zmq(block=7, packed=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -31,6 +32,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(feeder, "WAIT_S", 0.002)
     with ring_name() as name:
         yield World(name)
+
+
+# Three of its events, 5, 55 and 105: before two of them come several borders, and four behind the last.
+SHARE = SCAN.replace("stop=120", "stop=124") + "&every=50&offset=5"
 
 
 def published(name: str, count: int) -> dict[str, np.ndarray]:
@@ -117,23 +122,47 @@ def test_the_end_of_the_input_is_told_once_and_then_the_feeder_rests(world: Worl
         assert [entry.transition for entry in entries(ring)][-1] == Transition.END_RUN
 
 
-@pytest.fixture
-def uninterrupted() -> tuple[list[Stamp], dict[str, np.ndarray], int]:
-    source = open_source(SCAN)
+def test_a_share_has_all_borders_also_where_it_has_no_event(world: World) -> None:
+    source = open_source(SHARE)
+    with world.ring(source) as ring:
+        feed_to_the_end(world.feeder(source, ring))
+        told = story(ring)
+    began = [(run, step) for transition, run, step, *_ in told if transition == Transition.BEGIN_STEP]
+    assert began == [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (2, 1)]
+    assert [(run, step, events) for transition, run, step, _, _, events in told if not transition] == [
+        (0, 1, 1), (0, 3, 1), (1, 3, 1),
+    ]  # fmt: skip
+    assert [Transition(transition).name for transition, *_ in told[-5:]] == [
+        "END_STEP", "END_RUN", "BEGIN_RUN", "BEGIN_STEP", "END_RUN",
+    ]  # fmt: skip
+
+
+class Uninterrupted(NamedTuple):
+    uri: str
+    story: list[Stamp]
+    columns: dict[str, np.ndarray]
+    things_done: int
+
+
+@pytest.fixture(params=[SCAN, SHARE], ids=["whole", "share"])
+def uninterrupted(request: pytest.FixtureRequest) -> Uninterrupted:
+    source = open_source(request.param)
+    assert source.length
     with ring_name() as name:
         world = World(name)
         with world.ring(source) as ring:
             feed_to_the_end(world.feeder(source, ring))
-            return story(ring), published(name, 120), ring.done  # type: ignore[attr-defined]
+            done: int = ring.done  # type: ignore[attr-defined]
+            return Uninterrupted(request.param, story(ring), published(name, source.length), done)
 
 
 def test_a_feeder_replaced_at_any_point_leaves_the_stream_of_one_that_never_died(
-    uninterrupted: tuple[list[Stamp], dict[str, np.ndarray], int],
+    uninterrupted: Uninterrupted,
 ) -> None:
-    want, columns, things_done = uninterrupted
-    assert things_done > 50
+    uri, want, columns, things_done = uninterrupted
+    assert things_done > 30
     for kill_at in range(1, things_done + 1):
-        source = open_source(SCAN)
+        source = open_source(uri)
         with ring_name() as name:
             world = World(name)
             with world.ring(source, kill_at=kill_at) as ring, pytest.raises(Killed):
@@ -142,27 +171,28 @@ def test_a_feeder_replaced_at_any_point_leaves_the_stream_of_one_that_never_died
                 assert ring.resumed
                 feed_to_the_end(world.feeder(source, ring))
                 assert story(ring) == want, f"killed at {kill_at}"
-                found = published(name, 120)
+                assert world.feeder(source, ring).finished
+                found = published(name, len(columns["timestamp"]))
             for key, column in columns.items():
                 np.testing.assert_array_equal(found[key], column, err_msg=f"{key}, killed at {kill_at}")
 
 
 @pytest.mark.parametrize("lifetime", [1, 2, 3, 5, 7])
 def test_feeders_that_die_again_and_again_leave_the_stream_of_one_that_never_died(
-    world: World, uninterrupted: tuple[list[Stamp], dict[str, np.ndarray], int], lifetime: int
+    world: World, uninterrupted: Uninterrupted, lifetime: int
 ) -> None:
     """Every feeder does ``lifetime`` things, more than it takes to begin."""
-    want, columns, _ = uninterrupted
+    uri, want, columns, _ = uninterrupted
     for deaths in range(500):
-        source = open_source(SCAN)
+        source = open_source(uri)
         with world.ring(source, kill_at=4 + lifetime, entries=1024) as ring:
             try:
                 feed_to_the_end(world.feeder(source, ring))
             except Killed:
                 continue
-            assert deaths > 3
+            assert deaths > 2
             assert story(ring) == want
-            found = published(world.name, 120)
+            found = published(world.name, len(columns["timestamp"]))
             break
     else:
         pytest.fail("never came to its end")

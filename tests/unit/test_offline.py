@@ -98,6 +98,57 @@ def test_the_first_five_maxima_of_the_telescope() -> None:
     assert got["maxima"].value.values[0].tolist() == [4095, 4095, 4093, 4092, 4095]
 
 
+def shares(uri: str, asked: Graph, every: int = 3) -> tuple[OfflineResults, list[OfflineResults]]:
+    """Return the results of an input, and of each of its shares."""
+    dealt = [f"{uri}&every={every}&offset={offset}" for offset in range(every)]
+    whole, *parts = (offline.run(asked, open_source(one)) for one in (uri, *dealt))
+    return whole, parts
+
+
+@recordings
+def test_the_shares_of_a_recording_are_together_what_the_whole_gives() -> None:
+    telescope = graph(
+        events="count(event_type)",
+        total="sum_events(sum(waveforms))",
+        image="sum_events(waveforms)",
+        kinds="histogram(event_type, 10, 0, 10)",
+    )
+    whole, parts = shares(f"hdf5://{FOLDER}/sst1m_telescope.h5?start=3", telescope)
+    assert [part.events for part in parts] == [33, 32, 32]
+    assert sum(part["total"].value for part in parts) == whole["total"].value
+    np.testing.assert_array_equal(sum(part["image"].value for part in parts), whole["image"].value)
+    photons = graph(
+        spectrum="histogram(energy, 100, 0, 10000)",
+        image="histogram2d(x, y, 64, 3800, 4800, 64, 3400, 4400)",
+        brightest="max_events(energy)",
+        events="count(x)",
+    )
+    for options in ("rate=max", "start=100&stop=2000&repeat=3"):
+        whole, parts = shares(f"hdf5://{FOLDER}/m82_photons.h5?{options}", photons)
+        assert sum(part["events"].value for part in parts) == whole["events"].value == whole.events
+        assert max(part["brightest"].value for part in parts) == whole["brightest"].value
+        for name in ("spectrum", "image"):
+            counts = sum(part[name].value.counts for part in parts)
+            np.testing.assert_array_equal(counts, whole[name].value.counts)
+            assert counts.sum() > 1000
+
+
+def test_each_share_has_all_runs_and_steps_also_those_without_events_of_it() -> None:
+    uri = "sim://pump-probe?step_events=10&run_events=25&stop=52&camera=16x16&samples=8"
+    whole, parts = shares(uri, graph(n="count(laser)", lit="sum_events(laser)"))
+    assert (whole["n"].value, whole.runs, whole.steps) == (2, 3, 7)
+    # The last run has two events, 50 and 51, so the second share has none of it.
+    assert [part["n"].value for part in parts] == [1, 0, 1]
+    assert [(part.runs, part.steps) for part in parts] == [(3, 7)] * 3
+    assert [part["n"].run for part in parts] == [3] * 3
+    assert [part["n"].events.expected for part in parts] == [1, 0, 1]
+
+
+def test_a_share_without_events_gives_results_without_events() -> None:
+    got = run("sim://scalars?stop=2&every=5&offset=3", n="count(laser)", level="mean_events(energy)")
+    assert (got.events, got["n"].value, got["n"].events.expected) == (0, 0, 0)
+
+
 def scan_file(path: Path, laser: int) -> str:
     with h5py.File(path, "w") as file:
         file["timestamp"] = np.arange(4) * 10**8

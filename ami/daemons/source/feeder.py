@@ -92,9 +92,15 @@ class Feeder:
         self._ring.end_span()
         if not self._source.live:  # what a stream said once it does not say again
             self._announced = self._trailing_transitions()
-            ended = last.transition == Transition.END_RUN
-            self.finished = ended and self._source.span(self.position, 1) is THE_END
+            self.finished = last.transition == Transition.END_RUN and self._is_over()
         return Phase(last.run, last.step, last.step_value)
+
+    def _is_over(self) -> bool:
+        """Return whether a recording's end is in the ring, with an end of run, behind what it says there."""
+        span = self._source.span(self.position, 1)
+        if isinstance(span, Span):
+            return not span.count and self._announced > len(span.transitions)
+        return span is THE_END
 
     def _trailing_transitions(self) -> int:
         """Count the transitions in the ring after the last event, but not the feeder's own begin of run."""
@@ -129,6 +135,8 @@ class Feeder:
         if len(span.transitions) > self._announced and not self._announce(span):
             return False
         if not span.count:
+            if not self._source.live:
+                return self._finish()
             self._advance(span, 0)
             return True
         due = self._pace.count_due(span.timestamps)
