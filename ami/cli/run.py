@@ -11,7 +11,7 @@ from ami.cli.bar import Bar
 from ami.cli.graph import read_document
 from ami.cli.options import Session, as_uri, with_session
 from ami.cli.results import one_line_of
-from ami.cli.screen import number, rate, table
+from ami.cli.screen import counted, number, rate, table
 from ami.graph.language.lower import lower
 from ami.offline import OfflineResults
 from ami.offline import run as run_offline
@@ -48,5 +48,6 @@ def report(found: OfflineResults) -> str:
     ]
     speed = rate(found.events / found.duration_s) if found.duration_s else ""
     text = table(["result", "window", "used", "of", "value"], rows, right="llrrl")
-    counts = f"{number(found.events)} events, {number(found.intervals)} intervals, {number(found.runs)} runs"
+    amounts = {"events": found.events, "intervals": found.intervals, "runs": found.runs}
+    counts = ", ".join(counted(amount, things) for things, amount in amounts.items())
     return f"{text}\n\n{counts} in {found.duration_s:.2f} s, {speed}"

@@ -22,6 +22,8 @@ REDRAW_S = 1.0
 OPERATIONS_SHOWN = 8  # lines, before there is room for results and owners
 RESULTS_SHOWN = 4
 WIDE = 110  # characters of a line, from which on there is room for bytes
+TEXT = 60  # characters of an operation's text, where there is room
+FIGURES = 64  # characters of what stands beside it: what it costs must be seen
 TRAFFIC = {"shared": "shared", "local": "local store", "global": "global store", "disk": "disk"}
 SORTS = ("share", "name", "owner")
 
@@ -73,7 +75,7 @@ def frame(load: Load | None, sort: str, trouble: str, columns: int, rows: int) -
     lines += [*_head(load), "", *_processes(load, wide=columns >= WIDE), ""]
     owners = ["", *_owners(load)]
     results = ["", *_results(load)][: RESULTS_SHOWN + 2]
-    operations = _operations(load, sort)
+    operations = _operations(load, sort, max(16, min(TEXT, columns - FIGURES)))
     room = rows - len(lines)
     lines += _fitting(operations, max(room - len(owners) - len(results), min(room, OPERATIONS_SHOWN)))
     for others in (results, owners):
@@ -136,11 +138,11 @@ def _process(process: ProcessLoad, where: Sequence[str]) -> list[object]:
     ]
 
 
-def _operations(load: Load, sort: str) -> list[str]:
+def _operations(load: Load, sort: str, text: int = TEXT) -> list[str]:
     headings = ["operation", "", "owners", "events", "µs/event", "core", "errors"]
     rows = [
         [
-            clean(", ".join(operation.shown), 60),
+            clean(", ".join(operation.shown), text),
             f"{operation.kind}, per event" if operation.per_event else operation.kind,
             ", ".join(operation.owners) or NOBODY,
             rate(operation.events_hz),

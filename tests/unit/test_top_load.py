@@ -198,6 +198,14 @@ def test_a_frame_fits_the_terminal_and_says_what_it_leaves_out(columns: int, row
         assert any("op00" in line for line in lines)
 
 
+@pytest.mark.parametrize("columns", [80, 100, 140])
+def test_what_an_operation_costs_is_seen_however_long_its_text_is(columns: int) -> None:
+    name = "a_name_of_somebody_who_likes_long_names_and_has_time_to_type_them"
+    found = load({"here:worker:0": beat({name: cost(0.5)}, busy=0.6)}, graph=owned())
+    (line,) = [line for line in frame(found, "share", "", columns, 40) if line.startswith("a_name")]
+    assert "50 %" in line
+
+
 def test_a_frame_says_that_the_store_is_away_and_keeps_what_was_seen() -> None:
     lines = frame(some(), "share", "no answer from the store", 150, 40)
     assert "no answer from the store" in lines[0]
