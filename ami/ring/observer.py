@@ -8,6 +8,7 @@ from typing import Final
 from ami.errors import RingError
 from ami.ring import layout as at
 from ami.ring.handle import Handle
+from ami.ring.offences import TOO_MUCH, Offences
 from ami.ring.segment import Segment
 from ami.ring.wake import wait
 from ami.ring.workers import AttachedWorker
@@ -62,6 +63,11 @@ class RingObserver(Handle):
         if upto > self._words[at.REDUCED]:
             self._words[at.REDUCED] = upto
             self._bell.wake_source()
+
+    def switch_off(self, fingerprint: str, version: int, how: str) -> None:
+        """Let no worker run an operation any more that did harm elsewhere, until it is edited or removed."""
+        with self._segment.locks.critical(at.CLAIM_LOCK):
+            Offences(self._segment).count(fingerprint, version, TOO_MUCH, how, suspect=False)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until something was committed or closed since the last call, or the ring replaced.

@@ -43,6 +43,8 @@ Global tier (the cluster)
         checkpoint        value    Checkpoint: state and applied batches; one, replaced
         large-checkpoint  value    LargeCheckpoint: the same of the large lane; names its parts
         large-part:T:N    value    a state in it, written under lease token T; goes when it is replaced
+        refused           value    {fingerprint: (graph version, why)}: whose states the large lane let go;
+                                   the nodes make them no more; one, replaced
         table:LANE        value    Table: the latest small results of a lane, "small" or "large"; one a lane,
                                    replaced; their names are not in it any more after their operations
         result:NAME       value    latest result that is too large for a table; the global reducer removes it
@@ -87,6 +89,7 @@ STATE = "state"
 LEASE = "lease"
 CHECKPOINT = "checkpoint"
 LARGE_CHECKPOINT = "large-checkpoint"
+REFUSED = "refused"
 RESULTS = "results"
 NODES = "nodes"
 CATALOGUE = "catalogue"

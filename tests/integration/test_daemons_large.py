@@ -14,7 +14,8 @@ from ami.daemons.reduction.global_reducer import GlobalReducerStage
 from ami.daemons.reduction.local_reducer import LocalReducerStage
 from ami.errors import StoreUnavailable
 from ami.messages import pieces
-from ami.ring import arena
+from ami.ring import RingReader, arena
+from ami.stores import keys
 from tests.daemons_rig import (
     Faults,
     Shift,
@@ -24,6 +25,7 @@ from tests.daemons_rig import (
 )
 from tests.large_rig import (
     COUNTS,
+    GRAPH,
     Links,
     Node,
     check_batches,
@@ -162,3 +164,35 @@ def run_to_the_end(node: Node) -> GlobalReducerStage:
             stage = node.stage(GlobalReducerStage)
             stage.start()
     return stage
+
+
+def test_what_the_global_reducer_lets_go_is_switched_off_once_on_the_node(
+    links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_looks_be_time(monkeypatch)
+    with ring_name() as name:
+        node = Node(name, links)
+        # The three keys of the scan have more, all others less.
+        monkeypatch.setattr(large_lane, "STATE_SHARE", 300 / node.config.global_store.max_memory_bytes)
+        node.run()
+        send_all(node)
+        leader = node.stage(GlobalReducerStage)
+        leader.start()
+        scan = GRAPH.fingerprint("scan")
+        steps(leader, lambda: node.reducer.get(keys.REFUSED))
+        refused = node.reducer.get(keys.REFUSED)
+        assert list(refused) == [scan]
+        assert refused[scan][0] == 1
+        die(leader)
+        local = node.stage(LocalReducerStage)
+        local.start()
+        with RingReader(name, 5) as reader:
+            steps(local, reader.list_offenders)
+            assert reader.list_offenders() == {scan: refused[scan][1]}
+            # Whoever takes it out and puts it back may try again, whatever stands in the store.
+            reader.forget_offences(2, ())
+            for _ in range(20):
+                local.step()
+            assert reader.list_offenders() == {}
+        local.close()
+        node.close()

@@ -17,6 +17,7 @@ from ami.daemons.worker import storing, worker
 from ami.daemons.worker.worker import WorkerStage
 from ami.errors import StoreFull, StoreUnavailable
 from ami.graph.execution.bind import reductions
+from ami.graph.execution.partial import OFF
 from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
 from ami.graph.operation import Operation
@@ -404,6 +405,30 @@ def test_a_block_whose_graph_cannot_be_read_now_is_run_when_it_can(node: Node) -
     steps(stage, node.free)
     assert node.sums() == {0: (20, sum(range(20)))}
     stage.close()
+
+
+def test_a_scan_that_outgrows_each_flush_is_switched_off_and_nobody_else_misses_events(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "FLUSH_BYTES", 500)  # of 32 a key, and of sums that do not grow
+    graph = graph_of(
+        "results: {total: sum_events(x), few: 'mean_vs(x, key=x % 3)', many: 'mean_vs(x, key=x)'}"
+    ).at_version(2)
+    publish_graph(node.config.global_store, graph)
+    intervals = TOO_MUCH + 2  # the plan of the block in hand is made before what came before is handed on
+    for _ in range(intervals):
+        node.shift.interval(20, graph_version=2)
+    stage = node.stage()
+    steps(stage, node.free)
+    stage.close()
+    flushes = node.flushes()
+    assert sum(node.total(flush, graph) for flush in flushes) == sum(range(20 * intervals))
+    assert all(flush.partial.used[graph.fingerprint("few")] == 20 for flush in flushes)
+    told = [flush.partial.errors["many"] for flush in flushes]
+    assert [record.count for record in told] == [20] * intervals
+    assert [record.text.startswith(OFF) for record in told] == [False] * (TOO_MUCH + 1) + [True]
+    assert all("use fewer keys" in record.text for record in told)
+    assert all(flush.partial.errors.keys() == {"many"} for flush in flushes)
 
 
 def test_events_of_each_entry_are_run_on_its_own_graph(node: Node) -> None:

@@ -33,7 +33,8 @@ def partial_of(count: int, first: int = 0) -> Partial:
 @given(st.integers(1, 200), st.integers(0, 9000))
 def test_of_states_that_grow_the_largest_go_until_the_others_fit(count: int, most: int) -> None:
     partial = partial_of(count)
-    partial.bound(WorkerPlan(GRAPH, SCHEMA).growing, most)
+    gone = partial.bound(WorkerPlan(GRAPH, SCHEMA).growing, most)
+    assert gone.keys() == {GRAPH.fingerprint(name) for name in ("few", "many")} - partial.states.keys()
     left, sizes = most, {"few": min(10, count) * ROW_BYTES + 16, "many": count * ROW_BYTES + 16}
     kept = set()
     for name in sorted(sizes, key=lambda name: sizes[name]):
@@ -62,6 +63,10 @@ def test_windows_that_grew_too_large_are_let_go_with_their_events_and_the_others
     assert computed["few"].account.used == 400
     assert "all together may have 0, as the test says" in str(computed["many"].error)
     assert windows.errors["many"].count == windows.errors["also"].count == 400
+    assert list(windows.refused) == [GRAPH.fingerprint("many")]
+    assert windows.refused[GRAPH.fingerprint("many")] in windows.errors["many"].text
+    windows.begin_run(2)
+    assert windows.refused == {}
 
 
 def test_reducers_know_the_same_ones_to_grow_as_workers() -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from ami.ring import RingReader
+from ami.ring import RingObserver, RingReader
 from ami.ring.layout import OFFENCE_ROWS
 from ami.ring.offences import DEATH, HANG, TOO_MUCH
 from tests import ring_rig
@@ -44,6 +44,20 @@ def test_whoever_counts_all_know_who_is_switched_off_and_why(seed: int) -> None:
         assert readers[1].list_offenders().keys() == kept
         for reader in readers:
             reader.close()
+
+
+def test_what_did_harm_elsewhere_is_off_for_all_workers_until_it_is_removed() -> None:
+    with ring_rig.ring_name() as name, ring_rig.create(name), RingReader(name, 0) as reader:
+        seen = reader.offences_seen
+        with RingObserver(name) as eyes:
+            eyes.switch_off("0123456789abcdef", 4, "it grew")
+        assert reader.offences_seen != seen
+        assert not reader.suspects
+        for version, there in ((4, ()), (5, ("0123456789abcdef",))):
+            reader.forget_offences(version, there)
+            assert reader.list_offenders() == {"0123456789abcdef": "it grew"}
+        reader.forget_offences(5, ())
+        assert reader.list_offenders() == {}
 
 
 def test_a_table_that_is_full_takes_nothing_more_and_harms_nobody() -> None:

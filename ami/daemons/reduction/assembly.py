@@ -106,6 +106,11 @@ class Assembly:
         """See :meth:`ami.graph.execution.windows.Accumulator.bound`."""
         self._accumulator.bound(most, of_what)
 
+    @property
+    def refused(self) -> dict[str, str]:
+        """See :attr:`ami.graph.execution.windows.Accumulator.refused`."""
+        return self._accumulator.refused
+
     def split(self, fingerprint: str, state: State) -> dict[Hashable, State]:
         """See :meth:`ami.graph.execution.windows.Accumulator.split`."""
         return self._accumulator.split(fingerprint, state)

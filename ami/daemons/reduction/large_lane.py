@@ -61,6 +61,7 @@ class LargeLane:
         self._config = config.reducer
         self._most_bytes = int(STATE_SHARE * config.global_store.max_memory_bytes)
         self._store = store
+        self._lease = lease
         self._here = here
         self._assembly = Assembly(graph, here, large=True)
         self._checkpoints = LargeCheckpoints(store, lease)
@@ -69,6 +70,7 @@ class LargeLane:
         self._inboxes: dict[str, Journal] = {}
         self._parcels: dict[str, list[tuple[int, str]]] = {}  # of each node: those that were looked at
         self._halfway: set[str] = set()
+        self._refused: dict[str, tuple[int, str]] | None = None  # as the nodes were told
         self.is_loaded = False
         self._unpublished = self._changed = False
         self._unchecked_bytes = 0
@@ -122,6 +124,7 @@ class LargeLane:
             if node not in self._inboxes:
                 self._inboxes[node] = self._store.journal(keys.large_inbox(node))
         self._read()
+        self._tell_refused()
         self._publish(nodes, errors)
         self._checkpoint()
 
@@ -149,6 +152,14 @@ class LargeLane:
         (self._halfway.discard if batch.last else self._halfway.add)(node)
         self.batches += 1
         self._unpublished = self._changed = True
+
+    def _tell_refused(self) -> None:
+        """Let the nodes know of which states this let go, so that they make them no more."""
+        known, version = self._refused or {}, self._assembly.graph.version
+        refused = {key: known.get(key, (version, why)) for key, why in self._assembly.refused.items()}
+        if refused != self._refused:
+            self._store.commit(self._lease, {keys.REFUSED: refused})
+            self._refused = refused
 
     def _unpack(self, node: str, record: Record) -> Value:
         """Return a record's batch, from its parcel if it is in one; None: its node has to send it yet.

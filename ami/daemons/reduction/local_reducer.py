@@ -53,6 +53,9 @@ class LocalReducerStage:
         self._after: dict[str, int] = {}
         self._look_at = 0.0
         self._room = True
+        self._off: set[tuple[int, str, int]] = (
+            set()
+        )  # what was switched off: ring, fingerprint, graph version
         self._most_bytes = int(BATCHES_SHARE * setup.config.global_store.max_memory_bytes)
         self._ready: list[Ready] = []  # to be sent when all that was in the store by then has been taken in
         self._left: list[int] = []  # rings that are gone, of which there are arenas
@@ -196,6 +199,22 @@ class LocalReducerStage:
             self._unsent += self._queue.orphans(ring)
             self._left = self._spans.find_left(ring)
             self._spans.look_around()
+            self._switch_off(ring)
+
+    def _switch_off(self, ring: RingObserver) -> None:
+        """Let no worker make states any more of which the global reducer let go."""
+        refused = self._global.get(keys.REFUSED) or {}
+        new = {key: told for key, told in refused.items() if (ring.ring_id, key, told[0]) not in self._off}
+        if not new:
+            return
+        graph = self._graphs.latest
+        there = {graph.fingerprint(operation.name) for operation in graph.operations}
+        for fingerprint, (version, why) in new.items():
+            # Once: whoever edits it, or takes it out and puts it back, may try again.
+            self._off.add((ring.ring_id, fingerprint, version))
+            if fingerprint in there:
+                logger.error("an operation is switched off: %s", why)
+                ring.switch_off(fingerprint, version, why)
 
     def _journal(self, prefix: str) -> Journal:
         if prefix not in self._journals:

@@ -21,7 +21,7 @@ from ami.errors import RingError, Undecodable
 from ami.graph.execution.lanes import copied
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
 from ami.graph.execution.plan import WorkerPlan
-from ami.graph.library.base import State
+from ami.graph.library.base import State, bytes_of
 from ami.messages.flush import Covers
 from ami.messages.large import NO_INTERVAL, WHOLE, Account, ArenaRecord, Row, SpanFacts
 from ami.messages.message import expect
@@ -40,6 +40,8 @@ LONGEST_S = 0.5
 # Of a worker's time, for the copies that are made because it has been long. Of 600 MB they took all
 # of it on a busy machine, and small results waited.
 COPY_SHARE = 0.2
+# For so long all others wait for room, where states are in the way that grow with what comes.
+ROOM_S = 3.0
 
 
 def read_covered(ring: RingReader, worker: int) -> Sequence[Stretch]:
@@ -83,6 +85,8 @@ class Waiting:
         self.accounts: dict[tuple[int, int], Account] = {}
         self.states: dict[Key, State] = {}
         self.writes: dict[Row, Chunks] | None = None  # made once, however often there is no room
+        self.grown_bytes = 0  # of the states that grow with what comes
+        self.refused_at: float | None = None  # when there was first no room
 
     def add(self, step: Step) -> None:
         """Add what an entry gave; its states are no longer the caller's."""
@@ -97,6 +101,9 @@ class Waiting:
             if key in self.states and not _is_kept(self.plan, fingerprint):
                 state = self.plan.reductions[fingerprint].merge(self.states[key], state)
             self.states[key] = state
+        self.grown_bytes = sum(
+            bytes_of(self.states[key]) for key in self.states if key[0] in self.plan.growing
+        )
 
 
 class LargeStates:
@@ -104,15 +111,19 @@ class LargeStates:
 
     Args:
         bytes: that they may take in shared memory.
+        waiting_bytes: that states which grow with what comes may have before they are stored.
 
     Attributes:
         flows: bytes that went into the arena, by fingerprint.
         written_bytes: the same of all together.
+        no_room: what is told of states that there is no room for.
     """
 
-    def __init__(self, ring: RingReader, bytes: int) -> None:
+    def __init__(self, ring: RingReader, bytes: int, waiting_bytes: int = 1 << 30) -> None:
         self._ring = ring
         self._bytes = bytes
+        self.no_room = f"there is no room for its state in the {bytes >> 20} MiB of worker.arena_bytes"
+        self._waiting_bytes = waiting_bytes
         self.flows = Flows()
         self.written_bytes = 0
         self._arena: Arena | None = None
@@ -133,11 +144,18 @@ class LargeStates:
         return 0 if self._waiting is None else self._waiting.events
 
     @property
+    def plan(self) -> WorkerPlan | None:
+        """By which what waits was run."""
+        return None if self._waiting is None else self._waiting.plan
+
+    @property
     def is_due(self) -> bool:
-        """Whether what waits is to be stored: its span has ended, or it has waited long."""
+        """Whether what waits is to be stored: its span has ended, it has waited long, or has grown much."""
         waiting = self._waiting
         return waiting is not None and (
-            self._ring.spans_closed > waiting.span or time.monotonic() - waiting.since > self._longest_s
+            self._ring.spans_closed > waiting.span
+            or waiting.grown_bytes > self._waiting_bytes
+            or time.monotonic() - waiting.since > self._longest_s
         )
 
     def takes(self, entry: Entry, plan: WorkerPlan) -> bool:
@@ -194,6 +212,7 @@ class LargeStates:
         arena.keep_only(rows.values())
         places = arena.take([chunks.nbytes for chunks in waiting.writes.values()])
         if places is None:
+            waiting.refused_at = waiting.refused_at or began
             return None
         for place, (row, chunks) in zip(places, waiting.writes.items(), strict=True):
             arena.write(place, chunks.buffers)
@@ -210,25 +229,46 @@ class LargeStates:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether room cannot come: nothing is in the way but what this span has itself."""
-        span = None if self._waiting is None else self._waiting.span
-        return all(row[0] == span for row in self._record.rows if row[0] >= self._ring.released)
+        """Whether room cannot come, or too late: others wait for what grows, and is more than half.
 
-    def give_up(self) -> dict[str, ErrorRecord]:
-        """Count what waits as failed for its large states, for lack of memory; return the errors."""
-        assert self._waiting is not None
-        text = f"there is no room for its state in the {self._bytes >> 20} MiB of worker.arena_bytes"
-        errors: dict[str, ErrorRecord] = {}
+        Of a scan whose keys come back a span has each key once, so it does not.
+        """
+        waiting, released = self._waiting, self._ring.released
+        rows = {row: size for row, (_, size) in self._record.rows.items() if row[0] >= released}
+        if waiting is None or all(row[0] == waiting.span for row in rows):
+            return True
+        if waiting.refused_at is None or not waiting.grown_bytes:
+            return False
+        grown = waiting.grown_bytes + sum(rows[row] for row in rows if row[1] in waiting.plan.growing)
+        there = sum(rows.values()) + sum(chunks.nbytes for chunks in (waiting.writes or {}).values())
+        return time.monotonic() - waiting.refused_at > ROOM_S and 2 * grown > there
+
+    def give_up(self) -> tuple[str, dict[str, ErrorRecord]]:
+        """Count what waits as failed for lack of memory: for the largest state that grows, or else for all.
+
+        Returns the fingerprint of the one that grew, or "", and the errors.
+        """
         waiting = self._waiting
+        assert waiting is not None
+        assert waiting.writes is not None
+        grown = {row[1]: 0 for row in waiting.writes if row[1] in waiting.plan.growing}
+        for row, chunks in waiting.writes.items():
+            if row[1] in grown:
+                grown[row[1]] += chunks.nbytes
+        largest = max(grown, key=grown.__getitem__, default="")
+        errors: dict[str, ErrorRecord] = {}
         for where, account in waiting.accounts.items():
-            for fingerprint, used in account.used.items():
+            gone = {key: used for key, used in account.used.items() if largest in ("", key)}
+            for fingerprint, used in gone.items():
                 if used:
                     names = waiting.plan.names[fingerprint]
-                    merge_errors(errors, dict.fromkeys(names, ErrorRecord(used, text)))
-            waiting.accounts[where] = replace(account, used={})
-        waiting.writes = {}
-        self._kept = {}
-        return errors
+                    merge_errors(errors, dict.fromkeys(names, ErrorRecord(used, self.no_room)))
+            left = {key: used for key, used in account.used.items() if key not in gone}
+            waiting.accounts[where] = replace(account, used=left)
+        waiting.writes = {row: one for row, one in waiting.writes.items() if largest not in ("", row[1])}
+        waiting.grown_bytes = sum(grown.values()) - grown.get(largest, 0)
+        self._kept = {key: state for key, state in self._kept.items() if largest not in ("", key[0])}
+        return largest, errors
 
     def _encode(self, waiting: Waiting) -> dict[Row, Chunks]:
         plan = waiting.plan

@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 FLUSHES_SHARE = 0.25
 # Of one flush, that states which grow with what comes may have; the store refuses 512 MiB.
 FLUSH_BYTES = 64 << 20
+# Of a worker's memory, that large states which grow may have before they are in the arena.
+GROWN_SHARE = 0.25
 
 
 class WorkerStage:
@@ -191,7 +193,8 @@ class WorkerStage:
         self._last_flush, self._sharers = claims.last_flush, ring.worker_count
         here = f"on worker:{self._setup.number} of {self._config.node.host}"
         self._plans = Plans(self._graphs, ring, here)
-        self._large = LargeStates(ring, self._config.worker.arena_bytes)
+        most = self._config.worker
+        self._large = LargeStates(ring, most.arena_bytes, int(GROWN_SHARE * most.memory_bytes))
         return claims
 
     def _detach(self) -> None:
@@ -299,7 +302,8 @@ class WorkerStage:
         self._held = None
         self._setup.shared.received += held.events * ring.event_bytes_of(held.entry)
         step = held.split()
-        held.partial.bound(held.plan.growing, FLUSH_BYTES)
+        for fingerprint, why in held.partial.bound(held.plan.growing, FLUSH_BYTES).items():
+            self._count_offence(held.plan, Fatal(held.plan.names[fingerprint][0], why, DEATH))
         if held.is_large:
             assert self._large is not None
             self._large.add(held.plan, step)
@@ -328,9 +332,15 @@ class WorkerStage:
         self._storing.finish()
         with self._setup.patience.up_to():  # a copy of all of them, into memory that is allocated first
             runs = large.store()
-            if runs is None and large.is_hopeless:
-                merge_errors(self._errors, large.give_up())
+            while runs is None and large.is_hopeless:
+                plan = large.plan
+                grown, errors = large.give_up()
+                merge_errors(self._errors, errors)
                 runs = large.store()
+                if plan is None or not grown:
+                    break
+                # It weighs more than in a flush: everybody may have waited for room.
+                self._count_offence(plan, Fatal(plan.names[grown][0], large.no_room, HANG))
         self._needs_room = runs is None
         if runs is None:
             return False

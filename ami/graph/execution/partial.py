@@ -72,23 +72,26 @@ class Partial:
         if used:
             merge_errors(self.errors, {name: ErrorRecord(used, reason) for name, reason in reasons.items()})
 
-    def bound(self, growing: Mapping[str, Sequence[str]], most_bytes: int) -> None:
+    def bound(self, growing: Mapping[str, Sequence[str]], most_bytes: int) -> dict[str, str]:
         """Let go of the largest of the states that grow with what comes, until they have so many bytes.
 
-        Their events count as failed. What a store never takes would be tried for ever.
+        Their events count as failed. What a store never takes would be tried for ever. Returns what went, by
+        fingerprint, with the reason.
 
         Args:
             growing: by fingerprint, the operations that are told of it.
         """
         sizes = {key: bytes_of(self.states[key]) for key in growing if key in self.states}
+        gone: dict[str, str] = {}
         while sum(sizes.values()) > most_bytes:
             key = max(sizes, key=sizes.__getitem__)
-            text = (
+            gone[key] = text = (
                 f"its state had {sizes.pop(key) >> 20} MiB after one interval, and {most_bytes >> 20} MiB are"
                 f" the most that is sent at once; use fewer keys, or width="
             )
             del self.states[key]
             self.fail(key, dict.fromkeys(growing[key], text))
+        return gone
 
     def measure(self) -> int:
         """Return about how many bytes the states have."""

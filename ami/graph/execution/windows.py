@@ -172,6 +172,11 @@ class Accumulator:
             self._cut(self.graph, {key: fresh})
             merge_errors(self.errors, {name: ErrorRecord(used, reason) for name, reason in reasons.items()})
 
+    @property
+    def refused(self) -> dict[str, str]:
+        """Of which reductions :meth:`bound` let go, by fingerprint, and why; until the next run."""
+        return {key: next(iter(reasons.values())) for key, reasons in self._refused.items()}
+
     def list_places(self, partial: Partial, place: Place) -> set[Changed]:
         """Return which states :meth:`apply` of this partial changes: reduction, bucket, key or ALL_KEYS."""
         changed: set[Changed] = set()
