@@ -10,14 +10,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from ami.client import connect
 from ami.errors import AmiError
+from ami.graph.execution.partial import OFF
 from ami.lab import arena
 from ami.lab.arena import Arena, NotYet
 from ami.result import Result
+from ami.stores import keys
+from ami.stores.opened import Stores
 
 RATE_HZ = 2000
 SETTINGS = {"AMI_WORKER_MEMORY_BYTES": str(1 << 30)}  # who takes all of it does not take the machine's
@@ -34,6 +38,7 @@ QUIET_S = 1.5  # for so long nothing is late before a guest's harm is over
 STAYS_S = 30.0  # that a guest does harm, at most
 WELL_S = 100.0  # until it is given up
 LOOK_S = 0.02
+EDITORS, JUNK = 100, 5000
 
 Progress = Callable[[int, int, str], object]
 
@@ -42,12 +47,14 @@ Progress = Callable[[int, int, str], object]
 class Guest:
     """Somebody who does something to a node.
 
-    ``come`` does it, ``go`` takes it back. Who is denied has done no harm.
+    ``come`` does it, ``go`` takes it back. Who is denied has done no harm. ``until_off``: he stays
+    until what he does is switched off, or for long.
     """
 
     deed: str
     come: Callable[[Arena], object]
     go: Callable[[Arena], object]
+    until_off: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +88,40 @@ def function(code: str, *, block: bool = False) -> Guest:
     return Guest(deed, lambda place: place.client.add(text), lambda place: place.client.remove(GUEST))
 
 
+def asking(deed: str, expressions: Sequence[str], *, until_off: bool = False) -> Guest:
+    """Return a guest who asks for results of these expressions."""
+    asked = {f"{GUEST}{number or ''}": one for number, one in enumerate(expressions)}
+    text = "results:\n" + "".join(f"  {name}: {one}\n" for name, one in asked.items())
+    return Guest(
+        deed, lambda place: place.client.add(text), lambda place: place.client.remove(*asked), until_off
+    )
+
+
+SQUARE = "histogram2d(delay + {}, monitor, x_bins=2000, y_bins=2000, x_low=0, x_high=20, y_low=0, y_high=20)"
+
+
+def edit_together(place: Arena) -> None:
+    """Let a hundred clients add a result each, and take it out again, all at once."""
+
+    def edit(number: int) -> None:
+        name = f"{GUEST}{number}"
+        with connect(place.node.config, name=name, timeout_s=arena.CALL_S) as client:
+            client.add(f"results: {{{name}: 'mean(monitor + {number})'}}")
+            client.remove(name)
+
+    with ThreadPoolExecutor(EDITORS) as editors:
+        for _ in editors.map(edit, range(EDITORS)):
+            pass
+
+
+def send_junk(place: Arena) -> None:
+    """Put what is no request into the manager's queue."""
+    with closing(Stores(place.node.config)) as stores:
+        queue = stores.cluster("graph-manager").queue(keys.REQUESTS)
+        for number in range(JUNK):
+            queue.put({"junk": number})
+
+
 IMPORTS = "import ctypes, os, subprocess, sys, threading, time\nlock = ctypes.create_string_buffer(64)"
 
 
@@ -111,6 +152,11 @@ GUESTS: tuple[Guest, ...] = (
     _at("n % 10 == 0", "return float('nan')"),
     function("def f(x, n):\n    x[:] = 0\n    return x", block=True),
     function("def f(x, n):\n    return x - x.mean()", block=True),
+    asking("pick of 10⁹ images", ["pick(camera, count=1000000000)"]),
+    asking("20 histograms of 2000²: 640 MB of states", [SQUARE.format(number) for number in range(20)]),
+    asking("a scan of images by time stamp", ["mean_vs(camera, key=timestamp)"], until_off=True),
+    Guest(f"{EDITORS} editors at once", edit_together, lambda _place: None),
+    Guest(f"{JUNK} requests that are none", send_junk, lambda _place: None),
 )
 
 
@@ -176,7 +222,7 @@ def _receive(place: Arena, guest: Guest) -> Notice:
     with there.looking(place):
         try:
             guest.come(place)
-            told = _stay(place, there, came)
+            told = _stay(place, there, came, until_off=guest.until_off)
         except AmiError as error:
             told = f"denied: {error}"
     late = max(0.0, there.late_at - came)
@@ -198,14 +244,19 @@ def _receive(place: Arena, guest: Guest) -> Notice:
     )
 
 
-def _stay(place: Arena, witness: _Witness, came: float) -> str:
+def _stay(place: Arena, witness: _Witness, came: float, *, until_off: bool) -> str:
     """Wait until nothing is late any more; return what the guest's own result says."""
     while (now := time.monotonic()) - came < STAYS_S:
-        if now - max(came, witness.late_at) > 2 * QUIET_S:
+        is_quiet = now - max(came, witness.late_at) > 2 * QUIET_S
+        if is_quiet and not (until_off and not _is_off(place)):
             break
         time.sleep(LOOK_S)
     result = place.client.results().get(GUEST)
     return "nothing" if result is None or result.error is None else result.error
+
+
+def _is_off(place: Arena) -> bool:
+    return any(OFF in warning for warning in place.client.status().warnings)
 
 
 def _is_well(place: Arena) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from ami.cli.get import card
 from ami.cli.results import listing, one_line_of, reasons
 from ami.client.costs import list_failing
 from ami.daemons.reduction.assembly import FAILING_TOLD, Assembly
+from ami.errors import GraphError
 from ami.event import Field, Schema
 from ami.graph.check import check
+from ami.graph.execution.lanes import with_lanes
 from ami.graph.execution.partial import OFF, ErrorRecord
 from ami.graph.language.text import graph_of
-from ami.lab.guests import GUESTS, WITNESSES, Notice
+from ami.lab.guests import GUESTS, SQUARE, WITNESSES, Notice, asking
 from ami.messages.heartbeat import Heartbeat
 from ami.result import Events, Result
 from tests.batches import batch
@@ -82,6 +85,40 @@ SCHEMA = Schema((Field("monitor", np.dtype(np.float64)), Field("camera", np.dtyp
 def test_the_witnesses_of_the_guests_can_be_computed_and_no_two_do_the_same() -> None:
     check(graph_of(WITNESSES), SCHEMA)
     assert len({guest.deed for guest in GUESTS}) == len(GUESTS)
+
+
+PUMP_PROBE = Schema((
+    Field("monitor", np.dtype(np.float64)),
+    Field("delay", np.dtype(np.float64)),
+    Field("camera", np.dtype(np.float32), (96, 128)),
+))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("expressions", "refused"),
+    [
+        (["pick(camera, count=1000000000)"], True),
+        ([SQUARE.format(number) for number in range(20)], False),
+        (["mean_vs(camera, key=timestamp)"], False),
+    ],
+    ids=["picks", "histograms", "scan"],
+)
+def test_what_guests_ask_for_is_refused_for_its_size_or_goes_the_large_way(
+    expressions: list[str], refused: bool
+) -> None:
+    asked, removed = [], []
+    place = SimpleNamespace(client=SimpleNamespace(add=asked.append, remove=lambda *n: removed.extend(n)))
+    guest = asking("deed", expressions)
+    guest.come(place)  # type: ignore[arg-type]  # all that he uses of one
+    graph = graph_of(asked[0])
+    kinds = check(graph, PUMP_PROBE)
+    if refused:
+        with pytest.raises(GraphError, match="MiB"):
+            with_lanes(graph, kinds, 50_000_000)
+    else:
+        assert {name for name, _ in with_lanes(graph, kinds, 50_000_000).large} == set(graph.results)
+    guest.go(place)  # type: ignore[arg-type]
+    assert sorted(removed) == sorted(graph.results)
 
 
 @pytest.mark.parametrize("exact", [True, False])
