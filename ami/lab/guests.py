@@ -38,7 +38,7 @@ QUIET_S = 1.5  # for so long nothing is late before a guest's harm is over
 STAYS_S = 30.0  # that a guest does harm, at most
 WELL_S = 100.0  # until it is given up
 LOOK_S = 0.02
-EDITORS, JUNK = 100, 5000
+EDITORS, JUNK = 100, 2000
 
 Progress = Callable[[int, int, str], object]
 
@@ -106,7 +106,7 @@ def edit_together(place: Arena) -> None:
     def edit(number: int) -> None:
         name = f"{GUEST}{number}"
         with connect(place.node.config, name=name, timeout_s=arena.CALL_S) as client:
-            client.add(f"results: {{{name}: 'mean(monitor + {number})'}}")
+            client.add(f"results: {{{name}: 'mean_events(monitor + {number})'}}")
             client.remove(name)
 
     with ThreadPoolExecutor(EDITORS) as editors:

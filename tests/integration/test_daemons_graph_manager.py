@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ami.config import Config, GlobalStoreConfig, ManagerConfig, SecurityConfig
+from ami.config import Config, GlobalStoreConfig, ManagerConfig, SecurityConfig, WorkerConfig
 from ami.daemons.manager import checking, graph_manager
 from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
@@ -511,6 +511,21 @@ def test_where_user_code_is_refused_none_is_run(make: Callable[..., Rig]) -> Non
     answer = rig.ask(stage, "add", text=CODE.format(body="return 2 * x"))
     assert "user_code is 'refused'" in answer["reason"]
     assert rig.ask(stage, "add", text=SHOTS)["accepted"]
+    stage.close()
+
+
+@pytest.mark.parametrize(("memory_bytes", "possible"), [(512 << 20, 5), (4 << 30, 7)])
+def test_states_that_a_worker_has_no_memory_for_are_refused(
+    make: Callable[..., Rig], memory_bytes: int, possible: int
+) -> None:
+    rig = make(worker=WorkerConfig(memory_bytes=memory_bytes))
+    stage = rig.stage()
+    square = "histogram2d(x + {}, x, x_bins=2000, y_bins=2000, x_low=0, x_high=9, y_low=0, y_high=9)"
+    for count in range(1, 8):  # of 31 MiB
+        name = f"h{count}"
+        answer = rig.ask(stage, "add", text=f"results: {{{name}: '{square.format(count)}'}}")
+        assert answer["accepted"] == (count <= possible)
+        assert answer["accepted"] or "a third of worker.memory_bytes" in answer["reason"]
     stage.close()
 
 

@@ -271,7 +271,11 @@ class GraphManagerStage:
         schema = requests.schema_of(text)
         told_ns = self._source.get(keys.INTERVAL)
         interval_ns = told_ns if isinstance(told_ns, int) else round(self._config.source.interval_s * 1e9)
-        most_bytes = int(STATE_SHARE * self._config.global_store.max_memory_bytes)
+        config = self._config
+        # A worker has a span's states twice at times: those that it adds to, and empty ones.
+        most_bytes = min(
+            int(STATE_SHARE * config.global_store.max_memory_bytes), config.worker.memory_bytes // 3
+        )
         checking = Checking(schema, self._graph, interval_ns, most_bytes, self._known)
         return checking.check(graph, self._setup.waits.check_s)
 

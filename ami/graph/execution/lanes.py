@@ -147,8 +147,8 @@ def refuse_too_large(sizes: Mapping[str, tuple[int, int]], most_bytes: int) -> N
     more = f" and {len(sizes) - len(largest)} more" if len(sizes) > len(largest) else ""
     raise GraphError(
         f"its states would have {total >> 20} MiB, and there is room for {most_bytes >> 20} MiB (a quarter of"
-        f" global_store.max_memory_bytes): {named}{more}; ask for fewer bins or pixels, for shorter windows,"
-        f" or for fewer results"
+        f" global_store.max_memory_bytes, a third of worker.memory_bytes): {named}{more}; ask for fewer"
+        f" bins or pixels, for shorter windows, or for fewer results"
     )
 
 
