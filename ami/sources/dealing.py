@@ -22,6 +22,7 @@ from ami.sources.uri import Uri
 # than what it spares. It is the other way round where so many bytes lie between two events of a share.
 APART_BYTES = 1 << 16
 STRETCH_BYTES = 1 << 20  # read at once: still in the cache when the rows are taken
+FIELD_BYTES = 1 << 12  # and so many for each field: of thousands a stretch would be a few events, all calls
 STRETCH_EVENTS = 1 << 18  # of which the times are looked at for one span
 
 
@@ -129,7 +130,8 @@ class _Plan:
         self.together = fields - self.apart
         kept = schema.select(self.together)
         event_bytes = kept.event_bytes + 8 * schema.word_count
-        self.at_once = max(1, (STRETCH_BYTES // event_bytes - 1) // every + 1)
+        most = (STRETCH_BYTES + FIELD_BYTES * len(self.together)) // event_bytes
+        self.at_once = max(1, (most - 1) // every + 1)
         room = Slots.allocate(kept, (self.at_once - 1) * every + 1)
         # Of the schema of who asks, so that validity has its bits where he has his.
         valid = np.zeros((schema.word_count, room.count), np.int64)

@@ -89,6 +89,7 @@ def test_shares_are_the_whole_each_event_once(recorded: str, data: st.DataObject
         # What is read apart, and how much at once, must not show.
         patch.setattr(dealing, "APART_BYTES", data.draw(st.sampled_from([0, 100, 1000, 1 << 30])))
         patch.setattr(dealing, "STRETCH_BYTES", data.draw(st.sampled_from([1, 3000, 1 << 20])))
+        patch.setattr(dealing, "FIELD_BYTES", data.draw(st.sampled_from([0, 100])))
         patch.setattr(dealing, "STRETCH_EVENTS", data.draw(st.integers(1, 100)))
         assert opened.length is not None
         whole = take(opened, 0, opened.length)
