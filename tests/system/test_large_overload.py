@@ -107,7 +107,7 @@ def under_way(status: ClusterStatus) -> int:
 def test_a_reducer_that_comes_back_to_a_scan_of_images_is_not_killed_for_it(
     start_node: StartNode, tmp_path: Path, victim: str
 ) -> None:
-    events = 1200 if LONG_S else 1500
+    events = 3000 if LONG_S else 1500
     experiment = start_node(camera(tmp_path, 50 if LONG_S else 200, "wait", events))
     wait_until(lambda: is_set(experiment, SCAN), what="a graph")
     client, node = experiment.client, experiment.node
@@ -123,7 +123,8 @@ def test_a_reducer_that_comes_back_to_a_scan_of_images_is_not_killed_for_it(
         before = counter(client.status(), "monitor", "restarts")
         node.kill(victim)
         seen, began = used(), time.monotonic()
-        wait_until(lambda seen=seen: used() > seen, what="what came after the death")  # type: ignore[misc]
+        # Where it takes long to read the scan, all may have come meanwhile.
+        wait_until(lambda seen=seen: used() > seen or seen == events, what="what came after the death")  # type: ignore[misc]
         took_s.append(time.monotonic() - began)
         assert counter(client.status(), "monitor", "restarts") == before
     results = experiment.run_to_the_end()
