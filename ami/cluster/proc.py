@@ -66,6 +66,11 @@ def proportional_bytes(pid: int) -> int:
     return 1024 * _sum(_text(pid, "smaps_rollup"), "Pss:")
 
 
+def private_bytes(pid: int) -> int:
+    """Return the private memory that a process has asked for, used or not: what RLIMIT_DATA limits."""
+    return 1024 * _sum(_text(pid, "status"), "VmData:")
+
+
 def written_bytes(pid: int) -> int:
     """Return what a process has written to disks since it began; files in memory are none."""
     return _sum(_text(pid, "io"), "write_bytes:")

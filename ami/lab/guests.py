@@ -77,13 +77,18 @@ class Notice:
     well: float
 
 
-def function(code: str, *, block: bool = False) -> Guest:
-    """Return a guest with a function ``f(x, n)`` of the monitor's value and the event's number."""
+ON_EVENTS = "sum_events(f(monitor, sequence))"
+ON_RESULTS = "f(mean_events(monitor), count(monitor))"
+
+
+def function(code: str, *, block: bool = False, call: str = ON_EVENTS) -> Guest:
+    """Return a guest with a function ``f(x, n)`` of the monitor's value and the event's number.
+
+    With ``ON_RESULTS``, of the monitor's mean and the count of events.
+    """
     lines = "".join(f"      {line}\n" for line in code.splitlines())
     how = "    block: true\n" if block else ""
-    text = (
-        f"functions:\n  f:\n    code: |\n{lines}{how}results:\n  {GUEST}: sum_events(f(monitor, sequence))\n"
-    )
+    text = f"functions:\n  f:\n    code: |\n{lines}{how}results:\n  {GUEST}: {call}\n"
     deed = "; ".join(line.strip() for line in code.splitlines() if not line.startswith("def "))
     return Guest(deed, lambda place: place.client.add(text), lambda place: place.client.remove(GUEST))
 
@@ -125,9 +130,11 @@ def send_junk(place: Arena) -> None:
 IMPORTS = "import ctypes, os, subprocess, sys, threading, time\nlock = ctypes.create_string_buffer(64)"
 
 
-def _at(condition: str, deed: str) -> Guest:
-    made = function(f"{IMPORTS}\ndef f(x, n):\n    if {condition}:\n        {deed}\n    return x")
+def _at(condition: str, deed: str, call: str = ON_EVENTS) -> Guest:
+    code = f"{IMPORTS}\ndef f(x, n):\n    if {condition}:\n        {deed}\n    return x"
+    made = function(code, call=call)
     every = "" if condition == "n > 10" else f" where {condition}"
+    every += "" if call == ON_EVENTS else ", on results"
     return Guest(f"`{deed}`{every}", made.come, made.go)
 
 
@@ -150,6 +157,8 @@ GUESTS: tuple[Guest, ...] = (
     _at("n > 10", "os.kill(os.getppid(), 9)"),
     _at("n > 10", "np.seterr(all='raise')"),
     _at("n % 10 == 0", "return float('nan')"),
+    _at("n > 10", "os._exit(1)", ON_RESULTS),
+    _at("n > 10", "while True: pass", ON_RESULTS),
     function("def f(x, n):\n    x[:] = 0\n    return x", block=True),
     function("def f(x, n):\n    return x - x.mean()", block=True),
     asking("pick of 10⁹ images", ["pick(camera, count=1000000000)"]),

@@ -53,6 +53,8 @@ Global tier (the cluster)
         results           stream   which results are new: names of keys, or the lane of a table; bounded
         history:LANE      stream   Moment: the numbers of an interval, for time plots; bounded; what is older
                                    than "since_version" of the catalogue is of an operation that is gone
+        offences:LANE     value    {fingerprint: (weight, how)}: people's functions of results that hang or
+                                   end their process; one a lane, replaced; each goes with its operation
         lease             lease    the acting global reducer
         nodes             set      hosts that ever sent a batch
         catalogue         value    {name: {"operation", "owners", "since_version"}} of what is published
@@ -161,6 +163,10 @@ def result(name: str) -> str:
 
 def table(lane: str) -> str:
     return f"table:{lane}"
+
+
+def offences(lane: str) -> str:
+    return f"offences:{lane}"
 
 
 def history(lane: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ami.daemons.worker.watch import Watch, limit_memory
+from ami.daemons.process.watch import Watch, limit_memory
 from ami.event import Field, Schema, Slots
 from ami.graph.execution.bind import reductions
 from ami.graph.execution.guest import TooLong

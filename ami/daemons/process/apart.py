@@ -86,6 +86,11 @@ def _end(
         _, status = os.waitpid(pid, 0)
     finally:
         os.close(ended)
+    return tell_end(status)
+
+
+def tell_end(status: int) -> str:
+    """Return how a process ended of which this is the status; "": well."""
     if os.WIFSIGNALED(status):
         return f"kills the process ({signal.Signals(os.WTERMSIG(status)).name})"
     code = os.waitstatus_to_exitcode(status)

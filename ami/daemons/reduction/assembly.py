@@ -14,6 +14,7 @@ from typing import Any
 from ami.event import Transition
 from ami.graph.execution.bucket import Place
 from ami.graph.execution.partial import ErrorRecord, Partial
+from ami.graph.execution.results import NO_PEOPLE, People
 from ami.graph.execution.windows import Accumulator, ByKey, Changed
 from ami.graph.graph import Graph
 from ami.graph.library.base import State
@@ -40,10 +41,15 @@ class Assembly:
         graph: returns a version of the graph.
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
         large: which lane.
+        people: who calls people's functions of results.
     """
 
-    def __init__(self, graph: Callable[[int], Graph], here: str = "here", *, large: bool = False) -> None:
+    def __init__(
+        self, graph: Callable[[int], Graph], here: str = "here", *, large: bool = False,
+        people: People = NO_PEOPLE,
+    ) -> None:  # fmt: skip
         self._graph = graph
+        self._people = people
         self._here = here
         self._large = large
         self.graph = Graph()
@@ -131,11 +137,11 @@ class Assembly:
         # A copy: the heartbeat's thread asks.
         graph, errors = self._accumulator.graph, dict(self.errors)
         worst = sorted(errors.items(), key=lambda one: -one[1].count)
+        told = self._people.list_failing() | {name: str(record) for name, record in worst}
         return [
             f"operation {name_part(graph[name], graph)} of {', '.join(graph[name].owners) or 'nobody'} "
-            + str(record).partition("\n")[0][:MOST_TOLD]
-            for name, record in worst[:FAILING_TOLD]
-            if name in graph
+            + text.partition("\n")[0][:MOST_TOLD]
+            for name, text in [one for one in told.items() if one[0] in graph][:FAILING_TOLD]
         ]
 
     def set_units(self, units: dict[str, str]) -> None:
@@ -150,6 +156,7 @@ class Assembly:
         """Go over to this version, if it is a newer one."""
         if graph.version > self.graph.version:
             self._accumulator.set_graph(graph.lane(large=self._large))
+            self._people.keep(self._accumulator.graph)
             self.graph, self._graph_plain = graph, graph.to_plain()
             self._names_changed = True
 
@@ -203,7 +210,7 @@ class Assembly:
         """
         if self._newest[0] == 0:
             return []
-        computed = self._accumulator.results(self._newest, errors, without)
+        computed = self._accumulator.results(self._newest, errors, without, self._people)
         # What many results have in common is made once.
         now_ns, known, one_in = time.time_ns(), set(nodes), dict(self.graph.large)
         known_since: dict[Place, dict[str, Any]] = {}

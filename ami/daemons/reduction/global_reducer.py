@@ -20,6 +20,7 @@ from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.large_lane import LargeLane
+from ami.daemons.reduction.people import PeopleApart
 from ami.daemons.reduction.publisher import Publisher
 from ami.daemons.reduction.windows_file import WindowsFile
 from ami.errors import Conflict, GraphError, SourceError, StoreError, Undecodable
@@ -55,7 +56,8 @@ class GlobalReducerStage:
         self._file = WindowsFile(setup, self._store)
         self._publisher = Publisher(self._store, lease, history=setup.config.reducer.history)
         self._here = f"on global-reducer:{setup.number} of {setup.config.node.host}"
-        self._assembly = Assembly(self._graphs.get, self._here)
+        self._people = PeopleApart(setup.config.worker, self._store, lease, keys.SMALL)
+        self._assembly = Assembly(self._graphs.get, self._here, people=self._people)
         self._inboxes: dict[str, Journal] = {}
         self._source = setup.stores.cluster("source")
         self._large: LargeLane | None = None  # of this leader
@@ -100,7 +102,7 @@ class GlobalReducerStage:
         flows = self._publisher.flows.per_s()
         return {
             "piece": self._beside.piece,
-            "failing": self._assembly.list_failing(),
+            "failing": self._assembly.list_failing() + (self._large.list_failing() if self._large else []),
             "results": flows | (self._large.publisher.flows.per_s() if self._large is not None else {}),
         }
 
@@ -120,7 +122,8 @@ class GlobalReducerStage:
             self._leadership.lose(error)
 
     def _load(self) -> None:
-        self._assembly = Assembly(self._graphs.get, self._here)
+        self._people.load()
+        self._assembly = Assembly(self._graphs.get, self._here, people=self._people)
         checkpoint = read(self._store, keys.CHECKPOINT, Checkpoint)
         checkpoint = checkpoint or self._file.take_up(self._leadership.lease, self._assembly.restore)
         if checkpoint is not None:
@@ -131,6 +134,8 @@ class GlobalReducerStage:
             # Whoever wrote it may have died, or lost the store, before the results were out.
             self._unpublished = True
         self._finish_large()
+        if self._large is not None:
+            self._large.people.close()
         lease, config = self._leadership.lease, self._setup.config
         self._large = LargeLane(config, self._store, lease, self._graphs.get, self._here, self._setup.shared)
         self._inboxes = {}
@@ -162,7 +167,7 @@ class GlobalReducerStage:
                 self._publish()
             else:
                 self._publisher.conflated += 1
-        if self._unpublished:
+        if self._people.collect() or self._unpublished:
             self._publish()
         if self._publisher.overdue():
             self._publisher.publish_waiting()
@@ -201,6 +206,7 @@ class GlobalReducerStage:
         self._forget_names()
         self._publisher.publish(self._assembly.results(self._inboxes))
         self._unpublished = False
+        self._people.save()
 
     def _forget_names(self) -> None:
         """Remove results that the graph has not any more, if there are some."""
@@ -288,4 +294,6 @@ class GlobalReducerStage:
             logger.warning("%s", error)
         finally:
             self._beside.close()
+            for people in (self._people, *([self._large.people] if self._large is not None else [])):
+                people.close()
             self._graphs.close()

@@ -15,6 +15,7 @@ from ami.config import Config
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.by_key import ByKey
 from ami.daemons.reduction.large_checkpoint import LargeCheckpoints
+from ami.daemons.reduction.people import PeopleApart
 from ami.daemons.reduction.publisher import LARGE_SHARE, TABLE_BYTES, Publisher, count_bytes
 from ami.errors import RingError, Undecodable
 from ami.graph.execution.lanes import STATE_SHARE
@@ -63,7 +64,8 @@ class LargeLane:
         self._store = store
         self._lease = lease
         self._here = here
-        self._assembly = Assembly(graph, here, large=True)
+        self.people = PeopleApart(config.worker, store, lease, keys.LARGE)
+        self._assembly = Assembly(graph, here, large=True, people=self.people)
         self._checkpoints = LargeCheckpoints(store, lease)
         self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.reducer.history)
         self._by_key = ByKey(store, self.publisher)
@@ -89,12 +91,17 @@ class LargeLane:
 
     def _load(self) -> None:
         """Go on after the last leader's checkpoint."""
+        self.people.load()
         halfway = self._checkpoints.load(self._assembly, self._here)
         self.publisher.remove_unknown_pieces()
         self._halfway = set(halfway or ())
         # The last leader may have died before the results were out, or the inboxes trimmed.
         self._unpublished = self._changed = halfway is not None
         self.is_loaded = True
+
+    def list_failing(self) -> list[str]:
+        """See :meth:`ami.daemons.reduction.assembly.Assembly.list_failing`."""
+        return self._assembly.list_failing()
 
     def step(
         self, graph: Graph, nodes: Sequence[str], units: Mapping[str, str], errors: Mapping[str, ErrorRecord]
@@ -190,6 +197,7 @@ class LargeLane:
 
     def _publish(self, nodes: Sequence[str], errors: Mapping[str, ErrorRecord]) -> None:
         began = time.monotonic()
+        self._unpublished = self.people.collect() or self._unpublished
         if not self._unpublished or self._halfway or began < self._publish_at:
             return
         known = dict(errors)
@@ -211,6 +219,7 @@ class LargeLane:
         self._by_key.keep_only(by_key)
         self._assembly.unpublished.clear()
         self._unpublished = False
+        self.people.save()
         self._every_s = (time.monotonic() - began) / LARGE_SHARE
         self._publish_at = began + self._every_s
 

@@ -18,6 +18,7 @@ from ami.cluster import whose
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
+from ami.daemons.process.watch import Watch, limit_memory
 from ami.daemons.worker.blocksize import BlockSize
 from ami.daemons.worker.claims import Claims
 from ami.daemons.worker.costs import Costs
@@ -26,7 +27,6 @@ from ami.daemons.worker.large import LargeStates
 from ami.daemons.worker.plans import Plans
 from ami.daemons.worker.storing import Storing
 from ami.daemons.worker.trial import Fatal, try_apart
-from ami.daemons.worker.watch import Watch, limit_memory
 from ami.errors import RingBusy, RingGone, RingUnfit
 from ami.graph.execution.frame import reason_of
 from ami.graph.execution.guest import NOBODY, TooLong

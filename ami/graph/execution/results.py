@@ -17,6 +17,8 @@ from ami.graph.execution.lanes import window_of
 from ami.graph.execution.partial import ErrorRecord
 from ami.graph.graph import Graph
 from ami.graph.library.base import Function, Reduction
+from ami.graph.library.user import UserFunction
+from ami.graph.operation import Operation
 from ami.graph.placing import name_part
 from ami.result import Events, Result
 from ami.values import NO_LABEL, Label
@@ -79,6 +81,32 @@ class _Wanted:
 
 
 NOTHING = Bucket()
+
+
+class Failed(Exception):
+    """An operation failed where this process was not: the text says how."""
+
+
+class People:
+    """Calls people's functions of results: here, as their own process does. A daemon does otherwise."""
+
+    def call(self, operation: Operation, key: str, function: Function, inputs: list[Any]) -> tuple[Any, str]:
+        """Return the value, and what people should know of it; "" as a rule.
+
+        Raises:
+            Failed: there is none; or whatever the function raised.
+        """
+        return apply(function, inputs), ""
+
+    def keep(self, graph: Graph) -> None:
+        """Forget what this graph has not."""
+
+    def list_failing(self) -> dict[str, str]:
+        """Return how operations fail, by name."""
+        return {}
+
+
+NO_PEOPLE = People()
 
 
 class GlobalPlan:
@@ -148,13 +176,16 @@ class GlobalPlan:
         buckets: Mapping[str, Bucket | None],
         errors: Mapping[str, ErrorRecord],
         without: Collection[str] = (),
+        people: People = NO_PEOPLE,
     ) -> dict[str, Computed]:
         """Return each result from the buckets of its reductions' windows, by fingerprint.
 
         None is a bucket of which there is nothing yet. ``without``: reductions whose values are not computed.
+        ``people``: who calls people's functions.
         """
         values: dict[str, Any] = {}
         failed = dict(self._unbound)
+        notes: dict[str, str] = {}
         with np.errstate(all="ignore"):
             for step in self._steps:
                 try:
@@ -166,15 +197,32 @@ class GlobalPlan:
                     elif isinstance(step.computing, Reduction):
                         values[step.key] = _reduce(step.computing, buckets[step.key])
                     else:
-                        values[step.key] = _apply(step.computing, [values[key] for key in step.inputs])
+                        inputs = [values[key] for key in step.inputs]
+                        values[step.key] = self._apply(step, inputs, people, notes)
                 except FAULTS as error:
-                    failed[step.key] = (
-                        f"operation {name_part(self.graph[step.name], self.graph)}: {traceback_text(error)}"
-                    )
+                    how = f" {error}" if isinstance(error, Failed) else f": {traceback_text(error)}"
+                    failed[step.key] = f"operation {name_part(self.graph[step.name], self.graph)}{how}"
+        told = failed | notes
         return {
-            wanted.name: self._compute(wanted, values.get(wanted.key), failed, buckets, errors)
+            wanted.name: self._compute(wanted, values.get(wanted.key), told, buckets, errors)
             for wanted in self._wanted
         }
+
+    def _apply(self, step: _Step, inputs: list[Any], people: People, notes: dict[str, str]) -> Any:
+        """Return what an operation on results gives, and note what people should know of it."""
+        assert isinstance(step.computing, Function)
+        known = [notes[key] for key in step.inputs if key in notes] if notes else []
+        if known:
+            notes[step.key] = known[0]
+        operation = self.graph[step.name]
+        if operation.kind != UserFunction.name:
+            return apply(step.computing, inputs)
+        if any(value is None for value in inputs):
+            return None
+        value, note = people.call(operation, step.key, step.computing, inputs)
+        if note:
+            notes[step.key] = f"operation {name_part(operation, self.graph)} {note}"
+        return value
 
     def list_alone(self) -> dict[str, str]:
         """Return by name the keyed reductions that are results, and of which nothing else is computed."""
@@ -183,7 +231,7 @@ class GlobalPlan:
         return {wanted.name: wanted.key for wanted in self._wanted if wanted.key in keyed}
 
     def _compute(
-        self, wanted: _Wanted, value: Any, failed: Mapping[str, str],
+        self, wanted: _Wanted, value: Any, told: Mapping[str, str],
         buckets: Mapping[str, Bucket | None], errors: Mapping[str, ErrorRecord],
     ) -> Computed:  # fmt: skip
         least, window = NOTHING, "run"
@@ -192,8 +240,8 @@ class GlobalPlan:
             if number == 0 or bucket.used < least.used:
                 least, window = bucket, self.windows[key].window
         error = None
-        if failed or errors:
-            texts = [failed[wanted.key]] if wanted.key in failed else []
+        if told or errors:
+            texts = [told[wanted.key]] if wanted.key in told else []
             for name in self._list_ancestors(wanted.name) if errors else ():
                 if name in errors:
                     texts.append(f"operation {name_part(self.graph[name], self.graph)} {errors[name]}")
@@ -207,7 +255,7 @@ def _reduce(reduction: Reduction, bucket: Bucket | None) -> Any:
     return reduction.result(reduction.zero() if bucket.state is None else bucket.state)
 
 
-def _apply(function: Function, inputs: list[Any]) -> Any:
+def apply(function: Function, inputs: list[Any]) -> Any:
     """Return a function of results; None where one of them is not there yet."""
     if any(value is None for value in inputs):
         return None

@@ -13,7 +13,7 @@ from ami.errors import GraphError
 from ami.graph.execution.bucket import ANY, Arrival, Place
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
 from ami.graph.execution.picking import window_of_reduction
-from ami.graph.execution.results import Computed, GlobalPlan
+from ami.graph.execution.results import NO_PEOPLE, Computed, GlobalPlan, People
 from ami.graph.execution.window import Window
 from ami.graph.graph import Graph
 from ami.graph.library.base import Reduction, State, bytes_of
@@ -220,16 +220,17 @@ class Accumulator:
         at: Place | None = None,
         errors: Mapping[str, ErrorRecord] | None = None,
         without: Collection[str] = (),
+        people: People = NO_PEOPLE,
     ) -> dict[str, Computed]:
         """Return each published result, for the newest interval or that of ``at`` (run, interval).
 
         ``errors``: of operations, where they are told to another accumulator. An operation on results that
         fails makes the results behind it errors, and no others. ``without``: reductions whose values are not
-        computed.
+        computed. ``people``: who calls people's functions.
         """
         place = self.place if at is None else at
         buckets = {key: window.at(place) for key, window in self._windows.items()}
-        return self._plan.finish(buckets, self.errors if errors is None else errors, without)
+        return self._plan.finish(buckets, self.errors if errors is None else errors, without, people)
 
     def to_plain(self) -> dict[str, Any]:
         """Return all state as what the stores' codec carries; encode it before the next apply.

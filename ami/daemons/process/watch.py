@@ -1,4 +1,4 @@
-"""Watch over people's code in a worker: interrupt what takes too long, and let it start no processes.
+"""Watch over people's code where it runs: interrupt what takes too long, and let it start no processes.
 
 A timer runs while such code does. Where the same event is still the one that runs, and has had its time,
 the code is interrupted where it is, also in a sleep or a wait, and that is an error of this event: no worker
