@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from importlib import metadata
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from ami.graph.library import LIBRARY
 from ami.graph.library.axes import Max, Mean, Min, Projection, Roi, Std, Sum
 from ami.graph.library.base import Function, Reduction, parameters_of
 from ami.graph.library.histograms import Histogram2D
+from ami.graph.library.keys import group
 from ami.graph.library.registry import GROUP, Library
 from ami.graph.library.select import Part, Where
 from ami.graph.library.user import UserFunction
@@ -53,6 +55,56 @@ def test_functions_over_axes_agree_with_numpy_event_by_event(kind: Any, wanted: 
     np.testing.assert_allclose(got, np.array(each), rtol=1e-12)
     inferred = function.infer(IMAGE)
     assert (inferred.dtype, inferred.shape, inferred.reduced) == (got.dtype, got.shape[1:], False)
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i2", "u4", "i8", "u8", "f2", "f4", "f8"])
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [(Sum, np.sum), (Mean, np.mean), (Std, np.std), (Min, np.min), (Max, np.max)]
+)
+def test_of_a_number_they_are_what_numpy_makes_of_it(kind: Any, wanted: Any, dtype: str) -> None:
+    values = np.random.default_rng(3).integers(0, 100, 50).astype(dtype)
+    function = kind()
+    assert function.infer(Kind(np.dtype(dtype))).shape == ()
+    got = function(values)
+    assert got.shape == values.shape
+    np.testing.assert_array_equal(got, [wanted(value.astype(np.float64)) for value in values])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(-3, 2), min_size=1, max_size=4), st.sampled_from([Sum, Mean, Std, Min, Max]))
+def test_axes_are_taken_or_refused_as_numpy_does(axes: list[int], kind: Any) -> None:
+    value = np.zeros((1, 2, 3, 4))
+    try:
+        shape = np.sum(value[0], axis=tuple(axes)).shape
+    except ValueError:  # one is named twice
+        with pytest.raises(GraphError, match="twice"):
+            kind(axis=tuple(axes)).infer(Kind(value.dtype, value.shape[1:]))
+    else:
+        function = kind(axis=tuple(axes))
+        assert function.infer(Kind(value.dtype, value.shape[1:])).shape == shape
+        assert function(value).shape == (1, *shape)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    dtype=st.sampled_from(["f2", "f4", "f8", "i8", "u8", "i1"]),
+    width=st.one_of(st.floats(5e-324, 1e308), st.sampled_from([5e-324, 1e-320, 1e-12, 0.25, 3.0, 1e308])),
+    numbers=st.lists(st.floats(-1.7e308, 1.7e308), min_size=1, max_size=20),
+)
+def test_a_key_of_any_size_is_gathered_at_a_finite_place(
+    dtype: str, width: float, numbers: list[float]
+) -> None:
+    ends = np.iinfo(dtype) if dtype[0] in "iu" else np.finfo(dtype)
+    low, high = float(ends.min), float(ends.max)
+    with np.errstate(all="ignore"):
+        keys = np.array([np.dtype(dtype).type(min(max(n, low / 2), high / 2)) for n in numbers])
+        distinct, places = group(keys, None, width)
+    found = distinct[places]
+    assert np.isfinite(found).all()
+    assert (np.diff(distinct) > 0).all()
+    for key, one in zip(keys.tolist(), found.tolist(), strict=True):
+        # Half a width away, and the rounding of the key and of its place among the bins.
+        assert abs(Fraction(key) - Fraction(one)) <= Fraction(width) / 2 + abs(Fraction(key)) / 10**11
 
 
 @pytest.mark.parametrize("dtype", ["?", "u1", "i2", "u4", "i8", "u8", "f2", "f4", "f8"])

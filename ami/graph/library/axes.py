@@ -115,6 +115,8 @@ class _OverAxes(Function):
         if self._axes is not None and not all(-axes <= n < axes for n in self._axes):
             raise GraphError(f"{self.name}: axis {self._axes} is not among the {axes} axes of {value.shape}")
         gone = {n % axes for n in (range(axes) if self._axes is None else self._axes)}
+        if self._axes is not None and len(gone) < len(self._axes):
+            raise GraphError(f"{self.name}: axis {self._axes} names an axis of {value.shape} twice")
         if value.variable and gone != {0} and len(gone) != axes:
             raise GraphError(f"{self.name}: of {value} either all axes or the first one can be taken away")
         shape = tuple(n for axis, n in enumerate(value.shape) if axis not in gone)
@@ -149,7 +151,7 @@ class _OverAxes(Function):
             return np.asarray(join(*(np.add.reduce(half, axis=axes) for half in split(array))))
         narrow, most = narrow_sum(array.dtype, 4)
         with small_buffers():
-            if array.shape[axes[-1]] <= most:
+            if axes and array.shape[axes[-1]] <= most:  # of a number it is the number
                 lines = np.add.reduce(array, axis=axes[-1], dtype=narrow, keepdims=True)
                 return np.asarray(np.add.reduce(lines, axis=axes, dtype=dtype))
             return np.asarray(np.add.reduce(array, axis=axes, dtype=dtype))

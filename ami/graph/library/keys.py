@@ -36,8 +36,14 @@ def group(keys: Array, known: Array | None, width: float | None) -> Groups:
         width: of the bins that gather keys; a bin's key is the middle of it, a multiple of ``width``.
     """
     if width is not None:
-        bins, places = group(np.rint(keys / width), None, None)
-        return _joined(round_digits(bins * width, 12), places)
+        bins = np.rint(keys.astype(np.float64, copy=False) / width)
+        middles = bins * width
+        if np.isfinite(middles).all():
+            bins, places = group(bins, None, None)
+            return _joined(round_digits(bins * width, 12), places)
+        # What is so far from 0 that its bin has no number, or the bin no middle, stays itself.
+        distinct, places = _unique(np.where(np.isfinite(middles), middles, keys))
+        return _joined(round_digits(distinct, 12), places)
     if keys.dtype.kind == "f":
         return _group_floats(keys, known, DIGITS.get(keys.dtype.itemsize, 12))
     if keys.dtype.kind == "b":
