@@ -108,6 +108,31 @@ def test_an_error_says_first_what_and_where_and_then_the_way_there() -> None:
     assert str(record).startswith(f"failed for 1 events, first for 5: {first}\n")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "raise KeyboardInterrupt",
+        "raise SystemExit(0)",
+        "return 7",
+        "return 'x' * n",
+        "raise E()",
+        "1 / 0",
+    ],
+)
+def test_an_error_whose_text_fails_is_an_error_like_any_other(text: str) -> None:
+    found, errors = run(
+        "      n = 1 << 62\n      class E(Exception):\n"
+        f"          def __str__(self): {text}\n"
+        "          __repr__ = __str__\n"
+        "      def f(x):\n          if x % 2: raise E()\n          return x",
+        how="    returns: float64\n",
+    )
+    assert (found["n"], found["mine"]) == (EVENTS, sum(range(0, EVENTS, 2)))
+    (record,) = errors.values()
+    assert record.count == EVENTS // 2
+    assert record.text.startswith("E: (it cannot be told: ")
+
+
 def rows_of(code: str, x: Array) -> tuple[str, dict[str, Any]]:
     """Return why a function of blocks is refused ("": not), and else how it fails on real events."""
     lines = "".join(f"      {line}\n" for line in code.splitlines())

@@ -165,17 +165,28 @@ def bisect(run: Callable[[int, int], None], count: int) -> tuple[Array, str]:
 
 def traceback_text(error: BaseException) -> str:
     """Return why something failed, and in lines of its own the way there; the end of it, if it is long."""
-    way = traceback.format_exception(type(error), error, _last_calls(error))
-    return f"{reason_of(error)}\n{''.join(way)[-MAX_TEXT:]}"
+
+    def tell() -> str:
+        return "".join(traceback.format_exception(type(error), error, _last_calls(error)))[-MAX_TEXT:]
+
+    return f"{reason_of(error)}\n{_if_it_can(tell)}"
 
 
 def reason_of(error: BaseException) -> str:
     """Return an error in one line, with the line of people's code in which it was raised."""
-    said = " ".join(str(error).split())[:MAX_REASON]
+    said = _if_it_can(lambda: " ".join(str(error).split())[:MAX_REASON])
     calls = traceback.extract_tb(_last_calls(error))
     lines = [call.lineno for call in calls if call.filename == CODE_FILE]
     where = f", in line {lines[-1]} of its code" if lines else ""
     return f"{type(error).__name__}{': ' if said else ''}{said}{where}"
+
+
+def _if_it_can(tell: Callable[[], str]) -> str:
+    """Return a text that people's code makes, too: what an error of theirs says may fail as anything else."""
+    try:
+        return tell()
+    except BaseException as failed:
+        return f"(it cannot be told: {type(failed).__name__})"
 
 
 def _last_calls(error: BaseException) -> TracebackType | None:
