@@ -241,6 +241,30 @@ def test_a_successor_loads_the_checkpoint_and_applies_what_came_after_it(rig: Ri
     successor.close()
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["no checkpoint", "an old checkpoint"])
+def test_no_result_is_gone_or_goes_back_while_somebody_follows(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        # It dies after it has published, and before it has written what it published down.
+        if kept:
+            rig.send(*RUN[:2])
+            stage = rig.stage()
+            steps(stage, lambda: rig.applied() == {"a": 2})
+            stage.close()
+        patch.setattr(GlobalReducerStage, "_checkpoint", lambda _self, **_more: None)
+        rig.send(*RUN[2:] if kept else RUN)
+        stage = rig.stage()
+        steps(stage, lambda: (found := rig.results().get("shots")) and found.value == 8)
+        die(stage)
+    successor = rig.stage()
+    while rig.left():
+        check_the_run(rig)
+        successor.step()
+    check_the_run(rig, successor)
+    successor.close()
+
+
 def test_a_stand_by_waits_until_the_leader_is_gone_and_goes_on_with_its_state(rig: Rig) -> None:
     leader, stand_by = rig.stage(), rig.stage(1)
     rig.send(*RUN[:3])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ami.daemons.process.beside import Beside
@@ -67,6 +67,9 @@ class GlobalReducerStage:
         self._nodes_at = self._checkpoint_at = self._measure_at = 0.0
         self._dirty = False
         self._unpublished = False
+        # By node, the last batch that the leader before may have published. Until all of them are in the
+        # state, nothing is published: results would go back or, without its checkpoint, be gone for a while.
+        self._before: dict[str, int] = {}
         # Names to remove and the catalogue to write; None when both are done.
         self._names: tuple[set[str], dict[str, Any]] | None = None
         self._batches = 0
@@ -138,9 +141,12 @@ class GlobalReducerStage:
             self._large.people.close()
         lease, config = self._leadership.lease, self._setup.config
         self._large = LargeLane(config, self._store, lease, self._graphs.get, self._here, self._setup.shared)
-        self._inboxes = {}
+        self._inboxes, self._before = {}, {}
         self._schema = ""
         self._nodes_at = 0.0
+        self._find_nodes()
+        for node, inbox in self._inboxes.items():
+            self._before[node] = max(inbox.numbers(), default=0)
         # The last leader may have died before it let go of the batches that are in this state.
         self._dirty = True
         logger.info("leading; applied so far: %s", self._assembly.applied or "nothing")
@@ -173,6 +179,13 @@ class GlobalReducerStage:
             self._publisher.publish_waiting()
         self._checkpoint()
         self._copy_windows()
+
+    def _follows(self, records: Sequence[object]) -> bool:
+        """Whether this leader has not come yet to where the one before it was."""
+        applied = self._assembly.applied
+        if not records or all(applied.get(node, 0) >= last for node, last in self._before.items()):
+            self._before = {}
+        return bool(self._before)
 
     def _apply(self, node: str, record: Record) -> None:
         try:
