@@ -257,11 +257,19 @@ def test_no_result_is_gone_or_goes_back_while_somebody_follows(
         stage = rig.stage()
         steps(stage, lambda: (found := rig.results().get("shots")) and found.value == 8)
         die(stage)
+    seen: list[float | None] = []
+
+    def publish_and_look(publisher: Publisher, results: list[Result]) -> None:
+        publish(publisher, results)
+        found = rig.results().get("shots")
+        seen.append(None if found is None else found.value)
+
+    publish = Publisher.publish
+    monkeypatch.setattr(Publisher, "publish", publish_and_look)
     successor = rig.stage()
-    while rig.left():
-        check_the_run(rig)
-        successor.step()
+    steps(successor, lambda: seen and not rig.left())
     check_the_run(rig, successor)
+    assert set(seen) == {8}
     successor.close()
 
 

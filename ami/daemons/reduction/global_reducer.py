@@ -169,11 +169,12 @@ class GlobalReducerStage:
             self._apply(node, record)
             self._dirty = self._unpublished = True
             # Far behind, only the newest is published: it contains the others.
-            if len(records) - place < BEHIND or place % BEHIND == 0:
+            near = len(records) - place < BEHIND or place % BEHIND == 0
+            if near and not self._follows(records):
                 self._publish()
             else:
                 self._publisher.conflated += 1
-        if self._people.collect() or self._unpublished:
+        if (self._people.collect() or self._unpublished) and not self._follows(records):
             self._publish()
         if self._publisher.overdue():
             self._publisher.publish_waiting()
