@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 
-from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.daemons.process import beside
 from ami.daemons.reduction import large_lane, span_sender, spans
 from ami.daemons.reduction.global_reducer import GlobalReducerStage
@@ -30,23 +28,13 @@ from tests.large_rig import (
     Node,
     check_batches,
     check_published,
-    open_links,
     published_all,
     send_all,
     sent_all,
 )
-from tests.ring_rig import let_arenas_be_small, ring_name
+from tests.ring_rig import ring_name
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def links(
-    local_redis: LocalStoreConfig, cluster: GlobalStoreConfig, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Links]:
-    let_arenas_be_small(monkeypatch)
-    with open_links(local_redis, cluster) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.daemons.reduction import span_sender
 from ami.daemons.reduction.global_reducer import GlobalReducerStage
 from ami.daemons.reduction.local_reducer import LocalReducerStage
@@ -29,23 +27,13 @@ from tests.large_rig import (
     Node,
     check_batches,
     check_published,
-    open_links,
     published_all,
     send_all,
     value_of,
 )
-from tests.ring_rig import let_arenas_be_small, ring_name
+from tests.ring_rig import ring_name
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def links(
-    local_redis: LocalStoreConfig, cluster: GlobalStoreConfig, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Links]:
-    let_arenas_be_small(monkeypatch)
-    with open_links(local_redis, cluster) as opened:
-        yield opened
 
 
 def test_a_parcel_that_no_record_names_is_removed(links: Links, monkeypatch: pytest.MonkeyPatch) -> None:
