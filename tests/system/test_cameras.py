@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ami.client import Client
+from ami.result import Result
 from tests.system.conftest import Experiment, StartNode
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -15,6 +17,18 @@ pytestmark = pytest.mark.system
 STOP = 40_000
 URI = f"sim://pump-probe?rate=2000&stop={STOP}&camera=64x64&samples=64"
 SHOTS = "results: {shots: count(monitor), sums: sum_events(laser)}"
+
+
+def _get_complete(client: Client, what: str) -> Result:
+    """Return the count of pixels when there are events in it, and what a killed worker had is in it, too."""
+    found: list[Result] = []
+
+    def is_in() -> bool:
+        found[:] = [client.get("pixels")] if "pixels" in client.results() else []
+        return bool(found) and found[0].complete and found[0].events.used > 0
+
+    wait_until(is_in, what=what)
+    return found[0]
 
 
 def _ask_again_and_again(experiment: Experiment, times: int, kill: random.Random | None = None) -> int:
@@ -28,15 +42,10 @@ def _ask_again_and_again(experiment: Experiment, times: int, kill: random.Random
                     node.kill(name)
         client.get("pixels", wait_s=PATIENCE_S)
 
-        def is_in() -> bool:
-            return "pixels" in client.results() and client.get("pixels").events.used > 0
-
-        wait_until(is_in, what=f"events with a camera, time {number}")
-        result = client.get("pixels")
+        result = _get_complete(client, f"events with a camera, time {number}")
         assert not result.error
-        assert (
-            result.value == result.events.used == result.events.expected
-        )  # no event of its entries lacks it
+        # No event of its entries lacks it.
+        assert result.value == result.events.used == result.events.expected
         there += 1
         if number + 1 < times:
             client.remove("pixels")
