@@ -56,12 +56,13 @@ class RingReader(Handle):
 
     # --- claim and commit -----------------------------------------------------------------------
 
-    def claim(self, limit: int, bytes: int = _MANY) -> Block | None:
+    def claim(self, limit: int, bytes: int = _MANY, sharers: int = 1) -> Block | None:
         """Take the next events of one entry; None when there are none now.
 
         Args:
             limit: events at most.
             bytes: that they take at most, where that is not less than one event.
+            sharers: how many workers share what there is of the entry.
 
         Raises:
             RingError: their columns cannot be mapped; nothing was taken.
@@ -78,7 +79,8 @@ class RingReader(Handle):
             index, end = self._entry_of(first, published, opened)
             entry, columns = self._meet(index)
             start = first % self.slot_count
-            count = min(limit, end - first, self.slot_count - start, columns.room(first), columns.fit(bytes))
+            mine = -(-(end - first) // sharers)
+            count = min(limit, mine, self.slot_count - start, columns.room(first), columns.fit(bytes))
             self._owners.claim(first, count, index)
         if first + count < published:
             self._bell.wake_a_worker()

@@ -289,42 +289,75 @@ def test_at_a_pace_events_come_when_they_are_due(world: World, clock: Clock) -> 
     with world.ring(source) as ring:
         feeding = world.feeder(source, ring)
         step_until_nothing_is_due(feeding)
-        assert ring.cursor.published == 1
-        clock.now_s += 0.00205  # events are 0.1 ms apart
+        clock.now_s += 0.00205  # events are 0.1 ms apart, intervals 1 ms long
         step_until_nothing_is_due(feeding)
-        assert ring.cursor.published == 21
-        assert feeding.lag_s == 0  # it has caught up
+        assert ring.cursor.published == 20  # of the third interval there is one, which waits for others
         assert 0 < world.naps[-1] <= 0.001  # up to the end of the interval, and no further
+        clock.now_s += 0.00095
+        step_until_nothing_is_due(feeding)
+        assert ring.cursor.published == 30
+        assert feeding.lag_s < 0.001  # it has caught up
 
 
-def test_a_source_that_handed_on_what_is_due_rests_instead_of_handing_on_event_by_event(
+def test_events_wait_for_each_other_for_half_an_interval_and_none_beyond_its_own(
     world: World, clock: Clock
 ) -> None:
-    source = open_source(PACED)
+    interval_s, apart_s = 0.05, 0.008
+    source = open_source("sim://pump-probe?rate=125&camera=16x16&samples=64&interval=50ms")
+    begun: list[int] = []
     with world.ring(source) as ring:
         feeding = world.feeder(source, ring)
         step_until_nothing_is_due(feeding)
-        clock.now_s += 0.00035  # events are 0.1 ms apart
+        began_s, due = clock.now_s, 0
+        while due < 40:
+            if ring.cursor.published > sum(begun):
+                begun.append(ring.cursor.published - sum(begun))
+            clock.now_s += apart_s / 8
+            feeding.step()
+            feeding.step()
+            since_s = clock.now_s - began_s
+            due = int(since_s / apart_s + 1e-6) + 1
+            waiting_s = since_s - ring.cursor.published * apart_s
+            assert waiting_s < interval_s / 2 + apart_s / 4
+            over = int(since_s / interval_s - 0.1)  # intervals, but for the last moments
+            assert ring.cursor.published >= over * interval_s / apart_s
+    assert max(begun) == 4  # 0, 8, 16 and 24 ms
+    assert len(begun) <= 2 * 40 * apart_s / interval_s + 1
+
+
+def test_what_is_due_is_handed_on_together_when_a_source_is_late(world: World, clock: Clock) -> None:
+    source = open_source(PACED.replace("stop=100", "stop=400").replace("interval=1ms", "interval=50ms"))
+    with world.ring(source) as ring:
+        feeding = world.feeder(source, ring)
+        step_until_nothing_is_due(feeding)
+        clock.now_s += 0.02505  # more than half an interval; events are 0.1 ms apart
         world.naps.clear()
         assert feeding.step()
-        assert ring.cursor.published == 4
-        assert len(world.naps) == 1
+        assert ring.cursor.published == 251
+        assert not feeding.step()
+        assert len(world.naps) == 1  # and then it rests
 
 
 def test_an_interval_whose_time_is_over_is_closed_although_the_next_event_is_far(
     world: World, clock: Clock
 ) -> None:
-    source = open_source(ONE_RUN.replace("rate=max&event_rate=10kHz", "rate=2"))
+    source = open_source(
+        ONE_RUN.replace("rate=max&event_rate=10kHz", "rate=2").replace("interval=1ms", "interval=50ms")
+    )
     interval_s = ring_interval_ns(source) / 1e9
     with world.ring(source) as ring:
         feeding = world.feeder(source, ring)
         step_until_nothing_is_due(feeding)
+        clock.now_s += interval_s * 0.9
+        step_until_nothing_is_due(feeding)
         assert (ring.cursor.published, ring.open is not None) == (1, True)
-        clock.now_s += interval_s  # half a second is left until the next event
+        clock.now_s += interval_s * 0.1  # half a second is left until the next event
         step_until_nothing_is_due(feeding)
         assert ring.open is None
         assert ring.cursor.published == 1
         clock.now_s += 0.5
+        step_until_nothing_is_due(feeding)
+        clock.now_s += interval_s
         step_until_nothing_is_due(feeding)
         assert ring.cursor.published == 2
 

@@ -48,3 +48,12 @@ def test_whatever_blocks_took_the_next_one_is_within_bounds(
     for events, elapsed_s in took:
         block.learn(events, elapsed_s)
         assert 1 <= block.events <= limit
+
+
+def test_events_are_dear_by_the_time_that_each_takes() -> None:
+    block = BlockSize(WorkerConfig())
+    assert not block.is_dear
+    block.learn(3, 0.005)
+    assert not block.is_dear
+    block.learn(3, 0.007)
+    assert block.is_dear

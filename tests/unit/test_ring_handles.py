@@ -89,6 +89,15 @@ def test_a_claim_stops_at_the_limit_at_the_entry_and_at_the_rings_end(
     assert rig.run(block) == (9, 7)  # sequence 16 is the ring's first slot again
 
 
+def test_what_there_is_of_an_entry_is_shared_out(writer: RingWriter, reader: RingReader) -> None:
+    rig.open_entry(writer)
+    rig.publish(writer, 5)
+    counts = []
+    while (block := reader.claim(9, sharers=2)) is not None:
+        counts.append(block.count)
+    assert counts == [3, 1, 1]
+
+
 def test_a_slot_is_free_only_when_it_is_committed(writer: RingWriter, reader: RingReader) -> None:
     rig.open_entry(writer)
     assert rig.publish(writer, 20) == 8

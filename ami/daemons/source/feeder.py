@@ -26,9 +26,12 @@ from ami.sources.base import THE_END, Silence, Source, Span
 logger = logging.getLogger(__name__)
 
 SPAN_EVENTS = 1 << 16
-# A paced source sleeps for a tenth of an interval, within these bounds: nothing is seen of an event
+# A paced source rests for a tenth of an interval, within these bounds: nothing is seen of an event
 # before its interval is over, so handing it on sooner only costs wake-ups.
 NAP_S = (0.001, 0.01)
+# Where events are few, as images are, it waits until there are some, but for half an interval at the most:
+# each hand-over wakes the source, a worker and what they hold in their caches, some 0.3 ms each.
+GATHER_S = 0.025
 WAIT_S = 0.1
 
 
@@ -59,7 +62,9 @@ class Feeder:
         self._nap = nap
         self._new_run = new_run
         self._pace = source.pace
-        self._nap_s = min(max(interval_ns / self._pace.speed / 1e10, NAP_S[0]), NAP_S[1])
+        interval_s = interval_ns / self._pace.speed / 1e9
+        self._nap_s = min(max(interval_s / 10, NAP_S[0]), NAP_S[1])
+        self._longest_s = min(interval_s / 2, GATHER_S)
         self._span: Span | None = None
         self._announced = 0  # how many of the transitions at this position are in the ring already
         self.asked = Asked(source, ring, graph)
@@ -135,11 +140,28 @@ class Feeder:
                 return self._finish()
             self._advance(span, 0)
             return True
-        due = self._pace.count_due(span.timestamps)
+        wait_s = self._wait_s(span)
+        due = 0 if wait_s > 0 else self._pace.count_due(span.timestamps)
         if due == 0:
-            self._idle(int(span.timestamps[0]))
+            self._idle(wait_s)
             return False
         return self._feed(span, due)
+
+    def _wait_s(self, span: Span) -> float:
+        """Return in how many seconds to hand on what comes next, with all that is due by then."""
+        if not self._pace.paced or self._source.live:
+            return 0.0
+        first_ns = int(span.timestamps[0])
+        due_s = self._pace.due_s(first_ns)
+        over_s = self._pace.due_s((first_ns // self._interval_ns + 1) * self._interval_ns)
+        return min(due_s + self._gather_s, over_s)
+
+    @property
+    def _gather_s(self) -> float:
+        """How long an event may wait for others: no more than a block of them takes."""
+        if not self.cadence_hz:
+            return self._nap_s
+        return max(self._nap_s, min(self._longest_s, self.asked.block / self.cadence_hz))
 
     def _next(self) -> Span | Silence:
         """Return what comes next; a stream is waited for, but not longer than an open interval may wait."""
@@ -222,10 +244,9 @@ class Feeder:
             self._ring.wait_for_space(WAIT_S)
         return opened
 
-    def _idle(self, next_ns: int) -> None:
-        """Wait for the next event, but close the open interval when its time is over."""
+    def _idle(self, wait_s: float) -> None:
+        """Wait for the next events, but close the open interval when its time is over."""
         self._ring.tidy()
-        wait_s = max(self._pace.due_s(next_ns), self._nap_s)
         self._nap(min(wait_s, self._over_s()))
 
     def _over_s(self) -> float:
@@ -266,13 +287,8 @@ class Feeder:
             self._source.read(self.position, slots, self.asked.fields)
             self._ring.publish(count, position=self.position + count)
         self._advance(span, count)
-        if count == due and self._pace.paced:
-            # Else a fast source would hand on what became due in the meantime, a few events at a time,
-            # and never rest: 0.9 of a core for 3 million events/s, and as much again for the workers.
-            if self._span is not None:
-                self._idle(int(self._span.timestamps[0]))
-            elif self._source.live:
-                self._nap(self._nap_s)
+        if count == due and self._source.live:
+            self._nap(self._nap_s)
         return True
 
     def _advance(self, span: Span, count: int) -> None:

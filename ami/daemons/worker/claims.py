@@ -46,10 +46,13 @@ class Claims:
     def is_empty(self) -> bool:
         return not self._blocks
 
-    def first(self, most: int) -> Block | None:
-        """Return the block to run next, of at most ``most`` events if nobody died of it."""
+    def first(self, most: int, sharers: int = 1) -> Block | None:
+        """Return the block to run next, of at most ``most`` events if nobody died of it.
+
+        ``sharers``: workers that are to have as many of what is there.
+        """
         if not self._blocks:
-            claimed = self.ring.claim(most, self._setup.config.worker.block_bytes)
+            claimed = self.ring.claim(most, self._setup.config.worker.block_bytes, sharers)
             if claimed is None:
                 return None
             self._blocks.append(claimed)

@@ -120,7 +120,7 @@ class WorkerStage:
         if self._needs_room and not self._store_large(ring):
             self._setup.stopping.wait(self._setup.waits.ring_s / 5)
             return
-        block = claims.first(self._block.events)
+        block = claims.first(self._block.events, self._sharers if self._block.is_dear else 1)
         if block is None:
             self._rest(claims)
             return
