@@ -78,13 +78,17 @@ def _arrivals(client: Client, lasting_s: float) -> list[Arrival]:
 def find_clock(ring: RingObserver, since_ns: int = 0) -> int:
     """Return wall time minus event time of an event that is due, in ns; of entries opened since a wall time.
 
-    A source that could not keep its pace at the beginning has begun to count anew since.
+    A source that could not keep its pace at the beginning has begun to count anew since. It opens an entry
+    when its first event is due, or some time after, and closes it when its interval is over, if nothing but
+    the next interval follows.
     """
-    entries = (ring.entry(index) for index in range(ring.oldest_entry, ring.cursor.entries_closed))
-    offsets = [
-        entry.opened_wall_ns - entry.first_ns
-        for entry in entries
-        if not entry.transition and entry.count and entry.opened_wall_ns >= since_ns
+    every = [ring.entry(index) for index in range(ring.oldest_entry, ring.cursor.entries_closed)]
+    entries = [entry for entry in every if entry.opened_wall_ns >= since_ns]
+    offsets = [e.opened_wall_ns - e.first_ns for e in entries if not e.transition and e.count]
+    offsets += [
+        entry.closed_wall_ns - (entry.interval + 1) * ring.interval_ns
+        for entry, following in itertools.pairwise(entries)
+        if not entry.transition and not following.transition and following.interval > entry.interval
     ]
     if not offsets:
         raise AmiError("nothing came into the ring")
