@@ -5,8 +5,9 @@ two dtypes it casts into a buffer, by default of 8192 numbers: that and the numb
 a core's first cache holds, and cost half of the speed. 1024 of them stay in it.
 
 Sums go through an image as a whole, event after event: memory that is read straight on is fetched ahead.
-(Rejected, because measured slower: pieces of the pixels so small that their sum stays in the second cache.)
-What takes several steps a pixel goes a piece at a time, so that what one step leaves is there for the next.
+Only sums that are larger than a cache go a piece at a time, if there are some events: of 3 to 6 images of a
+megapixel 5 to 20 % faster than to read and write all of the sum with each. What takes several steps a pixel
+goes a piece at a time too, so that what one step leaves is there for the next.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from ami.event import Array
 LARGE_BYTES = 16 << 10  # of one event's value: from here on numpy's call costs less than the value
 BUFFER = 1024  # numbers
 PIECE = 1 << 17  # pixels that a step goes over at once, where several follow each other
+CACHE_BYTES = 4 << 20  # of a sum: from here on it leaves the second cache, however the machine is made
+SUM_PIECE = 1 << 15  # pixels of it: fewer cost calls, more leave the cache
 # Pixels of a sum in a narrower dtype. It is read and written with each event, so it is long, as said above.
 NARROW_PIECE = 1 << 18
 FEW = 3  # events: of fewer a narrow sum costs what it saves
@@ -83,8 +86,10 @@ def add_up(total: Array, block: Array, rows: Rows) -> None:
     narrow, most = narrow_sum(block.dtype, 2 * block.itemsize)
     with small_buffers():
         if not most or len(rows) < FEW:
-            for row in rows:
-                np.add(total, block[row], out=total)
+            whole = len(rows) < FEW or total.nbytes < CACHE_BYTES
+            for events, part in pieces(total.size if whole else SUM_PIECE, block, total):
+                for row in rows:
+                    np.add(part, events[row], out=part)
             return
         for events, part, sums in pieces(NARROW_PIECE, block, total, scratch=[narrow]):
             for start in range(0, len(rows), most):
