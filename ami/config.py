@@ -95,7 +95,7 @@ def _share(setting: str, got: float) -> None:
 _NAME = _text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "letters, digits, '.', '_' and '-', at most 63")
 # Leaked segments are found by this prefix; the length leaves room for the suffixes of columns and semaphores.
 _RING_NAME = _text(
-    r"/ami-(?!.*\.(c[0-9]+|new|work|space|done)$)[A-Za-z0-9._-]{1,100}",
+    r"/ami-(?!.*\.(c[0-9]+|new|work[0-9]*|space|done)$)[A-Za-z0-9._-]{1,100}",
     "'/ami-' and up to 100 letters, digits, '.', '_' and '-', without the ring's own endings such as .c1",
 )
 _FSYNC = _choice("no", "everysec", "always")

@@ -21,7 +21,7 @@ from ami.errors import RingUnfit, SourceError
 from ami.event import Schema
 
 MAGIC: Final = b"ami-ring"
-VERSION: Final = 4
+VERSION: Final = 5
 PAGE: Final = 4096
 CACHE_LINE: Final = 64
 MIN_SLOTS: Final = 8
@@ -65,7 +65,9 @@ REDUCER_WAITS: Final = _WORDS + 64
 WRITER_PID: Final = _WORDS + 72  # and since when
 REDUCER_PID: Final = _WORDS + 80  # and since when
 
-SLEEPING: Final = PAGE + 2048  # offset of the workers' bytes
+SLEEPING: Final = PAGE + 2048  # offset of the workers' bytes: 0 or one of these
+IDLE: Final = 1
+HOLDING: Final = 2  # it has run events, and not stored what came of them
 
 POLICIES: Final = ("wait", "drop")
 
@@ -85,7 +87,9 @@ REDUCER_LOCK: Final = 2
 WORKER_LOCK: Final = 4096
 LOCKS: Final = WORKER_LOCK + MAX_WORKERS
 
-SEMAPHORES: Final = (".work", ".space", ".done")
+# One each for the first workers, so that it is chosen who is woken; of more, some share one.
+WORK_SEMAPHORES: Final = tuple(f".work{number}" for number in range(8))
+SEMAPHORES: Final = (*WORK_SEMAPHORES, ".space", ".done")
 
 
 SLOT_BYTES: Final = 16  # no event takes less: its timestamp and a validity word

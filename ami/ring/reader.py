@@ -47,7 +47,8 @@ class RingReader(Handle):
         super().__init__(segment, worker)
         self._timestamps.flags.writeable = False
         self._claim_lock = segment.locks.critical(at.CLAIM_LOCK)
-        self._announce = self._bell.announce_worker(worker)
+        self._announce = [self._bell.announce_worker(worker, holding=holding) for holding in (False, True)]
+        self._semaphore = segment.semaphore(at.WORK_SEMAPHORES[worker % len(at.WORK_SEMAPHORES)])
         self._offences = Offences(segment)
         self._entry: Entry | None = None
         self._columns: Columns | None = None  # of that entry
@@ -297,13 +298,16 @@ class RingReader(Handle):
     # --- waiting --------------------------------------------------------------------------------
 
     def wait(self, timeout_s: float, *, holding: bool = False) -> bool:
-        """Wait until events can be claimed, an entry or span was closed since the last call, or the ring was
-        replaced; while ``holding`` events that are not committed, also until the source waits for slots."""
+        """Wait until events can be claimed, or the ring was replaced.
+
+        While ``holding`` events that are not committed, also until an entry or span was closed since the last
+        call, or the source waits for slots.
+        """
 
         def ready() -> bool:
             return self._is_ready() or (holding and self.space_wanted)
 
-        is_ready = wait(ready, self._announce, self._segment.semaphore(".work"), timeout_s)
+        is_ready = wait(ready, self._announce[holding], self._semaphore, timeout_s)
         self._closed_seen = self._closed()
         return is_ready
 

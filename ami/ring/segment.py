@@ -29,6 +29,7 @@ from ami.ring.layout import (
     SEMAPHORES,
     SLEEPING,
     STATIC,
+    WORK_SEMAPHORES,
     WRITER_LOCK,
     WRITER_PID,
     Layout,
@@ -249,11 +250,10 @@ class Segment:
     def retire(self) -> None:
         """Mark the ring as replaced, and wake everyone to see it."""
         self.words[RETIRED] = 1
-        sleepers = self.memory[SLEEPING : SLEEPING + MAX_WORKERS].count(1)
-        for suffix, posts in zip(SEMAPHORES, (sleepers, 1, 1), strict=True):
+        asleep = [n for n, state in enumerate(self.memory[SLEEPING : SLEEPING + MAX_WORKERS]) if state]
+        for suffix in (*(WORK_SEMAPHORES[n % len(WORK_SEMAPHORES)] for n in asleep), ".space", ".done"):
             if suffix in self._semaphores:
-                for _ in range(posts):
-                    self._semaphores[suffix].release()
+                self._semaphores[suffix].release()
 
     def unlink(self) -> None:
         """Take the name away. Processes that have the ring mapped keep it until they close."""

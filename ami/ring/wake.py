@@ -12,11 +12,20 @@ one time-out. A fence, or a lock around each publish, would cost more than this 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import posix_ipc
 
-from ami.ring.layout import MAX_WORKERS, REDUCER_WAITS, SLEEPERS, SLEEPING, SOURCE_WAITS
+from ami.ring.layout import (
+    HOLDING,
+    IDLE,
+    MAX_WORKERS,
+    REDUCER_WAITS,
+    SLEEPERS,
+    SLEEPING,
+    SOURCE_WAITS,
+    WORK_SEMAPHORES,
+)
 from ami.ring.segment import Segment
 
 
@@ -57,9 +66,11 @@ class Bell:
         self._words = segment.words
         self._sleeping = memoryview(segment.memory)[SLEEPING : SLEEPING + MAX_WORKERS]
 
-    def announce_worker(self, worker: int) -> Callable[[bool], None]:
+    def announce_worker(self, worker: int, *, holding: bool) -> Callable[[bool], None]:
+        state = HOLDING if holding else IDLE
+
         def announce(waits: bool) -> None:
-            self._sleeping[worker] = waits
+            self._sleeping[worker] = state if waits else 0
             if waits:
                 # After the byte: who sees this word set and clears it sees the byte, too.
                 self._words[SLEEPERS] = 1
@@ -70,30 +81,35 @@ class Bell:
         self._words[SOURCE_WAITS] = waits
         if waits:
             # Some may sleep on what they hold, the oldest slot perhaps, for which all others wait.
-            self.wake_all_workers()
+            self.wake_holders()
 
     def announce_reducer(self, waits: bool) -> None:
         self._words[REDUCER_WAITS] = waits
 
     def wake_a_worker(self) -> None:
-        """Wake one: it wakes the next one if it leaves work. All at once would mostly find nothing."""
-        if self._words[SLEEPERS]:
-            self._wake_workers(1)
+        """Wake one: it wakes the next one if it leaves work. All at once would mostly find nothing.
 
-    def wake_all_workers(self) -> None:
+        It is one that holds something already, if there is one, else the first: what a few can do is not
+        spread over all, each with a state of its own that has to be stored and merged.
+        """
         if self._words[SLEEPERS]:
-            self._wake_workers(MAX_WORKERS)
+            flags = self._sleeping.tobytes()
+            worker = flags.find(HOLDING)
+            worker = flags.find(IDLE) if worker < 0 else worker
+            self._wake([] if worker < 0 else [worker])
 
-    def _wake_workers(self, most: int) -> None:
+    def wake_holders(self) -> None:
+        """Wake those workers that hold something, when it may be time to store it."""
+        if self._words[SLEEPERS]:
+            self._wake([worker for worker, state in enumerate(self._sleeping.tobytes()) if state == HOLDING])
+
+    def _wake(self, workers: Sequence[int]) -> None:
+        # Before the bytes: who sets one meanwhile sets this word after it.
         self._words[SLEEPERS] = 0
-        flags = self._sleeping.tobytes()
-        worker = flags.find(1)
-        while worker >= 0 and most:
+        for worker in workers:
             self._sleeping[worker] = 0
-            self._segment.semaphore(".work").release()
-            most -= 1
-            worker = flags.find(1, worker + 1)
-        if worker >= 0:
+            self._segment.semaphore(WORK_SEMAPHORES[worker % len(WORK_SEMAPHORES)]).release()
+        if any(self._sleeping):
             self._words[SLEEPERS] = 1
 
     def wake_source(self) -> None:

@@ -240,7 +240,7 @@ class RingWriter(Handle):
         own = self._own
         if self._words[at.SPANS_CLOSED] != own.entries_opened:
             self._words[at.SPANS_CLOSED] = own.entries_opened
-            self._bell.wake_all_workers()
+            self._bell.wake_holders()
             self._bell.wake_reducer()
 
     def _row_is_free(self) -> bool:
@@ -266,7 +266,7 @@ class RingWriter(Handle):
         self._announce_closed()
 
     def _announce_closed(self) -> None:
-        self._bell.wake_all_workers()
+        self._bell.wake_holders()
         self._bell.wake_reducer()
 
     def _must_be_open(self) -> None:

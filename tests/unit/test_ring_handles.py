@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from ami.errors import RingBusy, RingError, RingGone
 from ami.event import Field, Schema, Transition
 from ami.ring import RingObserver, RingReader, RingWriter, find_leaked, reclaim
+from ami.ring import layout as at
 from ami.ring.owners import UNCLAIMED
 from tests import ring_rig as rig
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -96,6 +99,34 @@ def test_what_there_is_of_an_entry_is_shared_out(writer: RingWriter, reader: Rin
     while (block := reader.claim(9, sharers=2)) is not None:
         counts.append(block.count)
     assert counts == [3, 1, 1]
+
+
+def test_events_and_ends_wake_the_worker_that_holds_something_and_the_others_sleep_on(
+    name: str, writer: RingWriter, reader: RingReader
+) -> None:
+    rig.open_entry(writer)
+    with RingReader(name, 1) as holder, ThreadPoolExecutor(2) as threads:
+
+        def sleep() -> tuple[Future[bool], Future[bool]]:
+            sleeps = threads.submit(reader.wait, 60.0), threads.submit(holder.wait, 60.0, holding=True)
+            asleep = at.SLEEPING, at.SLEEPING + 2
+            wait_until(lambda: all(writer._segment.memory[slice(*asleep)]), what="both to sleep")
+            return sleeps
+
+        idle, held = sleep()
+        rig.publish(writer, 1)
+        assert held.result(20)
+        assert not idle.done()
+        rig.publish(writer, 1)  # nobody who holds something sleeps
+        assert idle.result(20)
+        assert holder.claim(9) is not None
+        idle, held = sleep()
+        writer.close_entry()
+        assert held.result(20)
+        assert not idle.done()
+        rig.open_entry(writer)
+        rig.publish(writer, 1)
+        assert idle.result(20)
 
 
 def test_a_slot_is_free_only_when_it_is_committed(writer: RingWriter, reader: RingReader) -> None:
