@@ -7,7 +7,7 @@ out: the manager refuses such graphs, but the source, or what is installed, may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from ami.graph.execution.steps import (
     view_step,
     where_step,
 )
-from ami.graph.execution.together import FEWEST, Planned, find_likeness, gather, step_of_many
+from ami.graph.execution.together import FEWEST, Joined, Planned, find_likeness, join
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, Reduction, infer
@@ -99,11 +99,11 @@ class Compiler:
         for operation in graph.steps_for(self._find_reductions()):
             self._add(operation)
 
-    def finish(self, left_out: frozenset[str] = frozenset(), *, apart: bool = False) -> tuple[Running, ...]:
+    def finish(self, left_out: frozenset[str] = frozenset(), *, most: int = 0) -> tuple[Running, ...]:
         """Return the steps that run, but for reductions that are left out, and for what only they need.
 
         Args:
-            apart: each by itself.
+            most: of how many equal ones one is made; 0: each runs by itself.
         """
         needed: set[int] = set()
         chosen: list[Planned] = []
@@ -111,24 +111,19 @@ class Compiler:
             if one.gives in needed if isinstance(one.gives, int) else one.gives not in left_out:
                 chosen.append(one)
                 needed.update(one.read)
+        chosen.reverse()
+        if most:
+            joined = join(self.frame, chosen, self._fewest, most)
+        else:
+            joined = [Joined((one,), one.step, frozenset(one.read)) for one in chosen]
         needed = set()
         running = []
-        chosen.reverse()
-        joined = [([one], one.step) for one in chosen] if apart else list(self._join(chosen))
-        for steps, step in reversed(joined):
-            read = {register for one in steps for register in one.read}
+        for steps, step, read in reversed(joined):
             parts = tuple((one.number, one.read) for one in steps)
             # The last one to read it, as they come here in reverse.
             running.append(Running(step, parts[0][0], tuple(read - needed), parts))
             needed |= read
         return tuple(reversed(running))
-
-    def _join(self, steps: Iterable[Planned]) -> Iterator[tuple[list[Planned], Step]]:
-        for group in gather(steps):
-            if len(group) < self._fewest:
-                yield from (([one], one.step) for one in group)
-            else:
-                yield group, step_of_many(self.frame, group, self._fewest)
 
     def list_names(self) -> dict[str, tuple[str, ...]]:
         """Return the operations of each reduction, by fingerprint."""

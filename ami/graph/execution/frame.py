@@ -62,7 +62,7 @@ class Frame:
 
     def end(self) -> None:
         """Let go of everything of the block: the ring will be written again."""
-        self.free(range(len(self.arrays)))
+        self.arrays[:] = self.indices[:] = [None] * len(self.arrays)
         self._timestamps, self._stamps = np.empty(0, np.int64), None
         self._common.clear()
 

@@ -19,7 +19,7 @@ from ami.graph.execution.frame import Index
 from ami.graph.execution.guest import NOBODY, Guest
 from ami.graph.execution.lanes import LARGE_BYTES, Lanes, measure
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
-from ami.graph.execution.together import FEWEST, LONGEST
+from ami.graph.execution.together import FEWEST, count_most
 from ami.graph.graph import Graph
 from ami.ragged import Ragged
 
@@ -74,8 +74,9 @@ class WorkerPlan:
         self._variable = dict(compiler.variable)
         self._builtin = dict(compiler.builtin)
         self._compiler = compiler
-        # By what is left out, and whether each step runs by itself.
-        self._steps: dict[tuple[frozenset[str], bool], tuple[Running, ...]] = {}
+        self._fewest = fewest
+        # By what is left out, and of how many equal steps one is made.
+        self._steps: dict[tuple[frozenset[str], int], tuple[Running, ...]] = {}
         self.lanes = Lanes(graph)
         self.by_key = frozenset(
             graph.fingerprint(operation.name)
@@ -128,7 +129,7 @@ class WorkerPlan:
         try:
             with np.errstate(all="ignore"):
                 self._load(slots)
-                steps = self._choose(interval, apart=slots.count > LONGEST)
+                steps = self._choose(interval, count_most(slots.count, self._fewest))
                 if timing is not None:
                     self._run_timed(steps, breadcrumb, timing)
                     return
@@ -147,10 +148,10 @@ class WorkerPlan:
                 f"the partial is of graph version {partial.graph_version}, the plan of {self.graph_version}"
             )
 
-    def _choose(self, interval: int, *, apart: bool) -> tuple[Running, ...]:
-        chosen = (self.lanes.list_left_out(interval), apart)
+    def _choose(self, interval: int, most: int) -> tuple[Running, ...]:
+        chosen = (self.lanes.list_left_out(interval), most)
         if chosen not in self._steps:
-            self._steps[chosen] = self._compiler.finish(chosen[0], apart=apart)
+            self._steps[chosen] = self._compiler.finish(chosen[0], most=most)
         return self._steps[chosen]
 
     def _run_timed(
