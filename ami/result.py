@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from ami.values import NO_LABEL, Axis, Label, Part, axes_of, parts_of, plain
 
@@ -88,21 +89,35 @@ class Result:
         }
 
 
-_PUT = {name: Result.__dict__[name].__set__ for name in Result.__slots__}
 _OWN = ("name", "value", "events")
+_get_shared = attrgetter(*(name for name in Result.__slots__ if name not in _OWN))
+_PUT_OWN = [Result.__dict__[name].__set__ for name in _OWN]
+_PUT_SHARED = [Result.__dict__[name].__set__ for name in Result.__slots__ if name not in _OWN]
 
 
-class Envelope:
-    """What many results have in common. To put one into it costs a third of making one."""
+class Row(NamedTuple):
+    """A result whose envelope it has in common with others: a tenth of the time, where there are thousands.
 
-    def __init__(self, result: Result) -> None:
-        self._shared = [(put, getattr(result, name)) for name, put in _PUT.items() if name not in _OWN]
+    ``envelope`` is a result with no name, no value and no events.
+    """
 
-    def around(self, name: str, value: Any, events: Events) -> Result:
-        """Return a result with this envelope."""
+    name: str
+    value: Any
+    events: Events
+    envelope: Result
+
+    @classmethod
+    def of(cls, result: Result) -> Row:
+        """Return a row of a result, with an envelope of its own."""
+        return cls(
+            result.name, result.value, result.events, replace(result, name="", value=None, events=Events())
+        )
+
+    def to_result(self) -> Result:
+        """Return it as clients see it."""
         made = object.__new__(Result)
-        for field_name, own in zip(_OWN, (name, value, events), strict=True):
-            _PUT[field_name](made, own)
-        for put, shared in self._shared:
+        for put, own in zip(_PUT_OWN, self, strict=False):
+            put(made, own)
+        for put, shared in zip(_PUT_SHARED, _get_shared(self.envelope), strict=True):
             put(made, shared)
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -14,7 +15,10 @@ from ami.stores import codec, columns
 
 codec.register(Bucket)
 
-_COUNTS = attrgetter("used", "expected", "dropped", "set_aside", "to_come")
+# Thousands of buckets of one interval have few accounts among them.
+_ACCOUNT = attrgetter(
+    "first", "last", "first_ns", "last_ns", "used", "expected", "dropped", "set_aside", "to_come"
+)
 _NO_PLACE = (-1, -1)  # runs are not negative
 _NO_TIME = -(1 << 63)
 
@@ -32,24 +36,32 @@ def _pack_graph(plain: dict[str, Any]) -> bytes:
     return raw
 
 
-def _ends(bucket: Bucket) -> tuple[int | None, ...]:
-    times = (_NO_TIME, _NO_TIME) if bucket.first_ns is None else (bucket.first_ns, bucket.last_ns)
-    return (*(bucket.first or _NO_PLACE), *(bucket.last or _NO_PLACE), *times)
+def _plain(account: tuple[Any, ...]) -> tuple[int, ...]:
+    first, last, first_ns, last_ns, *counts = account
+    times = (_NO_TIME, _NO_TIME) if first_ns is None else (first_ns, last_ns)
+    return (*(first or _NO_PLACE), *(last or _NO_PLACE), *times, *counts)
 
 
 def _pack(accumulator: dict[str, Any]) -> dict[str, Any]:
     """Put the buckets of all windows into columns: there are thousands of them."""
     windows = accumulator["windows"]
-    where = [(number, *place) for number, one in enumerate(windows.values()) for place in one["buckets"]]
+    numbers = np.repeat(np.arange(len(windows)), [len(one["buckets"]) for one in windows.values()])
+    places = [place for one in windows.values() for place in one["buckets"]]
     buckets = [bucket for one in windows.values() for bucket in one["buckets"].values()]
+    accounts: dict[tuple[Any, ...], int] = {}
+    account = [accounts.setdefault(key, len(accounts)) for key in map(_ACCOUNT, buckets)]
+    facts = np.array([_plain(key) for key in accounts], np.int64).reshape(-1, 11)[np.array(account, np.intp)]
+    where = np.empty((len(places), 3), np.int64)
+    where[:, 0] = numbers
+    where[:, 1:] = np.array(list(chain.from_iterable(places)), np.int64).reshape(-1, 2)
     return {
         **accumulator,
         "graph": _pack_graph(accumulator["graph"]),
         "windows": {key: {**one, "buckets": {}} for key, one in windows.items()},
         "buckets": (
-            np.array(where, np.int64).reshape(-1, 3),
-            np.array([_ends(bucket) for bucket in buckets], np.int64).reshape(-1, 6),
-            np.array([_COUNTS(bucket) for bucket in buckets], np.int64).reshape(-1, 5),
+            where,
+            np.ascontiguousarray(facts[:, :6]),
+            np.ascontiguousarray(facts[:, 6:]),
             columns.pack([bucket.state for bucket in buckets]),
         ),
     }

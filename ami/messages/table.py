@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ami.errors import Undecodable
 from ami.messages.message import message
-from ami.result import Events, Result
+from ami.result import Events, Result, Row
 from ami.stores import codec
 
 Ints: TypeAlias = NDArray[np.int64]
@@ -24,7 +24,7 @@ Ints: TypeAlias = NDArray[np.int64]
 # What may be equal in many results; values, names and the accounts of events are columns.
 _SHARED = tuple(name for name in Result.__slots__ if name not in ("name", "value", "events"))
 _shared = attrgetter(*_SHARED)
-_account = attrgetter("events.expected", "events.used", "events.dropped", "events.set_aside")
+_account = attrgetter("expected", "used", "dropped", "set_aside")
 _PLAIN: dict[type, str] = {float: "f8", int: "i8", bool: "?"}
 _PYTHONS = frozenset(kind.__name__ for kind in _PLAIN)
 
@@ -50,37 +50,40 @@ class Table:
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> Table:
+        """Return the table of these."""
+        return cls.of_rows([Row.of(result) for result in results])
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Row]) -> Table:
         """Return the table of these. A value that cannot be stored is an error in its place."""
-        rows: dict[type, list[int]] = {}
-        for row, result in enumerate(results):
-            rows.setdefault(type(result.value), []).append(row)
-        rows.pop(type(None), None)
-        numbers: dict[str, tuple[Ints, Any]] = {}
+        names, values, accounts, envelopes = zip(*rows, strict=True) if rows else ((), (), (), ())
+        columns: dict[str, tuple[Ints, Any]] = {}
         others: dict[int, bytes] = {}
         errors: dict[int, str] = {}
-        for kind, of_kind in rows.items():
-            column = _column(kind, [results[row].value for row in of_kind])
+        for kind, of_kind in _sort(values).items():
+            whole = len(of_kind) == len(rows)
+            column = _column(kind, values if whole else [values[row] for row in of_kind])
             if column is not None:
-                numbers[column[0]] = (np.array(of_kind), column[1])
+                columns[column[0]] = (np.array(of_kind), column[1])
                 continue
             for row in of_kind:
                 try:
-                    others[row] = bytes(codec.encode(results[row].value))
+                    others[row] = bytes(codec.encode(values[row]))
                 except TypeError as error:
                     errors[row] = str(error)
         if errors:
-            results = [replace(r, error=errors.get(row, r.error)) for row, r in enumerate(results)]
-        places: dict[tuple[object, ...], int] = {}
-        envelope = [places.setdefault(_shared(result), len(places)) for result in results]
+            envelopes = tuple(
+                replace(one, error=errors.get(row, one.error)) for row, one in enumerate(envelopes)
+            )
+        shared, envelope = _share(envelopes)
+        known, account = _number(accounts)
+        events = np.array([_account(one) for one in known], np.int64).reshape(-1, 4)
         return cls(
-            names="\n".join([result.name for result in results]),
-            envelopes=tuple(
-                Result(name="", **dict(zip(_SHARED, shared, strict=True)))  # type: ignore[arg-type]  # by name
-                for shared in places
-            ),
-            envelope=np.array(envelope, np.int64),
-            events=np.array([_account(result) for result in results], np.int64).reshape(-1, 4),
-            numbers=numbers,
+            names="\n".join(names),
+            envelopes=shared,
+            envelope=envelope,
+            events=events[account],
+            numbers=columns,
             others=others,
         )
 
@@ -156,26 +159,26 @@ class Moment:
     values: NDArray[np.float64]
 
     @classmethod
-    def of(cls, results: Sequence[Result], table: Table) -> Moment | None:
-        """Return those of the results that are in this table; None: there is none."""
-        rows, columns = [], []
+    def of(cls, rows: Sequence[Row], table: Table) -> Moment | None:
+        """Return those of the rows, which are in this table; None: there is none."""
+        found, columns = [], []
         for of_kind, column in table.numbers.values():
-            rows.append(of_kind)
+            found.append(of_kind)
             columns.append(column.astype(np.float64))
-        lone = [row for row in table.others if _is_number(results[row].value)]
-        rows.append(np.array(lone, np.int64))
-        columns.append(np.array([float(results[row].value) for row in lone], np.float64))
-        order = np.concatenate(rows)
+        lone = [row for row in table.others if _is_number(rows[row].value)]
+        found.append(np.array(lone, np.int64))
+        columns.append(np.array([float(rows[row].value) for row in lone], np.float64))
+        order = np.concatenate(found)
         if not len(order):
             return None
         sort = order.argsort()
         order = order[sort]
-        whole = len(order) == len(results)
+        whole = len(order) == len(rows)
         last_ns = np.array([envelope.time_ns[1] for envelope in table.envelopes], np.int64)
         return cls(
-            names=table.names if whole else "\n".join([results[row].name for row in order.tolist()]),
-            interval=results[0].interval,
-            graph_version=results[0].graph_version,
+            names=table.names if whole else "\n".join([rows[row].name for row in order.tolist()]),
+            interval=rows[0].envelope.interval,
+            graph_version=rows[0].envelope.graph_version,
             time_ns=last_ns[table.envelope[order]],
             used=table.events[order, 1],
             values=np.concatenate(columns)[sort],
@@ -196,6 +199,40 @@ class Moment:
             "value": float(self.values[row]),
             "used": int(self.used[row]),
         }
+
+
+def _sort(values: Sequence[Any]) -> dict[type, Sequence[int]]:
+    """Return the rows of each type of values; None is no value."""
+    types = list(map(type, values))
+    if len(set(types)) == 1:
+        rows: dict[type, Sequence[int]] = {types[0]: range(len(types))}
+    else:
+        found: dict[type, list[int]] = {}
+        for row, kind in enumerate(types):
+            found.setdefault(kind, []).append(row)
+        rows = {**found}
+    rows.pop(type(None), None)
+    return rows
+
+
+def _number(things: Sequence[Any]) -> tuple[list[Any], Ints]:
+    """Return the different objects among these, and by which of them each is."""
+    places = {id(thing): thing for thing in things}
+    order = {key: place for place, key in enumerate(places)}
+    return list(places.values()), np.array([order[id(thing)] for thing in things], np.int64)
+
+
+def _share(envelopes: Sequence[Result]) -> tuple[tuple[Result, ...], Ints]:
+    """Return the envelopes that differ, and which of them each is."""
+    objects, number = _number(envelopes)
+    places: dict[tuple[object, ...], int] = {}
+    different: list[Result] = []
+    place = []
+    for one in objects:
+        place.append(places.setdefault(_shared(one), len(places)))
+        if len(different) < len(places):
+            different.append(one)
+    return tuple(different), np.array(place, np.int64)[number]
 
 
 def _column(kind: type, values: Sequence[Any]) -> tuple[str, Any] | None:

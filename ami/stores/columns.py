@@ -26,6 +26,9 @@ _forms: dict[tuple[type, ...], tuple[str, ...] | None] = {}  # of tuples of numb
 
 def pack(values: Sequence[Any]) -> list[Any]:
     """Return plain data that :func:`unpack` makes the same values of."""
+    simple = _pack_simple(values) if len(values) >= FEW else None
+    if simple is not None:
+        return simple
     groups: dict[Any, list[int]] = {}
     for row, value in enumerate(values):
         form = _form(value)
@@ -42,6 +45,22 @@ def pack(values: Sequence[Any]) -> list[Any]:
             left.difference_update(rows)
     packed.append({row: values[row] for row in sorted(left)})
     return packed
+
+
+def _pack_simple(values: Sequence[Any]) -> list[Any] | None:
+    """Return what :func:`pack` does of tuples that are all of the same numbers; None: they are not."""
+    if set(map(type, values)) != {tuple} or len(set(map(len, values))) > 1:
+        return None
+    parts = list(zip(*values, strict=True))
+    sorts = [set(map(type, part)) for part in parts]
+    if not parts or any(len(sort) > 1 for sort in sorts):
+        return None
+    names = [_leaf(part[0]) for part in parts]
+    if any(name is None or name[0] == ARRAY for name in names):
+        return None
+    told = [name[0] for name in names if name]
+    columns = _columns(told, parts)
+    return None if columns is None else [len(values), (np.arange(len(values)), told, True, columns), {}]
 
 
 def unpack(packed: Any) -> list[Any]:

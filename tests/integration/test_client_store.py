@@ -14,7 +14,7 @@ from ami.client import Client, connect
 from ami.cluster.node import Node
 from ami.errors import AmiError, GraphError, Undecodable
 from ami.messages.table import Moment, Table
-from ami.result import Events
+from ami.result import Events, Row
 from ami.stores import Store, keys, open_global, open_local
 from ami.values import Histogram, Scan
 from tests.client_rig import SCHEMA, emptied, made, publish
@@ -149,7 +149,7 @@ def test_the_history_of_a_scalar_is_oldest_first(client: Client, reducer: Store)
     for interval in range(5):
         results = [made("level", interval * 2.0, interval=interval)]
         publish(reducer, *results)
-        moment = Moment.of(results, Table.of(results))
+        moment = Moment.of([Row.of(one) for one in results], Table.of(results))
         reducer.commit(None, {}, notify={keys.history(keys.SMALL): moment})
     assert [record["interval"] for record in client.history("level", 3)] == [2, 3, 4]
     assert client.history("level")[-1] == {"interval": 4, "time_ns": 1, "value": 8.0, "used": 9}

@@ -91,6 +91,51 @@ def test_a_supplement_of_the_run_before_goes_there() -> None:
     assert values(a, (1, 7)) == {"run": 3}
 
 
+@given(st.lists(st.integers(0, 12), max_size=30))
+def test_of_single_intervals_the_newest_five_are_kept_whatever_the_order(numbers: list[int]) -> None:
+    a = Accumulator(summing("interval"))
+    kept: dict[int, float] = {}
+    too_late = 0
+    for value, number in enumerate(numbers):
+        fill(a, [(1, number, float(value))])
+        if number not in kept and len(kept) == 5 and number < min(kept):
+            too_late += 1
+            continue
+        kept[number] = kept.get(number, 0.0) + value
+        if len(kept) > 5:
+            del kept[min(kept)]
+    assert {n: values(a, (1, n))["interval"] for n in range(13)} == {n: kept.get(n) for n in range(13)}
+    assert a.too_late == too_late
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "i4", "?"])
+def test_the_values_of_many_means_are_what_each_state_gives(dtype: str) -> None:
+    schema = Schema.of([Field(f"x{n}", np.dtype(dtype if n % 2 else "f8")) for n in range(12)])
+    graph = Graph(1, tuple(of(f"m{n}", "mean_events", f"x{n}") for n in range(12)), ("m1", "m2", "m5"))
+    for results in (
+        graph.results,
+        tuple(f"m{n}" for n in range(1, 12, 2)),
+        tuple(f"m{n}" for n in range(12)),
+    ):
+        plan = WorkerPlan(replace(graph, results=results), schema)
+        slots = Slots.allocate(schema, 7)
+        for n in range(12):
+            slots.columns[f"x{n}"][:] = np.arange(n, n + 7) / 3
+        slots.set_valid(schema.names)
+        made = plan.partial()
+        plan.run(slots, 0, made)
+        each = {
+            name: plan.reductions[key].result(made.states[key])
+            for name in results
+            if (key := graph.fingerprint(name)) in made.states
+        }
+        a = Accumulator(replace(graph, results=results))
+        a.apply(made, interval=1, run=1, expected=7, dropped=0)
+        found = values(a)
+        assert found == each
+        assert {type(value) for value in found.values()} == {np.float64}
+
+
 def test_what_comes_too_late_for_its_window_is_counted() -> None:
     a = Accumulator(summing("run", "interval"))
     fill(a, [(1, interval, 1) for interval in range(20)])

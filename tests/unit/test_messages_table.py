@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ami.errors import Undecodable
 from ami.messages.table import Moment, Table
-from ami.result import Events, Result
+from ami.result import Events, Result, Row
 from ami.stores import codec
 from ami.values import Histogram, Label
 from tests.client_rig import made
@@ -77,7 +77,7 @@ def test_a_nan_is_one_and_keeps_its_type() -> None:
 
 @given(results)
 def test_the_numbers_of_an_interval_are_remembered_and_nothing_else(results: list[Result]) -> None:
-    moment = passed(Moment.of(results, Table.of(results)))
+    moment = passed(Moment.of([Row.of(one) for one in results], Table.of(results)))
     for result in results:
         is_number = isinstance(result.value, int | float | np.integer | np.floating | np.bool_) or (
             isinstance(result.value, np.ndarray) and result.value.ndim == 0

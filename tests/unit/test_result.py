@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import ami.messages  # noqa: F401  # so that results may travel
-from ami.result import Events, Result
+from ami.result import Events, Result, Row
 from ami.stores import codec
 from ami.values import Axis, Histogram, Label, Part, plain
 
@@ -92,6 +93,15 @@ def test_a_result_is_told_with_its_whole_envelope() -> None:
         "unit": "mJ",
         "axes": [{"name": "delay", "unit": "ps"}],
     }
+
+
+def test_a_row_is_the_result_that_it_was_made_of() -> None:
+    result = made(np.float64(1.5))
+    row = Row.of(result)
+    assert (row.name, row.value, row.events) == (result.name, result.value, result.events)
+    assert row.to_result() == result
+    others = row._replace(name="other", value=None, events=Events(used=1)).to_result()
+    assert others == replace(result, name="other", value=None, events=Events(used=1))
 
 
 def test_the_age_is_counted_from_when_it_was_published() -> None:

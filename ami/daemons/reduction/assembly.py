@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ami.event import Transition
@@ -22,10 +23,11 @@ from ami.graph.placing import name_part
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint, Totals
 from ami.messages.large import LargeBatch
-from ami.result import Envelope, Events, Result
+from ami.result import Events, Result, Row
 
 logger = logging.getLogger(__name__)
 
+NO_EVENTS = Events()
 NEVER = -(1 << 63)  # before all intervals
 FAILING_TOLD = 5  # operations that status is told of
 MOST_TOLD = 300  # characters of each
@@ -202,6 +204,15 @@ class Assembly:
         errors: Mapping[str, ErrorRecord] | None = None,
         without: Collection[str] = (),
     ) -> list[Result]:
+        """Return what :meth:`rows` says as results."""
+        return [row.to_result() for row in self.rows(nodes, errors, without)]
+
+    def rows(
+        self,
+        nodes: Iterable[str],
+        errors: Mapping[str, ErrorRecord] | None = None,
+        without: Collection[str] = (),
+    ) -> list[Row]:
         """Return what the lane's results are now; ``nodes`` are those that should be in them.
 
         Args:
@@ -215,25 +226,29 @@ class Assembly:
         now_ns, known, one_in = time.time_ns(), set(nodes), dict(self.graph.large)
         known_since: dict[Place, dict[str, Any]] = {}
         accounts: dict[Hashable, Events] = {}
-        envelopes: dict[Hashable, Envelope] = {}
-        results = []
+        envelopes: dict[Hashable, Result] = {}
+        rows = []
         for name, one in computed.items():
             of = one.account
             account = (of.expected, of.used, of.dropped, of.set_aside)
-            if account not in accounts:
-                accounts[account] = one.events()
-            since = of.first or (self._newest[0], NEVER)
-            facts = known_since.get(since) or known_since.setdefault(since, self._say(since, known, now_ns))
-            more = {"one_in": one_in.get(name, 1), "complete": facts["complete"] and of.to_come <= 0}
+            events = accounts.get(account)
+            if events is None:
+                events = accounts[account] = one.events()
             said = (
-                *more.values(), one.window, of.first, of.last, of.first_ns, of.last_ns, one.error,
-                id(one.label),
+                of.first, of.last, of.first_ns, of.last_ns, of.to_come > 0, one.window, one.error,
+                id(one.label), one_in.get(name, 1) if one_in else 1,
             )  # fmt: skip
-            if said not in envelopes:
-                made = one.to_result("", Events(), **(facts | more))
-                envelopes[said] = Envelope(made)
-            results.append(envelopes[said].around(name, one.value, accounts[account]))
-        return results
+            envelope = envelopes.get(said)
+            if envelope is None:
+                since = of.first or (self._newest[0], NEVER)
+                facts = known_since.get(since)
+                if facts is None:
+                    facts = known_since[since] = self._say(since, known, now_ns)
+                more = {"one_in": said[-1], "complete": facts["complete"] and of.to_come <= 0}
+                made = replace(one, value=None).to_result("", NO_EVENTS, **(facts | more))
+                envelope = envelopes[said] = made
+            rows.append(Row(name, one.value, events, envelope))
+        return rows
 
     def _say(self, since: Place, nodes: set[str], now_ns: int) -> dict[str, Any]:
         """Return what the envelopes say of all results whose windows begin at a place."""

@@ -218,7 +218,7 @@ class GlobalReducerStage:
             earlier = self._names[0] if self._names is not None else set()
             self._names = ((earlier | gone) - catalogue.keys(), catalogue)
         self._forget_names()
-        self._publisher.publish(self._assembly.results(self._inboxes))
+        self._publisher.publish(self._assembly.rows(self._inboxes))
         self._unpublished = False
         self._people.save()
 

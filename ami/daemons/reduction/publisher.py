@@ -19,7 +19,7 @@ import ami.messages  # noqa: F401  # registers the value types that results are 
 from ami.daemons.process.rate import Flows
 from ami.messages.pieces import PIECE_BYTES, Pieces, cut
 from ami.messages.table import Moment, Table
-from ami.result import Result
+from ami.result import Result, Row
 from ami.stores import Lease, Store, codec, keys
 
 LARGE_BYTES = 256 << 10
@@ -27,7 +27,7 @@ LARGE_BYTES = 256 << 10
 LARGE_SHARE = 0.25
 # Of a value in the table. Who asks for one result reads the whole table.
 TABLE_BYTES = 4 << 10
-_NUMBERS = frozenset({int, float, bool, np.float64, np.int64, np.float32})  # at a glance
+NUMBERS = frozenset({int, float, bool, np.float64, np.int64, np.float32})  # at a glance
 
 
 class Publisher:
@@ -53,19 +53,22 @@ class Publisher:
         self.published = 0
         self.conflated = 0
 
-    def publish(self, results: Iterable[Result]) -> None:
+    def publish(self, results: Iterable[Result | Row]) -> None:
         """Publish what one interval gave, which is all results of the lane, in one round trip.
 
         Raises:
             Conflict: another global reducer holds the lease; nothing was published.
         """
-        small: list[Result] = []
+        small: list[Result | Row] = []
         single: dict[str, Result] = {}
-        for result in results:
-            size = count_bytes(result.value)
+        for one in results:
+            value = one.value
+            size = 0 if type(value) in NUMBERS else count_bytes(value)
             if size <= TABLE_BYTES:
-                small.append(result)
-            elif size < LARGE_BYTES:
+                small.append(one)
+                continue
+            result = one.to_result() if isinstance(one, Row) else one
+            if size < LARGE_BYTES:
                 single[result.name] = result
             else:
                 self.conflated += result.name in self._waiting
@@ -84,7 +87,7 @@ class Publisher:
         """Whether large results wait that may be published now."""
         return bool(self._waiting) and time.monotonic() >= self._large_at
 
-    def _store_all(self, single: Mapping[str, Result], small: Sequence[Result] | None) -> None:
+    def _store_all(self, single: Mapping[str, Result], small: Sequence[Result | Row] | None) -> None:
         now = time.monotonic()
         large = self._waiting if now >= self._large_at else {}
         large = {name: replace(result, every_s=self._large_every_s) for name, result in large.items()}
@@ -94,7 +97,7 @@ class Publisher:
             self._large_every_s = (time.monotonic() - now) / LARGE_SHARE
             self._large_at = now + self._large_every_s
 
-    def store(self, single: Mapping[str, Result], small: Sequence[Result] | None = None) -> None:
+    def store(self, single: Mapping[str, Result], small: Sequence[Result | Row] | None = None) -> None:
         """Store results that are published now, in one step; a very large value in pieces before it.
 
         Args:
@@ -104,20 +107,21 @@ class Publisher:
         Raises:
             Conflict: another global reducer holds the lease; nothing was published.
         """
-        values, notify = self._tabulate(small)
-        new = [*single.values(), *(small or ())]
-        if new:
+        rows = [one if isinstance(one, Row) else Row.of(one) for one in small or ()]
+        values, notify = self._tabulate(None if small is None else rows)
+        if single or rows:
+            first = next(iter(single.values())) if single else rows[0].envelope
             notify[keys.RESULTS] = {
-                "run": new[0].run,
-                "interval": new[0].interval,
+                "run": first.run,
+                "interval": first.interval,
                 "names": sorted(single),
-                "lane": self._lane if small else None,
-                "graph_version": new[0].graph_version,
+                "lane": self._lane if rows else None,
+                "graph_version": first.graph_version,
             }
         elif not values:
             return
         whole = {keys.result(name): self._fit(result) for name, result in single.items()}
-        tabled = self._by_key.intersection(result.name for result in small or ()) if self._by_key else set()
+        tabled = self._by_key.intersection(row.name for row in rows) if self._by_key else set()
         smaller = [name for name in single.keys() & self._pieces.keys()
                    if isinstance(whole[keys.result(name)], Result)]  # fmt: skip
         # In the same step: who reads by key alone would find what is in the table now as it was before.
@@ -134,14 +138,14 @@ class Publisher:
         self._by_key = (self._by_key - tabled) | single.keys()
         for name, result in single.items():
             self.flows.add(name, count_bytes(result.value))
-        self.published += len(new)
+        self.published += len(single) + len(rows)
 
-    def _tabulate(self, small: Sequence[Result] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _tabulate(self, small: Sequence[Row] | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the table to be stored, and the moment to be remembered, each under its name."""
         if small is None or not (small or self._has_table):
             return {}, {}
         self._has_table = bool(small)
-        table = Table.of(small)
+        table = Table.of_rows(small)
         moment = Moment.of(small, table)
         return {keys.table(self._lane): table}, {} if moment is None else {keys.history(self._lane): moment}
 
@@ -216,7 +220,7 @@ def _storable(result: Result) -> Result:
 
 def count_bytes(value: object) -> int:
     """Return about how many bytes a result's arrays have."""
-    if type(value) in _NUMBERS:
+    if type(value) in NUMBERS:
         return 0
     if isinstance(value, np.ndarray):
         return value.nbytes

@@ -45,6 +45,12 @@ class Bucket:
     last_ns: int | None = None
     to_come: int = 0
 
+    @classmethod
+    def of(cls, state: State, used: int, of: Arrival) -> Bucket:
+        """Return one with a partial in it."""
+        place, expected, dropped, set_aside, first_ns, last_ns, to_come = of
+        return cls(state, used, expected, dropped, set_aside, place, place, first_ns, last_ns, to_come)
+
     def count(self, used: int, of: Arrival) -> None:
         """Add a partial to the account."""
         self.used += used

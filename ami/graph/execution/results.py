@@ -81,6 +81,7 @@ class _Wanted:
 
 
 NOTHING = Bucket()
+FEWEST = 4  # reductions of one sort whose values are computed as one
 
 
 class Failed(Exception):
@@ -132,7 +133,12 @@ class GlobalPlan:
             for name, computing in bound.items()
             if isinstance(computing, Unbound)
         }
-        self._steps = tuple(self._list_steps(graph))
+        self._steps: list[_Step] = []
+        self._alike: dict[type, list[_Step]] = {}  # reductions whose values are computed as one
+        for step in self._list_steps(graph):
+            sort = type(step.computing)
+            alike = issubclass(sort, Reduction) and sort.results is not Reduction.results
+            (self._alike.setdefault(sort, []) if alike else self._steps).append(step)
         sources = self._find_sources(graph)
         self._wanted = tuple(_Wanted(name, graph.fingerprint(name), sources[name]) for name in graph.results)
         # By result, the operations behind it: only of those that are told errors. In a chain of a thousand
@@ -187,7 +193,8 @@ class GlobalPlan:
         failed = dict(self._unbound)
         notes: dict[str, str] = {}
         with np.errstate(all="ignore"):
-            for step in self._steps:
+            left = self._reduce_many(buckets, without, values)
+            for step in (*left, *self._steps):
                 try:
                     broken = [failed[key] for key in step.inputs if key in failed]
                     if broken:
@@ -207,6 +214,25 @@ class GlobalPlan:
             wanted.name: self._compute(wanted, values.get(wanted.key), told, buckets, errors)
             for wanted in self._wanted
         }
+
+    def _reduce_many(
+        self, buckets: Mapping[str, Bucket | None], without: Collection[str], values: dict[str, Any]
+    ) -> list[_Step]:
+        """Put the values of reductions that are alike among the others; return the steps that are left."""
+        left: list[_Step] = []
+        for steps in self._alike.values():
+            found = [buckets[step.key] for step in steps]
+            states = [one.state for one in found if one is not None and one.state is not None]
+            computing = steps[0].computing
+            assert isinstance(computing, Reduction)
+            if len(states) < len(steps) or len(steps) < FEWEST or without:
+                left += steps
+                continue
+            try:
+                values.update(zip([step.key for step in steps], computing.results(states), strict=True))
+            except FAULTS:  # each tells its own
+                left += steps
+        return left
 
     def _apply(self, step: _Step, inputs: list[Any], people: People, notes: dict[str, str]) -> Any:
         """Return what an operation on results gives, and note what people should know of it."""
@@ -234,19 +260,19 @@ class GlobalPlan:
         self, wanted: _Wanted, value: Any, told: Mapping[str, str],
         buckets: Mapping[str, Bucket | None], errors: Mapping[str, ErrorRecord],
     ) -> Computed:  # fmt: skip
-        least, window = NOTHING, "run"
-        for number, key in enumerate(wanted.sources):
+        least: Bucket | None = None
+        window, error = "run", None
+        for key in wanted.sources:
             bucket = buckets[key] or NOTHING
-            if number == 0 or bucket.used < least.used:
+            if least is None or bucket.used < least.used:
                 least, window = bucket, self.windows[key].window
-        error = None
         if told or errors:
             texts = [told[wanted.key]] if wanted.key in told else []
             for name in self._list_ancestors(wanted.name) if errors else ():
                 if name in errors:
                     texts.append(f"operation {name_part(self.graph[name], self.graph)} {errors[name]}")
             error = "\n".join(texts) or None
-        return Computed(value, least, error, window, self._labels.get(wanted.name, NO_LABEL))
+        return Computed(value, least or NOTHING, error, window, self._labels.get(wanted.name, NO_LABEL))
 
 
 def _reduce(reduction: Reduction, bucket: Bucket | None) -> Any:

@@ -36,7 +36,7 @@ class Window:
     def __init__(self, reduction: Reduction, since: int) -> None:
         self.reduction = reduction
         self.since = since
-        self.buckets: dict[Place, Bucket] = {}
+        self.buckets: dict[Place, Bucket] = {}  # in the order of their places
         self.batch: Bucket | None = None  # the last full one, of window "N events"
         self.is_of_runs = reduction.window == "run"
         self._near: tuple[tuple[Place, int], list[Place]] | None = None  # what was found last
@@ -69,7 +69,8 @@ class Window:
         """Return the place of the bucket into which goes what comes from ``place``."""
         if self.is_of_runs:
             return (place[0], 0)
-        return (place[0], place[1] - place[1] % self._cut.each)
+        each = self._cut.each
+        return place if each == 1 else (place[0], place[1] - place[1] % each)
 
     def apply(self, partial: Partial, key: str, of: Arrival) -> bool:
         """Take a partial in; return whether it came too late for that."""
@@ -78,23 +79,29 @@ class Window:
             return False
         if of.place[1] % self._one_in:
             return False
-        where = self.where(of.place)
-        bucket = self.buckets.get(where) or self._begin(where)
+        where, used = self.where(of.place), partial.used.get(key, 0)
+        bucket = self.buckets.get(where)
         if bucket is None:
-            return True
-        self._sliding.forget(where)
-        self._add(bucket, state, partial.used.get(key, 0), of)
+            return not self._begin(where, Bucket.of(state, used, of))
+        if self._cut.most > 1:
+            self._sliding.forget(where)
+        self._add(bucket, state, used, of)
         return False
 
-    def _begin(self, where: Place) -> Bucket | None:
-        """Return a bucket for a place that has none; None: places before it are no longer kept."""
-        if len(self.buckets) >= self._kept and where < min(self.buckets):
-            return None
-        bucket = self.buckets[where] = Bucket()
+    def _begin(self, where: Place, bucket: Bucket) -> bool:
+        """Put a bucket where there is none; return whether it is kept, and those after it are not enough."""
+        buckets = self.buckets
+        if buckets and where < next(reversed(buckets)):
+            if len(buckets) >= self._kept and where < next(iter(buckets)):
+                return False
+            self.buckets = buckets = dict(sorted([*buckets.items(), (where, bucket)]))
+            self._sliding.forget(where)
+        else:
+            buckets[where] = bucket
         self._near = None
-        while len(self.buckets) > self._kept:
-            del self.buckets[min(self.buckets)]
-        return bucket
+        while len(buckets) > self._kept:
+            del buckets[next(iter(buckets))]
+        return True
 
     def _add(self, bucket: Bucket, state: State, used: int, of: Arrival) -> None:
         bucket.count(used, of)
@@ -103,10 +110,8 @@ class Window:
 
     def begin_run(self, run: int) -> None:
         """Make the run's bucket the newest, so that results begin anew without an event."""
-        if self.is_of_runs:
-            self.buckets.setdefault((run, 0), Bucket())
-            while len(self.buckets) > KEPT_RUNS:
-                del self.buckets[min(self.buckets)]
+        if self.is_of_runs and (run, 0) not in self.buckets:
+            self._begin((run, 0), Bucket())
 
     def at(self, place: Place) -> Bucket | None:
         """Return the bucket of the window that ends at ``place``, None when there is nothing in it.
@@ -115,7 +120,7 @@ class Window:
         """
         if self.is_of_runs:
             return self.buckets.get((place[0], 0))
-        newest = (place[0], place[1] - place[1] % self._step)
+        newest = place if self._step == 1 else (place[0], place[1] - place[1] % self._step)
         if self._cut.most == 1:
             return self.buckets.get(newest)
         places = self._list_near(newest, place)
@@ -154,7 +159,8 @@ class Window:
     def load(self, plain: Mapping[str, Any]) -> None:
         """Take up what :meth:`to_plain` described."""
         self.since = int(plain["since"])
-        self.buckets = {(int(r), int(i)): replace(bucket) for (r, i), bucket in plain["buckets"].items()}
+        buckets = sorted(plain["buckets"].items())
+        self.buckets = {(int(r), int(i)): replace(bucket) for (r, i), bucket in buckets}
         self.batch = None if plain["batch"] is None else replace(plain["batch"])
         self._near = None
         self._sliding.forget()

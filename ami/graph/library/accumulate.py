@@ -172,6 +172,12 @@ class MeanEvents(SumEvents):
     def result(self, state: State) -> Any:
         return None if state is None else np.true_divide(self._total(state), state[0])
 
+    def results(self, states: Sequence[State]) -> list[Any]:
+        totals = [state[1] for state in states]
+        if set(map(type, totals)) != {np.float64}:
+            return super().results(states)
+        return list(np.array(totals) / np.array([state[0] for state in states]))
+
 
 class MomentsEvents(_Numeric):
     """Mean and variance of each element over events.

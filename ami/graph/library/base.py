@@ -197,6 +197,14 @@ class Reduction:
         """
         raise NotImplementedError
 
+    def results(self, states: Sequence[State]) -> list[Any]:
+        """Return :meth:`result` of each of many states, of this reduction or of others of its type.
+
+        Called where a reduction has one of its own, which is for those whose parameters do not count here.
+        No state is None.
+        """
+        return [self.result(state) for state in states]
+
     def state_bytes(self, *kinds: Kind) -> int:
         """Return the bytes of a state, if ``keyed`` of that of one key, for inputs of these kinds.
 
