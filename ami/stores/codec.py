@@ -51,7 +51,6 @@ ALIGN = 16  # what malloc gives; numpy needs no more for any dtype
 ARRAY_KINDS = frozenset("biufcmMSUV")  # no objects
 
 BARE_MAGIC = 0xA4
-BARE_HEAD = bytes([BARE_MAGIC])
 BARE_DTYPES = {np.dtype(c): np.dtype(c).str.encode() for c in "?bBhHiIlLqQefd"}
 _BARE_NAMES = {name.ljust(4, b"\0"): dtype for dtype, name in BARE_DTYPES.items()}
 # What array.dtype.str says. np.dtype understands far more: it evaluates what stands before a comma.
@@ -121,7 +120,7 @@ def decode(data: Buffer) -> Value:
         Undecodable: the bytes are cut, of another version, or name a foreign type.
     """
     view = memoryview(data)
-    if view[:1] == BARE_HEAD:
+    if view and view[0] == BARE_MAGIC:
         return _decode_bare(view)
     buffers, body = _split(view)
     try:
@@ -155,6 +154,8 @@ def _decode_bare(view: memoryview) -> Value:
     if dtype is None:
         raise Undecodable(f"a stored array has the dtype {name!r}")
     shape = struct.unpack_from(f"<{axes}q", view, _BARE.size)
+    if axes == 1 and shape[0] * dtype.itemsize == total - start:
+        return np.ndarray(shape, dtype, view.toreadonly(), start)
     return _shape(view[start:], dtype, shape, "C")
 
 
@@ -266,9 +267,7 @@ def _shape(buffer: object, dtype: np.dtype[Any], shape: object, order: object) -
     try:
         array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, raw, order="F" if order == "F" else "C")
     except (TypeError, ValueError) as error:
-        raise Undecodable(
-            f"a stored array of shape {shape} and dtype {dtype} is impossible: {error}"
-        ) from error
+        raise Undecodable(f"a stored array of {shape} and dtype {dtype} is impossible: {error}") from error
     array.flags.writeable = False
     return array
 

@@ -42,22 +42,26 @@ class Exchange:
             StoreError: Redis refused one.
             Broken: the connection.
         """
-        if not self._replies or self._commands[0] == MULTI:
-            self._replies = _say(wire, self._commands, asking)
+        commands = self._commands
+        if not self._replies and not asking:
+            self._replies = wire.converse(pack(commands), len(commands))
+        elif not self._replies or commands[0] == MULTI:
+            self._replies = _say(wire, commands, asking)
         else:
             self._say_rest(wire, asking, lambda reply: reply.asking or not asking)
         if self._here and any(isinstance(reply, Redirect) for reply in self._replies):
             # What has come of a slot that is on its way is told to who asks for it, and what has gone is not.
             self._say_rest(wire, True, lambda reply: isinstance(reply, Redirect))
             self._replies = [None if isinstance(reply, Redirect) else reply for reply in self._replies]
-        for reply in self._replies:
+        replies = self._replies
+        for reply in replies:
             if isinstance(reply, Exception):
                 self._judge()
-        if isinstance(self._replies[-1], list):  # of a transaction
-            for reply in self._replies[-1]:
+        if type(replies[-1]) is list:  # of a transaction
+            for reply in replies[-1]:
                 if isinstance(reply, Exception):
                     raise reply
-        return self._replies
+        return replies
 
     def _say_rest(self, wire: Wire, asking: bool, of: Callable[[NotDone], bool]) -> None:
         """Send again what was not carried out, if it is ``of`` those that go to this node."""

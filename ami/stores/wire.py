@@ -21,6 +21,8 @@ from ami.stores.link import Reply, error_of
 READ_BYTES = 1 << 20  # at once; 64 KiB, the usual size, doubles the time of 8 MiB
 SEND_BYTES = 4 << 20  # that a unix socket may hold
 DIRECT_BYTES = 1 << 18  # a reply from here on is received into its place
+_DIRECT_DIGITS = len(str(DIRECT_BYTES))
+_STRING = ord("$")
 
 
 class Traffic:
@@ -89,22 +91,28 @@ class Wire:
 
     def _receive(self, count: int) -> list[Reply]:
         replies: list[Reply] = []
-        reader, buffer = self._reader, self._buffer
-        received = self._receive_into(buffer)
-        if count == 1 and received > 1 and buffer[0] == ord("$"):
+        reader, storage = self._reader, self._storage
+        received = self._receive_into(self._buffer)
+        # Most are small, which costs no more than to see that their length has few digits.
+        if (
+            count == 1
+            and received > 1
+            and storage[0] == _STRING
+            and storage.find(b"\r\n", 1, 24) > _DIRECT_DIGITS
+        ):
             large = self._receive_large(received)
             if large is not None:
                 return [large]
         while True:
             if not received:
                 raise ConnectionResetError("the server closed the connection")
-            reader.feed(self._storage, 0, received)
+            reader.feed(storage, 0, received)
             # False says that more is to come: RESP2 has no such reply.
             while (reply := reader.gets()) is not False:
                 replies.append(reply)
             if len(replies) >= count:
                 return replies
-            received = self._receive_into(buffer)
+            received = self._receive_into(self._buffer)
 
     def _receive_into(self, place: memoryview) -> int:
         received = self._sock.recv_into(place)
