@@ -208,7 +208,7 @@ def _field_of(plain: Mapping[str, Any]) -> Field:
     return Field(name, np.dtype(dtype), tuple(plain["shape"]), bool(plain["variable"]), unit)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, one takes three times as long to make, and each block has two
 class Slots:
     """A stretch of events: one array ``(count, *shape)`` for each field, without a copy.
 
@@ -242,7 +242,11 @@ class Slots:
 
     def set_valid(self, names: Iterable[str], rows: slice = _ALL) -> None:
         """Say that the events ``rows`` have just these fields."""
-        for word, bits in enumerate(self.schema.words(names)):
+        words = self.schema.words(names)
+        if len(words) == 1 and rows is _ALL:
+            self.valid.fill(words[0])
+            return
+        for word, bits in enumerate(words):
             self.valid[word, rows] = bits
 
     def set_missing(self, names: Iterable[str], rows: Array | Sequence[int] | slice = _ALL) -> None:

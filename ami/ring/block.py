@@ -16,7 +16,7 @@ from ami.ring.owners import Sequences
 Stretch = tuple[int, int]  # first sequence and count of consecutive events
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as slots are not
 class Block:
     """Consecutive events of one entry, handed to a worker.
 

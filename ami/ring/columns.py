@@ -147,6 +147,6 @@ class Columns:
     def slots(self, first: int, count: int, timestamps: NDArray[np.int64]) -> Slots:
         """Return the slots of ``count`` events from ``first`` on, which lie side by side."""
         start = first % self.depth
-        stop = start + count
-        columns = {name: column[start:stop] for name, column in self._columns.items()}
-        return Slots(self.schema, count, columns, self._valid[:, start:stop], timestamps)
+        here = slice(start, start + count)
+        columns = {name: column[here] for name, column in self._columns.items()}
+        return Slots(self.schema, count, columns, self._valid[:, here], timestamps)

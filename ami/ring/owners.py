@@ -161,8 +161,8 @@ class Owners:
         if count > len(self._mine):
             self._mine = bytes([self._me]) * max(count, 4096)
         for piece in self._pieces(first, first + count):
-            there = self._memory[self._offset + piece.start : self._offset + piece.stop]
-            if there != self._mine[: len(there)]:
+            start, stop = piece.start, piece.stop
+            if self._memory[self._offset + start : self._offset + stop] != self._mine[: stop - start]:
                 raise RingError(f"worker {self._me - 1} commits events from {first} on that are not its own")
             self.bytes[piece] = FREE
 
