@@ -89,7 +89,7 @@ def run(
         raise SourceError("the source has no end; give a limit, or stop= in its URI")
     interval_ns = interval_ns or intervals.choose(source, INTERVAL_S)
     kinds = check(graph, source.schema)
-    for caution in list_cautions(graph, kinds):
+    for _, caution in list_cautions(graph, kinds):
         logger.warning("%s", caution)
     graph = with_lanes(graph, kinds, intervals.on_the_clock(source, interval_ns))
     begun = time.monotonic()

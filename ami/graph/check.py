@@ -71,8 +71,13 @@ def check(
     return kinds
 
 
-def list_cautions(graph: Graph, kinds: Mapping[str, Kind], before: Graph | None = None) -> list[str]:
-    """Return what is accepted and may not be what was meant, of operations that ``before`` has not."""
+def list_cautions(
+    graph: Graph, kinds: Mapping[str, Kind], before: Graph | None = None
+) -> list[tuple[str, str]]:
+    """Return what is accepted and may not be what was meant, of operations that ``before`` has not.
+
+    Each caution comes behind the name of its operation, and says itself in words which that is.
+    """
     known = set() if before is None else {before.fingerprint(one.name) for one in before.operations}
     found = []
     for one in graph.operations:
@@ -84,7 +89,7 @@ def list_cautions(graph: Graph, kinds: Mapping[str, Kind], before: Graph | None 
             continue
         if LIBRARY.is_ours(one.kind) and one.kind != "function":
             text = made(**one.arguments).caution(*inputs)
-            found += [f"{name_part(one, graph)}: {text}"] if text else []
+            found += [(one.name, f"{name_part(one, graph)}: {text}")] if text else []
     return found
 
 

@@ -23,7 +23,7 @@ def edit_rate(bench: Bench) -> Mapping[str, Measured]:
     """Measure edits by clients each of which asks for the next one when the last one is answered."""
     edits = bench.choose(12, 4)
     with arena.running(SOURCE, graphs.SHOTS, first="level") as place:
-        before = place.client.graph_version()[0]
+        before, there = place.client.graph_version()[0], {*place.client.document().definitions}
         bench.say(f"{CLIENTS} clients at once, {edits} edits each, while {SOURCE} is reduced")
         begin = Barrier(CLIENTS + 1)
         with ThreadPoolExecutor(CLIENTS) as pool, Busy(place.pids()) as busy:
@@ -32,11 +32,13 @@ def edit_rate(bench: Bench) -> Mapping[str, Measured]:
             started = time.perf_counter()
             waits_s = [wait_s for one in asked for wait_s in one.result()]
             lasted_s = time.perf_counter() - started
-        made, operations = place.client.graph_version()[0] - before, len(place.client.graph().operations)
+        versions, operations = place.client.graph_version()[0] - before, len(place.client.graph().operations)
+        left = {*place.client.document().definitions} - there
     late_s, wanted = percentile(waits_s, 0.99), CLIENTS * edits
-    failures = () if made == wanted else (f"{made} versions came of {wanted} edits",)
+    wrong = left ^ {name for number in range(CLIENTS) for name in _list_left(number, edits)}
+    failures = (f"{len(wrong)} definitions are not as they were edited",) if wrong else ()
     note = f"{wanted} edits, p50 {percentile(waits_s, 0.5):.2f} s, largest {max(waits_s):.2f} s"
-    notes = (note, f"at the end a graph of {operations} operations")
+    notes = (note, f"{versions} versions, at the end of {operations} operations")
     return {
         "edits_per_s": Measured(
             value=wanted / lasted_s, busy=busy.to_plain(), failures=failures, notes=notes
@@ -45,10 +47,17 @@ def edit_rate(bench: Bench) -> Mapping[str, Measured]:
     }
 
 
+def _list_left(number: int, edits: int) -> list[str]:
+    """Return the definitions that a client has at the end."""
+    added = [edit for edit in range(edits) if edit % (OWN + 1) != OWN]
+    return [f"mean_{number}_{edit}" for edit in added if edit % (OWN + 1) != 0 or edit + OWN >= edits]
+
+
 def _edit(config: Config, number: int, edits: int, begin: Barrier) -> list[float]:
     """Edit as one client: add a definition, and in between remove one; return the waits."""
     waits_s = []
     with connect(config, name=f"person{number}", timeout_s=PATIENCE_S) as client:
+        client.document()  # what has to be imported once is no part of an edit
         begin.wait()
         for edit in range(edits):
             asked = time.perf_counter()

@@ -48,7 +48,6 @@ class Share:
     """
 
     live = False
-    numbers_runs = False
     state = ""
 
     def __init__(self, whole: Playback, uri: Uri, every: int, offset: int) -> None:

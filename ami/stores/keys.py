@@ -30,8 +30,8 @@ Global tier (the cluster)
         document:V        value    str, YAML: what people wrote, of which graph:V was made;
                                    comes and goes with it
         current           value    {"version", "hash"}
-        tried             value    {"item", "times"}: the request that a manager had in hand when it ended, by
-                                   its SHA-1, and how often; one, replaced; expires after TRIED_EXPIRE_S
+        tried             value    by SHA-1 the requests that a manager has in hand, and how often one ended
+                                   with it; one, replaced; expires after TRIED_EXPIRE_S
         versions          stream   numbers of published versions; bounded
         state             value    history, answers
         lease             lease    the acting manager

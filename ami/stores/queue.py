@@ -6,13 +6,14 @@ Items are JSON, never pickles: they come from clients.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from ami.errors import StoreFull, StoreUnavailable, Undecodable
 from ami.stores import keys
-from ami.stores.link import Link, Script
+from ami.stores.link import Command, Link, Script
 
 _RECOVER = Script("""
 local count = redis.call('LLEN', KEYS[1])
@@ -107,9 +108,10 @@ class Queue:
     it by its id.
     """
 
-    def __init__(self, link: Link, key: str) -> None:
+    def __init__(self, link: Link, key: str, head: str = "") -> None:
         self._link = link
         self._key = key
+        self._head = head  # of the keys of whoever this queue belongs to
         self._taken = keys.taken(key)
         self._held: set[bytes] = set()
         # Whether the answer to a take was lost: then an item may lie in `taken` that we never saw.
@@ -220,10 +222,21 @@ class Queue:
         self._link.call(self._taken, [("LREM", self._taken, 1, item.raw) for item in items], repeat=True)
         self._held.difference_update(item.raw for item in items)
 
-    def first_taken(self) -> bytes | None:
-        """Return the bytes of the item that was taken first of those that are not done."""
-        raw = self._link.one(self._taken, "LINDEX", 0, repeat=True)
-        return None if raw is None else bytes(raw)
+    def put_beside(self, values: Mapping[str, Any], *, expire_s: float) -> None:
+        """Append an item to each queue of these names, all of one owner with this one, in one round trip.
+
+        Those queues then live for ``expire_s``.
+
+        Raises:
+            StoreUnavailable: it is not known which items were appended, if the connection broke.
+        """
+        commands: list[Command] = []
+        for name, value in values.items():
+            key = self._head + name
+            commands.append(("RPUSH", key, to_item(value, uuid4().hex)))
+            commands.append(("PEXPIRE", key, max(1, int(1e3 * expire_s))))
+        if commands:
+            self._link.call(self._key, commands, repeat=False)
 
     def recover(self) -> int:
         """Put back, in order, what was taken and not done; only when no other consumer lives."""

@@ -342,7 +342,7 @@ class Store(MutableMapping[str, Value]):
 
     def queue(self, name: str) -> Queue:
         """Return the queue ``name``."""
-        return Queue(self._link, self._key(name))
+        return Queue(self._link, self._key(name), self._head)
 
     def journal(self, name: str) -> Journal:
         """Return the journal ``name``."""

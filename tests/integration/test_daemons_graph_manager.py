@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ami.config import Config, GlobalStoreConfig, ManagerConfig, SecurityConfig, WorkerConfig
-from ami.daemons.manager import checking, graph_manager
+from ami.daemons.manager import checking, graph_manager, intake
 from ami.daemons.manager.graph_manager import GraphManagerStage
 from ami.errors import StoreUnavailable
 from ami.event import Field, Schema
@@ -88,7 +88,7 @@ class Rig:
                 found.append(answer)
             return bool(found)
 
-        steps(stage, answered, most=50)
+        steps(stage, answered)
         assert found[0]["id"] == one
         return found[0]
 
@@ -260,6 +260,32 @@ def test_a_request_that_is_put_twice_is_answered_twice_and_applied_once(
     assert first["accepted"]
     assert first == second
     assert rig.graph().version == 1
+
+
+@pytest.mark.parametrize("then", ["a successor", "the same process"])
+@pytest.mark.parametrize("answer_lost", [False, True], ids=["refused", "answer lost"])
+def test_whichever_call_fails_the_edits_of_many_are_applied_once_and_answered(
+    make: Callable[..., Rig], then: str, answer_lost: bool
+) -> None:
+    for fails_at in itertools.count(1):
+        rig = make()
+        faults = rig.faults = Faults(fails_at, answer_lost=answer_lost)
+        asked = [rig.put("add", f"client{n}", text=f"results: {{n{n}: count(x + {n})}}") for n in range(4)]
+        asked.append(rig.put("remove", "client4", names=["nothing"]))
+        asked.append(rig.put("remove", "client0", names=["n0"]))
+        run_through(rig, same_process=then == "the same process")
+        answers = [rig.answer(one) for one in asked]
+        told = [bool(answer and answer["accepted"]) for answer in answers]
+        assert told == [True] * 4 + [False, True], f"after a fault at call {fails_at}"
+        assert sorted(rig.graph().results) == ["n1", "n2", "n3"]
+        history = rig.store[keys.STATE]["history"]  # type: ignore[index]
+        versions = [entry["version"] for entry in history]
+        assert [entry["summary"] for entry in history] == ["+n0", "+n1", "+n2", "+n3", "-n0"]
+        assert versions == sorted(versions)
+        assert [a["version"] for a in answers if a and a["accepted"]] == versions
+        if not faults.met:
+            break
+    assert fails_at > 10
 
 
 @pytest.mark.parametrize("then", ["a successor", "the same process"])
@@ -626,7 +652,7 @@ def test_a_request_of_which_two_managers_died_is_looked_at_by_none(
 ) -> None:
     one = rig.put("add", text=SHOTS)
     let_one_die(rig, monkeypatch)
-    monkeypatch.setattr(GraphManagerStage, "_try_apart", lambda *_: "")
+    monkeypatch.setattr(GraphManagerStage, "_try_apart", lambda *_: {})
     let_one_die(rig, monkeypatch)
     monkeypatch.undo()
     monkeypatch.setattr(graph_manager.requests, "apply", kill)
@@ -634,6 +660,115 @@ def test_a_request_of_which_two_managers_died_is_looked_at_by_none(
     steps(stage, lambda: rig.waiting() == 0)
     assert "more than one graph manager ended" in rig.answer(one)["reason"]  # type: ignore[index]
     stage.close()
+
+
+def children() -> set[str]:
+    """Return the processes of which this one is the parent, whichever thread began them."""
+    found = Path("/proc/self/task").glob("*/children")
+    return {pid for path in found for pid in path.read_text().split()}
+
+
+def put_of_many(rig: Rig, count: int) -> list[str]:
+    return [rig.put("add", f"client{n}", text=f"results: {{n{n}: count(x + {n})}}") for n in range(count)]
+
+
+@pytest.mark.parametrize("bad", [(), (0,), (7, 8, 19), tuple(range(20))], ids=str)
+def test_what_many_ask_for_at_once_is_one_version_or_a_few_and_who_is_wrong_is_denied_alone(
+    rig: Rig, manager: GraphManagerStage, bad: tuple[int, ...]
+) -> None:
+    manager.step()
+    asked = put_of_many(rig, 20)
+    text = "results: {{b{0}: 'sum(image)', c{0}: count(there_is_none)}}"
+    wrong = [rig.put("add", f"bad{n}", text=text.format(n)) for n in bad]
+    also = rig.put("add", "dora", text="results: {n3: count(x + 3), d: count(x)}")
+    steps(manager, lambda: manager.counters["requests"] == len(asked + wrong) + 1)
+    answers = [rig.answer(one) for one in (*asked, also)]
+    assert all(answer["accepted"] for answer in answers)  # type: ignore[index]
+    assert answers[-1]["changes"] == {"added": ["d"], "published": ["d"], "shared": ["n3"]}  # type: ignore[index]
+    assert all("is_none" in rig.answer(one)["reason"] for one in wrong)  # type: ignore[index]
+    assert sorted(rig.graph().results) == sorted([*(f"n{n}" for n in range(20)), "d"])
+    assert rig.graph()["n3"].owners == ("client3", "dora")
+    if not bad:
+        assert rig.graph().version == 1
+        assert {answer["version"] for answer in answers} == {1}  # type: ignore[index]
+    assert rig.ask(manager, "undo", "client3")["changes"]["shared"] == ["n3"]
+    assert sorted(rig.ask(manager, "undo", "dora")["changes"]["removed"]) == ["d", "n3"]
+    assert len(rig.graph().results) == 19
+
+
+def test_who_sends_many_waits_for_them_himself_and_who_sends_too_many_is_told(
+    rig: Rig, manager: GraphManagerStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MOST_OF_ONE", 30)
+    manager.step()
+    greedy = [rig.put("add", "greedy", text=f"results: {{g{n}: count(x + {n})}}") for n in range(40)]
+    modest = rig.put("add", "modest", text=SHOTS)
+    manager.step()
+    assert rig.answer(modest)["version"] == 1  # type: ignore[index]
+    steps(manager, lambda: rig.waiting() == 0)
+    answers = [rig.answer(one) for one in greedy]
+    assert [answer["version"] for answer in answers[:30]] == list(range(1, 31))  # type: ignore[index]
+    assert all("too many requests of yours" in answer["reason"] for answer in answers[30:])  # type: ignore[index]
+
+
+def test_while_somebodys_function_is_tried_others_edit_and_his_own_edits_wait_for_it(rig: Rig) -> None:
+    rig.waits = replace(SHORT, check_s=1.0)
+    stage = rig.stage()
+    stage.step()
+    slow = rig.put("add", text=CODE.format(body="while True: pass"))
+    his_next = rig.put("add", text=SHOTS)
+    steps(stage, lambda: stage._trials)
+    other = rig.put("add", "bert", text="results: {n: count(x + 1)}")
+    steps(stage, lambda: stage.counters["requests"] == 1)
+    assert rig.answer(other)["accepted"]  # type: ignore[index]
+    steps(stage, lambda: rig.waiting() == 0)
+    assert "runs for more than" in rig.answer(slow)["reason"]  # type: ignore[index]
+    assert rig.answer(his_next)["version"] == 2  # type: ignore[index]
+    stage.close()
+
+
+def test_who_ends_while_a_function_is_tried_leaves_no_child_and_the_request_to_the_next(rig: Rig) -> None:
+    rig.waits = replace(SHORT, check_s=60.0)
+    stage = rig.stage()
+    before = children()
+    one = rig.put("add", text=CODE.format(body="while True: pass"))
+    steps(stage, lambda: children() != before)
+    stage.close()
+    assert children() == before
+    rig.waits = replace(SHORT, check_s=0.2)
+    successor = rig.stage()
+    steps(successor, lambda: rig.waiting() == 0)
+    assert "runs for more than" in rig.answer(one)["reason"]  # type: ignore[index]
+    successor.close()
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_among_many_in_hand_the_one_that_managers_end_of_is_found_and_all_others_are_carried_out(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, deaths: int
+) -> None:
+    asked = put_of_many(rig, 12)
+    poisoned = asked.pop(7)
+    apply = graph_manager.requests.apply
+
+    def die_of_it(request: Any, *rest: Any) -> Any:
+        if request.id == poisoned:
+            kill()
+        return apply(request, *rest)
+
+    monkeypatch.setattr(graph_manager.requests, "apply", die_of_it)
+    for _ in range(deaths):
+        stage = rig.stage()
+        with monkeypatch.context() as patch:
+            patch.setattr(GraphManagerStage, "_try_apart", lambda *_: {})
+            with pytest.raises(Died):
+                steps(stage, lambda: False)
+        stage._leadership.release()
+    successor = rig.stage()
+    steps(successor, lambda: rig.waiting() == 0)
+    assert all(rig.answer(one)["accepted"] for one in asked)  # type: ignore[index]
+    assert "a graph manager ended while it looked at this" in rig.answer(poisoned)["reason"]  # type: ignore[index]
+    assert len(rig.graph().results) == 11
+    successor.close()
 
 
 def test_answers_expire(rig: Rig, manager: GraphManagerStage) -> None:

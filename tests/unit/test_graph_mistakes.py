@@ -13,6 +13,7 @@ from ami.graph.expression.grammar import parse
 from ami.graph.expression.habits import OPERATIONS, OTHERS, explain_operation
 from ami.graph.language.text import graph_of
 from ami.graph.library import LIBRARY
+from ami.graph.operation import definition_of
 
 EVENT = Schema((Field("camera", np.dtype("f4"), (96, 128)), Field("x", np.dtype("f8"))))
 
@@ -97,7 +98,8 @@ def test_a_region_is_cautioned_of_just_where_it_goes_beyond_the_image() -> None:
             continue
         cautions = list_cautions(graph, check(graph, EVENT))
         assert bool(cautions) == (rows[1] > 96 or columns[1] > 128)
-        assert all(said.startswith("'m', in roi(") and "is cut there" in said for said in cautions)
+        assert all(definition_of(name, graph) == "m" for name, _ in cautions)
+        assert all(said.startswith("'m', in roi(") and "is cut there" in said for _, said in cautions)
         assert not list_cautions(graph, check(graph, EVENT), graph), "nobody is told twice"
 
 

@@ -15,9 +15,9 @@ from ami.daemons.process import durable
 
 logger = logging.getLogger(__name__)
 
-WHAT = "graph-version"
+WHAT = "graph-version-2"
 
-Record = dict[str, Any]  # version, text, graph, entry (of the history), answers (by request)
+Record = dict[str, Any]  # version, text, graph, entries (of the history), answers (by request)
 
 
 class Archive:
@@ -52,7 +52,7 @@ class Archive:
         """
         if version:
             own = self._read(version)
-            if own is None or own["entry"] not in history:
+            if own is None or own["entries"][-1] not in history:
                 logger.info("no file in %s follows on version %d: they begin anew", self._folder, version)
                 durable.remove(map(self._path, self._numbers()))
                 return []

@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import mmap
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from ami.config import Config
 from ami.daemons.process.apart import call_apart
 from ami.daemons.process.stage import LONG_STEP_S
 from ami.errors import GraphError
 from ami.event import Schema
 from ami.graph.check import check, list_cautions
-from ami.graph.execution.lanes import list_heavy, with_lanes
+from ami.graph.execution.lanes import STATE_SHARE, list_heavy, with_lanes
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.library import LIBRARY
-from ami.graph.operation import Operation
+from ami.graph.operation import Operation, definition_of
 from ami.graph.placing import name_part
 
 MAX_REASON = 10_000  # characters
 CAUTIONS_TOLD = 20
 KINDS_TOLD = 200  # more do not go through the pipe
+Caution: TypeAlias = "tuple[str, str]"  # name of a definition, "" for all of them; text
 PLACE = struct.Struct("<q")  # of the operation that is checked apart
 
 
@@ -32,6 +36,16 @@ class Known:
     schema: str | None = None
     kinds: dict[str, Kind] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)  # of states
+
+    def take_over(self, other: Known) -> None:
+        """Know what another knows, if it is of the same events."""
+        if other.schema == self.schema:
+            self.kinds.update(other.kinds)
+            self.bytes.update(other.bytes)
+
+    def copy(self) -> Known:
+        """Return the same, for another thread."""
+        return Known(self.schema, dict(self.kinds), dict(self.bytes))
 
     def forget_all_but(self, graph: Graph) -> None:
         """Keep what a graph has, so that this does not grow for ever."""
@@ -53,24 +67,35 @@ class Checking:
     most_bytes: int
     known: Known = field(default_factory=Known)
 
-    def check(self, graph: Graph, each_s: float) -> tuple[Graph, list[str]]:
+    def is_news(self, graph: Graph) -> bool:
+        """Whether it has operations of others that nobody has tried yet."""
+        others = {graph.fingerprint(one.name) for one in graph.operations if is_others(one)}
+        return not self.known.kinds.keys() >= others
+
+    def check(
+        self, graph: Graph, each_s: float, alive: Callable[[], None] = lambda: None
+    ) -> tuple[Graph, list[Caution]]:
         """Return the graph with the results that are large, and cautions.
 
         Others' code runs, of users and of packages, so where there is some this happens in a child process.
 
         Args:
             each_s: what an operation of others may take.
+            alive: is called while that child runs; what it raises ends the check.
 
         Raises:
             GraphError: says what is wrong.
         """
-        others = {graph.fingerprint(one.name) for one in graph.operations if _is_others(one)}
-        if self.known.kinds.keys() >= others:
+        if not self.is_news(graph):
             return self._check_here(graph)
         # Each operation has its time: a graph may have thousands.
         with mmap.mmap(-1, PLACE.size) as at:
             answer, how = call_apart(
-                lambda: self._tell(graph, at), timeout_s=each_s, moved=lambda: at[:], most_s=LONG_STEP_S
+                lambda: self._tell(graph, at),
+                timeout_s=each_s,
+                moved=lambda: at[:],
+                alive=alive,
+                most_s=LONG_STEP_S,
             )
             (place,) = PLACE.unpack(at[:])
         if how:
@@ -82,9 +107,9 @@ class Checking:
         self.known.bytes.update(told["bytes"])
         each = zip(graph.results, told["one_in"], strict=True)
         large = tuple((name, one_in) for name, one_in in each if one_in)
-        return graph.with_large(large), told["cautions"]
+        return graph.with_large(large), [(name, text) for name, text in told["cautions"]]
 
-    def _check_here(self, graph: Graph, at: mmap.mmap | None = None) -> tuple[Graph, list[str]]:
+    def _check_here(self, graph: Graph, at: mmap.mmap | None = None) -> tuple[Graph, list[Caution]]:
         def tell(place: int) -> None:
             if at is not None:
                 at[:] = PLACE.pack(place)
@@ -97,13 +122,12 @@ class Checking:
         )
         cautions = list_cautions(graph, kinds, self.before)
         heavy = list_heavy(graph, kinds, self.interval_ns, self.before, self.most_bytes)
-        cautions += [f"{name_part(graph[name], graph)}: {text}" for name, text in heavy.items()]
-        more = len(cautions) - CAUTIONS_TOLD
-        return laned, [*cautions[:CAUTIONS_TOLD], f"and {more} more"] if more > 0 else cautions
+        cautions += [(name, f"{name_part(graph[name], graph)}: {text}") for name, text in heavy.items()]
+        return laned, [(definition_of(name, graph), text) for name, text in cautions]
 
     def _tell(self, graph: Graph, at: mmap.mmap) -> str:
         """Return as JSON what :meth:`check` returns, or the reason why not."""
-        new = {graph.fingerprint(one.name) for one in graph.operations if _is_others(one)}
+        new = {graph.fingerprint(one.name) for one in graph.operations if is_others(one)}
         new -= self.known.kinds.keys()
         try:
             checked, cautions = self._check_here(graph, at)
@@ -111,13 +135,25 @@ class Checking:
             return json.dumps({"reason": str(error)[:MAX_REASON]})
         large = dict(checked.large)
         one_in = [large.get(name, 0) for name in checked.results]
-        told = {"one_in": one_in, "cautions": cautions, "kinds": {}, "bytes": {}}
+        told = {"one_in": one_in, "cautions": cut(cautions), "kinds": {}, "bytes": {}}
         kinds = {key: kind.to_plain() for key, kind in self.known.kinds.items() if key in new}
         if len(kinds) <= KINDS_TOLD:
             told |= {"kinds": kinds, "bytes": {k: n for k, n in self.known.bytes.items() if k in new}}
         return json.dumps(told)
 
 
-def _is_others(operation: Operation) -> bool:
+def cut(cautions: Sequence[Caution]) -> list[Caution]:
+    """Return no more cautions than a person reads, and how many more there are."""
+    more = len(cautions) - CAUTIONS_TOLD
+    return [*cautions[:CAUTIONS_TOLD], ("", f"and {more} more")] if more > 0 else [*cautions]
+
+
+def is_others(operation: Operation) -> bool:
     """Whether code of a user or a package computes it."""
     return operation.kind == "function" or not LIBRARY.is_ours(operation.kind)
+
+
+def most_bytes(config: Config) -> int:
+    """Return what all large states may have."""
+    # A worker has a span's states twice at times: those that it adds to, and empty ones.
+    return min(int(STATE_SHARE * config.global_store.max_memory_bytes), config.worker.memory_bytes // 3)

@@ -1,7 +1,7 @@
-"""Take requests off the queue: many at once, what is none in bulk, and what a manager ended of with care.
+"""Take requests off the queue: many at once, one of each client in turn, what is none in bulk.
 
-A request that was in the hands of a manager that died is met again by the next one. It is tried apart then;
-and who died of it in spite of that was the last one to look at it.
+Who sends a thousand requests waits for them himself: each client that waits has one in a group. Of what a
+manager had in hand when it ended, the next one is told, so that it looks at that with care.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ami.errors import GraphError
@@ -19,48 +20,86 @@ logger = logging.getLogger(__name__)
 
 Taken = tuple[Item, Request]
 
+GROUP = 100  # requests that are looked at together
+# What is known of a request that a manager had in hand when it ended: it is tried apart; that, and then it
+# is in hand alone, as two ended with it and others in hand; not looked at any more.
+ONCE, ALONE, HOPELESS = 1, 2, 3
+MOST_AHEAD = 10_000  # taken and not looked at; the others wait in the store
+MOST_TAKES = 20  # in a step; each of a thousand at the most
+MOST_OF_ONE = 100  # requests of one client that wait: who has more is told so, and waits for none of them
+
 
 class Intake:
-    """The requests that one manager takes."""
+    """The requests that one manager takes.
+
+    Attributes:
+        crowded: requests of clients that have too many others waiting; whoever answers them empties it.
+        refused: how many were no requests.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._queue = store.queue(keys.REQUESTS)
-        self._ahead: deque[Taken] = deque()
-        self._suspect: tuple[str, int] | None = None  # digest of a request, managers that ended meanwhile
+        self._ahead: dict[str, deque[Taken]] = {}  # by client, who is next first
+        self._busy: set[str] = set()  # clients of which a request is looked at beside: theirs go in order
+        self._suspects: dict[str, int] = {}  # by digest: ONCE, ALONE or HOPELESS
         self._is_first_time = True
+        self.crowded: list[Taken] = []
         self.refused = 0
 
     def recover(self) -> int:
-        """Begin where the last leader stopped; return how many requests it had and did not answer.
+        """Begin where the last leader stopped; return how many requests it had taken and not answered.
 
-        Call it when no other leader lives. Of what this process itself had, it is told nothing bad.
+        Call it when no other leader lives. Of what this process itself had in hand, nothing bad is known.
         """
         self._ahead.clear()
-        raw = self._queue.first_taken()
-        if raw is not None and self._is_first_time:
-            digest = _digest(raw)
+        self._busy.clear()
+        self.crowded.clear()
+        if self._is_first_time:
             known: Any = self._store.get(keys.TRIED)
-            same = isinstance(known, dict) and known.get("item") == digest
-            times = int(known["times"]) + 1 if same else 1
-            self._store.put(keys.TRIED, {"item": digest, "times": times}, expire_s=keys.TRIED_EXPIRE_S)
-            self._suspect = (digest, times)
+            marks = known if isinstance(known, dict) else {}
+            # Of many in hand one may have been the reason; of one that was alone there is no doubt.
+            is_alone = len(marks) == 1
+            self._suspects = {
+                digest: HOPELESS if is_alone and before else min(before + 1, ALONE)
+                for digest, before in marks.items()
+            }
         self._is_first_time = False
         return self._queue.recover()
 
-    def next(self, wait_s: float) -> Taken | None:
-        """Return the oldest request; None: there is none within ``wait_s``, or all that came were none."""
-        if not self._ahead:
-            self._fill(wait_s)
-        return self._ahead.popleft() if self._ahead else None
+    def next_group(self, wait_s: float) -> Sequence[Taken]:
+        """Return the oldest request of each client that waits; nothing: there is none within ``wait_s``.
+
+        Suspects come alone, all that are in one turn.
+        """
+        self._fill(wait_s)
+        turn = [client for client in self._ahead if client not in self._busy][:GROUP]
+        suspected = [client for client in turn if self.doubt(self._ahead[client][0][0])]
+        group = []
+        for client in suspected or turn:
+            waiting = self._ahead.pop(client)
+            group.append(waiting.popleft())
+            if waiting:
+                self._ahead[client] = waiting  # behind all others
+        return group
 
     def _fill(self, wait_s: float) -> None:
+        for _ in range(MOST_TAKES):
+            if sum(map(len, self._ahead.values())) + len(self.crowded) >= MOST_AHEAD:
+                return
+            can_go_on = bool(self.crowded) or any(client not in self._busy for client in self._ahead)
+            if not self._take(0.0 if can_go_on else wait_s):
+                return
+            wait_s = 0.0
+
+    def _take(self, wait_s: float) -> bool:
+        """Take what there is at once; return whether there was something."""
         items, broken = self._queue.take_some(wait_s)
         reasons: list[Exception] = list(broken)
         junk = []
         for item in items:
             try:
-                self._ahead.append((item, Request.from_plain(item.value)))
+                self._put_ahead(item, Request.from_plain(item.value))
             except GraphError as error:
                 # Nobody to answer: without an id there is no key for the answer.
                 reasons.append(error)
@@ -71,15 +110,43 @@ class Intake:
             self.refused += len(reasons)
             others = f", and {len(reasons) - 1} others" if len(reasons) > 1 else ""
             logger.warning("a request is no request%s: %s", others, reasons[0])
+        return bool(items or broken)
 
-    def count_ends(self, item: Item) -> int:
-        """Return how many managers ended while they had this request in hand."""
-        return self._suspect[1] if self._suspect is not None and self._suspect[0] == _digest(item.raw) else 0
+    def _put_ahead(self, item: Item, request: Request) -> None:
+        waiting = self._ahead.setdefault(request.client, deque())
+        (self.crowded if len(waiting) >= MOST_OF_ONE else waiting).append((item, request))
 
-    def done(self, item: Item) -> None:
-        """Let go of a request that was answered."""
-        self._queue.done(item)
+    def put_back(self, taken: Taken, *, busy: bool) -> None:
+        """Have a request again, as its client's next one; ``busy``: after :meth:`go_on` for that client."""
+        client = taken[1].client
+        self._ahead.setdefault(client, deque()).appendleft(taken)
+        if busy:
+            self._busy.add(client)
+
+    def go_on(self, client: str) -> None:
+        """Let a client's requests come again."""
+        self._busy.discard(client)
+
+    def mark(self, group: Iterable[Taken]) -> None:
+        """Write down what is in hand from now on, for the next manager, should this one end of it."""
+        marks: Mapping[str, int] = {_digest(item): self.doubt(item) for item, _ in group}
+        self._store.put(keys.TRIED, dict(marks), expire_s=keys.TRIED_EXPIRE_S)
+
+    def doubt(self, item: Item) -> int:
+        """Return what is known of a request: ONCE, ALONE, HOPELESS, or 0: nothing bad."""
+        return self._suspects.get(_digest(item), 0) if self._suspects else 0
+
+    def answer(self, answers: Mapping[str, Any], *, expire_s: float) -> None:
+        """Put answers, by the ids of their requests, where the clients wait for them."""
+        named = {keys.reply(identifier): answer for identifier, answer in answers.items()}
+        self._queue.put_beside(named, expire_s=expire_s)
+
+    def done(self, items: Sequence[Item]) -> None:
+        """Let go of requests that were answered."""
+        self._queue.done(*items)
+        for item in items if self._suspects else ():
+            self._suspects.pop(_digest(item), None)
 
 
-def _digest(raw: bytes) -> str:
-    return hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+def _digest(item: Item) -> str:
+    return hashlib.sha1(item.raw, usedforsecurity=False).hexdigest()

@@ -11,7 +11,7 @@ from ami.config import SecurityConfig
 from ami.errors import GraphError
 from ami.event import Schema
 from ami.graph.language import edits
-from ami.graph.language.changes import Loss, compare, find_losses, refuse_losses
+from ami.graph.language.changes import Loss, compare, find_losses, list_names, refuse_losses
 from ami.graph.language.document import Document
 from ami.graph.language.text import parse
 from ami.messages.request import Request
@@ -28,7 +28,11 @@ History = Sequence[Record]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """The versions before: ``version`` returns one, ``history`` says who made which, oldest first."""
+    """The versions before: ``version`` returns one, ``history`` says who made which, oldest first.
+
+    Several clients may have a record of one version; each then says by its ``names``, and by those that it
+    only got a part in, ``shared``, what of the version was whose.
+    """
 
     version: Callable[[int], Document]
     history: History = ()
@@ -103,6 +107,8 @@ def _undo(request: Request, document: Document, past: Past) -> Edit:
     records = list_changes(request.client, past.history, version)
     for record in records:
         before, after = past.version(record["version"] - 1), past.version(record["version"])
+        if "names" in record:
+            after = edits.only_part(before, after, request.client, record["names"], record["shared"])
         if not any(what != "reset" for what in compare(before, after).to_plain()):
             rest = f"; `ami graph undo {records[1]['version']}` goes on before it" if records[1:] else ""
             raise GraphError(
@@ -124,23 +130,24 @@ def list_changes(client: str, history: History, version: object = None) -> Seque
     Raises:
         GraphError: ``version`` is not there, is somebody else's, or taken back already.
     """
-    made = {record["version"]: record for record in history if record["action"] != TAKEN_UP}
-    mine = [record for record in reversed(made.values()) if record["client"] == client]
+    made = [record for record in history if record["action"] != TAKEN_UP]
+    mine = [record for record in reversed(made) if record["client"] == client]
     gone: set[int] = set()
     for record in mine:
         if "takes_back" in record and record["version"] not in gone:
             gone.add(record["takes_back"])
     if version is None:
         return [r for r in mine if r["version"] not in gone and "takes_back" not in r]
-    if not isinstance(version, int) or version not in made:
+    there = [record for record in made if record["version"] == version]
+    if not isinstance(version, int) or not there:
         raise GraphError(f"there is no version {version!r:.100} in the history (`ami graph history`)")
-    if made[version]["client"] != client:
-        raise GraphError(
-            f"version {version} is a change by {made[version]['client']}; undo takes back your own"
-        )
+    own = [record for record in there if record["client"] == client]
+    if not own:
+        whose = list_names(dict.fromkeys(record["client"] for record in there))
+        raise GraphError(f"version {version} is a change by {whose}; undo takes back your own")
     if version in gone:
         raise GraphError(f"version {version} is taken back already")
-    return [made[version]]
+    return own
 
 
 def _rollback(request: Request, document: Document, past: Past) -> Document:

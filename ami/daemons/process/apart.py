@@ -33,7 +33,7 @@ def call_apart(
     Args:
         timeout_s: how long the child may take, by its own time (:class:`ami.cluster.proc.OwnTime`), which is
             longer by the clock where the machine is loaded; with ``moved``, without a change of that.
-        alive: is called while the child runs, about 50 times a second.
+        alive: is called while the child runs, about 50 times a second; what it raises ends the child.
         most_s: how long it may take by the clock.
     """
     reader, writer = os.pipe()
@@ -84,6 +84,10 @@ def _end(
                 os.waitpid(pid, 0)
                 return f"{HANGS} {timeout_s:g} s"
         _, status = os.waitpid(pid, 0)
+    except BaseException:  # of ``alive``: nobody waits for the child any more
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     finally:
         os.close(ended)
     return tell_end(status)

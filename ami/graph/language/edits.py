@@ -193,6 +193,29 @@ def take_back(document: Document, before: Document, after: Document) -> Document
     return _with_ancestry(_with(replace(document, functions=functions, resets=resets), definitions))
 
 
+def only_part(
+    before: Document, after: Document, client: str, names: Iterable[str], shared: Iterable[str]
+) -> Document:
+    """Return what ``after`` would be, had of the edits since ``before`` only that of ``client`` been made.
+
+    Args:
+        names: of the definitions that it changed, and nobody else did.
+        shared: of those that it only got a part in, whoever changed them.
+    """
+    definitions = dict(before.definitions)
+    parts = {**dict.fromkeys(names, False), **dict.fromkeys(shared, True)}
+    for name, is_shared in parts.items():
+        was, made = before.definitions.get(name), after.definitions.get(name)
+        if made is None:
+            definitions.pop(name, None)
+            continue
+        owners = {*was.owners} if was else set()
+        owners = owners | {client} if client in made.owners else owners - {client}
+        content = was if was is not None and is_shared else made
+        definitions[name] = replace(content, owners=tuple(sorted(owners)))
+    return replace(after, definitions=definitions)
+
+
 def _functions_before(document: Document, before: Document, after: Document) -> Functions:
     """Return the functions that a change replaced or removed."""
     found = {}
