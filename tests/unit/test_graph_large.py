@@ -300,6 +300,14 @@ def same(one: State, other: State) -> None:
             np.testing.assert_array_equal(np.array(mine), np.array(theirs))
 
 
+def test_a_state_has_the_bytes_of_its_parts() -> None:
+    for count in (1, 1000):
+        some = np.zeros(count, np.float32)
+        assert bytes_of((count, some, {"a": some, 3: (some, None)})) == 8 + 3 * 4 * count
+        assert bytes_of((count, np.float64(1), False, None, np.float32(1), 1.5)) == 8 + 8 + 8 + 0 + 4 + 8
+        assert bytes_of((count, "four")) == 8 + 4
+
+
 @pytest.mark.parametrize("shape", [(), (3,), SHAPE], ids=str)
 @settings(max_examples=25, deadline=None)
 @given(a=keyed, b=keyed, most=st.sampled_from([2, 4, 100]))
