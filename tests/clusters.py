@@ -13,24 +13,29 @@ from ami.config import GlobalStoreConfig
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A primary node of a cluster: its id (40 hex digits), port, and slots."""
+    """A primary node of a cluster: its id (40 hex digits), port, slots, and address."""
 
     id: str
     port: int
     first_slot: int
     last_slot: int
+    host: str = "127.0.0.1"
 
 
-def members(ports: Sequence[int]) -> list[Member]:
+def members(ports: Sequence[int], hosts: Sequence[str] = ()) -> list[Member]:
     """Return as many nodes, which share the slots."""
     bounds = [servers.SLOTS * n // len(ports) for n in range(len(ports) + 1)]
-    return [Member(secrets.token_hex(20), port, bounds[n], bounds[n + 1] - 1) for n, port in enumerate(ports)]
+    places = zip(ports, hosts or ["127.0.0.1"] * len(ports), strict=True)
+    return [
+        Member(secrets.token_hex(20), port, bounds[n], bounds[n + 1] - 1, host)
+        for n, (port, host) in enumerate(places)
+    ]
 
 
 def write_layout(everyone: Sequence[Member], own: Member, path: Path) -> None:
     """Write a node's view of the cluster, before its first start: introducing them takes seconds more."""
     lines = [
-        f"{one.id} 127.0.0.1:{one.port}@{one.port + servers.BUS} {'myself,' if one is own else ''}master"
+        f"{one.id} {one.host}:{one.port}@{one.port + servers.BUS} {'myself,' if one is own else ''}master"
         f" - 0 0 {number} connected {one.first_slot}-{one.last_slot}\n"
         for number, one in enumerate(everyone, start=1)
     ]

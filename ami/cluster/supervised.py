@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -56,6 +56,7 @@ class Supervised:
         environment: of all processes; its ``AMI_*`` variables are the node's settings.
         workers: how many; None is what the settings say.
         programs: those to start; None is all.
+        enter: words before supervisord's command, which lead it to another machine: ``nsenter ... --``.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Supervised:
         *,
         workers: int | None = None,
         programs: Collection[str] | None = None,
+        enter: Sequence[str] = (),
     ) -> None:
         if workers is not None:
             environment = {**environment, "AMI_WORKER_COUNT": str(workers)}
@@ -73,6 +75,7 @@ class Supervised:
         self.environment = {"AMI_PYTHON": sys.executable} | dict(environment)
         self.supervisor = Supervisor(self.config.monitor.supervisor_socket)
         self._programs = programs
+        self._enter = tuple(enter)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -92,10 +95,21 @@ class Supervised:
             ConfigError: a program says that settings are wrong.
             AmiError: a program does not come up in time.
         """
+        self.launch()
+        try:
+            self.wait_until_running(within_s)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def launch(self) -> None:
+        """Start supervisord, and with it the programs, and wait for nothing."""
         settings = write_settings(self.config, self._programs)
         log_dir = self.run_dir / "log"
         # -P: a folder of files named like libraries may be the current one.
-        command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(settings)]
+        daemon = ("-m", "supervisor.supervisord", "-n", "-c", str(settings))
+        command = [*self._enter, sys.executable, "-P", *daemon]
         with (log_dir / "supervisord.out").open("wb") as output:
             self._process = subprocess.Popen(
                 command,
@@ -107,12 +121,6 @@ class Supervised:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  # calls one function of libc
             )
-        try:
-            self._wait_until_running(within_s)
-        except BaseException:
-            self.stop()
-            raise
-        return self
 
     def stop(self, within_s: float = STOP_S, *, keep: bool = True) -> Leftovers:
         """Stop the programs in their order, then remove what is left, and say what that was.
@@ -179,7 +187,13 @@ class Supervised:
                 self.supervisor.getState()
             time.sleep(0.02)
 
-    def _wait_until_running(self, within_s: float) -> None:
+    def wait_until_running(self, within_s: float = START_S) -> None:
+        """Wait until all programs run.
+
+        Raises:
+            ConfigError: a program says that settings are wrong.
+            AmiError: a program does not come up in time.
+        """
         deadline = time.monotonic() + within_s
         waiting_for = {"supervisord": "no answer"}
         while waiting_for:

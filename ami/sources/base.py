@@ -52,6 +52,9 @@ class Span:
     the number of the run, or the value of the step. Begin of the first run and end of the last are
     not among them: whoever plays an input begins a run with it, and ends it. ``lost`` events came
     before ``first`` and are gone.
+
+    ``run`` and ``step`` are the numbers that a sender gave who numbers runs, of the events, or of what the
+    one transition leads to; 0: whoever plays it counts.
     """
 
     first: int
@@ -59,6 +62,8 @@ class Span:
     transitions: Transitions = ()
     step_value: float = 0.0
     lost: int = 0
+    run: int = 0
+    step: int = 0
 
     @property
     def count(self) -> int:
@@ -78,11 +83,14 @@ class Source(Protocol):
     interval_fixed: the URI asks for ``interval_s``.
     policy: "wait" or "drop" where the URI, or the kind of source, says so.
     skipped: what of the input is no field, each with the reason, for people.
+    numbers_runs: each span says of which run and step it is, borders may be said again, and events of a step
+        may come after its end: the sender deals them to several nodes.
     """
 
     identity: str
     length: int | None
     live: bool
+    numbers_runs: bool
     interval_s: float | None
     interval_fixed: bool
     policy: str | None
@@ -196,12 +204,16 @@ class Received:
     timestamps: of each event, ns, as they were sent. No event: only transitions.
     transitions: what was said before the first event.
     lost: events before the first one that did not come.
+    run, step, step_value: as in :class:`Span`, where the sender numbers runs.
     """
 
     position: int
     timestamps: Timestamps
     transitions: Transitions = ()
     lost: int = 0
+    run: int = 0
+    step: int = 0
+    step_value: float = 0.0
 
 
 @runtime_checkable
@@ -218,6 +230,7 @@ class LiveInput(Protocol):
         from elsewhere sets it.
     content: text that is equal for equal input, from which the identity is made.
     refusals: what came and was not taken.
+    numbers_runs: may be there: see :class:`Source`. Its times are not held against each other.
     """
 
     schema: Schema | None

@@ -48,6 +48,7 @@ class Share:
     """
 
     live = False
+    numbers_runs = False
     state = ""
 
     def __init__(self, whole: Playback, uri: Uri, every: int, offset: int) -> None:

@@ -33,6 +33,7 @@ class Playback:
     """
 
     live = False
+    numbers_runs = False
     state = ""
 
     def __init__(self, events: Input, uri: Uri, options: Mapping[str, Any]) -> None:

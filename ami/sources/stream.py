@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ami.errors import SourceError
 from ami.event import Schema, Slots, Transition
-from ami.sources.base import NOTHING_YET, LiveInput, Received, Silence, Span, Timestamps
+from ami.sources.base import NOTHING_YET, LiveInput, Received, Silence, Span, Timestamps, Transitions
 from ami.sources.pace import AsTheyCome
 from ami.sources.uri import Uri
 
@@ -50,6 +50,7 @@ class Stream:
         self._input = events
         self._uri = uri
         self.pace = AsTheyCome()
+        self.numbers_runs: bool = getattr(events, "numbers_runs", False)
         self.identity = hashlib.sha256(events.content.encode()).hexdigest()
         # Who waits lets the sender's buffers fill, and then it waits, too, or loses events without a word.
         self.policy: str | None = options["policy"] or "drop"
@@ -118,7 +119,9 @@ class Stream:
         span = self._spans.popleft()
         if span.count > limit:
             rest = span.timestamps[limit:]
-            self._spans.appendleft(Span(span.first + limit, rest))
+            self._spans.appendleft(
+                replace(span, first=span.first + limit, timestamps=rest, transitions=(), lost=0)
+            )
             span = replace(span, timestamps=span.timestamps[:limit])
         return span
 
@@ -138,7 +141,7 @@ class Stream:
         self._first, self._times = received.position, received.timestamps
         self._miss(received.lost)
         if received.transitions or not len(received.timestamps):
-            self._spans.append(Span(received.position, received.timestamps[:0], received.transitions))
+            self._spans.append(self._span(received, 0, received.timestamps[:0], received.transitions))
         self._spans.extend(self._plausible(received))
         return None
 
@@ -151,7 +154,7 @@ class Stream:
         times = received.timestamps
         if not len(times):
             return
-        transitions: tuple[tuple[Transition, float], ...] = ()
+        transitions: Transitions = ()
         good = self._good(times, self._newest_ns)
         if self._was_set_back(times, good):
             self._newest_ns = -1
@@ -167,9 +170,18 @@ class Stream:
             here = times[start:stop]
             self._late += int(np.searchsorted(here, self._newest_ns))
             self._newest_ns = max(self._newest_ns, int(here[-1]))
-            yield Span(received.position + start, here, transitions, lost=self._uncounted)
+            yield self._span(received, start, here, transitions, lost=self._uncounted)
             self._came_at, self._early_since = time.monotonic(), None
             self._uncounted, transitions = 0, ()
+
+    @staticmethod
+    def _span(
+        received: Received, start: int, times: Timestamps, transitions: Transitions, lost: int = 0
+    ) -> Span:
+        return Span(
+            received.position + start, times, transitions, received.step_value, lost,
+            received.run, received.step,
+        )  # fmt: skip
 
     @staticmethod
     def _possible(times: Timestamps) -> Mask:
@@ -177,6 +189,8 @@ class Stream:
 
     def _good(self, times: Timestamps, newest_ns: int) -> Mask:
         possible = self._possible(times)
+        if self.numbers_runs:
+            return possible  # what a node that is gone did not bring home comes again, however old it is
         newest = np.maximum(np.maximum.accumulate(np.where(possible, times, -1)), newest_ns)
         good: Mask = possible & (times >= newest - LATE_NS)
         return good

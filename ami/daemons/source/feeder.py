@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ami.daemons.source.asked import Asked
 from ami.daemons.source.borders import SpanBorders
+from ami.daemons.source.phase import NO_BORDER, Border, Phase
 from ami.errors import RingError
 from ami.event import Transition
 from ami.graph.graph import Graph
@@ -34,22 +35,13 @@ GATHER_S = 0.025
 WAIT_S = 0.1
 
 
-@dataclass(slots=True)
-class Phase:
-    """Where in the experiment the stream is: what the next entry is stamped with."""
-
-    run: int
-    step: int = 0
-    step_value: float = float("nan")
-
-
 class Feeder:
     """Feeds a ring from a source, one short step at a time.
 
     Args:
         graph: returns the newest graph; asked once at each entry's border.
         nap: waits for the given seconds, or until the process was asked to stop.
-        new_run: returns a run number that was never used before.
+        new_run: returns a run number that was never used before (0), or takes up the one that is given.
     """
 
     def __init__(
@@ -61,7 +53,7 @@ class Feeder:
         drop: bool,
         graph: Callable[[], Graph],
         nap: Callable[[float], object],
-        new_run: Callable[[], int],
+        new_run: Callable[[int], int],
     ) -> None:
         self._source = source
         self._ring = ring
@@ -79,6 +71,7 @@ class Feeder:
         self.cadence_hz = 0.0  # at which events are due; 0 is not known, a stream tells by coming
         self.position = source.resume(ring.cursor.position)
         self.finished = False
+        self._newest = NO_BORDER  # of the borders in the ring, where the sender numbers runs
         self._phase = self._resume()
         self._borders = SpanBorders(ring)
 
@@ -98,6 +91,9 @@ class Feeder:
         if not self._source.live:  # what a stream said once it does not say again
             self._announced = self._trailing_transitions()
             self.finished = last.transition == Transition.END_RUN and self._is_over()
+        if self._source.numbers_runs:
+            rows = range(self._ring.oldest_entry, self._ring.cursor.entries_opened)
+            self._newest = max(Border.of_entry(self._ring.entry(index)) for index in rows)
         return Phase(last.run, last.step, last.step_value)
 
     def _is_over(self) -> bool:
@@ -132,7 +128,7 @@ class Feeder:
             self._nap(2 * WAIT_S)
             return False
         self.asked.go_on(self.position)
-        if self._phase.run == 0 and not self._begin_run():
+        if self._phase.run == 0 and not self._source.numbers_runs and not self._begin_run():
             return False
         span = self._span or self._next()
         if isinstance(span, Silence):
@@ -179,7 +175,7 @@ class Feeder:
         return span
 
     def _begin_run(self) -> bool:
-        phase = Phase(self._new_run())
+        phase = Phase(self._new_run(0))
         if not self._barrier(Transition.BEGIN_RUN, phase):
             return False
         self._phase = phase
@@ -195,16 +191,33 @@ class Feeder:
 
     def _announce(self, span: Span) -> bool:
         """Put what comes before the span's first event into the ring; no when there is no room now."""
+        if self._source.numbers_runs:
+            return self._announce_numbered(span)
         for transition, value in span.transitions[self._announced :]:
             phase = replace(self._phase)
             if transition == Transition.BEGIN_RUN:
-                phase = Phase(self._new_run())
+                phase = Phase(self._new_run(0))
             elif transition == Transition.BEGIN_STEP:
                 phase.step, phase.step_value = phase.step + 1, value
             if not self._barrier(transition, phase):
                 return False
             self._phase = phase
             self._announced += 1
+        return True
+
+    def _announce_numbered(self, span: Span) -> bool:
+        """Put a border into the ring, unless it is there: who was away is told again what he missed."""
+        ((transition, _),) = span.transitions
+        phase = Phase.of(span)
+        border = Border.of(transition, phase)
+        if border > self._newest:
+            if transition == Transition.BEGIN_RUN:
+                self._new_run(span.run)
+                logger.info("run %d begins, as the sender numbers it", span.run)
+            if not self._barrier(transition, phase):
+                return False
+            self._phase, self._newest = phase, border
+        self._announced = 1
         return True
 
     def _barrier(self, transition: Transition, phase: Phase) -> bool:
@@ -252,11 +265,13 @@ class Feeder:
         timestamps = span.timestamps[: min(due, self.asked.block)]
         interval = int(timestamps[0]) // self._interval_ns
         count = int(np.searchsorted(timestamps, (interval + 1) * self._interval_ns))
-        entry = self._ring.open
-        if entry is not None and entry.interval != interval:
+        # What a node that is gone did not bring home is dealt again, also when its step is over.
+        phase = Phase.of(span) if self._source.numbers_runs else self._phase
+        place, entry = (interval, phase.run, phase.step), self._ring.open
+        if entry is not None and (entry.interval, entry.run, entry.step) != place:
             self.close_entry()
             entry = None
-        if entry is None and not self._open(interval=interval, phase=self._phase):
+        if entry is None and not self._open(interval=interval, phase=phase):
             return False
         if span.lost:
             self._ring.drop(span.lost, position=self.position)
@@ -280,7 +295,8 @@ class Feeder:
         self.position += count
         self._announced = 0
         left = len(span.timestamps) - count
-        self._span = Span(self.position, span.timestamps[count:], (), span.step_value) if left else None
+        rest = replace(span, first=self.position, timestamps=span.timestamps[count:], transitions=(), lost=0)
+        self._span = rest if left else None
 
     def close_entry(self) -> None:
         """Close the open interval, if any, so that it can be reduced."""

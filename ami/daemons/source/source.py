@@ -296,17 +296,22 @@ class SourceStage:
             pass
         old.close()
 
-    def _new_run(self) -> int:
-        """Return a run number that was never given, also when the machine has died and the store is new."""
+    def _new_run(self, given: int) -> int:
+        """Return a run number that was never given, also when the machine has died and the store is new.
+
+        Where the data acquisition numbers runs (``given`` is not 0), it is the authority: its number is taken
+        up, as on all other nodes, and nobody else is given it, or a lower one.
+        """
         runs, path = self._store.counter(keys.RUNS), durable.folder_of(self._config.node) / "run"
         kept = durable.read(path, "run-number")
         last = kept if isinstance(kept, int) else 0
-        run = runs.add("last")
-        if run <= last:
+        if given:
+            run, last = given, runs.raise_to("last", max(last, given))
+        elif (run := runs.add("last")) <= last:
             logger.warning("the store would give run %d again: %s says that %d was the last", run, path, last)
             run = runs.add("last", last + 1 - run)
         try:
-            durable.store(path, "run-number", run)
+            durable.store(path, "run-number", max(run, last))
         except OSError as error:
             logger.error("run %d may be given again after a power cut: %s", run, error)
         return run

@@ -1,0 +1,223 @@
+"""Several nodes of one cluster, each on a machine of its own: see ``machines.py``.
+
+What is on each is what ``conf/supervisord.conf`` starts, with a folder, a ring, a local Redis and a member of
+the cluster of its own. A folder that a killed test left is found by its lock, which nobody holds any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ami.client import Client, connect
+from ami.cluster import memory, orphans, proc
+from ami.cluster.supervised import PROJECT, Leftovers, Supervised
+from ami.config import load
+from ami.errors import RingError
+from ami.ring import find_leaked, reclaim
+from tests import clusters
+from tests.machines import Machine, machines
+from tests.waiting import PATIENCE_S
+
+PORT = 7379
+HEAD = "ami-nodes-"
+_LOCK = "lock"
+_SETTINGS = "settings.json"
+
+
+class MachineNode(Supervised):
+    """The node of a machine; ``start``, ``stop``, ``kill`` and ``kill_all`` as of any other.
+
+    Args:
+        folder: of all nodes.
+        settings: more ``AMI_*`` variables.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        folder: Path,
+        settings: Mapping[str, str],
+        *,
+        workers: int,
+        programs: Collection[str] | None,
+    ) -> None:
+        run_dir = folder / machine.name
+        run_dir.mkdir()
+        (run_dir / "ami.toml").touch()
+        environment = {name: text for name, text in os.environ.items() if not name.startswith("AMI_")}
+        environment |= {
+            "AMI_CONFIG": str(run_dir / "ami.toml"),
+            "AMI_NODE_RUN_DIR": str(run_dir),
+            "AMI_NODE_HOST": machine.name,
+            "AMI_RING_NAME": f"/{folder.name}-{machine.name}",
+            "AMI_RING_BYTES": str(64 << 20),
+            "AMI_GLOBAL_STORE_HOST": machine.address,
+            "AMI_GLOBAL_STORE_PORT": str(PORT),
+            "AMI_EXPORT_URIS": "prometheus://127.0.0.1:0",
+            **settings,
+        }
+        super().__init__(environment, workers=workers, programs=programs, enter=machine.enter)
+        own = {name: text for name, text in self.environment.items() if name.startswith("AMI_")}
+        (run_dir / _SETTINGS).write_text(json.dumps(own))
+        self.machine = machine
+
+    def ami(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command line on this machine, as its operator would."""
+        return self.machine.run(str(PROJECT / "bin" / "ami"), *words, env=self.environment, **more)
+
+    def processes(self) -> dict[int, str]:
+        """Return the type (or command) of each process of the node, supervisord's too, by number."""
+        return orphans.find(self.config) | {self.supervisor_pid: "supervisord"}
+
+    def freeze(self) -> None:
+        """Let all of its processes stand still; others cannot tell it from a machine that hangs."""
+        for pid in sorted(self.processes()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on, as if no time had passed."""
+        for pid in sorted(self.processes()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+class Nodes:
+    """Some machines with a node each. Items are nodes, in the order of their machines."""
+
+    def __init__(self, nodes: list[MachineNode]) -> None:
+        self._nodes = nodes
+
+    def __getitem__(self, number: int) -> MachineNode:
+        return self._nodes[number]
+
+    def __iter__(self) -> Iterator[MachineNode]:
+        return iter(self._nodes)
+
+    def start(self) -> Nodes:
+        """Start all of them, at once."""
+        # Not by threads: supervisord ends with the thread that started it.
+        for node in self._nodes:
+            node.launch()
+        for node in self._nodes:
+            node.wait_until_running()
+        return self
+
+    def stop(self) -> list[Leftovers]:
+        """Stop all of them as operators do, at once."""
+        with ThreadPoolExecutor(len(self._nodes)) as pool:
+            return list(pool.map(lambda node: node.stop(), self._nodes))
+
+    def end(self) -> None:
+        """Kill all of them, whatever was done to them before, and remove what they leave."""
+        for node in self._nodes:
+            node.kill_all()
+            node.stop(keep=False)
+
+    def client(self, number: int = 0, **more: Any) -> Client:
+        """Return a client of the cluster with the settings of a node, on the test's own machine."""
+        return connect(self._nodes[number].config, **{"name": "test", "timeout_s": PATIENCE_S, **more})
+
+
+@contextmanager
+def nodes(
+    count: int = 3,
+    *,
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+    each: Mapping[int, Mapping[str, str]] | None = None,
+    programs: Collection[str] | None = None,
+    joined: bool = True,
+) -> Iterator[Nodes]:
+    """Yield nodes that are not started yet; in the end stop them, and remove all that is theirs.
+
+    Args:
+        settings: ``AMI_*`` variables of all nodes.
+        each: those of single nodes, by number from 0.
+        programs: those to start; None is all.
+        joined: their servers are one cluster from the start, have one secret and share the slots; if not,
+            each node is as after its installation: alone.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(_own_folder())
+        places = stack.enter_context(machines(count))
+        common = dict(settings or {})
+        if joined:
+            common["AMI_GLOBAL_STORE_START_NODES"] = ",".join(f"{place.address}:{PORT}" for place in places)
+        made = [
+            MachineNode(
+                place,
+                folder,
+                common | dict((each or {}).get(number, {})),
+                workers=workers,
+                programs=programs,
+            )
+            for number, place in enumerate(places)
+        ]
+        if joined:
+            _join(made, folder.name)
+        everyone = Nodes(made)
+        stack.callback(everyone.end)
+        yield everyone
+
+
+def _join(everyone: list[MachineNode], secret: str) -> None:
+    """Write what makes their servers one cluster as soon as they run."""
+    members = clusters.members([PORT] * len(everyone), [node.machine.address for node in everyone])
+    for own, node in zip(members, everyone, strict=True):
+        password = node.config.global_store.password_file
+        password.touch(mode=0o600)
+        password.write_text(secret)
+        place = memory.folder_of(node.config.node, "global")
+        place.mkdir(mode=0o700)
+        clusters.write_layout(members, own, place / "nodes.conf")
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """Yield a folder, in /tmp because paths of sockets are short; remove those of tests that were killed."""
+    for left in Path("/tmp").glob(f"{HEAD}*"):
+        _sweep(left)
+    folder = Path(tempfile.mkdtemp(prefix=f"{HEAD}{os.getpid()}-", dir="/tmp"))
+    with (folder / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """End and remove what a killed test has left in ``folder``, if it was killed."""
+    with suppress(FileNotFoundError), (folder / _LOCK).open("r+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        for path in folder.glob(f"*/{_SETTINGS}"):
+            config = load(environ=_settings(path))
+            for pid, command in proc.with_variable("AMI_NODE_RUN_DIR").items():
+                if command == str(config.node.run_dir):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            orphans.end(config)
+            for tier in memory.TIERS:
+                memory.discard(memory.folder_of(config.node, tier))
+            for name in find_leaked(config.ring.name):
+                with suppress(RingError):
+                    reclaim(name)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settings(path: Path) -> dict[str, str]:
+    settings: dict[str, str] = json.loads(path.read_text())
+    return settings

@@ -1,0 +1,123 @@
+"""Three nodes on three machines are one cluster, and a test can do to each what happens to machines."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ami.stores import Store, open_global
+from ami.stores.client import ClusterLink
+from tests.nodes_rig import PORT, MachineNode, Nodes, nodes
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[Nodes]:
+    """Three nodes of those processes that the tests below look for."""
+    with nodes(3, programs=["local-redis", "global-redis", "source", "monitor"]) as rig:
+        yield rig.start()
+
+
+def store_of(node: MachineNode) -> Store:
+    """Return keys that a process of this node might have."""
+    return open_global(node.config.global_store, f"{node.machine.name}:test:0")
+
+
+def cluster_info(node: MachineNode) -> str:
+    """Return what the servers say of their cluster."""
+    link = ClusterLink(node.config.global_store)
+    try:
+        return "".join(reply.decode() for (reply,) in link.everywhere(lambda _: [("CLUSTER", "INFO")]))
+    finally:
+        link.close()
+
+
+def test_three_nodes_share_all_slots_and_each_says_that_it_lives(three: Nodes) -> None:
+    wait_until(lambda: cluster_info(three[0]).count("cluster_state:ok") == 3, what="the cluster")
+    assert cluster_info(three[0]).count("cluster_slots_assigned:16384") == 3
+    with three.client() as client:
+        wait_until(
+            lambda: {process.host for process in client.status().processes} == {"node1", "node2", "node3"},
+            what="heartbeats of all three",
+        )
+
+
+def test_what_is_written_on_one_is_read_on_the_others(three: Nodes) -> None:
+    for node in three:  # their keys are of different slots, so that no server has all
+        store = store_of(node)
+        store["address"] = node.machine.address
+        store.close()
+    for reader, writer in ((three[0], three[1]), (three[1], three[2]), (three[2], three[0])):
+        said = reader.ami("key", f"{{{writer.machine.name}:test:0}}:address").stdout
+        assert writer.machine.address in said
+
+
+def test_a_machine_can_be_cut_off_and_a_node_frozen(three: Nodes) -> None:
+    def server_answers() -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(0.5)
+            try:
+                probe.connect((three[2].machine.address, PORT))
+                probe.sendall(b"PING\r\n")
+                return bool(probe.recv(1))
+            except OSError:
+                return False
+
+    assert server_answers()
+    for harm, mend in (
+        (three[2].machine.cut, three[2].machine.plug),
+        (three[2].freeze, three[2].thaw),
+    ):
+        harm()
+        try:
+            assert not server_answers()
+        finally:
+            mend()
+        wait_until(server_answers, what="an answer again")
+    wait_until(lambda: cluster_info(three[0]).count("cluster_state:ok") == 3, what="the cluster again")
+
+
+def test_what_a_killed_test_leaves_is_removed_by_the_next() -> None:
+    script = (
+        "import sys, time\n"
+        "from tests.nodes_rig import nodes\n"
+        "with nodes(1, programs=['local-redis', 'global-redis']) as rig:\n"
+        "    node = rig.start()[0]\n"
+        "    network = node.machine.address.split('.')[2]\n"
+        "    print(node.supervisor_pid, node.run_dir.parent, f'ami-net{network}', flush=True)\n"
+        "    time.sleep(1000)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": "."}
+    killed = subprocess.Popen(
+        [sys.executable, "-P", "-c", script], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert killed.stdout is not None
+    with killed.stdout:
+        pid, folder, link = killed.stdout.readline().split()
+    os.kill(int(pid), signal.SIGKILL)  # supervisord first, so that it ends nothing
+    killed.kill()
+    killed.wait()
+    assert Path(folder).is_dir()
+    with nodes(1):
+        assert not Path(folder).exists()
+        assert not any(folder in command for command in commands())
+        wait_until(lambda: link not in os.listdir("/sys/class/net"), what="the end of its network")
+
+
+def commands() -> list[str]:
+    """Return the folder and the words of every process."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            try:
+                found.append(f"{os.readlink(path / 'cwd')} {(path / 'cmdline').read_text()}")
+            except OSError:
+                continue
+    return found
