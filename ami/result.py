@@ -33,6 +33,8 @@ class Result:
     result has anything, ``time_ns`` is when the first and the last event in its window came, ns; of picked
     events, the first and the last of these. ``complete``:
     nothing is still to come: no entry of the window was sent in part, and no node is missing.
+    ``missing_nodes``: of which there is nothing in the window, or which have not passed its last interval;
+    ``late``: of these, by how much, in s of event time.
     ``label``: the unit of the value, and name and unit of its axes, as far as they are known.
     ``one_in``: of how many intervals one is computed; 1: each. ``every_s``: how often it can be afforded
     to publish a result as large as this; 0: each interval.
@@ -50,6 +52,7 @@ class Result:
     events: Events = Events()
     nodes: tuple[str, ...] = ()
     missing_nodes: tuple[str, ...] = ()
+    late: tuple[tuple[str, float], ...] = ()
     workers: tuple[str, ...] = ()
     graph_version: int = 0
     graph_hash: str = ""
@@ -79,6 +82,7 @@ class Result:
         return {
             **facts,
             "value": plain(self.value),
+            "late": dict(self.late),
             "interval_s": interval_ns / 1e9,
             "intervals": {"first": first, "last": last},
             "time": {"first_ns": time_ns[0], "last_ns": time_ns[1]},

@@ -26,6 +26,7 @@ from ami.result import Result
 from ami.ring import RingReader, parcels
 from ami.stores import codec, keys
 from ami.stores.client import ClusterLink, LocalLink
+from ami.stores.membership import Members
 from ami.stores.opened import Stores
 from tests.daemons_rig import (
     SCHEMA,
@@ -169,7 +170,7 @@ def check_batches(node: Node) -> None:
     assembly = Assembly(lambda _version: GRAPH, large=True)
     for number, batch in enumerate(batches, start=1):
         assembly.apply_span(batch.node, number, batch)
-    found = {result.name: result for result in assembly.results([node.host])}
+    found = {result.name: result for result in assembly.results(Members(here=frozenset({node.host})))}
     assert set(found) == set(LARGE)
     check_values({name: result.value for name, result in found.items()})
     for result in found.values():

@@ -105,20 +105,23 @@ class Totals:
 class Checkpoint:
     """The whole of a lane of a global reducer. ``applied``: which batches ``accumulator`` covers, by node.
 
-    ``graph`` is of both lanes, that of the accumulator of this one alone. ``newest``: run and interval.
-    ``nodes``, ``workers``: of which interval something came from each last. ``published``: results by name,
+    ``graph`` is of both lanes, that of the accumulator of this one alone. ``newest``: run and interval;
+    ``place``: those up to which all nodes came that are waited for. ``nodes``, ``workers``: of which interval
+    something came from each last; ``ended``: which run a node ended last. ``published``: results by name,
     each with the graph version since which it is one.
     """
 
-    FORMAT: ClassVar[int] = 3
+    FORMAT: ClassVar[int] = 4
 
     applied: dict[str, int]
     accumulator: dict[str, Any]
     graph: dict[str, Any]
     interval_ns: int
     nodes: dict[str, tuple[int, int]]
+    ended: dict[str, int]
     workers: dict[str, tuple[int, int]]
     newest: tuple[int, int]
+    place: tuple[int, int]
     published: dict[str, int]
     totals: Totals
     run: int

@@ -75,6 +75,8 @@ class Source(Protocol):
 
     identity: hex digest of what the input is. Equal input, equal identity; pace and policy do not
         enter, so that a replay may go on at another speed.
+    whole: equal for inputs that are parts of one thing, as the shares of a replay that several nodes play; ""
+        where nobody can tell. Without a blank.
     length: number of events, or None where there is no end.
     live: what was handed on once is not there again.
     pace: when events are due.
@@ -88,6 +90,7 @@ class Source(Protocol):
     """
 
     identity: str
+    whole: str
     length: int | None
     live: bool
     numbers_runs: bool

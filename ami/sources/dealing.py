@@ -59,6 +59,7 @@ class Share:
         self.identity = hashlib.sha256(
             f"{whole.identity}\nevery {every} offset {offset}".encode()
         ).hexdigest()
+        self.whole = whole.whole
         self.schema, self.skipped = whole.schema, whole.skipped
         self.pace, self.policy = whole.pace, whole.policy
         self.interval_s, self.interval_fixed = whole.interval_s, whole.interval_fixed

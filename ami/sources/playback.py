@@ -45,7 +45,7 @@ class Playback:
         self.policy: str | None = options["policy"]
         self._select(options["start"], options["stop"], options["repeat"])
         chosen = f"{events.content}\nstart {self._start} stop {self._stop} repeat {options['repeat']}"
-        self.identity = hashlib.sha256(chosen.encode()).hexdigest()
+        self.identity = self.whole = hashlib.sha256(chosen.encode()).hexdigest()
         rate_hz, speed = options["rate"], options.get("speed")
         if speed is None and rate_hz not in (None, MAX):
             speed = rate_hz / events.rate_hz

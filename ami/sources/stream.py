@@ -45,6 +45,7 @@ class Stream:
 
     length: int | None = None
     live = True
+    whole = ""
 
     def __init__(self, events: LiveInput, uri: Uri, options: Mapping[str, Any]) -> None:
         self._input = events

@@ -125,18 +125,6 @@ class Counter(Dict):
         """Add to one count and return what it is now: in one step, unlike ``counter[key] += count``."""
         return int(self._do("HINCRBY", labels.encode(key), self._pack(count)))
 
-    def raise_to(self, key: Label, count: int) -> int:
-        """Make one count at least ``count``, in one step, and return what it is now."""
-        name, now = labels.encode(key), 0
-
-        def decide(seen: list[Reply]) -> list[Command] | None:
-            nonlocal now
-            now = max(count, 0 if seen[0] is None else int(self._unpack(seen[0])))
-            return [("HSET", self._key, name, self._pack(now))] if now == count else None
-
-        self._link.changed(self._key, [("HGET", self._key, name)], decide)
-        return now
-
     def update(self, other: Any = (), /, **more: int) -> None:
         """Add counts of a mapping, or count the elements of an iterable."""
         counts = collections.Counter(plain(other))

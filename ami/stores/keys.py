@@ -19,9 +19,10 @@ Global tier (the cluster)
     {HOST:TYPE:ID}
         heartbeat         value    Heartbeat, rewritten about once a second; expires after HEARTBEAT_EXPIRE_S
     {CLUSTER:source:0}
-        schema            value    str, Schema.to_json; replaced by the next source
+        schema            value    str, Schema.to_json: the fields of all nodes; replaced by the next source
+        input:HOST        value    {"schema", "interval_ns"}: fields and length of intervals of a node's input
         interval          value    int, how long an interval lasts in ns; comes with the schema
-        runs              counter  "last": number of the newest run
+        run-book          value    RunBook: the newest runs, and which nodes are in them; one, replaced
     {CLUSTER:graph-manager:0}
         requests          queue    from clients, JSON; the manager removes each when it has answered
         reply:ID          queue    one answer for the client that asked; expires (manager.reply_s)
@@ -56,7 +57,9 @@ Global tier (the cluster)
         offences:LANE     value    {fingerprint: (weight, how)}: people's functions of results that hang or
                                    end their process; one a lane, replaced; each goes with its operation
         lease             lease    the acting global reducer
-        nodes             set      hosts that ever sent a batch
+        nodes             set      hosts that ever sent a batch, until an operator removes them
+        node:HOST         text     which machine and folder has this name, while it lives (NODE_LEASE_S), or
+                                   "left": it stopped in order; one a node
         catalogue         value    {name: {"operation", "owners", "since_version"}} of what is published
 
 What the stores themselves keep beside these, PREFIX:…
@@ -81,7 +84,7 @@ COVERED = "covered"
 WORKERS = "workers"
 SCHEMA = "schema"
 INTERVAL = "interval"
-RUNS = "runs"
+RUN_BOOK = "run-book"
 REQUESTS = "requests"
 CURRENT = "current"
 TRIED = "tried"
@@ -94,6 +97,7 @@ LARGE_CHECKPOINT = "large-checkpoint"
 REFUSED = "refused"
 RESULTS = "results"
 NODES = "nodes"
+NODE_LEASE_S = 6.0  # longer than a loaded machine leaves a heartbeat out
 CATALOGUE = "catalogue"
 
 SMALL = "small"
@@ -119,6 +123,14 @@ def graph(version: int) -> str:
 
 def document(version: int) -> str:
     return f"document:{version}"
+
+
+def node(host: str) -> str:
+    return f"node:{host}"
+
+
+def input(host: str) -> str:
+    return f"input:{host}"
 
 
 def inbox(host: str) -> str:

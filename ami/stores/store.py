@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from ami.errors import Conflict
 from ami.stores import codec, keys, streams
+from ami.stores.claim import Claim
 from ami.stores.codec import Buffer, Value
 from ami.stores.commit import COMMIT, Absent, digests
 from ami.stores.hash import Counter, Dict
@@ -270,14 +271,8 @@ class Store(MutableMapping[str, Value]):
         stand = digests(self._link, self._head, expected or {})
         names = [self._index, *([lease.key] if lease else [])]
         names += map(self._key, (*stand, *values, *notices, *remove))
-        arguments: Parts = [
-            lease.held if lease else "",
-            len(stand),
-            len(values),
-            len(notices),
-            keep,
-            len(remove),
-        ]
+        held = lease.held if lease else ""
+        arguments: Parts = [held, len(stand), len(values), len(notices), keep, len(remove)]
         arguments += stand.values()
         before: list[Command] = []
         for name, value in values.items():
@@ -370,6 +365,10 @@ class Store(MutableMapping[str, Value]):
         at one place by mistake do not take it from each other for ever.
         """
         return Lease(self._link, self._key(name), ttl_s, place)
+
+    def claim(self, name: str, ttl_s: float, owner: str) -> Claim:
+        """Return the claim ``name`` as ``owner`` would have it."""
+        return Claim(self._link, self._key(name), ttl_s, owner)
 
     # for people
 

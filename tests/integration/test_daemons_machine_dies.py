@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from ami.config import GlobalStoreConfig, NodeConfig
+from ami.config import GlobalStoreConfig
 from ami.daemons.process import durable
-from ami.daemons.source.source import SourceStage
+from ami.daemons.source.runs import Runs
 from ami.event import Transition
 from ami.graph.language.text import graph_of
 from ami.stores import keys
 from ami.stores.client import ClusterLink
 from tests.batches import batch, border
 from tests.conftest import empty
-from tests.daemons_rig import SCHEMA, new_folder, setup, steps
+from tests.daemons_rig import SCHEMA, steps
 from tests.integration import test_daemons_global_reducer as reducers
 from tests.integration import test_daemons_graph_manager as managers
 
@@ -219,30 +219,18 @@ def test_windows_that_cannot_be_used_are_passed_over(
 
 def test_a_run_number_is_never_given_twice(cluster: GlobalStoreConfig, link: ClusterLink) -> None:
     rig = reducers.Rig(cluster, link)
-    source = SourceStage(setup(rig.config, cluster=link))
-    assert [source._new_run(0), source._new_run(0)] == [1, 2]
+    store = rig.stores.cluster("source")
+
+    def runs(host: str) -> Runs:
+        return Runs(store, replace(rig.config.node, host=host), lambda: ("a", "b"))
+
+    mine = runs("a")
+    assert [mine.begin("", "1"), mine.begin("", "2"), mine.begin("", "2")] == [1, 2, 2]
     empty(link)
-    again = SourceStage(setup(rig.config, cluster=link))
-    assert [again._new_run(0), again._new_run(0)] == [3, 4]
-    # A store that is further, because another node counted on, is right.
-    rig.stores.cluster("source").counter(keys.RUNS).add("last", 10)
-    assert again._new_run(0) == 15
-
-
-def test_a_run_number_of_the_data_acquisition_is_taken_up_and_nobody_else_gets_it(
-    cluster: GlobalStoreConfig, link: ClusterLink
-) -> None:
-    rig = reducers.Rig(cluster, link)
-    one, other = (SourceStage(setup(replace(rig.config, node=node), cluster=link)) for node in two_nodes())
-    assert [one._new_run(0), one._new_run(40), other._new_run(40), other._new_run(0)] == [1, 40, 40, 41]
-    assert other._new_run(40) == 40, "who was away hears of an older run later"
-    assert one._new_run(0) == 42
-    empty(link)
-    assert one._new_run(0) == 43
-
-
-def two_nodes() -> list[NodeConfig]:
-    return [NodeConfig(host=host, run_dir=new_folder()) for host in ("one", "other")]
+    assert [runs("a").begin("", "1"), runs("a").begin("", "2")] == [3, 4]
+    # A store that is further, because another node counted on, is right; and that one is in its run still.
+    runs("b").begin("", "1", 14)
+    assert [runs("a").begin("", "3"), runs("a").begin("", "4")] == [14, 15]
 
 
 def test_a_file_says_what_it_is(edits: managers.Rig) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from ami.client.status import TROUBLE
 from ami.config import GlobalStoreConfig, SourceConfig
 from ami.daemons.source import source as module
 from ami.daemons.source.source import SourceStage
-from ami.errors import RingUnfit
+from ami.errors import RingUnfit, StoreUnavailable
 from ami.event import Schema
 from ami.ring import RingObserver
 from ami.ring.layout import WORKER_LOCK
@@ -76,7 +77,8 @@ def sender() -> Iterator[Sender]:
 
 def step_until(stage: SourceStage, words: str) -> None:
     def stepped() -> bool:
-        stage.step()
+        with suppress(StoreUnavailable):  # as the process does: it tries again
+            stage.step()
         return words in stage.state
 
     wait_until(stepped, what=f"a source that says {words!r}; it says {stage.state!r}")

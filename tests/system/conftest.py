@@ -16,6 +16,8 @@ import pytest
 from ami.client import Client, connect
 from ami.cluster.node import Node
 from ami.cluster.supervisor import Supervisor
+from ami.messages.message import read
+from ami.messages.run_book import RunBook
 from ami.result import Result
 from ami.sources import open_source
 from ami.stores import keys, open_global
@@ -130,9 +132,13 @@ def play(_shared_node: Node) -> Iterator[Play]:
     with connect(node.config, name="test", timeout_s=PATIENCE_S) as client:
         source = open_global(node.config.global_store, keys.prefix(node.config.node.cluster, "source", 0))
 
+        def last_run() -> int:
+            book = read(source, keys.RUN_BOOK, RunBook)
+            return 0 if book is None else book.last
+
         def play_source(uri: str, graph: str) -> Experiment:
             opened = open_source(uri)
-            run = int(source.counter(keys.RUNS)["last"])
+            run = last_run()
             # What the source will say of itself: so the graph is there before the first event.
             source[keys.SCHEMA] = opened.schema.to_json()
             opened.close()
@@ -142,7 +148,7 @@ def play(_shared_node: Node) -> Iterator[Play]:
             played.append(uri)
             experiment = Experiment(node, client, run)
             try:
-                wait_until(lambda: source.counter(keys.RUNS)["last"] > run, what="the new run")
+                wait_until(lambda: last_run() > run, what="the new run")
             except BaseException:
                 for process in ("source", "worker:0", "worker:1", "local-reducer", "global-reducer"):
                     print(f"--- {process}\n{node.logs(process)[-2000:]}")  # noqa: T201  # pytest shows it

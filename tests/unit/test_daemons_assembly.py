@@ -17,12 +17,17 @@ from ami.graph.language.text import graph_of
 from ami.messages.batch import Batch
 from ami.result import Events, Result
 from ami.stores import codec
+from ami.stores.membership import Members
 from tests.batches import batch, border
 from tests.daemons_rig import GRAPH
 
 
 def graphs(version: int) -> Graph:
     return Graph() if version == 0 else GRAPH.at_version(version)
+
+
+def members(*here: str) -> Members:
+    return Members(here=frozenset(here))
 
 
 def assembled(*batches: Batch) -> Assembly:
@@ -33,12 +38,12 @@ def assembled(*batches: Batch) -> Assembly:
 
 
 def results(assembly: Assembly, *nodes: str) -> dict[str, Result]:
-    return {result.name: result for result in assembly.results(nodes or ("here",))}
+    return {result.name: result for result in assembly.results(members(*(nodes or ("here",))))}
 
 
 def test_before_the_first_interval_there_are_no_results() -> None:
-    assert assembled().results(["here"]) == []
-    assert assembled(border(Transition.BEGIN_RUN, 1)).results(["here"]) == []
+    assert assembled().results(members("here")) == []
+    assert assembled(border(Transition.BEGIN_RUN, 1)).results(members("here")) == []
 
 
 def test_results_are_those_of_the_newest_interval_and_of_the_run_so_far() -> None:
@@ -70,14 +75,26 @@ def test_nodes_are_merged_and_a_node_that_is_silent_is_named() -> None:
     found = results(assembly, "a", "b", "c")
     assert found["total"].value == 10
     assert (found["total"].nodes, found["total"].missing_nodes) == (("a", "b"), ("c",))
-    assert (found["now"].nodes, found["now"].missing_nodes) == (("a",), ("b", "c"))
+    # The newest interval that both of them passed; c never was there, so nobody waits for it.
+    assert (found["now"].interval, found["now"].value) == (5, 6)
+    assert (found["now"].nodes, found["now"].missing_nodes) == (("a", "b"), ("c",))
     assert not found["total"].complete
     assert results(assembly, "a", "b")["total"].complete
+    alone = {one.name: one for one in assembly.results(Members(here=frozenset("a"), gone=frozenset("bc")))}
+    assert (alone["now"].interval, alone["now"].value) == (6, 4)
+    assert (alone["now"].nodes, alone["now"].missing_nodes) == (("a",), ("b", "c"))
+    assert (alone["total"].nodes, alone["total"].missing_nodes) == (("a", "b"), ("b", "c"))
+    assert alone["total"].late == (("b", 1e-6),)
+    left = assembly.results(Members(here=frozenset("a"), left=frozenset("bc")))
+    assert all(one.complete for one in left)
 
 
 def test_a_node_that_lags_adds_to_its_own_interval_and_takes_nobody_back() -> None:
-    found = results(assembled(batch(6, [4], node="a"), batch(5, [1], node="b")), "a", "b")
-    assert (found["now"].interval, found["now"].value, found["total"].value) == (6, 4, 5)
+    batches = [batch(6, [4], node="a"), batch(5, [1], node="b")]
+    found = results(assembled(*batches), "a", "b")
+    assert (found["now"].interval, found["now"].value, found["total"].value) == (5, 1, 5)
+    found = results(assembled(*batches, batch(6, [5], node="b"), batch(5, [7], node="a")), "a", "b")
+    assert (found["now"].interval, found["now"].value, found["total"].value) == (6, 9, 17)
 
 
 def test_a_result_is_incomplete_until_the_supplement_came() -> None:

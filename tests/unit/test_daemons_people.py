@@ -14,6 +14,7 @@ from ami.graph.graph import Graph
 from ami.graph.language.text import graph_of
 from ami.result import Result
 from ami.stores import Lease, Store
+from ami.stores.membership import Members
 from tests.batches import batch
 from tests.waiting import wait_until
 
@@ -56,7 +57,7 @@ class Reducer:
         return self.look()
 
     def look(self) -> dict[str, Result]:
-        found = {result.name: result for result in self.assembly.results(["here"])}
+        found = {result.name: result for result in self.assembly.results(Members(here=frozenset({"here"})))}
         self.people.save()
         assert (found["other"].value, found["other"].error) == (EACH * self.intervals + 1, None)
         return found

@@ -20,6 +20,7 @@ from ami.messages.flush import Covered, Covers, EntryFacts, Flush
 from ami.messages.heartbeat import Heartbeat
 from ami.messages.message import expect
 from ami.messages.request import Request
+from ami.messages.run_book import RunBook, RunEntry
 from ami.ring.entries import Entry
 from ami.stores import codec
 from tests.batches import batch, facts
@@ -45,13 +46,16 @@ MESSAGES: list[Any] = [
         graph=GRAPH.to_plain(),
         interval_ns=1000,
         nodes={"here": (1, 3)},
+        ended={"here": 1},
         workers={"here:worker:0": (1, 2)},
         newest=(1, 3),
+        place=(1, 2),
         published={"total": 1},
         totals=Totals(expected=4, reduced=3, dropped=1),
         run=1,
         intervals=2,
     ),
+    RunBook(last=7, runs=(RunEntry(number=7, whole="a run 2", begun={"here": "1 2"}, ended=("here",)),)),
     Heartbeat(
         process="here:worker:0", pid=7, started_ns=1, beat_ns=2, steps=3, step_age_s=0, state="running",
         counters={"events": 5},

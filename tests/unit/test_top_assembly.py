@@ -13,6 +13,7 @@ from ami.graph.language.text import graph_of
 from ami.messages.batch import Batch
 from ami.messages.flush import Covers, EntryFacts
 from ami.result import Result
+from ami.stores.membership import Members
 
 INTERVAL_NS = 1000
 SCHEMA = Schema.of([Field("x", np.dtype(np.float64))])
@@ -58,7 +59,7 @@ def results() -> dict[str, Result]:
     assembly = Assembly(GRAPHS.__getitem__)
     for number, interval in enumerate(range(10, 16), start=1):
         assembly.apply("n", number, batch(OLD if interval < 13 else NEW, interval))
-    return {result.name: result for result in assembly.results(["n"])}
+    return {result.name: result for result in assembly.results(Members(here=frozenset({"n"})))}
 
 
 def test_a_result_that_was_there_from_the_begin_of_the_run_reaches_over_all_of_it(
@@ -109,7 +110,7 @@ def test_a_result_of_which_there_is_nothing_yet_says_its_window() -> None:
     graph = graph_of("results: {few: 'count(x, window=\"99 events\")'}").at_version(1)
     assembly = Assembly({1: graph}.__getitem__)
     assembly.apply("n", 1, batch(graph, 10))
-    (found,) = assembly.results(["n"])
+    (found,) = assembly.results(Members(here=frozenset({"n"})))
     assert (found.value, found.window, found.workers, found.complete) == (
         None,
         "99 events",

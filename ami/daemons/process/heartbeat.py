@@ -11,10 +11,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from ami.cluster import proc
+from ami.daemons.process.name import NodeName
 from ami.daemons.process.rate import Flows
 from ami.daemons.process.stage import Patience, Stage
 from ami.errors import StoreError
@@ -39,6 +40,8 @@ class Heart:
     Args:
         traffic: by where bytes go, where they are counted.
         patience: asked for by steps that take long; each beat meanwhile counts as a step.
+        name: that of the node, which each beat keeps; before it is the node's, there is no beat.
+        lost: called once when another node has the name.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Heart:
         every_s: float,
         traffic: Mapping[str, Traffic] | None = None,
         patience: Patience | None = None,
+        name: NodeName | None = None,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._every_s = every_s
@@ -57,6 +62,7 @@ class Heart:
         self._started_ns = time.time_ns()
         self._traffic = dict(traffic or {})
         self._patience = patience or Patience()
+        self._name, self._lost = name, lost
         self._moved: dict[str, int] = {}  # by where, at the last beat
         self._flows = Flows()
         self._progress = 0  # MiB moved, at the last beat
@@ -88,7 +94,8 @@ class Heart:
     def _beat_on(self) -> None:
         while not self._stop.is_set():
             try:
-                self._store.put(keys.HEARTBEAT, self._beat(), expire_s=keys.HEARTBEAT_EXPIRE_S)
+                if self._may_beat():
+                    self._store.put(keys.HEARTBEAT, self._beat(), expire_s=keys.HEARTBEAT_EXPIRE_S)
             except StoreError as error:
                 # The main loop meets the same outage and says so; once is enough.
                 logger.debug("no heartbeat: %s", error)
@@ -98,9 +105,19 @@ class Heart:
                 logger.warning("a heartbeat was left out", exc_info=True)
             self._stop.wait(self._every_s)
         try:
-            self._store.delete_many([keys.HEARTBEAT])
+            if self._may_beat():
+                self._store.delete_many([keys.HEARTBEAT])
         except StoreError as error:
             logger.debug("heartbeat left to expire: %s", error)
+
+    def _may_beat(self) -> bool:
+        """Keep the node's name; return whether it is this node's, so that it may write under it."""
+        if self._name is None:
+            return True
+        self._name.renew()
+        if self._name.taken_by:
+            self._lost()
+        return self._name.is_ours and not self._name.taken_by
 
     def _beat(self) -> Heartbeat:
         stage = self._stage

@@ -14,6 +14,7 @@ from types import FrameType
 
 from ami.config import Config
 from ami.daemons.process.heartbeat import Heart
+from ami.daemons.process.name import NodeName
 from ami.daemons.process.stage import Patience, Setup, Stage, Stopping
 from ami.errors import FAULTS, AmiError, ConfigError, RingError, StoreFull, StoreUnavailable
 from ami.stores.opened import Stores
@@ -59,21 +60,14 @@ class _Patience:
 
 def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> int:
     """Make the stage and step it until SIGTERM or SIGINT, then close it. Returns an exit code."""
-    stopping = Stopping()
-
-    def ask_to_stop(_signum: int, _frame: FrameType | None) -> None:
-        # Nothing else may happen here. A handler runs between two bytecodes of the main
-        # thread, which may hold the log's lock or be half through a Redis command.
-        stopping.set()
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, ask_to_stop)
-
+    stopping = _listen()
     started = time.monotonic()
     stores = Stores(config)
     shared, patience = Traffic(), Patience()
     traffic = {**stores.traffic, "shared": shared}
-    heart = Heart(stores.host(process_type, number), config.monitor.heartbeat_s, traffic, patience)
+    name = NodeName(stores.cluster("global-reducer"), config.node)
+    every_s, own = config.monitor.heartbeat_s, stores.host(process_type, number)
+    heart = Heart(own, every_s, traffic, patience, name, lost=stopping.set)
     setup = Setup(
         config=config,
         stores=stores,
@@ -83,15 +77,18 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
         patience=patience,
         gets_on=heart.count_step,
         alone=True,
+        name=name,
     )
     stage: Stage | None = None
     try:
         heart.start()
         stage = make(setup)
-        if _start(stage, stopping, heart):
+        if _start(stage, stopping, heart, name):
             logger.info("started")
             heart.watch(stage)
             _loop(stage, stopping, heart)
+        if name.taken_by:
+            raise ConfigError(name.taken_by)
     except ConfigError as error:
         logger.critical("%s", error)
         return EXIT_CONFIG
@@ -108,11 +105,26 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
     return EXIT_OK
 
 
-def _start(stage: Stage, stopping: Stopping, heart: Heart) -> bool:
+def _listen() -> Stopping:
+    """Return what is set when the process is asked to stop."""
+    stopping = Stopping()
+
+    def ask_to_stop(_signum: int, _frame: FrameType | None) -> None:
+        # Nothing else may happen here. A handler runs between two bytecodes of the main
+        # thread, which may hold the log's lock or be half through a Redis command.
+        stopping.set()
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, ask_to_stop)
+    return stopping
+
+
+def _start(stage: Stage, stopping: Stopping, heart: Heart, name: NodeName) -> bool:
     """Start the stage as soon as that is possible; return whether it was, before it was to stop."""
     patience = _Patience()
     while not stopping.is_set():
         try:
+            name.take()
             stage.start()
         except (StoreUnavailable, StoreFull, RingError) as error:
             heart.wait_for(str(error))

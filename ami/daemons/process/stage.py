@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ami.config import Config
+from ami.daemons.process.name import NodeName
 from ami.stores.opened import Stores
 from ami.stores.wire import Traffic
 
@@ -66,7 +67,7 @@ class Setup:
     ``shared``: where the stage counts the bytes that it puts into shared memory and takes from there;
     ``patience``: where it says that a step may take long. ``gets_on`` is called within such a step, where it
     is known not to be stuck. ``alone``: whether the process is the stage's own, so that it may set limits and
-    timers.
+    timers. ``name``: that of the node, where a process holds it.
     """
 
     config: Config
@@ -78,6 +79,7 @@ class Setup:
     patience: Patience = field(default_factory=Patience)
     gets_on: Callable[[], None] = lambda: None
     alone: bool = False
+    name: NodeName | None = None
 
 
 class Stage(Protocol):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ami.daemons.reduction.watermark import NEVER, Watermark
 from ami.event import Transition
 from ami.graph.execution.bucket import Place
 from ami.graph.execution.partial import ErrorRecord, Partial
@@ -24,11 +25,11 @@ from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint, Totals
 from ami.messages.large import LargeBatch
 from ami.result import Events, Result, Row
+from ami.stores.membership import Members
 
 logger = logging.getLogger(__name__)
 
 NO_EVENTS = Events()
-NEVER = -(1 << 63)  # before all intervals
 FAILING_TOLD = 5  # operations that status is told of
 MOST_TOLD = 300  # characters of each
 
@@ -43,12 +44,13 @@ class Assembly:
         graph: returns a version of the graph.
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
         large: which lane.
+        grace_s: for how long results of an interval wait for a node that is silent.
         people: who calls people's functions of results.
     """
 
     def __init__(
         self, graph: Callable[[int], Graph], here: str = "here", *, large: bool = False,
-        people: People = NO_PEOPLE,
+        people: People = NO_PEOPLE, grace_s: float = 2.0,
     ) -> None:  # fmt: skip
         self._graph = graph
         self._people = people
@@ -58,10 +60,8 @@ class Assembly:
         self._graph_plain = self.graph.to_plain()
         self._accumulator = Accumulator(Graph(), here)
         self._interval_ns = 0
-        self._newest: Place = (0, 0)
-        # The newest place of which something came from each node, and through each worker's hands.
-        self._nodes: dict[str, Place] = {}
-        self._workers: dict[str, Place] = {}
+        self.watermark = Watermark(grace_s)
+        self._workers: dict[str, Place] = {}  # the newest place of which something came through its hands
         self._published: dict[str, int] = {}  # by name, the graph version since which it is a result
         self._names_changed = True
         # States that changed since they were last written into a checkpoint, and published.
@@ -163,13 +163,17 @@ class Assembly:
             self._names_changed = True
 
     def _follow_run(self, batch: Batch) -> None:
-        if batch.entry.run > self.run:
-            self.run = batch.entry.run
+        run = batch.entry.run
+        if run > self.run:
+            self.run = run
             self.totals = Totals()
-            self._accumulator.begin_run(self.run)
-            logger.info("run %d", self.run)
-        if batch.transition == Transition.END_RUN:
-            logger.info("run %d ends: %s", self.run, self.totals)
+            self._accumulator.begin_run(run)
+            logger.info("run %d", run)
+        if batch.transition == Transition.BEGIN_RUN:
+            self.watermark.meet(batch.node, (run, NEVER), time.monotonic())
+        elif batch.transition == Transition.END_RUN:
+            self.watermark.end(batch.node, run, time.monotonic())
+            logger.info("run %d of %s ends: %s", run, batch.node, self.totals)
 
     def _merge(self, batch: Batch) -> None:
         place = (batch.entry.run, batch.entry.interval)
@@ -188,11 +192,24 @@ class Assembly:
         )
 
     def _meet(self, place: Place, batch: Batch | LargeBatch) -> None:
-        if place > self._newest:
-            self._newest = place
-            self.intervals += 1
-        for seen, names in ((self._nodes, (batch.node,)), (self._workers, batch.workers)):
-            seen.update((name, max(place, seen.get(name, place))) for name in names)
+        self.intervals += self.watermark.meet(batch.node, place, time.monotonic())
+        self._workers.update((name, max(place, self._workers.get(name, place))) for name in batch.workers)
+
+    def look(self, members: Members) -> bool:
+        """Go on to the interval that all nodes have passed; return whether that is another than it was."""
+        moved = self.watermark.look(members.here, time.monotonic())
+        at, top = self.watermark.place, self.watermark.top
+        self._accumulator.hold(None if at == top else at)
+        return moved
+
+    def end_runs(self, small: Watermark) -> None:
+        """Take over which runs are ended from the small lane, where a node's states are all in this one."""
+        mine = self.watermark
+        for node, run in small.ended.items():
+            last = small.newest.get(node, (0, NEVER))
+            is_whole = last[0] < run or mine.newest.get(node, (0, NEVER)) >= last
+            if run > mine.ended.get(node, 0) and is_whole:
+                mine.end(node, run, time.monotonic())
 
     def list_by_key(self, least: int) -> dict[str, ByKey]:
         """See :meth:`ami.graph.execution.windows.Accumulator.list_by_key`."""
@@ -200,30 +217,33 @@ class Assembly:
 
     def results(
         self,
-        nodes: Iterable[str],
+        members: Members,
         errors: Mapping[str, ErrorRecord] | None = None,
         without: Collection[str] = (),
     ) -> list[Result]:
         """Return what :meth:`rows` says as results."""
-        return [row.to_result() for row in self.rows(nodes, errors, without)]
+        return [row.to_result() for row in self.rows(members, errors, without)]
 
     def rows(
         self,
-        nodes: Iterable[str],
+        members: Members,
         errors: Mapping[str, ErrorRecord] | None = None,
         without: Collection[str] = (),
     ) -> list[Row]:
-        """Return what the lane's results are now; ``nodes`` are those that should be in them.
+        """Return what the lane's results are now, at the interval that all members have passed.
 
         Args:
             errors: of operations, where they are told to the other lane.
             without: reductions, by fingerprint, whose values are not computed.
         """
-        if self._newest[0] == 0:
+        self.look(members)
+        place = self.watermark.place
+        if place[0] == 0 or place[1] == NEVER:
             return []
-        computed = self._accumulator.results(self._newest, errors, without, self._people)
+        computed = self._accumulator.results(place, errors, without, self._people)
         # What many results have in common is made once.
-        now_ns, known, one_in = time.time_ns(), set(nodes), dict(self.graph.large)
+        now_ns, one_in = time.time_ns(), dict(self.graph.large)
+        late = self.watermark.list_late(members.expected, self._interval_ns)
         known_since: dict[Place, dict[str, Any]] = {}
         accounts: dict[Hashable, Events] = {}
         envelopes: dict[Hashable, Result] = {}
@@ -240,23 +260,24 @@ class Assembly:
             )  # fmt: skip
             envelope = envelopes.get(said)
             if envelope is None:
-                since = of.first or (self._newest[0], NEVER)
+                since = of.first or (place[0], NEVER)
                 facts = known_since.get(since)
                 if facts is None:
-                    facts = known_since[since] = self._say(since, known, now_ns)
+                    facts = known_since[since] = self._say(since, members.expected, now_ns) | {"late": late}
                 more = {"one_in": said[-1], "complete": facts["complete"] and of.to_come <= 0}
                 made = replace(one, value=None).to_result("", NO_EVENTS, **(facts | more))
                 envelope = envelopes[said] = made
             rows.append(Row(name, one.value, events, envelope))
         return rows
 
-    def _say(self, since: Place, nodes: set[str], now_ns: int) -> dict[str, Any]:
+    def _say(self, since: Place, nodes: Collection[str], now_ns: int) -> dict[str, Any]:
         """Return what the envelopes say of all results whose windows begin at a place."""
-        there = {name for name, newest in self._nodes.items() if newest >= since}
-        missing = nodes - there
+        (run, interval), newest = self.watermark.place, self.watermark.newest
+        there = {name for name in newest if self.watermark.reached(name) >= since}
+        missing = (set(nodes) - there) | self.watermark.list_missing(nodes)
         return {
-            "run": self._newest[0],
-            "interval": self._newest[1],
+            "run": run,
+            "interval": interval,
             "interval_ns": self._interval_ns,
             "nodes": tuple(sorted(there)),
             "missing_nodes": tuple(sorted(missing)),
@@ -294,9 +315,11 @@ class Assembly:
             accumulator=self._accumulator.to_plain(),
             graph=self._graph_plain,
             interval_ns=self._interval_ns,
-            nodes=self._nodes,
+            nodes=self.watermark.newest,
+            ended=self.watermark.ended,
             workers=self._workers,
-            newest=self._newest,
+            newest=self.watermark.top,
+            place=self.watermark.place,
             published=self._published,
             totals=self.totals,
             run=self.run,
@@ -313,7 +336,9 @@ class Assembly:
         self.graph, self._graph_plain = Graph.from_plain(checkpoint.graph), checkpoint.graph
         self.applied = checkpoint.applied
         self._interval_ns = checkpoint.interval_ns
-        self._nodes, self._workers = checkpoint.nodes, checkpoint.workers
-        self._newest = checkpoint.newest
+        self._workers = checkpoint.workers
+        self.watermark.restore(
+            checkpoint.place, checkpoint.newest, checkpoint.nodes, checkpoint.ended, time.monotonic()
+        )
         self._published = checkpoint.published
         self.totals, self.run, self.intervals = checkpoint.totals, checkpoint.run, checkpoint.intervals

@@ -11,6 +11,7 @@ import gc
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from ami.daemons.process.beside import Beside
@@ -29,6 +30,7 @@ from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint
 from ami.messages.message import expect, read, refuse_version
 from ami.stores import BadRecord, Journal, Record, keys
+from ami.stores.membership import Members
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ BEHIND = 10
 # are computed each interval, or as often as there is time.
 WINDOWS_BYTES = 128 << 20
 MEASURE_S = 1.0
+# After so long results are published that wait for other nodes' parts of the interval, s.
+WAIT_S = 0.1
 COLLECT_AFTER = 50_000  # new objects
 
 
@@ -57,8 +61,9 @@ class GlobalReducerStage:
         self._publisher = Publisher(self._store, lease, history=setup.config.reducer.history)
         self._here = f"on global-reducer:{setup.number} of {setup.config.node.host}"
         self._people = PeopleApart(setup.config.worker, self._store, lease, keys.SMALL)
-        self._assembly = Assembly(self._graphs.get, self._here, people=self._people)
+        self._assembly = self._new_assembly()
         self._inboxes: dict[str, Journal] = {}
+        self._members = Members()
         self._source = setup.stores.cluster("source")
         self._large: LargeLane | None = None  # of this leader
         self._beside = Beside("large")
@@ -67,6 +72,7 @@ class GlobalReducerStage:
         self._nodes_at = self._checkpoint_at = self._measure_at = 0.0
         self._dirty = False
         self._unpublished = False
+        self._publish_at = 0.0
         # By node, the last batch that the leader before may have published. Until all of them are in the
         # state, nothing is published: results would go back or, without its checkpoint, be gone for a while.
         self._before: dict[str, int] = {}
@@ -124,9 +130,13 @@ class GlobalReducerStage:
         except Conflict as error:
             self._leadership.lose(error)
 
+    def _new_assembly(self) -> Assembly:
+        grace_s = self._setup.config.reducer.grace_s
+        return Assembly(self._graphs.get, self._here, people=self._people, grace_s=grace_s)
+
     def _load(self) -> None:
         self._people.load()
-        self._assembly = Assembly(self._graphs.get, self._here, people=self._people)
+        self._assembly = self._new_assembly()
         checkpoint = read(self._store, keys.CHECKPOINT, Checkpoint)
         checkpoint = checkpoint or self._file.take_up(self._leadership.lease, self._assembly.restore)
         if checkpoint is not None:
@@ -166,20 +176,27 @@ class GlobalReducerStage:
             self._pass_over(error)
             return
         for place, (node, record) in enumerate(records, start=1):
-            self._apply(node, record)
+            due = self._apply(node, record)
             self._dirty = self._unpublished = True
             # Far behind, only the newest is published: it contains the others.
             near = len(records) - place < BEHIND or place % BEHIND == 0
-            if near and not self._follows(records):
+            if due and near and not self._follows(records):
                 self._publish()
             else:
-                self._publisher.conflated += 1
-        if (self._people.collect() or self._unpublished) and not self._follows(records):
+                self._publisher.conflated += due
+        if self._is_due() and not self._follows(records):
             self._publish()
         if self._publisher.overdue():
             self._publisher.publish_waiting()
         self._checkpoint()
         self._copy_windows()
+
+    def _is_due(self) -> bool:
+        """Whether there is something to publish that no batch made due: of nodes that wait for others."""
+        moved = self._assembly.look(self._members)
+        if self._people.collect() or moved:
+            return True
+        return self._unpublished and time.monotonic() >= self._publish_at
 
     def _follows(self, records: Sequence[object]) -> bool:
         """Whether this leader has not come yet to where the one before it was."""
@@ -188,12 +205,16 @@ class GlobalReducerStage:
             self._before = {}
         return bool(self._before)
 
-    def _apply(self, node: str, record: Record) -> None:
+    def _apply(self, node: str, record: Record) -> bool:
+        """Take a batch in; return whether results are to be published with it, and not with a later one.
+
+        Each node sends one for an interval: published is when the last one came, or when one is a supplement.
+        """
         try:
             batch = expect(Batch, record.value)
         except Undecodable as error:
             self._pass_over(BadRecord(self._inboxes[node].key, record.number, str(error)))
-            return
+            return False
         if batch.entry.run > self._assembly.run:
             # Before its first event, a source that began anew told its fields; a short run is over in a look.
             self._read_units()
@@ -202,6 +223,9 @@ class GlobalReducerStage:
                 self._assembly.set_graph(self._graphs.get(batch.entry.graph_version))
         self._assembly.apply(node, record.number, batch)
         self._batches += 1
+        moved = self._assembly.look(self._members)
+        place = (batch.entry.run, batch.entry.interval)
+        return moved or bool(batch.transition) or place <= self._assembly.watermark.place
 
     def _pass_over(self, error: BadRecord) -> None:
         """Count a batch that cannot be read as applied: nobody ever can, and all others would wait."""
@@ -218,8 +242,9 @@ class GlobalReducerStage:
             earlier = self._names[0] if self._names is not None else set()
             self._names = ((earlier | gone) - catalogue.keys(), catalogue)
         self._forget_names()
-        self._publisher.publish(self._assembly.rows(self._inboxes))
+        self._publisher.publish(self._assembly.rows(self._members))
         self._unpublished = False
+        self._publish_at = time.monotonic() + WAIT_S
         self._people.save()
 
     def _forget_names(self) -> None:
@@ -235,8 +260,10 @@ class GlobalReducerStage:
         """Let the thread beside do a piece of the large lane's work, if it has none."""
         graph, lane = self._assembly.graph, self._large
         if self._beside.look() and lane is not None and (graph.large or lane.was_used):
-            errors, nodes, units = dict(self._assembly.errors), list(self._inboxes), self._units
-            self._beside.begin(lambda: lane.step(graph, nodes, units, errors))
+            errors, units, members = dict(self._assembly.errors), self._units, self._members
+            small = deepcopy(self._assembly.watermark)
+            nodes = list(self._inboxes)
+            self._beside.begin(lambda: lane.step(graph, nodes, members, units, errors, small))
 
     def _copy_windows(self, *, final: bool = False) -> None:
         """Let the windows outlive the machine, if it is time."""
@@ -254,8 +281,9 @@ class GlobalReducerStage:
     def _find_nodes(self) -> None:
         now = time.monotonic()
         if now >= self._nodes_at:
-            for node in self._store.set(keys.NODES):
-                self._inboxes.setdefault(str(node), self._store.journal(keys.inbox(str(node))))
+            self._members = Members.read(self._store)
+            for node in sorted(self._members.expected | self._members.left):
+                self._inboxes.setdefault(node, self._store.journal(keys.inbox(node)))
             self._read_units()
             self._nodes_at = now + self._setup.waits.look_s
 

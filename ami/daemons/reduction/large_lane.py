@@ -17,6 +17,7 @@ from ami.daemons.reduction.by_key import ByKey
 from ami.daemons.reduction.large_checkpoint import LargeCheckpoints
 from ami.daemons.reduction.people import PeopleApart
 from ami.daemons.reduction.publisher import LARGE_SHARE, TABLE_BYTES, Publisher, count_bytes
+from ami.daemons.reduction.watermark import Watermark
 from ami.errors import RingError, Undecodable
 from ami.graph.execution.lanes import STATE_SHARE
 from ami.graph.execution.partial import ErrorRecord, merge_errors
@@ -26,6 +27,7 @@ from ami.messages.message import expect
 from ami.ring import parcels
 from ami.stores import BadRecord, Journal, Lease, Record, Store, codec, keys
 from ami.stores.codec import Value
+from ami.stores.membership import Members
 from ami.stores.wire import Traffic
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,10 @@ FEW_UNCHECKED_BYTES = 48 << 20
 UNCHECKED_BYTES = 128 << 20
 # A large state is written less often, so that checkpoints take a tenth of the time at the most.
 CHECKPOINT_SHARE = 0.1
+# A node's spans end when those before are sent: so much later than its small states, s.
+LARGE_GRACE_S = 2.0
+# Intervals of which large states are kept for a node that is behind.
+MOST_BEHIND = 40
 # Of a scan's states: from here on its keys are published one by one.
 BY_KEY_BYTES = 32 << 20
 
@@ -65,7 +71,9 @@ class LargeLane:
         self._lease = lease
         self._here = here
         self.people = PeopleApart(config.worker, store, lease, keys.LARGE)
-        self._assembly = Assembly(graph, here, large=True, people=self.people)
+        grace_s = config.reducer.grace_s + LARGE_GRACE_S
+        self._assembly = Assembly(graph, here, large=True, people=self.people, grace_s=grace_s)
+        self._assembly.watermark.most_behind = MOST_BEHIND
         self._checkpoints = LargeCheckpoints(store, lease)
         self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.reducer.history)
         self._by_key = ByKey(store, self.publisher)
@@ -104,8 +112,9 @@ class LargeLane:
         return self._assembly.list_failing()
 
     def step(
-        self, graph: Graph, nodes: Sequence[str], units: Mapping[str, str], errors: Mapping[str, ErrorRecord]
-    ) -> None:
+        self, graph: Graph, nodes: Sequence[str], members: Members, units: Mapping[str, str],
+        errors: Mapping[str, ErrorRecord], small: Watermark,
+    ) -> None:  # fmt: skip
         """Apply what came, at most a batch of each node; publish and checkpoint if it is time.
 
         The first step takes up the last leader's checkpoint, which may take longer than a lease lasts: so
@@ -113,7 +122,9 @@ class LargeLane:
 
         Args:
             graph: the newest one of the small lane.
+            nodes: all that have an inbox.
             errors: of operations, as the small lane was told.
+            small: how far the nodes came in the small lane, a copy.
 
         Raises:
             Conflict: another global reducer holds the lease.
@@ -131,8 +142,10 @@ class LargeLane:
             if node not in self._inboxes:
                 self._inboxes[node] = self._store.journal(keys.large_inbox(node))
         self._read()
+        self._assembly.end_runs(small)
+        self._unpublished = self._assembly.look(members) or self._unpublished
         self._tell_refused()
-        self._publish(nodes, errors)
+        self._publish(members, errors)
         self._checkpoint()
 
     def _read(self) -> None:
@@ -195,7 +208,7 @@ class LargeLane:
                 self._assembly.applied[node] = error.number
         self._changed = True
 
-    def _publish(self, nodes: Sequence[str], errors: Mapping[str, ErrorRecord]) -> None:
+    def _publish(self, members: Members, errors: Mapping[str, ErrorRecord]) -> None:
         began = time.monotonic()
         self._unpublished = self.people.collect() or self._unpublished
         if not self._unpublished or self._halfway or began < self._publish_at:
@@ -204,7 +217,7 @@ class LargeLane:
         merge_errors(known, self._assembly.errors)
         small, by_key = [], self._assembly.list_by_key(BY_KEY_BYTES)
         without = {one.fingerprint for one in by_key.values()}
-        for result in self._assembly.results(nodes, known, without):
+        for result in self._assembly.results(members, known, without):
             result = replace(result, every_s=self._every_s)
             if (one := by_key.get(result.name)) is not None:
                 unpublished = self._assembly.unpublished

@@ -19,7 +19,7 @@ from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.entries import EntryQueue, Ready, Sent
 from ami.daemons.reduction.span_sender import SpanSender
-from ami.errors import RingBusy, RingGone, RingUnfit, Undecodable
+from ami.errors import RingBusy, RingGone, RingUnfit, StoreUnavailable, Undecodable
 from ami.graph.library.base import bytes_of
 from ami.messages.batch import Batch, Mark
 from ami.messages.flush import Flush
@@ -293,6 +293,11 @@ class LocalReducerStage:
     def close(self) -> None:
         """Nothing to hand on: what is in no batch yet is in the local store, or in the workers' arenas."""
         self._beside.close()
+        if self._setup.name is not None:
+            try:
+                self._setup.name.leave()
+            except StoreUnavailable as error:
+                logger.warning("this node will be missed until it is back or removed: %s", error)
         if self._ring is not None:
             self._ring.close()
         self._graphs.close()

@@ -41,7 +41,8 @@ class Feeder:
     Args:
         graph: returns the newest graph; asked once at each entry's border.
         nap: waits for the given seconds, or until the process was asked to stop.
-        new_run: returns a run number that was never used before (0), or takes up the one that is given.
+        new_run: returns the number of the run that begins here, which the input calls so (0: nothing).
+        end_run: is told that a run of this number has ended.
     """
 
     def __init__(
@@ -54,13 +55,14 @@ class Feeder:
         graph: Callable[[], Graph],
         nap: Callable[[float], object],
         new_run: Callable[[int], int],
+        end_run: Callable[[int], None] = lambda run: None,
     ) -> None:
         self._source = source
         self._ring = ring
         self._interval_ns = interval_ns
         self._drop = drop
         self._nap = nap
-        self._new_run = new_run
+        self._new_run, self._end_run = new_run, end_run
         self._pace = source.pace
         interval_s = interval_ns / self._pace.speed / 1e9
         self._nap_s = min(max(interval_s / 10, NAP_S[0]), NAP_S[1])
@@ -196,7 +198,7 @@ class Feeder:
         for transition, value in span.transitions[self._announced :]:
             phase = replace(self._phase)
             if transition == Transition.BEGIN_RUN:
-                phase = Phase(self._new_run(0))
+                phase = Phase(self._new_run(int(value)))
             elif transition == Transition.BEGIN_STEP:
                 phase.step, phase.step_value = phase.step + 1, value
             if not self._barrier(transition, phase):
@@ -222,7 +224,11 @@ class Feeder:
 
     def _barrier(self, transition: Transition, phase: Phase) -> bool:
         self.close_entry()
-        return self._open(interval=0, transition=int(transition), phase=phase)
+        if not self._open(interval=0, transition=int(transition), phase=phase):
+            return False
+        if transition == Transition.END_RUN:
+            self._end_run(phase.run)
+        return True
 
     def _open(self, *, interval: int, phase: Phase, transition: int = 0) -> bool:
         graph = self.asked.choose(self.position)

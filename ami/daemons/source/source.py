@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ami.cluster import whose
-from ami.daemons.process import durable
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.source.feeder import Feeder
+from ami.daemons.source.inputs import Inputs
+from ami.daemons.source.runs import Runs, name_whole
 from ami.errors import RingBusy, RingError, RingFull, RingUnfit, SourceError, StoreUnavailable
 from ami.event import Schema
 from ami.ring.leaked import reclaim
@@ -22,6 +23,7 @@ from ami.ring.writer import RingWriter
 from ami.sources import intervals, open_source
 from ami.sources.base import Source
 from ami.stores import keys
+from ami.stores.membership import Members
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,9 @@ class SourceStage:
         self._ring: RingWriter | None = None
         self._feeder: Feeder | None = None
         self._store = setup.stores.cluster("source")
+        reducer = setup.stores.cluster("global-reducer")
+        self._inputs = Inputs(self._store, reducer, setup.config.node.host)
+        self._runs = Runs(self._store, setup.config.node, lambda: Members.read(reducer).here)
         self._graphs = GraphWatch(setup)
         self._shared = setup.shared
         self._left_out = 0  # of the fields that the input has, as told
@@ -167,7 +172,9 @@ class SourceStage:
         interval_ns = intervals.choose(self._source, self._config.source.interval_s)
         interval_ns = intervals.on_the_clock(self._source, interval_ns)
         self._store.put(keys.INTERVAL, interval_ns)
-        self._tell_schema(self._source)
+        if problem := self._tell_schema(self._source):
+            self._waiting_for = f"other nodes: {problem}"
+            return False
         if self._source.length is not None and self._graphs.latest.version == 0:
             # A recording has an end: it would be over before anybody said what to do with it.
             self._waiting_for = "a graph"
@@ -195,12 +202,14 @@ class SourceStage:
             graph=lambda: self._graphs.latest,
             nap=self._stopping.wait,
             new_run=self._new_run,
+            end_run=self._runs.end,
         )
         return True
 
-    def _tell_schema(self, source: Source) -> None:
-        self._store.put(keys.SCHEMA, source.schema.to_json(left_out=True))
+    def _tell_schema(self, source: Source) -> str:
+        """Tell the cluster what fields there are; return why this node must not play, "" as a rule."""
         self._left_out = len(source.schema.left_out)
+        return self._inputs.tell(source.schema, intervals.choose(source, self._config.source.interval_s))
 
     def _open(self) -> bool:
         try:
@@ -296,25 +305,16 @@ class SourceStage:
             pass
         old.close()
 
-    def _new_run(self, given: int) -> int:
-        """Return a run number that was never given, also when the machine has died and the store is new.
-
-        Where the data acquisition numbers runs (``given`` is not 0), it is the authority: its number is taken
-        up, as on all other nodes, and nobody else is given it, or a lower one.
-        """
-        runs, path = self._store.counter(keys.RUNS), durable.folder_of(self._config.node) / "run"
-        kept = durable.read(path, "run-number")
-        last = kept if isinstance(kept, int) else 0
-        if given:
-            run, last = given, runs.raise_to("last", max(last, given))
-        elif (run := runs.add("last")) <= last:
-            logger.warning("the store would give run %d again: %s says that %d was the last", run, path, last)
-            run = runs.add("last", last + 1 - run)
-        try:
-            durable.store(path, "run-number", max(run, last))
-        except OSError as error:
-            logger.error("run %d may be given again after a power cut: %s", run, error)
-        return run
+    def _new_run(self, said: int) -> int:
+        """Return the number of the run that begins, which the input calls ``said``, if anything."""
+        assert self._ring is not None
+        assert self._source is not None
+        cursor = self._ring.cursor
+        # A successor of who dies before it is in the ring is asked at the same place.
+        beginning = f"{self._ring.ring_id} {cursor.entries_opened}"
+        if self._source.numbers_runs:
+            return self._runs.begin("", beginning, said)
+        return self._runs.begin(name_whole(self._source.whole, said), beginning)
 
     def close(self) -> None:
         """Close the interval, wait until every event is reduced, and remove the ring."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
+from ami.errors import SourceError
+from ami.event import Schema
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.graph import Graph
 from ami.ring.reader import RingReader
+from ami.stores import Store, keys
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +33,16 @@ class Plans:
     Args:
         graphs: returns a version of the graph, and the latest.
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
+        everywhere: returns the fields of all nodes.
     """
 
-    def __init__(self, graphs: Graphs, ring: RingReader, here: str) -> None:
+    def __init__(
+        self, graphs: Graphs, ring: RingReader, here: str, everywhere: Callable[[], frozenset[str]]
+    ) -> None:
         self._graphs = graphs
         self._ring = ring
         self._here = here
+        self._everywhere = everywhere
         self._seen = -1  # of what was switched off when the plans were made
         self._latest = graphs.latest
         self._plans: dict[int, WorkerPlan] = {}
@@ -53,8 +61,9 @@ class Plans:
             ring.forget_offences(version, _fingerprints(graph))
             self._look()
             plan = self._plans[version] = WorkerPlan(
-                graph, ring.schema, self._here, off=ring.list_offenders() | self._list_gone(graph)
-            )
+                graph, ring.schema, self._here, off=ring.list_offenders() | self._list_gone(graph),
+                elsewhere=self._everywhere(),
+            )  # fmt: skip
             for name, reason in plan.broken.items():
                 logger.error("graph version %d: operation %r cannot run: %s", version, name, reason)
             for old in sorted(self._plans)[:-KEPT]:
@@ -82,6 +91,19 @@ class Plans:
         if graph.version >= latest.version or not people:
             return {}
         return dict.fromkeys(people - _fingerprints(latest), "it was removed")
+
+
+def read_fields(source: Store) -> frozenset[str]:
+    """Return the fields that there are on any node; none where it is not known.
+
+    Raises:
+        StoreUnavailable
+    """
+    text = source.get(keys.SCHEMA)
+    try:
+        return Schema.from_json(text).name_set if isinstance(text, str) else frozenset()
+    except SourceError:
+        return frozenset()
 
 
 def _fingerprints(graph: Graph) -> set[str]:

@@ -24,7 +24,7 @@ from ami.daemons.worker.claims import Claims
 from ami.daemons.worker.costs import Costs
 from ami.daemons.worker.flush import Held
 from ami.daemons.worker.large import LargeStates
-from ami.daemons.worker.plans import Plans
+from ami.daemons.worker.plans import Plans, read_fields
 from ami.daemons.worker.storing import Storing
 from ami.daemons.worker.trial import Fatal, try_apart
 from ami.errors import RingBusy, RingGone, RingUnfit
@@ -192,7 +192,8 @@ class WorkerStage:
         self._claims, self._waiting_for = claims, "the ring"
         self._last_flush, self._sharers = claims.last_flush, ring.worker_count
         here = f"on worker:{self._setup.number} of {self._config.node.host}"
-        self._plans = Plans(self._graphs, ring, here)
+        source = self._setup.stores.cluster("source")
+        self._plans = Plans(self._graphs, ring, here, lambda: read_fields(source))
         most = self._config.worker
         self._large = LargeStates(ring, most.arena_bytes, int(GROWN_SHARE * most.memory_bytes))
         return claims

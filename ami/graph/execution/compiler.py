@@ -65,6 +65,8 @@ class Compiler:
     Args:
         fewest: of how many equal steps on numbers one is made.
         off: operations that must not run, by fingerprint, with the reason.
+        elsewhere: fields that other nodes have: what needs one that is not in the schema is no error, and is
+            left out, as of events that lack it.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Compiler:
         here: str,
         fewest: int = FEWEST,
         off: Mapping[str, str] | None = None,
+        elsewhere: frozenset[str] = frozenset(),
     ) -> None:
         self.loaders: list[Loader] = []
         self.builtin: dict[str, int] = {}
@@ -87,6 +90,7 @@ class Compiler:
         self.steps: list[Planned] = []
         self._fewest = fewest
         self._off = off or {}
+        self._elsewhere = elsewhere - schema.name_set
         self.selections: dict[int, int] = {}
         self._graph = graph
         self._schema = schema
@@ -140,7 +144,7 @@ class Compiler:
             if self._graph.stage(name) != "worker":
                 continue
             operation, key = self._graph[name], self._graph.fingerprint(name)
-            if not lost.isdisjoint(operation.inputs):
+            if not (lost.isdisjoint(operation.inputs) and self._elsewhere.isdisjoint(operation.inputs)):
                 lost.add(name)
                 continue
             try:

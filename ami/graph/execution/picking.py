@@ -80,9 +80,9 @@ class PickedWindow(Window):
 
     def _settle(self) -> None:
         """Let the oldest intervals go into the batches, as far as they are over; with a run all are."""
-        pending = self._list_pending()
+        pending, floor = self._list_pending(), self.floor.place
         while len(pending) > 1 and (
-            self.buckets[pending[0]].to_come <= 0
+            (self.buckets[pending[0]].to_come <= 0 and (floor is None or pending[0] < floor))
             or len(pending) > MOST_PENDING
             or pending[0][0] < pending[-1][0]
         ):

@@ -49,13 +49,14 @@ class WorkerPlan:
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
         fewest: of how many equal steps on numbers one is made; see :mod:`ami.graph.execution.together`.
         off: operations that must not run, by fingerprint, with the reason: they are broken.
+        elsewhere: fields that only other nodes have, as of the compiler.
     """
 
     def __init__(
         self, graph: Graph, schema: Schema, here: str = "here", *, fewest: int = FEWEST,
-        off: Mapping[str, str] | None = None,
+        off: Mapping[str, str] | None = None, elsewhere: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
-        compiler = Compiler(graph, schema, here, fewest, off)
+        compiler = Compiler(graph, schema, here, fewest, off, elsewhere)
         self.graph_version = graph.version
         self.broken = compiler.broken
         self.fields = schema.with_lengths(name for name, _ in compiler.loaders)

@@ -10,7 +10,7 @@ Windows of N events: :mod:`ami.graph.execution.picking`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ami.graph.execution.bucket import Arrival, Bucket, Place
@@ -21,6 +21,13 @@ from ami.graph.library.window import Panes, length_ns, panes_of
 
 KEPT_RUNS = 2  # this one, and the one before for what comes late at the border
 KEPT_INTERVALS = 4  # beyond those that a window needs, to take in what comes late
+
+
+@dataclass(slots=True)
+class Floor:
+    """The place at which windows are looked at, where that is not the newest: shared by all of them."""
+
+    place: Place | None = None
 
 
 class Window:
@@ -39,6 +46,7 @@ class Window:
         self.buckets: dict[Place, Bucket] = {}  # in the order of their places
         self.batch: Bucket | None = None  # the last full one, of window "N events"
         self.is_of_runs = reduction.window == "run"
+        self.floor = Floor()
         self._near: tuple[tuple[Place, int], list[Place]] | None = None  # what was found last
         self._sliding = Sliding(reduction)
         self.choose()
@@ -99,9 +107,17 @@ class Window:
         else:
             buckets[where] = bucket
         self._near = None
-        while len(buckets) > self._kept:
-            del buckets[next(iter(buckets))]
+        if len(buckets) > self._kept:
+            self._let_go(self._kept)
         return True
+
+    def _let_go(self, kept: int) -> None:
+        """Remove the oldest buckets, but keep so many up to the place at which the window is looked at."""
+        if self.floor.place is not None:
+            last = self.where(self.floor.place)
+            kept += sum(place > last for place in self.buckets)
+        while len(self.buckets) > kept:
+            del self.buckets[next(iter(self.buckets))]
 
     def _add(self, bucket: Bucket, state: State, used: int, of: Arrival) -> None:
         bucket.count(used, of)

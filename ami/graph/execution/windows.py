@@ -14,7 +14,7 @@ from ami.graph.execution.bucket import ANY, Arrival, Place
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
 from ami.graph.execution.picking import window_of_reduction
 from ami.graph.execution.results import NO_PEOPLE, Computed, GlobalPlan, People
-from ami.graph.execution.window import Window
+from ami.graph.execution.window import Floor, Window
 from ami.graph.graph import Graph
 from ami.graph.library.base import Reduction, State, bytes_of
 
@@ -58,6 +58,7 @@ class Accumulator:
         self.errors: dict[str, ErrorRecord] = {}
         self.too_late = 0
         self.interval_ns = 0
+        self._floor = Floor()
         self._refused: dict[str, dict[str, str]] = {}  # reasons by fingerprint and name, until the next run
         self._windows: dict[str, Window] = {}
         self._units: Mapping[str, str] = {}
@@ -86,6 +87,11 @@ class Accumulator:
         interval_ns, large = self.interval_ns or 1, bool(graph.large)
         for window in windows.values():
             window.choose(interval_ns=interval_ns, one_in=graph.one_in, large=large)
+            window.floor = self._floor
+
+    def hold(self, place: Place | None) -> None:
+        """Keep what the windows are at a place, though there are newer ones; None: only at the newest."""
+        self._floor.place = place
 
     def set_interval(self, interval_ns: int) -> None:
         """Say how long the intervals are that come. Windows of intervals of another length begin anew."""

@@ -1,0 +1,95 @@
+"""Up to which interval all nodes came: drawn orders of what comes, against a look at everything that came."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ami.daemons.reduction.watermark import NEVER, Watermark
+
+NODES = ("a", "b", "c")
+GRACE_S = 2.0
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(NODES), st.integers(1, 3), st.sampled_from([0.0, 0.01, 0.3, 1.0, 3.0])),
+    max_size=60,
+)
+
+
+@settings(max_examples=300)
+@given(STEPS, st.sets(st.sampled_from(NODES)))
+def test_it_is_the_least_of_all_that_live_and_are_not_silent(
+    steps: list[tuple[str, int, float]], dead: set[str]
+) -> None:
+    mark, now = Watermark(GRACE_S), 0.0
+    reached: dict[str, int] = {}
+    history: list[tuple[float, str, int]] = []
+    here = set(NODES) - dead
+    for node, forward, wait_s in steps:
+        now += wait_s
+        reached[node] = reached.get(node, 0) + forward
+        mark.meet(node, (1, reached[node]), now)
+        history.append((now, node, reached[node]))
+        before = mark.place
+        mark.look(here, now)
+        assert mark.place >= before
+        waited = {one for one in reached.keys() & here if _waits(one, history, now)}
+        least = min([max(reached.values()), *(reached[one] for one in waited)])
+        assert mark.place == max(before, (1, least))
+        assert mark.list_missing(NODES) == {one for one in NODES if reached.get(one, 0) < mark.place[1]}
+
+
+def _waits(node: str, history: list[tuple[float, str, int]], now: float) -> bool:
+    """Whether a node is waited for: at the front, or due and heard of no longer ago than is allowed."""
+    mine = [(when, place) for when, one, place in history if one == node]
+    top = max(place for _, _, place in history)
+    if mine[-1][1] >= top:
+        return True
+    due = min(when for when, _, place in history if place > mine[-1][1])
+    return now - max(due, mine[-1][0]) < GRACE_S
+
+
+def test_a_node_that_ended_its_run_holds_up_nobody_and_is_not_missing() -> None:
+    mark = Watermark(GRACE_S)
+    mark.meet("a", (1, 5), 0.0)
+    mark.meet("b", (1, 3), 0.0)
+    mark.look(NODES, 0.0)
+    assert mark.place == (1, 3)
+    mark.end("b", 1, 0.1)
+    mark.look(NODES, 0.1)
+    assert (mark.place, mark.list_missing(["a", "b"])) == ((1, 5), set())
+
+
+def test_a_node_in_the_run_before_is_waited_for_and_then_named() -> None:
+    mark = Watermark(GRACE_S)
+    mark.meet("a", (1, 5), 0.0)
+    mark.meet("b", (1, 5), 0.0)
+    mark.end("a", 1, 0.0)
+    mark.meet("a", (2, NEVER), 0.1)
+    mark.meet("a", (2, 9), 0.2)
+    mark.look(NODES, 1.0)
+    assert mark.place == (1, 5)
+    mark.look(NODES, 2.2)
+    assert (mark.place, mark.list_missing(["a", "b"])) == ((2, 9), {"b"})
+
+
+def test_by_how_much_a_node_is_late_is_told_in_time_of_events() -> None:
+    mark = Watermark(GRACE_S)
+    mark.meet("b", (1, 60), 0.0)
+    mark.meet("a", (1, 100), 0.0)
+    mark.look(["a"], 0.0)
+    assert mark.list_late(["a", "b", "c"], 50_000_000) == (("b", 2.0),)
+
+
+def test_who_takes_over_goes_on_where_it_was_and_waits_anew() -> None:
+    mark, other = Watermark(GRACE_S), Watermark(GRACE_S)
+    mark.meet("b", (1, 3), 0.0)
+    mark.meet("a", (1, 5), 0.0)
+    mark.look(NODES, 3.0)
+    assert mark.place == (1, 5)
+    other.restore(mark.place, mark.top, mark.newest, mark.ended, 10.0)
+    other.meet("a", (1, 6), 10.1)
+    other.look(NODES, 10.2)
+    assert other.place == (1, 5)
+    other.look(NODES, 12.3)
+    assert other.place == (1, 6)
