@@ -50,7 +50,9 @@ def flags(result: Result) -> str:
     if not result.complete:
         words.append("partial")
     if result.missing_nodes:
-        words.append(f"without {', '.join(result.missing_nodes)}")
+        late = dict(result.late)
+        names = [f"{n} ({duration(late[n])} late)" if n in late else n for n in result.missing_nodes]
+        words.append(f"without {', '.join(names)}")
     if result.events.dropped:
         words.append(f"{number(result.events.dropped)} dropped")
     if result.events.set_aside:

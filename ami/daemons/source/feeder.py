@@ -145,7 +145,7 @@ class Feeder:
         wait_s = self._wait_s(span)
         due = 0 if wait_s > 0 else self._pace.count_due(span.timestamps)
         if due == 0:
-            self._idle(wait_s)
+            self._idle(int(span.timestamps[0]), wait_s)
             return False
         return self._feed(span, due)
 
@@ -250,10 +250,14 @@ class Feeder:
             self._ring.wait_for_space(WAIT_S)
         return opened
 
-    def _idle(self, wait_s: float) -> None:
+    def _idle(self, next_ns: int, wait_s: float) -> None:
         """Wait for the next events, but close the open interval when its time is over."""
         self._ring.tidy()
-        self._nap(min(wait_s, self._over_s()))
+        entry = self._ring.open
+        # An interval whose next event is known is not over, however late it is on a busy machine by now: it
+        # would be sent in two parts, and seen without the second one.
+        is_in = entry is not None and next_ns // self._interval_ns == entry.interval
+        self._nap(min(wait_s, WAIT_S if is_in else self._over_s()))
 
     def _over_s(self) -> float:
         """Close the open interval if its time is over; return for how long one may wait, s."""

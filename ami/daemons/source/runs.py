@@ -128,8 +128,8 @@ def _enter_numbered(book: RunBook, host: str, beginning: str, least: int, number
     last = max(book.last, least)
     if number <= last:
         raise SourceError(
-            f"the sender begins run {number}, and run {last} was here before, which is not its own: let it number "
-            f"from {last + 1} on"
+            f"the sender begins run {number}, and run {last} was here before, which is not its own: let it "
+            f"number from {last + 1} on"
         )
     return _append(book, RunEntry(number=number, whole="", begun={host: beginning}, ended=())), number
 
