@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xmlrpc.client import Fault
 
+import numpy as np
 import pytest
 
+from ami import offline
 from ami.client import Client
 from ami.cluster.supervised import PROJECT
 from ami.cluster.supervisor import Supervisor
+from ami.graph.language.text import graph_of
 from ami.result import Result
+from ami.sources import open_source
+from ami.stores import codec, keys, open_global
+from ami.values import PickedEvents
 from tests.nodes_rig import Nodes, nodes
+from tests.system.test_recordings import PHOTONS, TELESCOPE
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.system
@@ -37,15 +46,24 @@ def three() -> Iterator[Nodes]:
         yield found.start()
 
 
-def play(everyone: Nodes, uri: str) -> None:
-    """Let each node play its share of an input, in a run that begins anew."""
-    for number, node in enumerate(everyone):
+def play(everyone: Nodes, client: Client, uri: str, graph: str) -> int:
+    """Let each node play its share of an input in a new run; return the newest run before it."""
+    # What ended has done so for good, until it is started anew.
+    supervisors = [Supervisor(n.config.monitor.supervisor_socket, timeout_s=PATIENCE_S) for n in everyone]
+    for supervisor in supervisors:
+        with suppress(Fault):
+            supervisor.stopProcess("source")
+    earlier = max((one.run for one in client.results().values()), default=0)
+    store = open_global(everyone[0].config.global_store, keys.prefix("ami", "source", 0))
+    with closing(store), closing(open_source(uri)) as source:
+        # What the sources will say of themselves: so the graph is there before the first event.
+        store[keys.SCHEMA] = source.schema.to_json()
+    client.set(graph, force=True)
+    for number, (node, supervisor) in enumerate(zip(everyone, supervisors, strict=True)):
         path = Path(node.environment["AMI_CONFIG"])
         path.write_text(f"[source]\nuri = '{uri}&every=3&offset={number}&policy=wait'\n")
-        supervisor = Supervisor(node.config.monitor.supervisor_socket, timeout_s=PATIENCE_S)
-        with suppress(Fault):  # it has ended
-            supervisor.stopProcess("source")
         supervisor.startProcess("source")
+    return earlier
 
 
 def signal_all(pids: list[int], signum: int) -> None:
@@ -63,16 +81,15 @@ def get(client: Client, name: str) -> Result:
 
 
 def test_shares_are_one_run_and_intervals_have_the_events_of_all(three: Nodes) -> None:
-    play(three, f"sim://pump-probe?rate={RATE_HZ}&stop={STOP}")
     with three.client() as client:
-        client.set(GRAPH, force=True)
+        play(three, client, f"sim://pump-probe?rate={RATE_HZ}&stop={STOP}", GRAPH)
         seen: dict[int, Result] = {}
 
         def is_over() -> bool:
             for name, result in client.results().items():
                 if name == "now" and result.complete:
                     seen[result.interval] = result
-            return get(client, "shots").value == STOP
+            return bool(get(client, "shots").value == STOP)
 
         wait_until(is_over, what="all events of three nodes")
         shots, sums, now = (get(client, name) for name in ("shots", "sums", "now"))
@@ -87,12 +104,44 @@ def test_shares_are_one_run_and_intervals_have_the_events_of_all(three: Nodes) -
     assert {int(one.value) for one in whole[1:-1]} == {25}
 
 
+def of_input(value: Any) -> Any:
+    """Return a value without the numbers that events had in rings: each node's begin with 0."""
+    if isinstance(value, PickedEvents):
+        return replace(value, sequences=np.zeros_like(value.sequences))
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "graph"), [("m82_photons.h5", 1500, PHOTONS), ("sst1m_telescope.h5", 20, TELESCOPE)]
+)
+def test_recordings_in_shares_give_what_one_process_gives(
+    three: Nodes, recordings: Path, name: str, rate: int, graph: str
+) -> None:
+    """Bit by bit, whoever had which event."""
+    uri = f"hdf5://{recordings}/{name}"
+    with closing(open_source(uri)) as source:
+        alone = offline.run(graph_of(graph), source).results
+    events = max(result.events.used for result in alone.values())
+    with three.client() as client:
+        earlier = play(three, client, f"{uri}?rate={rate}", graph)
+
+        def is_over() -> bool:
+            found = client.results()
+            return set(found) >= set(alone) and all(
+                found[one].run > earlier and is_whole(found[one]) and found[one].events.expected == events
+                for one in alone
+            )
+
+        wait_until(is_over, what=f"all events of {name}")
+        for one, result in alone.items():
+            assert codec.equal(of_input(client.get(one).value), of_input(result.value)), one
+            assert client.get(one).events == result.events
+
+
 def test_a_node_that_stands_still_is_missed_and_is_back_with_all_of_its_events(three: Nodes) -> None:
     victim = three[2]
     with three.client() as client:
-        client.set(GRAPH, force=True)
-        earlier = max((one.run for one in client.results().values()), default=0)
-        play(three, f"sim://pump-probe?rate={RATE_HZ}")
+        earlier = play(three, client, f"sim://pump-probe?rate={RATE_HZ}", GRAPH)
 
         def look() -> Result:
             return get(client, "now")
