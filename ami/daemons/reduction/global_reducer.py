@@ -242,6 +242,7 @@ class GlobalReducerStage:
             earlier = self._names[0] if self._names is not None else set()
             self._names = ((earlier | gone) - catalogue.keys(), catalogue)
         self._forget_names()
+        self._publish_at = 0.0  # at once again, if it fails
         self._publisher.publish(self._assembly.rows(self._members))
         self._unpublished = False
         self._publish_at = time.monotonic() + WAIT_S
