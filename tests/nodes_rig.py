@@ -62,8 +62,6 @@ class MachineNode(Supervised):
             "AMI_NODE_HOST": machine.name,
             "AMI_RING_NAME": f"/{folder.name}-{machine.name}",
             "AMI_RING_BYTES": str(64 << 20),
-            "AMI_GLOBAL_STORE_HOST": machine.address,
-            "AMI_GLOBAL_STORE_PORT": str(PORT),
             "AMI_EXPORT_URIS": "prometheus://127.0.0.1:0",
             **settings,
         }
@@ -74,7 +72,11 @@ class MachineNode(Supervised):
 
     def ami(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run the command line on this machine, as its operator would."""
-        return self.machine.run(str(PROJECT / "bin" / "ami"), *words, env=self.environment, **more)
+        check = more.pop("check", True)
+        command = (str(PROJECT / "bin" / "ami"), *words)
+        done = self.machine.run(*command, env=self.environment, check=False, **more)
+        assert not (check and done.returncode), f"ami {' '.join(words)}: {done.returncode}: {done.stderr}"
+        return done
 
     def processes(self) -> dict[int, str]:
         """Return the type (or command) of each process of the node, supervisord's too, by number."""
@@ -85,6 +87,13 @@ class MachineNode(Supervised):
         for pid in sorted(self.processes()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
+
+    def end(self) -> None:
+        """Kill it, whoever started it, and remove what it leaves: the machine is as if it was never there."""
+        with suppress(OSError, ValueError):
+            os.kill(int((self.run_dir / "supervisord.pid").read_text()), signal.SIGKILL)
+        self.kill_all()
+        self.stop(keep=False)
 
     def thaw(self) -> None:
         """Let them go on, as if no time had passed."""
@@ -122,8 +131,7 @@ class Nodes:
     def end(self) -> None:
         """Kill all of them, whatever was done to them before, and remove what they leave."""
         for node in self._nodes:
-            node.kill_all()
-            node.stop(keep=False)
+            node.end()
 
     def client(self, number: int = 0, **more: Any) -> Client:
         """Return a client of the cluster with the settings of a node, on the test's own machine."""
@@ -155,11 +163,14 @@ def nodes(
         common = dict(settings or {})
         if joined:
             common["AMI_GLOBAL_STORE_START_NODES"] = ",".join(f"{place.address}:{PORT}" for place in places)
+            addresses = {n: {"AMI_GLOBAL_STORE_HOST": place.address} for n, place in enumerate(places)}
+        else:
+            addresses = {}  # a variable would go before what `ami cluster` writes into the file
         made = [
             MachineNode(
                 place,
                 folder,
-                common | dict((each or {}).get(number, {})),
+                common | addresses.get(number, {}) | dict((each or {}).get(number, {})),
                 workers=workers,
                 programs=programs,
             )

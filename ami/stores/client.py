@@ -82,10 +82,7 @@ class LocalLink(HeldLink):
         self._path = str(config.socket)
 
     def _connect(self, address: Address) -> Wire:
-        what = f"{self._what} asks for a password"
-        hint = ", so it is not the one that ami starts; set local_store.socket to a path of its own"
-        kind = redis.UnixDomainSocketConnection
-        return _connect(kind, self._waits, (what, hint), self.traffic, path=self._path)
+        return connect_locally(self._path, self._waits, self._what, self.traffic)
 
 
 class ClusterLink(HeldLink):
@@ -95,45 +92,15 @@ class ClusterLink(HeldLink):
 
     def __init__(self, config: GlobalStoreConfig) -> None:
         self._config = config
-        self._nodes = [_split_address(node) for node in config.start_nodes] or [(config.host, config.port)]
+        self._nodes = [split_address(node) for node in config.start_nodes] or [(config.host, config.port)]
         listed = ", ".join(f"{host}:{port}" for host, port in self._nodes)
         super().__init__(f"the global store at {listed}", cluster_waits(config))
         self._owners: list[Address | None] = []  # of each slot; empty when it has to be asked for
         self._looking = threading.Lock()
         self._looked_at = 0.0
 
-    def _password(self) -> str:
-        path = Path(self._config.password_file)
-        try:
-            return path.read_text(encoding="utf-8").strip()
-        except FileNotFoundError as error:
-            # The server writes it when it starts for the first time.
-            raise NotDone(f"there is no password file {path} yet") from error
-        except (OSError, ValueError) as error:
-            raise NotLetIn(
-                f"global_store.password_file: cannot read {path}: {error}; it is read by the "
-                f"user that runs ami, who is user {os.getuid()} now"
-            ) from error
-
     def _connect(self, address: Address) -> Wire:
-        user, file = self._config.username, self._config.password_file
-        what = f"{self._what} does not accept user {user!r} with the password in {file}"
-        hint = (
-            "; copy the file from the node where the store runs, or set global_store.username and "
-            "global_store.password_file"
-        )
-        return _connect(
-            redis.Connection,
-            self._waits,
-            (what, hint),
-            self.traffic,
-            host=address[0],
-            port=address[1],
-            username=self._config.username,
-            password=self._password(),
-            socket_connect_timeout=self._waits.connect_s,
-            socket_keepalive=True,
-        )
+        return connect_to(address, self._config, self._waits, self._what, self.traffic)
 
     def _address(self, key: str) -> Address:
         slot = key_slot(key.encode("utf-8", "surrogateescape"))
@@ -185,6 +152,60 @@ class ClusterLink(HeldLink):
                 self._owners = []
 
 
-def _split_address(node: str) -> Address:
-    host, _, port = node.rpartition(":")
+def connect_locally(path: str, waits: Waits, what: str, traffic: Traffic) -> Wire:
+    """Connect to a node's own server; see :func:`connect_to`."""
+    said = f"{what} asks for a password"
+    hint = ", so it is not the one that ami starts; set local_store.socket to a path of its own"
+    return _connect(redis.UnixDomainSocketConnection, waits, (said, hint), traffic, path=path)
+
+
+def connect_to(
+    address: Address, config: GlobalStoreConfig, waits: Waits, what: str, traffic: Traffic
+) -> Wire:
+    """Connect to a server of the cluster and log in.
+
+    Args:
+        what: whom messages name.
+
+    Raises:
+        NotDone: nobody is there, or there is no password yet.
+        NotLetIn
+    """
+    user, file = config.username, config.password_file
+    said = f"{what} does not accept user {user!r} with the password in {file}"
+    hint = (
+        "; copy the file from the node where the store runs, or set global_store.username and "
+        "global_store.password_file"
+    )
+    return _connect(
+        redis.Connection,
+        waits,
+        (said, hint),
+        traffic,
+        host=address[0],
+        port=address[1],
+        username=user,
+        password=_read_password(config),
+        socket_connect_timeout=waits.connect_s,
+        socket_keepalive=True,
+    )
+
+
+def _read_password(config: GlobalStoreConfig) -> str:
+    path = Path(config.password_file)
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError as error:
+        # The server writes it when it starts for the first time.
+        raise NotDone(f"there is no password file {path} yet") from error
+    except (OSError, ValueError) as error:
+        raise NotLetIn(
+            f"global_store.password_file: cannot read {path}: {error}; it is read by the "
+            f"user that runs ami, who is user {os.getuid()} now"
+        ) from error
+
+
+def split_address(text: str) -> Address:
+    """Return ``HOST:PORT`` as what it is."""
+    host, _, port = text.rpartition(":")
     return (host.strip("[]"), int(port))

@@ -14,6 +14,7 @@ import pytest
 
 from ami.stores import Store, open_global
 from ami.stores.client import ClusterLink
+from ami.stores.server import LocalServerLink, ServerLink
 from tests.nodes_rig import PORT, MachineNode, Nodes, nodes
 from tests.waiting import wait_until
 
@@ -82,6 +83,24 @@ def test_a_machine_can_be_cut_off_and_a_node_frozen(three: Nodes) -> None:
             mend()
         wait_until(server_answers, what="an answer again")
     wait_until(lambda: cluster_info(three[0]).count("cluster_state:ok") == 3, what="the cluster again")
+
+
+def test_a_monitor_leaves_its_server_alone_while_another_machines_share_is_down() -> None:
+    hurried = {"AMI_MONITOR_HEARTBEAT_S": "0.3", "AMI_MONITOR_HANG_S": "2"}
+    with nodes(3, programs=["local-redis", "global-redis", "monitor"], settings=hurried) as rig:
+        one, *_, last = rig.start()
+        wait_until(lambda: cluster_info(one).count("cluster_state:ok") == 3, what="the cluster")
+        server = one.pid("global-redis")
+        last.supervisor.stopProcess("global-redis")
+        link = ServerLink(one.config.global_store, (one.machine.address, PORT))
+        wait_until(lambda: link.facts("CLUSTER", "INFO")["cluster_state"] == "fail", what="its noticing")
+        # Who does hang, from then on only, is found.
+        frozen = one.kill("local-redis", signal.SIGSTOP)
+        wait_until(lambda: one.pid("local-redis") not in (0, frozen), what="a new local-redis")
+        wait_until(LocalServerLink(one.config.local_store).answers, what="its answer")
+        assert one.pid("global-redis") == server
+        assert link.facts("CLUSTER", "INFO")["cluster_state"] == "fail"
+        link.close()
 
 
 def test_what_a_killed_test_leaves_is_removed_by_the_next() -> None:

@@ -4,6 +4,9 @@ supervisord restarts what dies (told by the monitor, at once); it cannot see wha
 hangs when its heartbeat stops, when neither its loop comes round nor bytes go through its hands, when the
 same is so of a piece of work beside its loop, or when a worker stays at one block. The monitor judges
 nobody by heartbeats while Control does not answer: then silence means nothing.
+
+A server hangs when it answers nothing at its own address. What it cannot do now (it loads its file, another
+machine's share of the cluster is down) it says, alive; the servers alone decide who takes whose place.
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ from ami.errors import RingError, StoreError
 from ami.messages.heartbeat import BEGINNING, PROGRESS_BYTES, Heartbeat
 from ami.processes import DAEMONS
 from ami.ring.observer import RingObserver
-from ami.stores import Store, keys
+from ami.stores import keys
 from ami.stores.opened import Stores
+from ami.stores.server import LocalServerLink, OneServer, ServerLink
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +48,12 @@ class MonitorStage:
         # Stores of its own, of short patience: a server that is slow to answer is what it is to find out.
         self._stores = Stores(replace(config, global_store=replace(config.global_store, timeout_s=LOOK_S)))
         self._global = self._stores.host("monitor", setup.number)
-        self._local = self._stores.local("monitor", setup.number)
+        own = config.global_store
+        self._servers: dict[str, OneServer] = {
+            "local-redis:0": LocalServerLink(config.local_store, answer_s=LOOK_S),
+            "global-redis:0": ServerLink(own, (own.host, own.port), answer_s=LOOK_S),
+            "replica-redis:0": ServerLink(own, (own.host, own.replica_port), answer_s=LOOK_S),
+        }
         self._supervisor = Supervisor(config.monitor.supervisor_socket)
         self._deaths = Deaths()
         self._ring: RingObserver | None = None
@@ -89,10 +98,11 @@ class MonitorStage:
 
     def _signs(self, processes: Mapping[str, Program]) -> Iterator[tuple[str, str, Sign]]:
         """Yield how each process shows that it lives: by what, which process, and the sign."""
-        for name, store in (("local-redis:0", self._local), ("global-redis:0", self._global)):
+        for name in self._servers.keys() & processes.keys():
             # One that waits for room, or for a port, is no server yet, and says so itself.
-            waits = name in processes and LAUNCHER in proc.command(processes[name].pid)
-            yield "answers", name, self._looks if waits else self._answers(store)
+            waits = LAUNCHER in proc.command(processes[name].pid)
+            # A new sign each time that it answers, the same one while it is silent.
+            yield "answers", name, self._looks if waits or self._servers[name].answers() else None
         try:
             beats = self._beats(processes)
         except StoreError:
@@ -108,14 +118,6 @@ class MonitorStage:
                 busy = beat is not None and beat.piece
                 yield "piece", name, (busy, moved) if busy else self._looks
         yield from self._blocks()
-
-    def _answers(self, store: Store) -> Sign:
-        """A new sign each time that a server answers, the same one while it is silent."""
-        try:
-            store.get(keys.HEARTBEAT)
-        except StoreError:
-            return None
-        return self._looks
 
     def _beats(self, processes: Mapping[str, Program]) -> dict[str, Heartbeat | None]:
         """Return each daemon's heartbeat, None without one.
@@ -175,4 +177,6 @@ class MonitorStage:
         if self._ring is not None:
             self._ring.close()
         self._deaths.close()
+        for server in self._servers.values():
+            server.close()
         self._stores.close()
