@@ -187,6 +187,7 @@ class GlobalStoreConfig(_Part):
     host: str = _setting("127.0.0.1", _text(r"\S+", "a host name or address"))
     port: int = _setting(7379, _count(1, 55535))  # Redis Cluster's bus listens at port + 10000
     start_nodes: tuple[str, ...] = _setting((), _addresses)
+    replica_port: int = _setting(0, _count(0, 55535))
     username: str = _setting("default", _text(r"\S+", "a name without blanks"))
     password_file: Path = Path("secret")
     timeout_s: float = _setting(15.0, _seconds(0.1))
@@ -276,22 +277,22 @@ def variables() -> dict[str, tuple[str, str]]:
     return {f"AMI_{part}_{name}".upper(): (part, name) for part, types in _TYPES.items() for name in types}
 
 
+def find_file(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the file of settings: ``path``, else what ``AMI_CONFIG`` names, else the project's, if any."""
+    named = environ.get("AMI_CONFIG")
+    return path or (Path(named) if named else PROJECT_FILE if PROJECT_FILE.is_file() else None)
+
+
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
     """Return the settings of ``path``, overridden by ``environ``.
 
-    Without ``path``, the file is the one that ``AMI_CONFIG`` names, else the project's
-    ``conf/ami.toml``, else (in an installation without one) there are only defaults, as if the
-    file were ``conf/ami.toml`` below the current folder.
-
-    Relative paths are made absolute here: ``node.run_dir`` is relative to the file's folder, every
-    other one to ``node.run_dir``.
+    Without a file there are only defaults, as if it were ``conf/ami.toml`` below the current folder. Paths
+    are made absolute here: ``node.run_dir`` is relative to the file's folder, every other one to that.
 
     Raises:
         ConfigError: a setting is missing, unknown or out of range, or the file cannot be read.
     """
-    if path is None:
-        named = environ.get("AMI_CONFIG")
-        path = Path(named) if named else PROJECT_FILE if PROJECT_FILE.is_file() else None
+    path = find_file(path, environ)
     settings = {} if path is None else _from_file(path)
     for part, values in _from_environment(environ).items():
         settings[part] = settings.get(part, {}) | values

@@ -66,6 +66,8 @@ PROCESSES = (
             help="Keep this node's partials on their way from workers to the local reducer."),
     Process("global-redis", 11, "", launcher="ami-redis global",
             help="Be this node's server of the Redis Cluster: control and results."),
+    Process("replica-redis", 12, "", launcher="ami-redis replica", place="",
+            help="Hold a copy of another machine's server of the cluster, and take its place when it dies."),
 )
 # fmt: on
 BY_TYPE = {process.type: process for process in PROCESSES}

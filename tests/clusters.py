@@ -44,6 +44,7 @@ def write_layout(everyone: Sequence[Member], own: Member, path: Path) -> None:
 
 def prepare(everyone: Sequence[Member], config: GlobalStoreConfig, folder: Path) -> Iterator[list[str]]:
     """Yield the command that starts each node, in a folder below ``folder``."""
+    servers.read_or_make_password(config.password_file)  # as the first machine of a cluster does
     for own in everyone:
         place = folder / f"cluster-{own.port}"
         command = servers.prepare_global(replace(config, port=own.port), place)

@@ -46,6 +46,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "sources": ("ami.cli.sources", "Say which sources there are, or what one of them gives."),
     "keys": ("ami.cli.keys", "List the keys of both stores: type, size, time to live, owner."),
+    "cluster": (
+        "ami.cli.cluster",
+        "Form a cluster of several machines, let it grow and shrink, see how it is.",
+    ),
     "key": ("ami.cli.key", "Show what is behind one key."),
 }
 

@@ -149,10 +149,15 @@ def heartbeats(stores: Stores) -> dict[str, object]:
 def _memory(config: Config) -> MemoryStatus | None:
     """Return what the node on this host has of its shared memory; None where it has nothing."""
     ring = memory.ring_bytes(config.ring.name)
-    local, cluster = (memory.used_bytes(memory.folder_of(config.node, tier)) for tier in memory.TIERS)
-    if not (ring or local or cluster):
+    taken = {tier: memory.used_bytes(memory.folder_of(config.node, tier)) for tier in memory.TIERS}
+    if not (ring or any(taken.values())):
         return None
-    return MemoryStatus(ring=ring, local_store=local, global_store=cluster, free=memory.free_bytes())
+    return MemoryStatus(
+        ring=ring,
+        local_store=taken["local"],
+        global_store=taken["global"] + taken["replica"],
+        free=memory.free_bytes(),
+    )
 
 
 def _ring(config: Config) -> RingStatus | None:

@@ -63,7 +63,7 @@ def make(supervisord: Any, **_: object) -> Extension:
 
 
 def choose(groups: dict[str, Any], config: Config) -> None:
-    """Take away the workers and exports for which the settings, or the cores that there are, have no use."""
+    """Take away the workers, exports and replica for which the settings, or the cores, have no use."""
     wanted = {
         "worker": config.worker.count or len(os.sched_getaffinity(0)),
         "export": len(config.export.uris),
@@ -72,3 +72,5 @@ def choose(groups: dict[str, Any], config: Config) -> None:
         names = list(groups[kind].processes) if kind in groups else []
         for name in [name for name in names if int(name) >= count]:
             del groups[kind].processes[name]
+    if not config.global_store.replica_port:
+        groups.pop("replica-redis", None)

@@ -24,7 +24,7 @@ from ami.config import NodeConfig
 
 FOLDER: Final = Path("/dev/shm")
 HEAD: Final = "ami.store-"  # not the rings' "ami-", which are files
-TIERS: Final = ("local", "global")
+TIERS: Final = ("local", "global", "replica")
 ROOM_BYTES: Final = 64 << 20  # what must be free when a server starts; below it, `ami status` warns
 DISK_BYTES: Final = 64 << 20  # the same of the disk of node.run_dir
 FILES: Final = "appendonlydir"

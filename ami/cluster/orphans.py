@@ -78,9 +78,9 @@ def _type_of(command: str) -> str:
 
 def _servers(config: Config) -> dict[int, str]:
     """Return this node's Redis servers: they write their title over their environment, mark and all."""
-    programs = (config.local_store.server, config.global_store.server)
     places = {}
-    for tier, program in zip(memory.TIERS, programs, strict=True):
+    for tier in memory.TIERS:
+        program = config.local_store.server if tier == "local" else config.global_store.server
         folder = memory.folder_of(config.node, tier)
         places[os.path.realpath(memory.find(folder) or folder)] = (f"{tier}-redis", program)
     found = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
+import ipaddress
 import os
 import secrets
 import shutil
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -77,8 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "what",
         choices=(*memory.TIERS, "save"),
-        help="the node's own store, or the cluster's; save: bring what both have in memory to the disk, of a "
-        "node that is stopped",
+        help="the node's own store, the cluster's, or a copy of another machine's; save: bring what they "
+        "have in memory to the disk, of a node that is stopped",
     )
     what = parser.parse_args(arguments).what
     try:
@@ -90,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
         folder = memory.folder_of(config.node, what)
         if what == "local":
             _become(patiently(lambda: prepare_local(config.local_store, folder)), folder)
-        _become(patiently(lambda: prepare_global(config.global_store, folder)), folder)
+        own = config.global_store if what == "global" else as_replica(config.global_store)
+        _become(patiently(lambda: prepare_global(own, folder)), folder)
     except ConfigError as error:
         sys.stderr.write(f"ami: {error}\n")
         return 2
@@ -211,6 +214,21 @@ def prepare_local(config: LocalStoreConfig, folder: Path) -> list[str]:
     return _command(config.server, folder, settings)
 
 
+def as_replica(config: GlobalStoreConfig) -> GlobalStoreConfig:
+    """Return the settings of the node's second server of the cluster, which starts empty.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if not config.replica_port:
+        raise ConfigError(
+            "global_store.replica_port is 0: this node has no replica; `ami cluster add-replica`"
+        )
+    return replace(
+        config, port=config.replica_port, start_nodes=config.start_nodes or (f"{config.host}:{config.port}",)
+    )
+
+
 def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
     """Write what this node's cluster server needs into ``folder``; return the command that starts it.
 
@@ -226,6 +244,11 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
             f"bus listens at port + {BUS}"
         )
     address = _address(config.host)
+    if config.start_nodes and not config.password_file.exists():
+        raise NotNow(
+            f"global_store.password_file: there is no {config.password_file}, and a secret of its own lets "
+            f"nobody into a cluster of several: copy the file from one of its machines, with mode 600"
+        )
     password = read_or_make_password(config.password_file)
     refuse_taken_ports(config)
     _private(folder)
@@ -292,7 +315,7 @@ def read_or_make_password(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise NotNow(f"global_store.password_file: {path} cannot be read or made: {error}") from error
     if len(password) < 16 or any(character.isspace() for character in password):
-        raise ConfigError(
+        raise NotNow(
             f"global_store.password_file: {path} must hold one word of at least 16 characters; "
             f"remove it to have one made"
         )
@@ -312,9 +335,15 @@ def _address(host: str) -> str:
     """Return the IP address under which other nodes and clients find this one."""
     name = socket.gethostname() if host in ("0.0.0.0", "::", "*") else host.strip("[]")
     try:
-        return str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
+        address = str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
         raise ConfigError(f"global_store.host {host!r} has no address: {error.strerror}") from error
+    if name != host.strip("[]") and ipaddress.ip_address(address).is_loopback:
+        raise ConfigError(
+            f"global_store.host {host!r} listens for all, and would tell them {address}, the address of this "
+            f"machine's name {name!r}, where they find themselves: set global_store.host to its own address"
+        )
+    return address
 
 
 def _bind(host: str, address: str) -> str:

@@ -121,6 +121,13 @@ def test_a_password_that_others_can_read_or_that_is_short_is_refused(folder: Pat
         servers.read_or_make_password(path)
 
 
+def test_a_server_of_several_machines_waits_for_the_secret_of_the_others(folder: Path) -> None:
+    config = GlobalStoreConfig(start_nodes=("10.0.0.1:7379",), password_file=folder / "secret")
+    with pytest.raises(servers.NotNow, match="copy the file from one of its machines"):
+        servers.prepare_global(config, folder)
+    assert not (folder / "secret").exists()
+
+
 def test_a_server_waits_for_what_may_change_and_says_what(folder: Path) -> None:
     """A secret that others can read, a taken port, a taken bus: each is said, and waited for."""
     secret, port = folder / "secret", free_ports(1)[0]

@@ -39,7 +39,7 @@ def look(node: Node) -> tuple[int, list[str]]:
 
 
 def folders(node: Node) -> list[Path | None]:
-    return [memory.find(memory.folder_of(node.config.node, tier)) for tier in memory.TIERS]
+    return [memory.find(memory.folder_of(node.config.node, tier)) for tier in ("local", "global")]
 
 
 def test_a_node_that_is_stopped_leaves_no_memory_and_goes_on_from_the_disk() -> None:

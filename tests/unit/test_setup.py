@@ -143,7 +143,7 @@ def test_supervisord_starts_what_the_table_says_and_stops_monitor_and_source_fir
     sections = {name.removeprefix("program:") for name in settings.sections() if name.startswith("program:")}
     assert sections == BY_TYPE.keys()
     in_order = sorted(PROCESSES, key=lambda process: process.priority)
-    assert {process.type for process in in_order[:2]} == set(SERVERS)
+    assert {process.type for process in in_order[:3]} == set(SERVERS)
     assert [process.type for process in in_order][-2:] == ["source", "monitor"]
 
 

@@ -1,0 +1,108 @@
+"""Servers become one cluster, which grows and shrinks while somebody writes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ami.cluster import servers
+from ami.cluster.forming import Forming
+from ami.cluster.topology import SLOTS
+from ami.config import GlobalStoreConfig
+from ami.errors import StoreError
+from ami.stores import open_global
+from ami.stores.held import Address
+from ami.stores.server import ServerLink
+from tests.conftest import Server, free_ports
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.integration
+
+
+class Place:
+    """Four servers that know nobody, on addresses of this machine's own network."""
+
+    def __init__(self, config: GlobalStoreConfig, folder: Path) -> None:
+        # Each its own host: 127.0.0.0/8 is all this machine.
+        ports = free_ports(4)
+        servers.read_or_make_password(config.password_file)
+        self.config = config
+        self.addresses: list[Address] = [(f"127.0.0.{n}", port) for n, port in enumerate(ports, start=1)]
+        self.servers = []
+        for host, port in self.addresses:
+            own = replace(config, host=host, port=port, start_nodes=("127.0.0.1:1",))
+            self.servers.append(Server(servers.prepare_global(own, folder / str(port))))
+        self.said: list[str] = []
+
+    def forming(self, *seeds: int) -> Forming:
+        asked = [self.addresses[n] for n in seeds] or self.addresses
+        return Forming(self.config, asked, self.said.append, PATIENCE_S)
+
+    def clients_settings(self) -> GlobalStoreConfig:
+        listed = tuple(f"{host}:{port}" for host, port in self.addresses)
+        return replace(self.config, start_nodes=listed)
+
+
+@pytest.fixture
+def four(short_path: Path, tmp_path: Path) -> Iterator[Place]:
+    config = GlobalStoreConfig(password_file=short_path / "four.secret", append_to="disk")
+    place = Place(config, tmp_path)
+    for server in place.servers:
+        server.start()
+    for address in place.addresses:
+        wait_until(ServerLink(config, address).answers, what="a server")
+    yield place
+    for server in place.servers:
+        server.kill()
+
+
+def test_a_cluster_is_formed_grows_and_gives_a_place_back_while_values_are_written(four: Place) -> None:
+    with pytest.raises(StoreError, match="is in no cluster yet"):
+        four.forming().known()
+    forming = four.forming()
+    seen = forming.create(four.addresses[:2])
+    assert [server.slot_count for server in seen.servers] == [SLOTS // 2] * 2
+    said = len(four.said)
+    assert forming.create(four.addresses[:2]).layout() == seen.layout()
+    assert four.said[said:] == []  # nothing was left to do
+
+    stop, written = threading.Event(), [0]
+    stores = [open_global(four.clients_settings(), f"here:test:{n}") for n in range(8)]
+    lists = [store.queue("q") for store in stores]  # of eight slots
+
+    def write() -> None:
+        while not stop.is_set():
+            for queue in lists:
+                queue.put(written[0], surely=True)
+            written[0] += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        # A third one, which knows only the second: an equal share of all.
+        grown = four.forming(1).join(four.addresses[2])
+        assert sorted(server.slot_count for server in grown.servers) == [5461, 5461, 5462]
+        replica = four.forming(0).replicate(four.addresses[3], None)
+        assert replica.host != four.addresses[3][0]
+        before = written[0]
+        wait_until(lambda: written[0] > before, what="values that are written afterwards")
+    finally:
+        stop.set()
+        writer.join()
+    for queue in lists:
+        items = []
+        while (item := queue.take(0.1)) is not None:
+            items.append(item.value)
+            queue.done(item)
+        assert items == list(range(written[0]))
+    for store in stores:
+        store.close()
+    seen = forming.known()
+    third = seen.at(four.addresses[2])
+    assert third is not None
+    forming.balance(without=[third.id])
+    assert forming.known()[third.id].slot_count == 0
