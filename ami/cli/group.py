@@ -50,6 +50,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ami.cli.cluster",
         "Form a cluster of several machines, let it grow and shrink, see how it is.",
     ),
+    "doctor": (
+        "ami.cli.doctor",
+        "Look at this machine and its cluster, and say how to mend what is not right.",
+    ),
     "key": ("ami.cli.key", "Show what is behind one key."),
 }
 
