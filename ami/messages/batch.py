@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+
 from ami.graph.execution.partial import Partial
 from ami.messages.flush import Covers, EntryFacts
 from ami.messages.message import message
@@ -33,6 +35,8 @@ class Mark:
     """How far the flushes of a node are in its inbox, set in one step with each batch.
 
     ``late`` entries were sent incomplete; ``flushes``, by worker, are in this batch, and may be removed.
+    ``positions``: by ring, of the input, up to where its entries are in batches. Rings up to number ``void``
+    count no more: what of them is in no batch was dealt to other nodes.
     """
 
     batch: int
@@ -40,3 +44,5 @@ class Mark:
     next_entry: int
     late: tuple[int, ...]
     flushes: dict[str, list[int]]
+    positions: dict[int, int] = field(default_factory=dict)
+    void: int = 0

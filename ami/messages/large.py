@@ -106,8 +106,10 @@ class Parcel:
 class LargeMark:
     """How far a node's large states are in its inbox, set in one step with each batch.
 
-    ``places``: by ring, the first entry of the next span, and how many of its parts were sent.
+    ``places``: by ring, the first entry of the next span, and how many of its parts were sent. ``void``: as
+    in a :class:`~ami.messages.batch.Mark`.
     """
 
     batch: int
     places: dict[int, tuple[int, int]]
+    void: int = 0

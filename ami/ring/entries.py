@@ -34,19 +34,20 @@ class Entry(NamedTuple):
     opened_wall_ns: int = 0
     configuration: int = 0  # number of the columns that have its events
     span: int = -1  # index of the first entry of its span; -1: its graph has no large results
-    # In the ring these four are valid when the entry is closed; until then the cursor has them.
+    # In the ring these five are valid when the entry is closed; until then the cursor has them.
     count: int = 0  # type: ignore[assignment]  # as index
     dropped: int = 0
     last_ns: int = 0
     closed_wall_ns: int = 0
+    position: int = 0  # in the input, of what comes behind its last event
 
     @property
     def closed(self) -> bool:
         return self.closed_wall_ns != 0
 
 
-_ROW: Final = struct.Struct("@4qd11q")
-_END: Final = struct.Struct("@4q")  # from count on
+_ROW: Final = struct.Struct("@4qd12q")
+_END: Final = struct.Struct("@5q")  # from count on
 _FIRST_SEQUENCE: Final = Entry._fields.index("first_sequence")
 _FIRST_NS: Final = Entry._fields.index("first_ns")
 _COUNT: Final = Entry._fields.index("count")
@@ -100,7 +101,7 @@ class EntryTable:
         """Write down when an entry's first event was."""
         self._words[self._word(index) + _FIRST_NS] = first_ns
 
-    def finish(self, index: int, count: int, dropped: int, last_ns: int) -> None:
+    def finish(self, index: int, count: int, dropped: int, last_ns: int, position: int) -> None:
         _END.pack_into(
-            self._memory, 8 * (self._word(index) + _COUNT), count, dropped, last_ns, time.time_ns()
+            self._memory, 8 * (self._word(index) + _COUNT), count, dropped, last_ns, time.time_ns(), position
         )

@@ -17,7 +17,7 @@ from ami.errors import RingError
 from ami.event import Schema
 from ami.ring.cursor import Cursor, CursorRecord
 from ami.ring.entries import Entry, EntryTable
-from ami.ring.layout import DEPTH, REDUCED, SPANS_CLOSED
+from ami.ring.layout import DEPTH, REDUCED, SPANS_CLOSED, TAKEN
 from ami.ring.owners import Owners
 from ami.ring.segment import Segment
 from ami.ring.wake import Bell
@@ -61,6 +61,11 @@ class Handle:
         """Whether this ring was retired: attach again when nothing is left to do here."""
         return self._segment.retired
 
+    @property
+    def taken(self) -> bool:
+        """Whether its events were dealt to other nodes: it must be left, and none of them counts any more."""
+        return self._words[TAKEN] != 0
+
     def entry(self, index: int) -> Entry:
         """Return an entry as it is now.
 
@@ -84,6 +89,7 @@ class Handle:
                 dropped=cursor.open_dropped,
                 last_ns=cursor.open_last_ns,
                 closed_wall_ns=0,
+                position=cursor.position,
             )
         # A first event that was never published has left its time.
         return row if row.count else row._replace(first_ns=0)

@@ -51,6 +51,9 @@ CURSORS: Final = (_WORDS + 8, _WORDS + 16)
 CLAIMED: Final = _WORDS + 24  # events handed out to workers
 CLAIM_ENTRY: Final = _WORDS + 25  # an entry at or before that of the next event to hand out
 REDUCED: Final = _WORDS + 32  # entries below it need no row any more; -1: no reducer was ever there
+TAKEN: Final = (
+    _WORDS + 33
+)  # 1 when the events in it were dealt to other nodes, and none of them counts any more
 RETIRED: Final = _WORDS + 40
 POLICY: Final = _WORDS + 41
 ATTEMPTED: Final = _WORDS + 42  # 1 when any slot's attempts were ever counted up
@@ -75,7 +78,7 @@ WORKERS: Final = 2 * PAGE
 WORKER_BYTES: Final = 128  # a row of ami.ring.workers, two cache lines
 DESCRIPTION: Final = 10 * PAGE
 
-ENTRY_BYTES: Final = 128  # a row of ami.ring.entries
+ENTRY_BYTES: Final = 192  # a row of ami.ring.entries
 
 OFFENCE_BYTES: Final = 256  # a row of ami.ring.offences
 OFFENCE_ROWS: Final = 256

@@ -64,6 +64,17 @@ class RingObserver(Handle):
             self._words[at.REDUCED] = upto
             self._bell.wake_source()
 
+    def mark_taken(self) -> None:
+        """Have the source leave this ring, because its events were dealt to others.
+
+        Raises:
+            RingError: this observer is not the reducer.
+        """
+        if not self._reducer:
+            raise RingError("only the local reducer says that a ring's events do not count any more")
+        self._words[at.TAKEN] = 1
+        self._bell.wake_source()
+
     def switch_off(self, fingerprint: str, version: int, how: str) -> None:
         """Let no worker run an operation any more that did harm elsewhere, until it is edited or removed."""
         with self._segment.locks.critical(at.CLAIM_LOCK):

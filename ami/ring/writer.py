@@ -189,8 +189,7 @@ class RingWriter(Handle):
         self._refuse_open()
         if (columns := self._columns) is None:
             raise RingError(f"ring {self.name} has no columns yet; configure it first")
-        self._table_full = not self._row_is_free()
-        if self._table_full:
+        if self._table_is_full():
             return False
         own, now_ns = self._own, time.time_ns()
         entry = Entry(
@@ -206,6 +205,7 @@ class RingWriter(Handle):
             configuration=columns.number,
             span=-1 if not large else own.entries_opened if self.open_span is None else self.open_span,
             closed_wall_ns=now_ns if transition else 0,
+            position=own.position,
         )
         self._entries.write(entry)
         self._entry_first = own.published
@@ -243,6 +243,10 @@ class RingWriter(Handle):
             self._bell.wake_holders()
             self._bell.wake_reducer()
 
+    def _table_is_full(self) -> bool:
+        self._table_full = not self._row_is_free()
+        return self._table_full
+
     def _row_is_free(self) -> bool:
         old = self._own.entries_opened - self._entries.row_count
         if old < 0:
@@ -259,8 +263,9 @@ class RingWriter(Handle):
         self._must_be_open()
         own = self._own
         self._entries.finish(
-            own.entries_closed, own.published - self._entry_first, own.open_dropped, own.open_last_ns
-        )
+            own.entries_closed, own.published - self._entry_first, own.open_dropped, own.open_last_ns,
+            own.position,
+        )  # fmt: skip
         own.entries_closed += 1
         own.flip()
         self._announce_closed()

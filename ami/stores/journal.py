@@ -49,7 +49,8 @@ end
 return 1
 """)
 
-# KEYS: stream. ARGV: nothing
+# KEYS: stream, index, names of `also` …
+# ARGV: the last number there may be, or nothing, then of each `also` its name and its bytes
 _FENCE = Script("""
 local last = '0'
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -58,9 +59,14 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
     if facts[i] == 'last-generated-id' then last = string.match(facts[i + 1], '^%d+') end
   end
 end
+if ARGV[1] ~= '' and tonumber(ARGV[1]) ~= tonumber(last) then return 0 end
 local id = string.format('%.0f-0', tonumber(last) + 1)
 redis.call('XADD', KEYS[1], id, 'n', '')
 redis.call('XDEL', KEYS[1], id)
+for i = 3, #KEYS do
+  redis.call('SET', KEYS[i], ARGV[2 * i - 3])
+  redis.call('ZADD', KEYS[2], '+inf', ARGV[2 * i - 4])
+end
 return tonumber(last) + 1
 """)
 
@@ -188,14 +194,23 @@ class Journal:
             removed += self.remove(_numbers(entries))
         return removed
 
-    def fence(self) -> int:
+    def fence(self, *, last: int | None = None, also: Mapping[str, Value] | None = None) -> int:
         """Take the next number and leave it empty; return it.
 
         For a writer that follows a dead one: an append that the dead one has sent, and that the store
         has not come to yet, is refused from now on. So what is read after this stays true.
+
+        Args:
+            last: do so only if this is the highest number that was taken; else nothing is changed: 0.
+            also: values to set in the same step.
         """
-        # Repeating is safe: it takes two numbers.
-        return int(self._link.script(_FENCE, [self.key], repeat=True))
+        also = also or {}
+        names = [self.key, self._head + keys.INDEX, *(self._head + name for name in also)]
+        arguments: list[Part] = ["" if last is None else last]
+        for name, one in also.items():
+            arguments += [name, codec.encode(one)]
+        # Repeating is safe: without `last` it takes two numbers, and with it the second time takes none.
+        return int(self._link.script(_FENCE, names, arguments, repeat=True))
 
     def measure(self) -> int:
         """Return how many bytes the payloads of all records have."""

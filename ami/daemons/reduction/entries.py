@@ -27,6 +27,7 @@ LOOK_AHEAD = 64  # entries behind a late one: others of the workers are at them
 
 # Of one batch, that states which grow with what comes may have, of all workers together.
 BATCH_BYTES = 128 << 20
+RINGS_KNOWN = 4  # of so many, the newest, the mark says how far they are
 BARRIERS = (Transition.BEGIN_RUN, Transition.END_RUN)
 
 Sent = tuple[Batch, Mark]  # one step into the global store; the mark has its number
@@ -83,6 +84,8 @@ class EntryQueue:
         self._late: set[int] = set()
         self._late_before: set[tuple[int, int]] = set()  # the same of earlier rings, with the ring
         self._number = 0
+        self._positions: dict[int, int] = {}
+        self.void = 0  # rings up to this one count no more
         self._arrived: dict[tuple[int, int], _Arrived] = {}
 
     @property
@@ -95,6 +98,7 @@ class EntryQueue:
         self._number = last_number
         if mark is not None:
             self._ring_id, self.next_entry, self._late = mark.ring, mark.next_entry, set(mark.late)
+            self._positions, self.void = dict(mark.positions), mark.void
 
     def attach(self, ring: Table) -> list[Sent]:
         """Follow this ring; return what was left of earlier ones, whose entries nobody can complete."""
@@ -170,6 +174,7 @@ class EntryQueue:
             self._late.discard(ready.index)
         else:
             self.next_entry = ready.index + 1
+            self._note_position(ring.ring_id, entry.position)
             if not ready.complete:
                 self._late.add(ready.index)
                 logger.warning(
@@ -187,6 +192,11 @@ class EntryQueue:
             complete=ready.complete,
             supplement=ready.late,
         )
+
+    def _note_position(self, ring_id: int, position: int) -> None:
+        self._positions[ring_id] = position
+        while len(self._positions) > RINGS_KNOWN:
+            del self._positions[min(self._positions)]
 
     def _orphan(self, ring_id: int, index: int, interval_ns: int) -> Sent:
         arrived = self._arrived.pop((ring_id, index))
@@ -225,5 +235,7 @@ class EntryQueue:
             next_entry=self.next_entry,
             late=tuple(sorted(self._late)),
             flushes=arrived.flushes,
+            positions=dict(self._positions),
+            void=self.void,
         )
         return batch, mark

@@ -63,6 +63,7 @@ class LocalReducerStage:
         self._spans = SpanSender(setup, self._graphs.get)
         self._beside = Beside("large")
         self._replaced_at = 0.0
+        self._is_fenced = False
         self._rate = Rate()
         self._batches = self._incomplete = self._events = 0
         self._unweighed, self._weigh_at = 0, 0.0
@@ -100,6 +101,10 @@ class LocalReducerStage:
         for number in self._local.set(keys.WORKERS):
             self._journal(keys.prefix(self._host, "worker", int(number)))
         self._global.set(keys.NODES).add(self._host)
+        self._resume()
+        self._graphs.start()
+
+    def _resume(self) -> None:
         # Fenced before the mark is read: what a dead predecessor sent last is in it now, or never will be.
         last = self._inbox.fence()
         mark = read(self._global, keys.mark(self._host), Mark)
@@ -107,9 +112,21 @@ class LocalReducerStage:
         self._spans.start()
         if mark is not None:
             self._remove(mark.flushes)
-        self._graphs.start()
+
+    def _start_over(self) -> None:
+        """Go on as a successor would: somebody has fenced this node, because it was away for long."""
+        logger.warning("this node was fenced; going on with what the global store has of it")
+        self._beside.finish()
+        if self._ring is not None:
+            self._ring.close()
+        self._ring, self._ready, self._unsent, self._after = None, [], [], {}
+        self._queue = EntryQueue(self._setup.config.reducer, self._host, self._graphs.get)
+        self._resume()
+        self._is_fenced = False
 
     def step(self) -> None:
+        if self._is_fenced:
+            self._start_over()
         waits, stopping = self._setup.waits, self._setup.stopping
         ring = self._ring or self._attach()
         if ring is None:
@@ -155,7 +172,8 @@ class LocalReducerStage:
         """Let the thread beside send the next span, if there is one, and it has none."""
         if not self._beside.look() or self._spans.waits:
             return
-        span = self._spans.find(ring)
+        # Never before their small states: who fences this node reads off those how far it was.
+        span = self._spans.find(ring, self._queue.next_entry)
         if span is not None:
             self._beside.begin(lambda: self._spans.send(ring, span))
         elif self._left:
@@ -170,6 +188,11 @@ class LocalReducerStage:
             if self._waiting_for != str(error):
                 logger.info("waiting for the ring: %s", error)
                 self._waiting_for = str(error)
+            return None
+        if ring.ring_id <= self._queue.void:
+            ring.mark_taken()
+            ring.close()
+            self._waiting_for = "another ring: others got the events of this one, while this node was away"
             return None
         gathered = False
         try:
@@ -246,8 +269,11 @@ class LocalReducerStage:
         except Undecodable as error:
             self._put_away(BadRecord(self._journals[worker].key, record.number, str(error)))
             return
-        self._queue.take(worker, record.number, flush)
         self._after[worker] = record.number
+        if flush.entry.ring <= self._queue.void:
+            self._journals[worker].remove([record.number])
+            return
+        self._queue.take(worker, record.number, flush)
 
     def _put_away(self, error: BadRecord) -> None:
         """Remove a flush that cannot be read: nobody ever can, and all others would wait behind it."""
@@ -268,7 +294,13 @@ class LocalReducerStage:
         end = time.monotonic() + self._setup.waits.step_s
         while self._unsent:
             batch, mark = self._unsent[0]
-            self._inbox.append(mark.batch, batch, also={keys.mark(self._host): mark})
+            if not self._inbox.append(mark.batch, batch, also={keys.mark(self._host): mark}):
+                stored = read(self._global, keys.mark(self._host), Mark)
+                if (
+                    stored is None or stored.batch != mark.batch
+                ):  # else this one arrived, and its answer did not
+                    self._is_fenced = True
+                    return False
             self._remove(mark.flushes)
             self._unsent.pop(0)
             self._batches += 1

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from ami.daemons.process.rate import Flows
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.spans import Arenas, Batches, Span, find_span
+from ami.errors import StoreUnavailable
 from ami.graph.execution.bind import Reductions, reductions
 from ami.graph.graph import Graph
 from ami.graph.library.base import bytes_of
@@ -54,6 +55,7 @@ class SpanSender:
         self._number = 0
         self._is_sure = True  # whether what was sent last has arrived
         self._places: dict[int, tuple[int, int]] = {}  # by ring: next entry, parts of its span that are sent
+        self._void = 0  # rings up to this one count no more
         self._full_until = 0.0  # when to ask again whether the inbox has room
         self.flows = Flows()  # bytes of states, of both lanes, by fingerprint
         self.batches = 0
@@ -69,6 +71,7 @@ class SpanSender:
         self._number = self._inbox.fence()
         mark = read(self._global, keys.large_mark(self._host), LargeMark)
         self._places = {} if mark is None else dict(mark.places)
+        self._void = 0 if mark is None else mark.void
         self._is_sure = True
         # All of them are a predecessor's, or of a store that was emptied.
         remove(self._find_unnamed())
@@ -115,12 +118,12 @@ class SpanSender:
         entry = ring.entry(first)
         return 0.0 if entry.span < 0 else max(0.0, (now_ns - entry.closed_wall_ns) / 1e9)
 
-    def find(self, ring: RingObserver, *, whole: bool = True) -> Span | None:
-        """Return the next span of a ring, if it can be sent now."""
+    def find(self, ring: RingObserver, upto: int | None = None, *, whole: bool = True) -> Span | None:
+        """Return the next span of a ring, if it can be sent now, and is not beyond entry ``upto``."""
         first, parts = self._places.get(ring.ring_id, (0, 0))
         found = find_span(ring, first, whole=whole)
         if isinstance(found, Span):
-            return found
+            return found if upto is None or found.end <= upto else None
         self._places[ring.ring_id] = (found, parts if found == first else 0)
         return None
 
@@ -151,6 +154,9 @@ class SpanSender:
         try:
             if not arenas.are_free:
                 return
+            if ring_id <= self._void:
+                self.forget(ring.name, ring_id)
+                return
             for span in arenas.list_spans(self.next_entry(ring_id)):
                 logger.warning("a span of an earlier ring is sent now, as incomplete")
                 if not self._send(arenas, span, ring.interval_ns):
@@ -171,7 +177,7 @@ class SpanSender:
             # Whether the last batch arrived nobody knows, and this may be another: not with its number.
             self.start()
         first, parts = self._places.get(ring_id, (0, 0))
-        if span.index < first:
+        if span.index < first or ring_id <= self._void:
             return True
         if span.index != first:
             parts = 0
@@ -192,9 +198,14 @@ class SpanSender:
 
     def _append(self, batch: LargeBatch, places: dict[int, tuple[int, int]]) -> None:
         number = self._number + 1
-        mark = LargeMark(batch=number, places=places)
+        mark = LargeMark(batch=number, places=places, void=self._void)
         self._is_sure = False
-        self._inbox.append(number, self._pack(number, batch), also={keys.large_mark(self._host): mark})
+        if not self._inbox.append(
+            number, self._pack(number, batch), also={keys.large_mark(self._host): mark}
+        ):
+            raise StoreUnavailable(
+                f"batch {number} was refused: its number is taken, by it or by who fenced it"
+            )
         self._number, self._places, self._is_sure = number, places, True
         self.batches += 1
         for part in batch.intervals:
