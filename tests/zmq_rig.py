@@ -18,9 +18,9 @@ from tests.waiting import PATIENCE_S
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def documented() -> Any:
-    """Return the module of the sender that people copy."""
-    spec = importlib.util.spec_from_file_location("zmq_sender", DOCS / "zmq_sender.py")
+def documented(name: str = "zmq_sender") -> Any:
+    """Return the module of a sender that people copy."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

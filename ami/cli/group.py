@@ -45,6 +45,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Say which operations a graph may use, or what one does, by example.",
     ),
     "sources": ("ami.cli.sources", "Say which sources there are, or what one of them gives."),
+    "daq": (
+        "ami.cli.daq",
+        "Deal the events of a source to many nodes, each to one (also `ami-daq`).",
+    ),
     "keys": ("ami.cli.keys", "List the keys of both stores: type, size, time to live, owner."),
     "cluster": (
         "ami.cli.cluster",

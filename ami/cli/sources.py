@@ -21,6 +21,7 @@ EXAMPLES = (
     ("static://?rate=100", "events that are all alike, for tests"),
     ("hdf5:///data/run7.h5?speed=1", "a recording, at its own pace, faster, or rate=max"),
     ("zmq://127.0.0.1:5555", "events as somebody sends them over ZeroMQ"),
+    ("daq://127.0.0.1:5577", "this node's part of what `ami-daq` deals to several"),
 )
 
 

@@ -55,7 +55,9 @@ def open_source(uri: str) -> Source:
     events, values = opener(parts)
     try:
         source: Source
-        if isinstance(events, LiveInput):
+        if isinstance(events, Stream):
+            source = events
+        elif isinstance(events, LiveInput):
             source = Stream(events, parts, values)
         else:
             source = deal(Playback(events, parts, values), parts, values)

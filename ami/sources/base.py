@@ -70,6 +70,50 @@ class Span:
         return len(self.timestamps)
 
 
+class Home(Protocol):
+    """Where the events of a sender go that keeps what it dealt until it is safe: a ring of a node.
+
+    node: its name; ring: the number of its ring, which ascends; position: how far the ring has the input;
+    last_run: the highest number of a run that was known when it was made.
+    """
+
+    node: str
+    ring: int
+    last_run: int
+
+    @property
+    def position(self) -> int: ...
+
+    def find_safe(self) -> int:
+        """Return up to which position each event is in a batch that the global store has accepted."""
+
+    def fence(self, node: str, ring: int) -> int:
+        """Let nothing more of a ring into the global store; return up to which position its events are in it.
+
+        Whoever still brings some of them is refused, and leaves that ring.
+
+        Raises:
+            StoreUnavailable
+        """
+
+
+@runtime_checkable
+class Dealing(Protocol):
+    """What a source does beside, whose sender keeps what it dealt.
+
+    was_taken: what is in the ring was dealt to others; it must be left for a new one.
+    """
+
+    @property
+    def was_taken(self) -> bool: ...
+
+    def join(self, home: Home) -> None:
+        """Begin, or begin anew, with this ring."""
+
+    def tend(self) -> None:
+        """Tell the sender how things are. To be called several times a second, whatever is to be done."""
+
+
 class Source(Protocol):
     """A numbered input of events with its pace; see the module.
 
@@ -259,5 +303,5 @@ class LiveInput(Protocol):
         """Let go of sockets and memory. Called once."""
 
 
-# What opens the inputs of a protocol; it returns the input and the values of its options.
-Opener = Callable[[Uri], tuple[Input | LiveInput, dict[str, Any]]]
+# What opens the inputs of a protocol; it returns the input, or a source, and the values of its options.
+Opener = Callable[[Uri], tuple[Any, dict[str, Any]]]

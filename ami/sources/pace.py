@@ -89,9 +89,9 @@ class AsTheyCome:
     """
 
     paced = True
-    speed = 1.0
 
     def __init__(self) -> None:
+        self.speed = 1.0  # of a replay somewhere else
         self.lag_s = 0.0
         self._newest_ns: int | None = None
         self._came_s = 0.0
@@ -100,7 +100,7 @@ class AsTheyCome:
         """Return in how many seconds nothing of before ``event_ns`` is to be expected any more."""
         if self._newest_ns is None:
             return 0.0
-        return (event_ns - self._newest_ns) / 1e9 + GRACE_S - (time.monotonic() - self._came_s)
+        return (event_ns - self._newest_ns) / (1e9 * self.speed) + GRACE_S - (time.monotonic() - self._came_s)
 
     def count_due(self, timestamps: NDArray[np.int64]) -> int:
         self._newest_ns, self._came_s = int(timestamps[-1]), time.monotonic()

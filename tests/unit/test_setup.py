@@ -21,6 +21,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 # What each launcher hands to Python.
 LAUNCHED = {
     "ami": ("ami.cli",),
+    "ami-daq": ("ami.cli", "daq"),
     "ami-redis": ("ami.cluster.servers",),
     **{f"ami-{kind}": ("ami.daemons", kind) for kind in DAEMONS},
 }
@@ -101,7 +102,7 @@ def test_a_file_named_like_a_library_in_the_current_folder_changes_nothing(tmp_p
 def test_there_is_a_launcher_and_an_entry_point_for_each_program() -> None:
     assert {path.name for path in (PROJECT / "bin").iterdir()} == {*LAUNCHED, "launch"}
     scripts = settings_of("setup.cfg")["options.entry_points"]["console_scripts"].split("\n")
-    homes = {"ami": "ami.cli:main", "ami-redis": "ami.cluster.servers:main"}
+    homes = {"ami": "ami.cli:main", "ami-daq": "ami.cli.daq:main", "ami-redis": "ami.cluster.servers:main"}
     assert dict(line.split(" = ") for line in scripts if line) == {
         name: homes.get(name, "ami.daemons.__main__:main") for name in LAUNCHED
     }

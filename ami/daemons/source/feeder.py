@@ -215,10 +215,11 @@ class Feeder:
         if border > self._newest:
             if transition == Transition.BEGIN_RUN:
                 self._new_run(span.run)
-                logger.info("run %d begins, as the sender numbers it", span.run)
             if not self._barrier(transition, phase):
                 return False
             self._phase, self._newest = phase, border
+            if transition == Transition.BEGIN_RUN:
+                logger.info("run %d begins, as the sender numbers it", span.run)
         self._announced = 1
         return True
 
@@ -297,7 +298,7 @@ class Feeder:
             self._source.read(self.position, slots, self.asked.fields)
             self._ring.publish(count, position=self.position + count)
         self._advance(span, count)
-        if count == due and self._source.live:
+        if count == due and self._source.live and not self._source.numbers_runs:  # that comes in blocks
             self._nap(self._nap_s)
         return True
 

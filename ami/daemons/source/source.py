@@ -12,6 +12,7 @@ from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
 from ami.daemons.process.stage import Setup
 from ami.daemons.source.feeder import Feeder
+from ami.daemons.source.home import RingHome
 from ami.daemons.source.inputs import Inputs
 from ami.daemons.source.runs import Runs, name_whole
 from ami.errors import RingBusy, RingError, RingFull, RingUnfit, SourceError, StoreUnavailable
@@ -21,7 +22,7 @@ from ami.ring.observer import RingObserver
 from ami.ring.segment import free_bytes
 from ami.ring.writer import RingWriter
 from ami.sources import intervals, open_source
-from ami.sources.base import Source
+from ami.sources.base import Dealing, Source
 from ami.stores import keys
 from ami.stores.membership import Members
 
@@ -39,6 +40,7 @@ class SourceStage:
     """The source of one node. An input that cannot be read is reported, and the node stays up."""
 
     def __init__(self, setup: Setup) -> None:
+        self._setup = setup
         self._config = setup.config
         self._stopping = setup.stopping
         self._rate, self._drops = Rate(), Rate()
@@ -48,6 +50,7 @@ class SourceStage:
         self._shortage = ""  # of memory for the ring
         self._reopen_at = 0.0
         self._source: Source | None = None
+        self._dealing: Dealing | None = None  # the same, if its sender keeps what it dealt
         self._ring: RingWriter | None = None
         self._feeder: Feeder | None = None
         self._store = setup.stores.cluster("source")
@@ -131,6 +134,11 @@ class SourceStage:
             self._stopping.wait(0.2)
             return
         assert self._feeder is not None
+        if self._dealing is not None:
+            self._dealing.tend()
+            if self._dealing.was_taken or (self._ring is not None and self._ring.taken):
+                self._leave_ring()
+                return
         self._tell_room()
         if self._source is not None and len(self._source.schema.left_out) != self._left_out:
             self._tell_schema(self._source)  # a stream has shown more that can be no field
@@ -140,6 +148,13 @@ class SourceStage:
             self._fail(error)
             self._feeder.end_span()
             self._feeder.finished = True
+
+    def _leave_ring(self) -> None:
+        """Begin with another ring: what is in this one was dealt to others, and the reducer knows."""
+        assert self._ring is not None
+        logger.warning("leaving ring %s, whose events others got while this node was away", self._ring.name)
+        self._ring.close(unlink=True)
+        self._feeder = self._ring = None
 
     def _tell_room(self) -> None:
         """Write down what the ring has room for, once for each configuration."""
@@ -192,6 +207,8 @@ class SourceStage:
             except RingUnfit as error:
                 self._clear_away(error)
                 return False
+        if self._dealing is not None:
+            self._dealing.join(RingHome(self._setup, self._ring))
         cursor = self._ring.cursor
         self._rate = Rate(cursor.published + cursor.dropped)
         self._feeder = Feeder(
@@ -213,11 +230,13 @@ class SourceStage:
 
     def _open(self) -> bool:
         try:
-            self._source = open_source(self._config.source.uri)
+            source: Any = open_source(self._config.source.uri)
         except SourceError as error:
             self._fail(error)
             self._reopen_at = time.monotonic() + REOPEN_S
             return False
+        self._source = source
+        self._dealing = source if isinstance(source, Dealing) else None
         return True
 
     def _ready(self, source: Source) -> bool:
@@ -323,12 +342,16 @@ class SourceStage:
             deadline = time.monotonic() + self._config.source.drain_s
             while not self._ring.is_drained() and time.monotonic() < deadline:
                 self._ring.wait_for_space(0.05)
+                if self._dealing is not None:
+                    self._dealing.tend()
             drained = self._ring.is_drained()
             if not drained:
                 logger.warning(
                     "the ring stays, with events that nobody reduced yet; the next start goes on with it"
                 )
+            if self._source is not None:
+                self._source.close()  # a sender hears how far this ring has come
             self._ring.close(unlink=drained)
-        if self._source is not None:
+        elif self._source is not None:
             self._source.close()
         self._graphs.close()

@@ -54,7 +54,10 @@ class Layout(dict[str, Described]):
 class Message:
     """One message: ``count`` events, or a transition before event ``sequence``."""
 
-    __slots__ = ("count", "frames", "layout", "lengths", "sequence", "session", "timestamps", "transition")
+    __slots__ = (
+        "count", "frames", "header", "lacking", "layout", "lengths", "sequence", "session", "skip",
+        "timestamps", "transition",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -75,6 +78,9 @@ class Message:
         self.layout = Layout() if layout is None else layout
         self.frames = frames or {}
         self.lengths: dict[str, Array] = {}  # of the fields of variable length
+        self.lacking: dict[str, Array] = {}  # by field, which events have it not
+        self.header: Mapping[str, Any] = {}
+        self.skip = 0  # events at its begin that are not for who received it
 
     def __contains__(self, name: str) -> bool:
         return name in self.frames
@@ -119,16 +125,25 @@ class Reader:
         Raises:
             Malformed: it is none.
         """
-        header = _header(frames)
-        sequence = _integer(header, "sequence", most=MAX_SEQUENCE)
+        return self.understand(parse_header(frames), frames)
+
+    def understand(self, header: Mapping[str, Any], frames: Sequence[Any]) -> Message:
+        """Return the message of these frames, of which the first says what ``header`` does.
+
+        Raises:
+            Malformed: it is none.
+        """
+        sequence = integer(header, "sequence", most=MAX_SEQUENCE)
         session = header.get("session")
         if session is not None and not isinstance(session, str | int):
             raise Malformed(f"its session is a {type(session).__name__}; a text or an integer is wanted")
         session = None if session is None else str(session)
         if "transition" in header:
-            return Message(sequence, session, transition=_transition(header))
+            message = Message(sequence, session, transition=_transition(header))
+            message.header = header
+            return message
         layout = self._layout(header.get("fields"))
-        count = _integer(header, "events", 1, least=1, most=MAX_EVENTS)
+        count = integer(header, "events", 1, least=1, most=MAX_EVENTS)
         if len(frames) - 1 != len(layout):
             raise Malformed(
                 f"it has {len(frames) - 1} frames behind its header, which describes {len(layout)} fields"
@@ -147,6 +162,7 @@ class Reader:
                     f"{described.field.shape} are {wanted}"
                 )
         message.timestamps = _timestamps(header, message)
+        message.header, message.lacking = header, _lacking(header, layout, count)
         return message
 
     def _layout(self, raw: object) -> Layout:
@@ -190,7 +206,12 @@ def schema(layout: Mapping[str, Described]) -> Schema:
         raise Malformed(str(error)) from error
 
 
-def _header(frames: Sequence[Any]) -> Mapping[str, Any]:
+def parse_header(frames: Sequence[Any]) -> Mapping[str, Any]:
+    """Return what the first frame says.
+
+    Raises:
+        Malformed: there is none, or it is no map.
+    """
     if not frames:
         raise Malformed("it has no frame")
     if not 0 < len(frames[0]) <= HEADER_BYTES:
@@ -205,9 +226,14 @@ def _header(frames: Sequence[Any]) -> Mapping[str, Any]:
     return header
 
 
-def _integer(
+def integer(
     header: Mapping[str, Any], name: str, default: int | None = None, *, least: int = 0, most: int
 ) -> int:
+    """Return an integer of a header.
+
+    Raises:
+        Malformed: it is none, or out of range.
+    """
     value = header.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool):
         raise Malformed(f"its {name} is {str(value)[:40]!r}; an integer is wanted")
@@ -264,6 +290,20 @@ def _describe(entry: object) -> tuple[str, Described]:
     return name, Described(field, dtype, math.prod(shape) * dtype.itemsize)
 
 
+def _lacking(header: Mapping[str, Any], layout: Layout, count: int) -> dict[str, Array]:
+    raw = header.get("lacking")
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict) or not raw.keys() <= layout.keys():
+        raise Malformed("lacking is no map from names of its fields to lists of events")
+    found: dict[str, Array] = {}
+    for name, rows in raw.items():
+        if not isinstance(rows, list) or not all(type(n) is int and 0 <= n < count for n in rows):
+            raise Malformed(f"lacking of field {name!r} is no list of integers from 0 to {count - 1}")
+        found[name] = np.array(rows, np.int64)
+    return found
+
+
 def _lengths(header: Mapping[str, Any], field: Field, count: int) -> Array:
     raw = header.get("lengths")
     lengths = raw.get(field.name) if isinstance(raw, dict) else None
@@ -285,4 +325,4 @@ def _timestamps(header: Mapping[str, Any], message: Message) -> int | Timestamps
         return times if message.count > 1 else int(times[0])
     if message.count > 1:
         raise Malformed(f"it has {message.count} events and no field {TIMESTAMP!r}")
-    return _integer(header, TIMESTAMP, least=-MAX_TIME_NS, most=MAX_TIME_NS)
+    return integer(header, TIMESTAMP, least=-MAX_TIME_NS, most=MAX_TIME_NS)
