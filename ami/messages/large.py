@@ -103,13 +103,25 @@ class Parcel:
 
 
 @message
+class SpanEnd:
+    """Where the last span ends that was sent of a ring: ``position`` of the input, and in which interval."""
+
+    position: int
+    interval: int
+    interval_ns: int
+    run: int
+    graph_version: int
+
+
+@message
 class LargeMark:
     """How far a node's large states are in its inbox, set in one step with each batch.
 
-    ``places``: by ring, the first entry of the next span, and how many of its parts were sent. ``void``: as
-    in a :class:`~ami.messages.batch.Mark`.
+    ``places``: by ring, the first entry of the next span, and how many of its parts were sent. ``ends``: by
+    ring. ``void``: as in a :class:`~ami.messages.batch.Mark`.
     """
 
     batch: int
     places: dict[int, tuple[int, int]]
+    ends: dict[int, SpanEnd] = field(default_factory=dict)
     void: int = 0

@@ -9,6 +9,10 @@ import pytest
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.daemons.reduction.local_reducer import LocalReducerStage
 from ami.daemons.source.home import RingHome
+from ami.messages.batch import Mark
+from ami.messages.large import LargeBatch, LargeMark, SpanEnd
+from ami.messages.message import expect
+from ami.stores import keys
 from tests.daemons_rig import GRAPH, Shift, publish_graph, setup, steps
 from tests.integration.test_daemons_local_reducer import Hands, Node, total
 from tests.ring_rig import ring_name
@@ -111,6 +115,21 @@ def test_a_fence_that_comes_late_takes_nothing_from_the_ring_after(node: Node) -
     assert not node.shift.ring.taken
     stage.close()
     hands.reader.close()
+
+
+def test_what_the_large_lane_lacks_of_a_fenced_node_is_counted_as_dropped_once(node: Node) -> None:
+    ring = node.shift.ring.ring_id
+    mark = Mark(batch=0, ring=ring, next_entry=9, late=(), flushes={}, positions={ring: 100})
+    end = SpanEnd(position=70, interval=7, interval_ns=50, run=3, graph_version=1)
+    node.reducer.put(keys.mark(node.host), mark)
+    node.reducer.put(keys.large_mark(node.host), LargeMark(batch=0, places={ring: (5, 0)}, ends={ring: end}))
+    assert fence(node) == 100
+    assert fence(node) == 100, "the first answer was lost"
+    (record,) = node.reducer.journal(keys.large_inbox(node.host)).read()
+    batch = expect(LargeBatch, record.value)
+    (part,) = batch.intervals
+    assert (part.interval, part.expected, part.dropped, batch.run) == (7, 30, 30, 3)
+    assert batch.complete
 
 
 def test_a_node_that_never_brought_anything_has_nothing_in_the_store(node: Node) -> None:

@@ -20,7 +20,7 @@ from ami.errors import StoreUnavailable
 from ami.graph.execution.bind import Reductions, reductions
 from ami.graph.graph import Graph
 from ami.graph.library.base import bytes_of
-from ami.messages.large import LargeBatch, LargeMark, Parcel
+from ami.messages.large import LargeBatch, LargeMark, Parcel, SpanEnd
 from ami.messages.message import read
 from ami.ring import arena
 from ami.ring.observer import RingObserver
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 # Of batches that the global reducer has not checkpointed. Beyond, spans grow longer, and arenas fill.
 BYTES_AHEAD = 256 << 20
 WAIT_S = 0.05
+RINGS_KNOWN = 4  # of so many, the newest, the mark says where they end
 PARCEL_BYTES = 64 << 10  # a smaller batch costs the server less than a file costs here
 
 
@@ -55,6 +56,7 @@ class SpanSender:
         self._number = 0
         self._is_sure = True  # whether what was sent last has arrived
         self._places: dict[int, tuple[int, int]] = {}  # by ring: next entry, parts of its span that are sent
+        self._ends: dict[int, SpanEnd] = {}
         self._void = 0  # rings up to this one count no more
         self._full_until = 0.0  # when to ask again whether the inbox has room
         self.flows = Flows()  # bytes of states, of both lanes, by fingerprint
@@ -71,7 +73,7 @@ class SpanSender:
         self._number = self._inbox.fence()
         mark = read(self._global, keys.large_mark(self._host), LargeMark)
         self._places = {} if mark is None else dict(mark.places)
-        self._void = 0 if mark is None else mark.void
+        self._ends, self._void = ({}, 0) if mark is None else (dict(mark.ends), mark.void)
         self._is_sure = True
         # All of them are a predecessor's, or of a store that was emptied.
         remove(self._find_unnamed())
@@ -193,12 +195,16 @@ class SpanSender:
                 return True
             parts += 1
             place = (span.end, 0) if batch.last else (span.index, parts)
-            self._append(batch, {**self._places, ring_id: place})
+            ends = self._ends | ({ring_id: _end(span, batch)} if batch.last and span.position else {})
+            self._append(batch, {**self._places, ring_id: place}, ends)
         return False
 
-    def _append(self, batch: LargeBatch, places: dict[int, tuple[int, int]]) -> None:
+    def _append(
+        self, batch: LargeBatch, places: dict[int, tuple[int, int]], ends: dict[int, SpanEnd]
+    ) -> None:
         number = self._number + 1
-        mark = LargeMark(batch=number, places=places, void=self._void)
+        ends = {ring_id: ends[ring_id] for ring_id in sorted(ends)[-RINGS_KNOWN:]}
+        mark = LargeMark(batch=number, places=places, ends=ends, void=self._void)
         self._is_sure = False
         if not self._inbox.append(
             number, self._pack(number, batch), also={keys.large_mark(self._host): mark}
@@ -206,7 +212,7 @@ class SpanSender:
             raise StoreUnavailable(
                 f"batch {number} was refused: its number is taken, by it or by who fenced it"
             )
-        self._number, self._places, self._is_sure = number, places, True
+        self._number, self._places, self._ends, self._is_sure = number, places, ends, True
         self.batches += 1
         for part in batch.intervals:
             for fingerprint, state in part.partial.states.items():
@@ -242,3 +248,11 @@ class SpanSender:
             here = f"on local-reducer:0 of {self._host}"
             self._known = (version, reductions(self._graph(version).lane(large=True), here))
         return self._known[1]
+
+
+def _end(span: Span, batch: LargeBatch) -> SpanEnd:
+    last = max((part.interval for part in batch.intervals), default=0)
+    return SpanEnd(
+        position=span.position, interval=last, interval_ns=batch.interval_ns, run=span.run,
+        graph_version=span.graph_version,
+    )  # fmt: skip

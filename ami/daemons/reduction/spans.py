@@ -41,6 +41,7 @@ class Span:
     run: int
     graph_version: int
     complete: bool
+    position: int = 0  # of the input, where it ends; 0: not known
     tallies: dict[int, Tally] = field(default_factory=dict)
 
 
@@ -67,7 +68,8 @@ def find_span(ring: RingObserver, first: int, *, whole: bool = True) -> Span | i
     complete = all(ring.is_over(index) for index in range(end - 1, first - 1, -1))
     if whole and not complete:
         return first
-    return Span(first, end, entry.run, entry.graph_version, complete, tallies)
+    position = ring.entry(end - 1).position
+    return Span(first, end, entry.run, entry.graph_version, complete, position, tallies)
 
 
 class Arenas:
