@@ -16,6 +16,7 @@ from typing import Any
 
 from ami.cluster.signals import handle_signals, stoppable
 from ami.errors import AmiError, ConfigError
+from ami.lab.dealing import dealing
 from ami.lab.editing import edit_rate
 from ami.lab.end_to_end import (
     loaded_memory,
@@ -49,6 +50,10 @@ ROWS: Mapping[str, Row] = {row.name: row for row in (
         what="mean of one number beside a camera of 2048×2048 that nobody asks for: end to end, 1 worker"),
     Row(ring_blocks, "ring_blocks", "events/s", goal=1e7,
         what="ring only, events of 32 bytes, blocks of 1024"),
+    Row(dealing, "dealt_events", "events/s", goal=5e6,
+        what="from a sender over loopback into a node's ring, events of 40 bytes, blocks of 16,384"),
+    Row(dealing, "dealt_images", "MB/s", goal=0.8, goal_of="ratio",
+        what="the same with 512×512 float32 images, blocks of 8"),
     Row(operation_cost, "operation_cost", "µs/event", less=True, goal=0.1,
         what="one more trivial operation on the worker, blocks of 256"),
     Row(result_latency, "result_latency_p99", "ms", less=True, goal=INTERVAL_MS + 25,

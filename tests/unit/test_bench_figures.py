@@ -20,6 +20,8 @@ ASKED_FOR = [
     "mean_image",
     "unused_camera",
     "ring_blocks",
+    "dealt_events",
+    "dealt_images",
     "operation_cost",
     "result_latency_p99",
     "edit_latency_p99",
