@@ -152,6 +152,8 @@ class SourceStage:
     def _leave_ring(self) -> None:
         """Begin with another ring: what is in this one was dealt to others, and the reducer knows."""
         assert self._ring is not None
+        assert self._feeder is not None
+        self._feeder.end_span()  # or its reducer would wait for the rest of an open entry, and never leave it
         logger.warning("leaving ring %s, whose events others got while this node was away", self._ring.name)
         self._ring.close(unlink=True)
         self._feeder = self._ring = None
