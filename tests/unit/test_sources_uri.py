@@ -48,7 +48,7 @@ def test_an_option_is_read_with_its_unit(read, text: str, value: object) -> None
     [
         ("pump-probe", "proto://body"),
         ("sin://pump-probe", "did you mean 'sim'"),
-        ("xyz://a", "known: hdf5, sim, static, zmq"),
+        ("xyz://a", "known: daq, hdf5, sim, static, zmq"),
         ("sim://pump-prob", "pump-probe, scalars, and FILE.json"),
         ("sim://pump-probe?rat=5", "unknown option 'rat'; did you mean 'rate'? known: camera"),
         ("sim://pump-probe?rate=5&rate=6", "given twice"),
