@@ -16,6 +16,7 @@ from ami.messages.batch import Mark
 from ami.messages.flush import Covers
 from ami.messages.large import IntervalPart, LargeBatch, LargeMark, SpanEnd
 from ami.messages.message import read
+from ami.messages.run_book import RunBook
 from ami.ring.writer import RingWriter
 from ami.stores import keys
 
@@ -37,7 +38,8 @@ class RingHome:
         self._store = setup.stores.cluster("global-reducer")
         self.node = setup.config.node.host
         self.ring = ring.ring_id
-        self.last_run = setup.stores.cluster("source").counter(keys.RUNS)["last"]
+        book = read(setup.stores.cluster("source"), keys.RUN_BOOK, RunBook)
+        self.last_run = 0 if book is None else book.last
 
     @property
     def position(self) -> int:

@@ -196,19 +196,9 @@ class SourceStage:
             # A recording has an end: it would be over before anybody said what to do with it.
             self._waiting_for = "a graph"
             return False
-        if self._ring is None:
-            self._shortage = ""
-            try:
-                self._ring = self._attach(self._source)
-            except RingFull as error:
-                self._shortage = str(error)
-                return False
-            except RingBusy as error:
-                self._waiting_for = f"the ring: {error}"
-                return False
-            except RingUnfit as error:
-                self._clear_away(error)
-                return False
+        if self._ring is None and not self._make_ring(self._source):
+            return False
+        assert self._ring is not None
         if self._dealing is not None:
             self._dealing.join(RingHome(self._setup, self._ring))
         cursor = self._ring.cursor
@@ -224,6 +214,19 @@ class SourceStage:
             end_run=self._runs.end,
         )
         return True
+
+    def _make_ring(self, source: Source) -> bool:
+        """Make or resume the ring; return whether that was possible, and why not is in the state."""
+        self._shortage = ""
+        try:
+            self._ring = self._attach(source)
+        except RingFull as error:
+            self._shortage = str(error)
+        except RingBusy as error:
+            self._waiting_for = f"the ring: {error}"
+        except RingUnfit as error:
+            self._clear_away(error)
+        return self._ring is not None
 
     def _tell_schema(self, source: Source) -> str:
         """Tell the cluster what fields there are; return why this node must not play, "" as a rule."""
