@@ -30,6 +30,7 @@ from ami.stores.server import ServerLink
 ANSWER_S: Final = 10.0  # a server that forks a child for slots, on a busy machine
 LOOK_S: Final = 0.2
 SAY_S: Final = 5.0  # between two words about what is waited for
+PASSES: Final = ("LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN")  # what a server says only for a while
 AGAIN: Final = "call this again, what was done stays done"
 
 
@@ -309,6 +310,10 @@ class Forming:
             try:
                 seen = problem()
             except StoreUnavailable as error:
+                seen = str(error)
+            except Refused as error:
+                if error.code not in PASSES:
+                    raise
                 seen = str(error)
             if not seen:
                 return
