@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ from ami.cluster.forming import Forming
 from ami.cluster.joining import Machine
 from ami.cluster.topology import SLOTS, Topology, crowded
 from ami.errors import StoreError
+from ami.stores.membership import forget
+from ami.stores.opened import Stores
 
 PATIENCE_S = 60.0  # a cluster takes seconds to agree, slots with images longer to move
 
@@ -93,8 +96,11 @@ def leave(session: Session, stop: bool) -> None:
 )
 @with_session
 def remove(session: Session, host: str, lose: bool) -> None:
-    """Forget the servers of HOST, a machine that does not come back."""
+    """Forget the servers of HOST, a machine that does not come back, and let nobody miss its node."""
     gone = machine(session).remove(host, lose=lose)
+    with closing(Stores(session.config())) as stores:
+        if forget(stores.cluster("global-reducer"), stores.cluster("source"), host):
+            gone.append(f"node {host}")
     session.answer(lambda: {"removed": gone}, lambda: f"forgotten: {', '.join(gone) or 'nobody'}")
 
 

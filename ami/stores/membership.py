@@ -35,3 +35,17 @@ class Members:
         left = {node for node, owner in held.items() if owner is not None and bytes(owner) == LEFT.encode()}
         gone = {node for node, owner in held.items() if owner is None}
         return cls(frozenset(held.keys() - left - gone), frozenset(gone), frozenset(left))
+
+
+def forget(reducer: Store, source: Store, host: str) -> bool:
+    """Let nobody miss a node any more that does not come back; return whether it was a member.
+
+    Args:
+        reducer, source: what belongs to the cluster's global reducer, and to its source.
+    """
+    if host not in reducer.set(keys.NODES):
+        return False
+    reducer.set(keys.NODES).discard(host)
+    reducer.delete_many([keys.node(host)])
+    source.delete_many([keys.input(host)])
+    return True
