@@ -236,5 +236,5 @@ def test_a_run_number_is_never_given_twice(cluster: GlobalStoreConfig, link: Clu
 def test_a_file_says_what_it_is(edits: managers.Rig) -> None:
     edit_twice(edits)
     path: Path = durable.folder_of(edits.config.node) / "graph" / "2"
-    assert path.read_bytes().startswith(b"ami-durable-1 graph-version ")
-    assert graph_of(durable.read(path, "graph-version")["text"]).results == ("shots", "total")  # type: ignore[index, call-overload]
+    assert path.read_bytes().startswith(b"ami-durable-1 graph-version-2 ")
+    assert graph_of(durable.read(path, "graph-version-2")["text"]).results == ("shots", "total")  # type: ignore[index, call-overload]
