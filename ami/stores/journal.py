@@ -49,7 +49,7 @@ end
 return 1
 """)
 
-# KEYS: stream, index, names of `also` …
+# KEYS: stream, and, if there are any, index and names of `also` …
 # ARGV: the last number there may be, or nothing, then of each `also` its name and its bytes
 _FENCE = Script("""
 local last = '0'
@@ -205,7 +205,8 @@ class Journal:
             also: values to set in the same step.
         """
         also = also or {}
-        names = [self.key, self._head + keys.INDEX, *(self._head + name for name in also)]
+        # One key alone, where that is enough: while a slot moves, several may lie on two nodes.
+        names = [self.key, *([self._head + keys.INDEX] if also else []), *(self._head + one for one in also)]
         arguments: list[Part] = ["" if last is None else last]
         for name, one in also.items():
             arguments += [name, codec.encode(one)]
