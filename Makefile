@@ -28,9 +28,9 @@ run: $(VENV)/.installed  ## run a node in the foreground until Ctrl-C: SOURCE=UR
 
 install: $(VENV)/.installed  ## make .venv and install ami into it
 
-# Three at once, on two cores: most of the time of whole nodes is waiting. A file stays with one of them, which share no server.
+# Two at once, on two cores: with three, clusters of three machines took so much that others' nodes came late. A file stays with one of them, which share no server.
 test: $(VENV)/.test  ## set up what is missing and run the tests: ARGS=...
-	@$(BIN)/python -P -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -P -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint test  ## format, lint, types, import contracts, tests
 

@@ -74,7 +74,8 @@ class Forming:
 
     def link(self, address: Address) -> ServerLink:
         """Return a connection to the server there."""
-        return self._links.setdefault(address, ServerLink(self._config, address, answer_s=ANSWER_S))
+        patience = {"answer_s": ANSWER_S, "loading_s": self._patience_s}
+        return self._links.setdefault(address, ServerLink(self._config, address, **patience))
 
     def look(self, address: Address) -> Topology:
         """Return the cluster as the server there sees it.

@@ -6,6 +6,7 @@ server says instead of an answer (CLUSTERDOWN, LOADING) shows that it lives.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import Self
 
@@ -95,17 +96,35 @@ class OneServer(ABC):
         self.close()
 
 
+LOADING_LOOK_S = 0.1
+
+
 class ServerLink(OneServer):
     """A connection to a server of the cluster.
 
     Args:
         config: who we are, for the server.
+        loading_s: how long a question waits for a server that loads its data, as a new copy does.
     """
 
-    def __init__(self, config: GlobalStoreConfig, address: Address, *, answer_s: float = 2.0) -> None:
+    def __init__(
+        self, config: GlobalStoreConfig, address: Address, *, answer_s: float = 2.0, loading_s: float = 0.0
+    ) -> None:
         super().__init__(answer_s=answer_s)
         self.address = address
         self._config = config
+        self._loading_s = loading_s
+
+    def ask(self, *command: Part) -> Reply:
+        """See :meth:`OneServer.ask`."""
+        ends = time.monotonic() + self._loading_s
+        while True:
+            try:
+                return super().ask(*command)
+            except Refused as error:
+                if error.code != "LOADING" or time.monotonic() > ends:
+                    raise
+            time.sleep(LOADING_LOOK_S)
 
     def __str__(self) -> str:
         return f"{self.address[0]}:{self.address[1]}"

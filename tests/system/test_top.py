@@ -41,7 +41,15 @@ def test_a_per_event_function_among_scalar_operations_is_shown_as_the_most_expen
     meter = client.meter()
     # The first calls of everything are slow; they are forgotten after some seconds.
     wait_until(lambda: _settled(meter.look()), what="the user's function at the top")
-    load = meter.look()
+    loads = []
+
+    def is_measured() -> bool:
+        # The share of a process that was restarted just now is not known before the second look.
+        loads[:] = [meter.look()]
+        return _settled(loads[0]) and all(one.share_from for one in loads[0].processes)
+
+    wait_until(is_measured, what="the shares of all processes")
+    (load,) = loads
     first, *others = load.operations
     assert (first.kind, first.per_event, first.owners) == ("function", True, ("test",))
     assert first.us_per_event > 5
@@ -79,7 +87,8 @@ def test_a_worker_that_does_not_come_back_is_missed_after_its_heartbeat_is_gone(
     store = open_global(node.config.global_store, prefix)
     store.delete_many([keys.HEARTBEAT])  # as its expiry does, half a minute later
     store.close()
-    (problem,) = client.status().problems
+    # On a busy machine there may be others for a moment.
+    (problem,) = [one for one in client.status().problems if prefix in one and "does not run" in one]
     assert problem.startswith(f"{prefix} does not run (supervisord: EXITED): ")
     assert "no_such_setting" in problem
     settings.write_text("")
