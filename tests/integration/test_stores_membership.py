@@ -48,6 +48,19 @@ def test_who_waits_in_vain_for_a_name_says_who_has_it(store: Store, monkeypatch:
         foreign.take()
 
 
+def test_who_could_not_wait_for_the_name_takes_it_with_a_beat_or_hears_that_it_is_anothers(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor, foreign = NodeName(store, HERE), NodeName(store, THERE)
+    monitor.renew()
+    assert (monitor.is_ours, monitor.taken_by) == (True, "")
+    monkeypatch.setattr(process_name, "SLACK_S", -keys.NODE_LEASE_S)
+    with pytest.raises(StoreUnavailable):
+        foreign.renew()
+    foreign.renew()
+    assert "two nodes have the name a" in foreign.taken_by
+
+
 def test_a_node_whose_name_was_taken_meanwhile_hears_of_it(store: Store) -> None:
     frozen, foreign = NodeName(store, HERE), NodeName(store, THERE)
     frozen.take()

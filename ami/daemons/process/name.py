@@ -69,8 +69,17 @@ class NodeName:
         raise StoreUnavailable(f"the name {self._host} was just another node's ({other})")
 
     def renew(self) -> None:
-        """Keep the name; see ``taken_by`` afterwards."""
-        if self.is_ours and (other := self._claim.renew()):
+        """Keep the name, or take it if that was not possible before; see ``taken_by`` afterwards.
+
+        Raises:
+            StoreUnavailable
+        """
+        if not self.is_ours:
+            try:
+                self.take()
+            except ConfigError as error:
+                self.taken_by = str(error)
+        elif other := self._claim.renew():
             self.taken_by = self._refuse(other)
 
     def leave(self) -> None:

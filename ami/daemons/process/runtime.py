@@ -83,7 +83,8 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
     try:
         heart.start()
         stage = make(setup)
-        if _start(stage, stopping, heart, name):
+        # The monitor is to see to servers that do not answer: it takes the name when one does.
+        if _start(stage, stopping, heart, None if process_type == "monitor" else name):
             logger.info("started")
             heart.watch(stage)
             _loop(stage, stopping, heart)
@@ -119,12 +120,13 @@ def _listen() -> Stopping:
     return stopping
 
 
-def _start(stage: Stage, stopping: Stopping, heart: Heart, name: NodeName) -> bool:
+def _start(stage: Stage, stopping: Stopping, heart: Heart, name: NodeName | None) -> bool:
     """Start the stage as soon as that is possible; return whether it was, before it was to stop."""
     patience = _Patience()
     while not stopping.is_set():
         try:
-            name.take()
+            if name is not None:
+                name.take()
             stage.start()
         except (StoreUnavailable, StoreFull, RingError) as error:
             heart.wait_for(str(error))
