@@ -107,9 +107,10 @@ class Member:
 
 
 class Book(Protocol):
-    """Where is written what must outlive the sender, before it happens."""
+    """Where is written what must outlive the sender, before it happens.
 
-    """It is called before anything is said to a node, and in that order played again."""
+    It is called before anything is said to a node, and in that order played again.
+    """
 
     def deal(self, place: Place, dealt: Dealt) -> None: ...
     def meet(self, place: Place, at: int) -> None: ...
