@@ -134,7 +134,7 @@ class Node:
             one.close()
 
     def stage(self, kind: Any) -> Any:
-        cluster = FaultyLink(self.cluster, self.faults, spared="graph-manager")
+        cluster = FaultyLink(self.cluster, self.faults)
         return kind(setup(self.config, local=self.local, cluster=cluster))
 
     def batches(self) -> list[LargeBatch]:

@@ -70,7 +70,7 @@ class Rig:
 
     def stage(self, number: int = 0, *, waits: Waits = SHORT) -> GlobalReducerStage:
         # The watch on the graph asks at times of its own: a fault's number would not say where it comes.
-        link = FaultyLink(self.link, self.faults, spared="graph-manager")
+        link = FaultyLink(self.link, self.faults)
         stage = GlobalReducerStage(setup(self.config, cluster=link, number=number, waits=waits))
         stage.start()
         return stage

@@ -172,6 +172,7 @@ def test_what_the_global_reducer_lets_go_is_switched_off_once_on_the_node(
         assert list(refused) == [scan]
         assert refused[scan][0] == 1
         die(leader)
+        node.faults.hears = True
         local = node.stage(LocalReducerStage)
         local.start()
         with RingReader(name, 5) as reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,7 @@ from tests.daemons_rig import (
 )
 from tests.journals import last
 from tests.ring_rig import ring_name
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 
@@ -100,7 +102,7 @@ class Node:
 
     def new_stage(self) -> LocalReducerStage:
         assert self.cluster is not None
-        cluster = FaultyLink(self.cluster, self.faults, spared="graph-manager")
+        cluster = FaultyLink(self.cluster, self.faults)
         return LocalReducerStage(
             setup(self.config, local=FaultyLink(self.local, self.faults), cluster=cluster, waits=self.waits)
         )
@@ -265,7 +267,9 @@ def test_whichever_call_to_a_store_fails_every_event_is_in_one_batch(
 def run_through(node: Node, *, same_process: bool) -> None:
     """Step until the run is sent. A call fails: go on with the stage, or with a successor."""
     stage, started = node.new_stage(), False
+    deadline = time.monotonic() + PATIENCE_S
     while node.inbox.pending() < 6 or node.flushes_left() > 0:
+        assert time.monotonic() < deadline, f"{node.flushes_left()} flushes are in no batch"
         try:
             if not started:
                 stage.start()

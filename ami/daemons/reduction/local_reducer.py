@@ -269,11 +269,12 @@ class LocalReducerStage:
         except Undecodable as error:
             self._put_away(BadRecord(self._journals[worker].key, record.number, str(error)))
             return
-        self._after[worker] = record.number
         if flush.entry.ring <= self._queue.void:
             self._journals[worker].remove([record.number])
-            return
-        self._queue.take(worker, record.number, flush)
+        else:
+            self._queue.take(worker, record.number, flush)
+        # Not before: its graph may have to be read, and the store may not answer. Then it is read again.
+        self._after[worker] = record.number
 
     def _put_away(self, error: BadRecord) -> None:
         """Remove a flush that cannot be read: nobody ever can, and all others would wait behind it."""
