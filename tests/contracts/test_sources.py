@@ -19,6 +19,7 @@ from ami.errors import SourceError
 from ami.event import Field, Schema, Slots, Transition
 from ami.sources import Source, open_source, take
 from ami.sources.base import NOTHING_YET, THE_END, Span
+from tests.waiting import PATIENCE_S
 from tests.zmq_rig import Sender, documented, free_port
 
 COUNT = 60
@@ -135,7 +136,9 @@ class Dealt(Kind):
 
     def open(self) -> Source:
         source: Any = open_source(self.uri)
-        assert source.ready(10)
+        began = time.monotonic()
+        assert source.ready(PATIENCE_S)
+        assert time.monotonic() - began < PATIENCE_S, "it is ready as soon as it knows its fields"
         source.join(RingOfOne())
         return source  # type: ignore[no-any-return]
 
@@ -143,6 +146,8 @@ class Dealt(Kind):
         self._blocks.put(lambda: self._send(start, stop))
 
     def _send(self, start: int, stop: int) -> None:
+        while not self.sender.nodes and not self._stop.is_set():
+            self.sender.step(5)  # a border is told to who is there
         while start < stop:
             step = start // self.step_events
             if start % self.step_events == 0:

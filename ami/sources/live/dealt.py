@@ -7,7 +7,6 @@ side makes up each time that it says where it is.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from bisect import bisect_right
@@ -102,8 +101,9 @@ class Dealt:
         self._tell_fenced()
         now_s = time.monotonic()
         if self._home is None:
-            if now_s - self._said_at >= HELLO_S:
-                self._say({"say": "hello", "daq": VERSION})
+            # As soon as there is a connection: what cannot be said now is tried again at the next call.
+            if now_s - self._said_at >= HELLO_S and not self._say({"say": "hello", "daq": VERSION}):
+                self._said_at = now_s - HELLO_S
             return
         if self._turn == 0:
             if now_s - self._said_at >= NEWS_S:
@@ -131,12 +131,16 @@ class Dealt:
             "safe": here[1], "credit": CREDIT_BYTES, "run": home.last_run,
         })  # fmt: skip
 
-    def _say(self, said: Mapping[str, Any]) -> None:
+    def _say(self, said: Mapping[str, Any]) -> bool:
+        """Return whether somebody is there. If not: what is said next says it, too."""
         import zmq
 
         self._said_at = time.monotonic()
-        with contextlib.suppress(zmq.Again):  # nobody is there; what is said next says it, too
+        try:
             (self._socket or self._open()).send(msgpack.packb(said), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
 
     # --- what is heard --------------------------------------------------------------------------
 
@@ -148,8 +152,8 @@ class Dealt:
             message, self._next = self._next or self._poll(max(0.0, end_s - time.monotonic())), None
             if message is not None:
                 break
-            if time.monotonic() >= end_s or self.taken:
-                return NOTHING_YET
+            if time.monotonic() >= end_s or self.taken or (self._home is None and self.schema is not None):
+                return NOTHING_YET  # who has not joined waits for the fields only
         return self._hand_on(message, limit)
 
     def _hand_on(self, message: Message, limit: int) -> Received:
