@@ -21,6 +21,7 @@ from typing import Any
 from ami.errors import Undecodable
 from ami.stores import codec, keys, streams
 from ami.stores.codec import Buffer, Value
+from ami.stores.lease import Lease
 from ami.stores.link import ARRIVING_MS, Command, Link, Part, Script
 
 BATCH = 1000  # records removed at once by trim
@@ -178,20 +179,27 @@ class Journal:
     def _payloads(self, numbers: list[int]) -> list[str]:
         return [keys.payload(self.key, number) for number in numbers]
 
-    def remove(self, numbers: Iterable[int]) -> int:
-        """Remove records and their payloads; return how many there were."""
+    def remove(self, numbers: Iterable[int], lease: Lease | None = None) -> int:
+        """Remove records and their payloads; return how many there were.
+
+        Raises:
+            Conflict: a ``lease`` is given, and is not held any more.
+        """
         wanted = list(numbers)
         if not wanted:
             return 0
         entries = [f"{number}-0" for number in wanted]
-        commands: list[Command] = [("XDEL", self.key, *entries), ("UNLINK", *self._payloads(wanted))]
+        payloads = self._payloads(wanted)
+        commands: list[Command] = [("XDEL", self.key, *entries), ("UNLINK", *payloads)]
+        if lease is not None:
+            return int(lease.atomic([self.key, *payloads], commands, repeat=True)[0])
         return int(self._link.atomic(self.key, commands, repeat=True)[0])
 
-    def trim(self, upto: int) -> int:
-        """Remove every record up to number ``upto``, this included; return how many there were."""
+    def trim(self, upto: int, lease: Lease | None = None) -> int:
+        """Remove every record up to number ``upto``, this included, as :meth:`remove` does."""
         removed = 0
         while entries := self._link.one(self.key, "XRANGE", "-", f"{upto}-0", "COUNT", BATCH, repeat=True):
-            removed += self.remove(_numbers(entries))
+            removed += self.remove(_numbers(entries), lease)
         return removed
 
     def fence(self, *, last: int | None = None, also: Mapping[str, Value] | None = None) -> int:

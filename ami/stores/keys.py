@@ -32,7 +32,7 @@ Global tier (the cluster)
                                    comes and goes with it
         current           value    {"version", "hash"}
         tried             value    by SHA-1 the requests that a manager has in hand, and how often one ended
-                                   with it; one, replaced; expires after TRIED_EXPIRE_S
+                                   with it; one, replaced
         versions          stream   numbers of published versions; bounded
         state             value    history, answers
         lease             lease    the acting manager
@@ -88,7 +88,6 @@ RUN_BOOK = "run-book"
 REQUESTS = "requests"
 CURRENT = "current"
 TRIED = "tried"
-TRIED_EXPIRE_S = 3600.0
 VERSIONS = "versions"
 STATE = "state"
 LEASE = "lease"

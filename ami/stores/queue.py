@@ -13,13 +13,21 @@ from uuid import uuid4
 
 from ami.errors import StoreFull, StoreUnavailable, Undecodable
 from ami.stores import keys
-from ami.stores.link import Command, Link, Script
+from ami.stores.lease import Lease
+from ami.stores.link import Command, Link, Part, Reply, Script
 
-_RECOVER = Script("""
-local count = redis.call('LLEN', KEYS[1])
-for _ = 1, count do redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT') end
+# KEYS and ARGV begin as :meth:`ami.stores.lease.Lease.run` says, without a lease with any key and ''.
+_HELD = "if ARGV[1] ~= '' and redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end\n"
+
+# KEYS: taken, queue
+_RECOVER = Script(
+    _HELD
+    + """
+local count = redis.call('LLEN', KEYS[2])
+for _ = 1, count do redis.call('LMOVE', KEYS[2], KEYS[3], 'RIGHT', 'LEFT') end
 return count
-""")
+"""
+)
 
 # KEYS: queue, mark. ARGV: item, ms that the mark lives
 _PUT = Script("""
@@ -34,18 +42,20 @@ ITEM_BYTES = 8 << 20
 
 # What is too large leaves the store without being sent, and first: a full store moves nothing.
 # KEYS: queue, taken. ARGV: items, bytes of all of them, bytes of one
-_TAKE = Script("""
+_TAKE = Script(
+    _HELD
+    + """
 local found, bytes = {0}, 0
-for _ = 1, tonumber(ARGV[1]) do
-  local item = redis.call('LINDEX', KEYS[1], 0)
+for _ = 1, tonumber(ARGV[2]) do
+  local item = redis.call('LINDEX', KEYS[2], 0)
   if not item then break end
-  if #item > tonumber(ARGV[3]) then
-    redis.call('LPOP', KEYS[1])
+  if #item > tonumber(ARGV[4]) then
+    redis.call('LPOP', KEYS[2])
     found[1] = found[1] + 1
   else
     bytes = bytes + #item
-    if #found > 1 and bytes > tonumber(ARGV[2]) then break end
-    local moved = redis.pcall('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT')
+    if #found > 1 and bytes > tonumber(ARGV[3]) then break end
+    local moved = redis.pcall('LMOVE', KEYS[2], KEYS[3], 'LEFT', 'RIGHT')
     if type(moved) == 'table' then
       if #found == 1 and found[1] == 0 then return moved end
       break
@@ -54,7 +64,8 @@ for _ = 1, tonumber(ARGV[1]) do
   end
 end
 return found
-""")
+"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +117,15 @@ class Queue:
 
     An item may arrive twice (a consumer died before it was done), so whoever carries it out must know
     it by its id.
+
+    Under a ``lease`` items are taken, answered, let go of and put back only while it is held: what one would
+    take who stood still and does not know yet that another leads, nobody would look for. Those methods then
+    raise Conflict.
     """
 
-    def __init__(self, link: Link, key: str, head: str = "") -> None:
+    def __init__(self, link: Link, key: str, head: str = "", lease: Lease | None = None) -> None:
         self._link = link
+        self._lease = lease
         self._key = key
         self._head = head  # of the keys of whoever this queue belongs to
         self._taken = keys.taken(key)
@@ -176,7 +192,9 @@ class Queue:
         Those others have been removed. Nothing within ``timeout_s`` is two empty lists.
         """
         raws, broken = self._take_backlog() if self._backlog or self._doubtful else ([], [])
-        if not raws and not broken:
+        if not raws and not broken and self._lease is not None:
+            raws, broken = self._take_backlog() if self._await_item(timeout_s) else ([], [])
+        elif not raws and not broken:
             try:
                 item = self.take(timeout_s)
             except Undecodable as error:
@@ -197,8 +215,34 @@ class Queue:
                 broken.append(error)
         self._held.update(item.raw for item in items)
         if junk:
-            self._link.call(self._taken, [("LREM", self._taken, 1, raw) for raw in junk], repeat=False)
+            self._call([self._taken], [("LREM", self._taken, 1, raw) for raw in junk], repeat=False)
         return items, broken
+
+    def _run(self, script: Script, names: list[str], arguments: list[Part], *, repeat: bool) -> Reply:
+        if self._lease is not None:
+            return self._lease.run(script, names, arguments, repeat=repeat)
+        return self._link.script(script, [names[0], *names], ["", *arguments], repeat=repeat)
+
+    def _call(self, names: list[str], commands: list[Command], *, repeat: bool) -> None:
+        if self._lease is not None:
+            self._lease.atomic(names, commands, repeat=repeat)
+        else:
+            self._link.call(names[0], commands, repeat=repeat)
+
+    def _await_item(self, timeout_s: float) -> bool:
+        """Wait until there is an item, and leave it there; return whether there is one."""
+        for wait_s in self._link.waits(timeout_s):
+            if not wait_s:
+                return bool(len(self))
+            try:
+                # To where it is already: of several who wait, each gets to know.
+                block = f"{max(wait_s, 0.001):.3f}"
+                found = self._link.one(self._key, "BLMOVE", self._key, "LEFT", "LEFT", block, repeat=True)
+            except StoreFull:  # a full store moves nothing, and it may be the items that fill it
+                return True
+            if found is not None:
+                return True
+        return False
 
     def _take_backlog(self) -> tuple[list[bytes], list[Undecodable]]:
         if self._doubtful:
@@ -207,7 +251,7 @@ class Queue:
             if raws := [bytes(raw) for raw in there if bytes(raw) not in self._held]:
                 return raws, []
         try:
-            large, *raws = self._link.script(
+            large, *raws = self._run(
                 _TAKE, [self._key, self._taken], [SOME_ITEMS, SOME_BYTES, ITEM_BYTES], repeat=False
             )
         except StoreUnavailable:
@@ -219,7 +263,7 @@ class Queue:
 
     def done(self, *items: Item) -> None:
         """Remove items that were taken."""
-        self._link.call(self._taken, [("LREM", self._taken, 1, item.raw) for item in items], repeat=True)
+        self._call([self._taken], [("LREM", self._taken, 1, item.raw) for item in items], repeat=True)
         self._held.difference_update(item.raw for item in items)
 
     def put_beside(self, values: Mapping[str, Any], *, expire_s: float) -> None:
@@ -236,11 +280,11 @@ class Queue:
             commands.append(("RPUSH", key, to_item(value, uuid4().hex)))
             commands.append(("PEXPIRE", key, max(1, int(1e3 * expire_s))))
         if commands:
-            self._link.call(self._key, commands, repeat=False)
+            self._call([self._head + name for name in values], commands, repeat=False)
 
     def recover(self) -> int:
         """Put back, in order, what was taken and not done; only when no other consumer lives."""
-        count = int(self._link.script(_RECOVER, [self._taken, self._key], repeat=True))
+        count = int(self._run(_RECOVER, [self._taken, self._key], [], repeat=True))
         self._held.clear()
         return count
 

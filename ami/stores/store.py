@@ -335,9 +335,9 @@ class Store(MutableMapping[str, Value]):
         assert isinstance(found, cls)
         return found
 
-    def queue(self, name: str) -> Queue:
-        """Return the queue ``name``."""
-        return Queue(self._link, self._key(name), self._head)
+    def queue(self, name: str, lease: Lease | None = None) -> Queue:
+        """Return the queue ``name``; takers do so under a lease of this prefix, if one is given."""
+        return Queue(self._link, self._key(name), self._head, lease)
 
     def journal(self, name: str) -> Journal:
         """Return the journal ``name``."""

@@ -9,7 +9,7 @@ import pytest
 
 from ami.errors import Conflict
 from ami.stores import ABSENT, Store
-from ami.stores.link import LARGE_BYTES
+from ami.stores.link import LARGE_BYTES, Command
 from tests.waiting import wait_until
 
 
@@ -37,6 +37,33 @@ def test_a_lease_that_is_not_renewed_ends(store: Store) -> None:
         one.renew()
     assert one.token == 0
     assert two.token > token
+
+
+def test_no_lease_lasts_longer_than_it_was_given_for_whatever_the_clock_of_a_copy_says(
+    store: Store,
+) -> None:
+    """A copy that takes over a minute behind sees the ends of what it was told of a minute later."""
+    dead, next_one = store.lease("lease", 0.2), store.lease("lease", 0.2)
+    assert dead.acquire()
+    store._link.one(dead.key, "PEXPIRE", 60_000, repeat=True)
+    assert not next_one.acquire()
+    assert 0 < store._link.one(dead.key, "PTTL", repeat=True) <= 200
+    wait_until(next_one.acquire, what="the lease of who is dead to end")
+    assert next_one.token > dead.token
+
+
+def test_commands_under_a_lease_are_carried_out_all_or_not_at_all(store: Store) -> None:
+    lease, other = store.lease("lease", 30), store.lease("lease", 30)
+    assert lease.acquire()
+    names = [lease.key + ":a", lease.key + ":b"]
+    commands: list[Command] = [("RPUSH", names[0], "x", "y"), ("SET", names[1], 7), ("LLEN", names[0])]
+    assert lease.atomic(names, commands, repeat=False)[::2] == [2, 2]
+    lease.release()
+    assert other.acquire()
+    with pytest.raises(Conflict):
+        lease.atomic(names, commands, repeat=False)
+    assert other.atomic(names, [("LLEN", names[0]), ("GET", names[1])], repeat=True) == [2, b"7"]
+    store._link.call(names[0], [("UNLINK", *names)], repeat=True)
 
 
 def test_a_holder_writes_all_of_it(store: Store) -> None:

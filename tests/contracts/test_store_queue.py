@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from ami.errors import Conflict
 from ami.stores import Item, Store
 from ami.stores.queue import ITEM_BYTES, SOME_BYTES
 
@@ -120,3 +121,46 @@ def test_an_item_is_put_into_each_of_several_queues_which_expire(store: Store) -
     time.sleep(0.05)
     assert store.queue("a").take(0.0) is None
     assert len(queue) == 0
+
+
+def test_who_lost_the_lease_takes_nothing_answers_nobody_and_lets_go_of_nothing(store: Store) -> None:
+    lease, other = store.lease("lease", 30), store.lease("lease", 30)
+    assert lease.acquire()
+    queue = store.queue("q", lease)
+    put = [queue.put(n) for n in range(3)]
+    taken, broken = queue.take_some(0.0)
+    assert ([item.id for item in taken], broken) == (put, [])
+    queue.done(taken[0])
+    put += [queue.put(n) for n in (3, 4)]
+    lease.release()
+    assert other.acquire()
+    for late in (
+        lambda: queue.take_some(0.0),
+        lambda: queue.done(taken[1]),
+        lambda: queue.put_beside({"reply": 1}, expire_s=60),
+        queue.recover,
+    ):
+        with pytest.raises(Conflict):
+            late()
+    assert len(queue) == 2
+    assert store.queue("reply").take(0.0) is None
+    successor = store.queue("q", other)
+    assert successor.recover() == 2
+    assert [item.id for item in successor.take_some(0.0)[0]] == put[1:]
+
+
+def test_of_several_who_wait_under_a_lease_the_holder_takes(store: Store) -> None:
+    lease = store.lease("lease", 30)
+    assert lease.acquire()
+    late = threading.Thread(target=lambda: store.queue("q", store.lease("lease", 30))._await_item(30.0))
+    late.start()
+    got: list[Item] = []
+    holder = threading.Thread(target=lambda: got.extend(store.queue("q", lease).take_some(30.0)[0]))
+    holder.start()
+    time.sleep(0.05)
+    identifier = store.view(store.prefix).queue("q").put("x")
+    holder.join(20)
+    assert [item.id for item in got] == [identifier]
+    store.queue("q").put("y")  # should it not have seen the first
+    late.join(20)
+    assert not late.is_alive()

@@ -148,7 +148,7 @@ def _read_until(ended: threading.Event, reducer: Store, names: list[str]) -> lis
 @pytest.mark.parametrize("seed", range(4))
 def test_a_scan_by_key_leaves_no_pieces_however_often_storing_fails(rig: Rig, seed: int) -> None:
     random = np.random.default_rng(seed)
-    by_key, contents = ByKey(rig.store, rig.publisher), dict.fromkeys(range(5), 0)
+    by_key, contents = ByKey(rig.publisher), dict.fromkeys(range(5), 0)
     changed, before, last = set(contents), set[str](), set[str]()
     for turn in range(12):
         for key in random.integers(0, 5, 2).tolist():

@@ -59,10 +59,10 @@ class GraphManagerStage:
         self._config = config = setup.config
         self._store = setup.stores.cluster("graph-manager")
         self._source = setup.stores.cluster("source")
-        self._intake = Intake(self._store)
         self._trials = Trials()
         place = keys.prefix(config.node.host, "graph-manager", setup.number)
         lease = self._store.lease(keys.LEASE, config.manager.lease_s, place=place)
+        self._intake = Intake(self._store, lease)
         self._leadership = Leadership(lease, config.manager.lease_s, self._load)
         self._versions = Versions(config, self._store, lease)
         self._known = Known()

@@ -14,7 +14,7 @@ from typing import Any
 
 from ami.errors import GraphError
 from ami.messages.request import Request
-from ami.stores import Item, Store, keys
+from ami.stores import Item, Lease, Store, keys
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +30,17 @@ MOST_OF_ONE = 100  # requests of one client that wait: who has more is told so, 
 
 
 class Intake:
-    """The requests that one manager takes.
+    """The requests that one manager takes, under its lease; Conflict: it has it no more.
 
     Attributes:
         crowded: requests of clients that have too many others waiting; whoever answers them empties it.
         refused: how many were no requests.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, lease: Lease) -> None:
         self._store = store
-        self._queue = store.queue(keys.REQUESTS)
+        self._lease = lease
+        self._queue = store.queue(keys.REQUESTS, lease)
         self._ahead: dict[str, deque[Taken]] = {}  # by client, who is next first
         self._busy: set[str] = set()  # clients of which a request is looked at beside: theirs go in order
         self._suspects: dict[str, int] = {}  # by digest: ONCE, ALONE or HOPELESS
@@ -130,7 +131,7 @@ class Intake:
     def mark(self, group: Iterable[Taken]) -> None:
         """Write down what is in hand from now on, for the next manager, should this one end of it."""
         marks: Mapping[str, int] = {_digest(item): self.doubt(item) for item, _ in group}
-        self._store.put(keys.TRIED, dict(marks), expire_s=keys.TRIED_EXPIRE_S)
+        self._store.commit(self._lease, {keys.TRIED: dict(marks)})
 
     def doubt(self, item: Item) -> int:
         """Return what is known of a request: ONCE, ALONE, HOPELESS, or 0: nothing bad."""

@@ -169,9 +169,6 @@ class Versions:
             self.history, self.answers = history, known
             raise
         self.document, self.graph, self.unreadable = draft.document, graph, ""
-        forgotten = graph.version - self._config.manager.keep_versions
-        if forgotten > 0:
-            self._store.delete_many([keys.graph(forgotten), keys.document(forgotten)])
 
     def _add_entries(self, entries: Sequence[dict[str, Any]]) -> None:
         self.history = [*self.history, *entries][-HISTORY_KEPT:]
@@ -182,11 +179,13 @@ class Versions:
     def _commit(self, version: int, digest: str, values: Mapping[str, Any]) -> None:
         current = {"version": version, "hash": digest}
         state = {"history": self.history, "answers": self.answers}
+        forgotten = version - self._config.manager.keep_versions
         self._store.commit(
             self._lease,
             {**values, keys.CURRENT: current, keys.STATE: state},
             expected={keys.CURRENT: self.current or ABSENT},
             notify={keys.VERSIONS: version},
+            remove=[keys.graph(forgotten), keys.document(forgotten)] if forgotten > 0 else [],
         )
         self.current = current
 

@@ -9,7 +9,6 @@ from ami.daemons.reduction.publisher import Publisher
 from ami.graph.execution.bucket import Place
 from ami.messages.pieces import Keyed
 from ami.result import Result
-from ami.stores import Store
 from ami.stores.codec import Value
 
 
@@ -25,8 +24,7 @@ class _Published:
 class ByKey:
     """The results of one leader that lie in a piece for each key."""
 
-    def __init__(self, store: Store, publisher: Publisher) -> None:
-        self._store = store
+    def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._published: dict[str, _Published] = {}
         self._fresh: list[str] = []  # of a result that is not stored yet, or of which nobody knows
@@ -49,7 +47,7 @@ class ByKey:
             Conflict: another global reducer holds the lease.
         """
         # Of a try that failed in between: a store that is full would be filled by each further one.
-        self._store.delete_many(self._fresh)
+        self._publisher.remove(self._fresh)
         self._fresh.clear()
         before = self._published.get(result.name)
         if before is None or before.place != place:
@@ -62,10 +60,10 @@ class ByKey:
                 continue
             names[key] = self._publisher.name_piece(result.name)
             self._fresh.append(names[key])
-            self._store.put(names[key], make(key))
+            self._publisher.put_piece(names[key], make(key))
         self._publisher.store({result.name: replace(result, value=Keyed(names=tuple(names.values())))})
         # Only now, and only what the result before named: somebody may be reading the last one.
-        self._store.delete_many(before.stale)
+        self._publisher.remove(before.stale)
         kept = set(names.values())
         stale = [name for name in before.names.values() if name not in kept]
         self._published[result.name] = _Published(place, names, stale)
@@ -79,4 +77,4 @@ class ByKey:
         for name in results:
             if name in self._published:
                 gone = self._published.pop(name)
-                self._store.delete_many([*gone.stale, *gone.names.values()])
+                self._publisher.remove([*gone.stale, *gone.names.values()])

@@ -311,7 +311,7 @@ class GlobalReducerStage:
         self._file.note()
         for node, number in self._assembly.applied.items():
             if node in self._inboxes:
-                self._inboxes[node].trim(number)
+                self._inboxes[node].trim(number, self._leadership.lease)
         self._dirty = False
         # A large state is written less often, so that checkpoints take a tenth of the time at the most.
         self._checkpoint_at = time.monotonic() + max(

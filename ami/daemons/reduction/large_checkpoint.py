@@ -67,7 +67,7 @@ class LargeCheckpoints:
         replaced = [name for name in self._names.values() if name not in kept]
         self._names, self._fresh = names, []
         self.values = (keys.LARGE_CHECKPOINT, *names.values())
-        self._store.delete_many(replaced)
+        self._remove(replaced)
 
     def _put(
         self, assembly: Assembly, where: tuple[str, str, Place], bucket: Bucket, names: dict[Part, str]
@@ -93,12 +93,13 @@ class LargeCheckpoints:
         self._number += 1
         name = keys.large_part(self._lease.token, self._number)
         self._fresh.append(name)
-        self._store.put(name, state)
+        self._store.commit(self._lease, {name: state})
         return name
 
     def _remove(self, names: list[str]) -> None:
-        self._store.delete_many(names)
-        names.clear()
+        if names:
+            self._store.commit(self._lease, {}, remove=names)
+            names.clear()
 
     def load(self, assembly: Assembly, here: str) -> tuple[str, ...] | None:
         """Let an assembly take up the last checkpoint; return its ``halfway``, None if there is none.

@@ -76,7 +76,7 @@ class LargeLane:
         self._assembly.watermark.most_behind = MOST_BEHIND
         self._checkpoints = LargeCheckpoints(store, lease)
         self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.reducer.history)
-        self._by_key = ByKey(store, self.publisher)
+        self._by_key = ByKey(self.publisher)
         self._inboxes: dict[str, Journal] = {}
         self._parcels: dict[str, list[tuple[int, str]]] = {}  # of each node: those that were looked at
         self._halfway: set[str] = set()
@@ -245,7 +245,7 @@ class LargeLane:
         self._checkpoints.save(self._assembly, tuple(sorted(self._halfway)))
         for node, number in self._assembly.applied.items():
             if node in self._inboxes:
-                self._inboxes[node].trim(number)
+                self._inboxes[node].trim(number, self._lease)
                 self._throw_away(node, number)
         self._changed, self._unchecked_bytes = False, 0
         now = time.monotonic()

@@ -21,6 +21,7 @@ from ami.messages.pieces import PIECE_BYTES, Pieces, cut
 from ami.messages.table import Moment, Table
 from ami.result import Result, Row
 from ami.stores import Lease, Store, codec, keys
+from ami.stores.codec import Value
 
 LARGE_BYTES = 256 << 10
 # What part of the time all large results together may take to publish.
@@ -154,13 +155,13 @@ class Publisher:
         if count_bytes(result.value) <= PIECE_BYTES:
             return result
         # First: for both there might be no room. Who reads meanwhile waits for the new one.
-        self._store.delete_many(self._pieces.pop(result.name, ()))
+        self.remove(self._pieces.pop(result.name, ()))
         names: list[str] = []
         self._pieces[result.name] = names
         nbytes = 0
         for piece in cut(result):
             names.append(self.name_piece(result.name))
-            self._store.put(names[-1], piece)
+            self.put_piece(names[-1], piece)
             nbytes += piece.nbytes
         return Pieces(names=tuple(names), nbytes=nbytes)
 
@@ -169,16 +170,29 @@ class Publisher:
         self._piece += 1
         return keys.result_piece(result, self._lease.token, self._piece)
 
+    def put_piece(self, name: str, piece: Value) -> None:
+        """Store a piece of a result.
+
+        Raises:
+            Conflict: another global reducer holds the lease.
+        """
+        self._store.commit(self._lease, {name: piece})
+
+    def remove(self, names: Collection[str]) -> None:
+        """Remove what has these names; see :meth:`put_piece`."""
+        if names:
+            self._store.commit(self._lease, {}, remove=names)
+
     def remove_unknown_pieces(self) -> None:
         """Remove what earlier leaders stored in pieces. Publish anew after that."""
-        self._store.delete_many([name for name in self._store if keys.is_result_piece(name)])
+        self.remove([name for name in self._store if keys.is_result_piece(name)])
 
     def keep_pieces_of(self, names: Collection[str]) -> None:
         """Remove the pieces of all other results."""
         self._drop_pieces([name for name in self._pieces if name not in names])
 
     def _drop_pieces(self, names: Iterable[str]) -> None:
-        self._store.delete_many([piece for name in list(names) for piece in self._pieces.pop(name)])
+        self.remove([piece for name in list(names) for piece in self._pieces.pop(name)])
 
     def forget(self, names: Iterable[str], catalogue: Mapping[str, Any]) -> None:
         """Remove results that the graph does not have any more, and say which it has."""
@@ -189,7 +203,7 @@ class Publisher:
             gone += self._pieces.pop(name, ())
         if gone:
             self._by_key -= left
-            self._store.delete_many(gone)
+            self.remove(gone)
             self._take_out(left)
         if catalogue != self._catalogue:
             self._store.commit(self._lease, {keys.CATALOGUE: dict(catalogue)})

@@ -104,7 +104,7 @@ class WindowsFile:
             return None
         for name, value in values.items():
             if name not in heads:
-                self._store.put(name, value)
+                self._store.commit(lease, {name: value})
                 lease.renew()  # there may be more of them than can be stored in its time
         self._store.commit(lease, heads)
         logger.warning("the store is empty: took up the windows of run %d from %s", found.run, self._path)
