@@ -1,12 +1,9 @@
-"""Keep values in Redis: the node's own (local tier) and the cluster's (global tier), behind one interface.
-
-``redis`` is imported in ``client.py`` only, and that only when a store is opened: a tenth of a second
-that a process which reads a recording, or decodes a value, does not need.
-"""
+"""Keep values in Redis: the node's own (local tier) and the cluster's (global tier), behind one interface."""
 
 from __future__ import annotations
 
 from ami.config import GlobalStoreConfig, LocalStoreConfig
+from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.codec import Value
 from ami.stores.commit import ABSENT
 from ami.stores.inspect import KeyFacts
@@ -37,8 +34,6 @@ def open_local(config: LocalStoreConfig, prefix: str) -> Store:
     Raises (each method of the store, too):
         StoreUnavailable: it cannot be reached now.
     """
-    from ami.stores.client import LocalLink
-
     return Store(LocalLink(config), prefix)
 
 
@@ -52,6 +47,4 @@ def open_global(config: GlobalStoreConfig, prefix: str) -> Store:
         StoreUnavailable: it cannot be reached now.
         NotLetIn: the user or password is wrong.
     """
-    from ami.stores.client import ClusterLink
-
     return Store(ClusterLink(config), prefix)

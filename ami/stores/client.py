@@ -1,11 +1,9 @@
-"""Connect to Redis: the only module that touches the client library.
+"""Connect to Redis: to the node's own, and to the server of the cluster that has a key.
 
-Commands go over held connections (``wire.py``), packed by us (``link.pack``), parsed by hiredis. redis-py's
-own ``execute_command`` costs 50 µs a call and its packers join large values; its cluster client does not know
-what may be sent twice, and needs 20 ms until it knows who has what. What we use of it: its connections
-(sockets, time-outs, logging in), and its slot of a key.
-
-Errors of the library end here, as ours; what is done when a connection breaks is in ``held.py``.
+Commands go over held connections (``wire.py``), packed by us (``link.pack``), parsed by hiredis; what is done
+when one breaks is in ``held.py``. (Rejected: redis-py. Its ``execute_command`` costs 50 µs a call and its
+packers join large values; its cluster client does not know what may be sent twice, and needs 20 ms until it
+knows who has what; its import takes 0.1 s.)
 """
 
 from __future__ import annotations
@@ -13,24 +11,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import suppress
+from binascii import crc_hqx
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import redis
-from redis import exceptions
-from redis.backoff import NoBackoff
-from redis.crc import key_slot
-from redis.retry import Retry
 
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import NotLetIn, StoreError
 from ami.stores.exchange import Exchange
 from ami.stores.held import Address, HeldLink, Waits
 from ami.stores.link import NotDone, Reply
+from ami.stores.login import log_in, over_tcp, over_unix
 from ami.stores.wire import Broken, Traffic, Wire
-
-Connection: TypeAlias = Any  # redis-py's, which is annotated in parts only
 
 SLOTS = 16_384
 LOCAL_WAITS = Waits(answer_s=10.0)  # an unix socket does not lose packets: what takes longer hangs
@@ -45,33 +35,6 @@ def cluster_waits(config: GlobalStoreConfig) -> Waits:
         connect_s=min(0.5, config.timeout_s),
         patience_s=config.timeout_s,
     )
-
-
-def _connect(kind: Any, waits: Waits, not_let_in: tuple[str, str], traffic: Traffic, **settings: Any) -> Wire:
-    """Connect and log in with redis-py, to talk over its socket ourselves.
-
-    Args:
-        not_let_in: what is to be said when we are not let in, before and behind what Redis says.
-
-    Raises:
-        NotDone: nobody is there.
-        NotLetIn
-    """
-    retry = Retry(NoBackoff(), 0)
-    connection: Connection = kind(socket_timeout=waits.answer_s, retry=retry, protocol=2, **settings)
-    try:
-        connection.connect()
-    except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
-        raise NotLetIn(f"{not_let_in[0]} ({error}){not_let_in[1]}") from error
-    except (exceptions.RedisError, OSError) as error:
-        raise NotDone(str(error)) from error
-
-    def close_it() -> None:
-        with suppress(Exception):  # closing what is broken already
-            connection.disconnect()
-
-    # The one private name of redis-py that we use; setup.cfg pins its major version.
-    return Wire(connection._sock, waits.answer_s, close_it, traffic)
 
 
 class LocalLink(HeldLink):
@@ -103,7 +66,7 @@ class ClusterLink(HeldLink):
         return connect_to(address, self._config, self._waits, self._what, self.traffic)
 
     def _address(self, key: str) -> Address:
-        slot = key_slot(key.encode("utf-8", "surrogateescape"))
+        slot = find_slot(key)
         owner = (self._owners or self._look())[slot]
         if owner is None:
             raise NotDone(f"no node of the cluster has slot {slot}")
@@ -156,7 +119,9 @@ def connect_locally(path: str, waits: Waits, what: str, traffic: Traffic) -> Wir
     """Connect to a node's own server; see :func:`connect_to`."""
     said = f"{what} asks for a password"
     hint = ", so it is not the one that ami starts; set local_store.socket to a path of its own"
-    return _connect(redis.UnixDomainSocketConnection, waits, (said, hint), traffic, path=path)
+    return log_in(
+        over_unix(path, waits.answer_s), waits.answer_s, traffic, login=None, not_let_in=(said, hint)
+    )
 
 
 def connect_to(
@@ -177,17 +142,12 @@ def connect_to(
         "; copy the file from the node where the store runs, or set global_store.username and "
         "global_store.password_file"
     )
-    return _connect(
-        redis.Connection,
-        waits,
-        (said, hint),
+    return log_in(
+        over_tcp(address, waits.connect_s),
+        waits.answer_s,
         traffic,
-        host=address[0],
-        port=address[1],
-        username=user,
-        password=_read_password(config),
-        socket_connect_timeout=waits.connect_s,
-        socket_keepalive=True,
+        login=(user, _read_password(config)),
+        not_let_in=(said, hint),
     )
 
 
@@ -203,6 +163,14 @@ def _read_password(config: GlobalStoreConfig) -> str:
             f"global_store.password_file: cannot read {path}: {error}; it is read by the "
             f"user that runs ami, who is user {os.getuid()} now"
         ) from error
+
+
+def find_slot(key: str) -> int:
+    """Return the slot of a key: that of what is between its first braces, if there is anything."""
+    data = key.encode("utf-8", "surrogateescape")
+    start = data.find(b"{")
+    end = data.find(b"}", start + 1) if start >= 0 else -1
+    return crc_hqx(data[start + 1 : end] if end > start + 1 else data, 0) % SLOTS
 
 
 def split_address(text: str) -> Address:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from ami.config import Config
 from ami.stores import keys
+from ami.stores.client import ClusterLink, LocalLink
+from ami.stores.held import HeldLink
 from ami.stores.link import Link
 from ami.stores.store import Store
 from ami.stores.wire import Traffic
@@ -23,9 +25,6 @@ class Stores:
     """
 
     def __init__(self, config: Config, *, local: Link | None = None, cluster: Link | None = None) -> None:
-        from ami.stores.client import ClusterLink, LocalLink
-        from ami.stores.held import HeldLink
-
         self._node = config.node
         self._local = local or LocalLink(config.local_store)
         self._global = cluster or ClusterLink(config.global_store)
