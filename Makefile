@@ -10,6 +10,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# compat: a path, not a program of setuptools that each Python would run when it begins.
+EDITABLE := --config-settings editable_mode=compat --editable
 DESCRIPTION := setup.cfg pyproject.toml
 
 help:  ## show this list
@@ -30,7 +32,7 @@ install: $(VENV)/.installed  ## make .venv and install ami into it
 
 # Two at once, on two cores: with three, clusters of three machines took so much that others' nodes came late. A file stays with one of them, which share no server.
 test: $(VENV)/.test  ## set up what is missing and run the tests: ARGS=...
-	@$(BIN)/python -P -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -P -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint test  ## format, lint, types, import contracts, tests
 
@@ -68,17 +70,17 @@ $(BIN)/python:
 
 $(VENV)/.installed: $(DESCRIPTION) | $(BIN)/python
 	@echo "installing ami into $(VENV)"
-	@$(PIP) install --quiet --editable .
+	@$(PIP) install --quiet $(EDITABLE) .
 	@# Otherwise ten processes would compile the same modules at once at the first make run.
 	@$(BIN)/python -m compileall -q ami
 	@touch $@
 
 $(VENV)/.test: $(DESCRIPTION) | $(BIN)/python
 	@echo "installing ami and what its tests need into $(VENV)"
-	@$(PIP) install --quiet --editable '.[test]'
+	@$(PIP) install --quiet $(EDITABLE) '.[test]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.check: $(DESCRIPTION) | $(BIN)/python
 	@echo "installing ami and what its checks need into $(VENV)"
-	@$(PIP) install --quiet --editable '.[check]'
+	@$(PIP) install --quiet $(EDITABLE) '.[check]'
 	@touch $@ $(VENV)/.test $(VENV)/.installed
