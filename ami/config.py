@@ -11,95 +11,23 @@ command lines.
 
 from __future__ import annotations
 
-import math
 import os
-import re
 import socket
-import textwrap
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from ami import setting as may
 from ami.errors import ConfigError
 
-# Variables of this prefix that are no settings: the path of the file; the interpreter, for bin/.
-RESERVED = ("AMI_CONFIG", "AMI_PYTHON")
+# Variables of this prefix that are no settings: the path of the file; the interpreter, for bin/; and a short
+# name of global_store.access_file, relative to the current folder.
+RESERVED = ("AMI_CONFIG", "AMI_PYTHON", "AMI_ACCESS")
 PROJECT_FILE = Path(__file__).resolve().parent.parent / "conf" / "ami.toml"
 MAX_WORKERS = 250  # places in a ring
 SOCKET_PATH_BYTES = 107  # the kernel's limit for the path of a unix socket
-
-
-def _check(condition: bool, setting: str, wanted: str, got: object) -> None:
-    if not condition:
-        raise ConfigError(f"{setting} must be {wanted}, got {_show(got)}")
-
-
-def _show(value: object) -> str:
-    try:
-        return textwrap.shorten(repr(value), 200)
-    except ValueError:  # Python refuses to write an integer of more than 4300 digits
-        return "an integer of thousands of digits"
-
-
-# --- what a setting may be ------------------------------------------------------------------------
-
-Check = Callable[[str, Any], None]  # is given the setting's name and its value
-
-
-def _setting(default: Any, check: Check) -> Any:
-    return field(default=default, metadata={"check": check})
-
-
-def _count(low: int, high: int = 1 << 46) -> Check:
-    return lambda setting, got: _check(low <= got <= high, setting, f"from {low} to {high}", got)
-
-
-def _seconds(low: float, high: float = 86400.0) -> Check:
-    # Written so that NaN fails.
-    return lambda setting, got: _check(
-        math.isfinite(got) and low <= got <= high, setting, f"from {low:g} to {high:g} seconds", got
-    )
-
-
-def _choice(*choices: str) -> Check:
-    return lambda setting, got: _check(got in choices, setting, f"one of {', '.join(choices)}", got)
-
-
-def _text(pattern: str, wanted: str) -> Check:
-    return lambda setting, got: _check(re.fullmatch(pattern, got) is not None, setting, wanted, got)
-
-
-def _uris(setting: str, got: tuple[str, ...]) -> None:
-    for uri in got:
-        _check("://" in uri, setting, "a list of proto://body?options", uri)
-
-
-def _addresses(setting: str, got: tuple[str, ...]) -> None:
-    for address in got:
-        match = re.fullmatch(r"([^\s:]+|\[[0-9A-Fa-f:]+\]):([0-9]{1,5})", address)
-        good = match is not None and 1 <= int(match[2]) <= 65535
-        _check(good, setting, "a list of HOST:PORT", address)
-
-
-def _bytes_or_share(setting: str, got: int) -> None:
-    _check(got == 0 or 4096 <= got <= 1 << 46, setting, f"0 or from 4096 to {1 << 46}", got)
-
-
-def _share(setting: str, got: float) -> None:
-    _check(math.isfinite(got) and 0 < got <= 0.9, setting, "above 0 and at most 0.9", got)
-
-
-# No ":" or braces: these part a Redis key.
-_NAME = _text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "letters, digits, '.', '_' and '-', at most 63")
-# Leaked segments are found by this prefix; the length leaves room for the suffixes of columns and semaphores.
-_RING_NAME = _text(
-    r"/ami-(?!.*\.(c[0-9]+|new|work[0-9]*|space|done)$)[A-Za-z0-9._-]{1,100}",
-    "'/ami-' and up to 100 letters, digits, '.', '_' and '-', without the ring's own endings such as .c1",
-)
-_FSYNC = _choice("no", "everysec", "always")
-_APPEND_TO = _choice("memory", "disk")
 
 
 class _Part:
@@ -118,11 +46,11 @@ class _Part:
 class NodeConfig(_Part):
     """Who this node is and where it keeps its files."""
 
-    cluster: str = _setting("ami", _NAME)
-    host: str = _setting("", _NAME)  # becomes this machine's short host name
+    cluster: str = may.be("ami", may.NAME)
+    host: str = may.be("", may.NAME)  # becomes this machine's short host name
     run_dir: Path = Path("../var")  # load() makes it absolute: relative to the file's folder
-    log_level: str = _setting("INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
-    first_graph: str = _setting("on", _choice("on", "off"))
+    log_level: str = may.be("INFO", may.choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    first_graph: str = may.be("on", may.choice("on", "off"))
 
     def __post_init__(self) -> None:
         if not self.host:
@@ -134,38 +62,38 @@ class NodeConfig(_Part):
 class RingConfig(_Part):
     """Geometry of the shared-memory event ring of a node."""
 
-    name: str = _setting("/ami-events", _RING_NAME)
-    bytes: int = _setting(0, _bytes_or_share)
-    share: float = _setting(0.25, _share)
-    max_bytes: int = _setting(512 << 20, _count(4096))
-    max_slots: int = _setting(1 << 20, _count(2, 1 << 31))
-    entries: int = _setting(4096, _count(4, 1 << 24))
+    name: str = may.be("/ami-events", may.RING_NAME)
+    bytes: int = may.be(0, may.bytes_or_share)
+    share: float = may.be(0.25, may.share)
+    max_bytes: int = may.be(512 << 20, may.count(4096))
+    max_slots: int = may.be(1 << 20, may.count(2, 1 << 31))
+    entries: int = may.be(4096, may.count(4, 1 << 24))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceConfig(_Part):
     """Where events come from, and what happens when workers are too slow for them."""
 
-    uri: str = _setting(
-        "sim://pump-probe?rate=1000", _text("(?s).*://.*", "of the form proto://body?options")
+    uri: str = may.be(
+        "sim://pump-probe?rate=1000", may.text("(?s).*://.*", "of the form proto://body?options")
     )
-    policy: str = _setting("wait", _choice("wait", "drop"))
-    interval_s: float = _setting(0.05, _seconds(1e-6))
-    drain_s: float = _setting(10.0, _seconds(0))
+    policy: str = may.be("wait", may.choice("wait", "drop"))
+    interval_s: float = may.be(0.05, may.seconds(1e-6))
+    drain_s: float = may.be(10.0, may.seconds(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig(_Part):
     """How many workers there are, how much each takes at once, and when it takes over from a dead one."""
 
-    count: int = _setting(0, _count(0, MAX_WORKERS))
-    block_events: int = _setting(8192, _count(1, 1 << 31))
-    block_bytes: int = _setting(16 << 20, _count(1))
-    arena_bytes: int = _setting(2 << 30, _count(1 << 20))
-    adopt_after_s: float = _setting(3.0, _seconds(0))
-    memory_bytes: int = _setting(4 << 30, _count(256 << 20))
-    hang_s: float = _setting(1.5, _seconds(0.1))
-    trial_s: float = _setting(0.5, _seconds(0.01))
+    count: int = may.be(0, may.count(0, MAX_WORKERS))
+    block_events: int = may.be(8192, may.count(1, 1 << 31))
+    block_bytes: int = may.be(16 << 20, may.count(1))
+    arena_bytes: int = may.be(2 << 30, may.count(1 << 20))
+    adopt_after_s: float = may.be(3.0, may.seconds(0))
+    memory_bytes: int = may.be(4 << 30, may.count(256 << 20))
+    hang_s: float = may.be(1.5, may.seconds(0.1))
+    trial_s: float = may.be(0.5, may.seconds(0.01))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +102,9 @@ class LocalStoreConfig(_Part):
 
     server: str = ""
     socket: Path = Path("local.sock")
-    max_memory_bytes: int = _setting(2 << 30, _count(1 << 20))
-    append_to: str = _setting("memory", _APPEND_TO)
-    fsync: str = _setting("no", _FSYNC)
+    max_memory_bytes: int = may.be(2 << 30, may.count(1 << 20))
+    append_to: str = may.be("memory", may.APPEND_TO)
+    fsync: str = may.be("no", may.FSYNC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,58 +112,59 @@ class GlobalStoreConfig(_Part):
     """The Redis Cluster that holds control and results."""
 
     server: str = ""
-    host: str = _setting("127.0.0.1", _text(r"\S+", "a host name or address"))
-    port: int = _setting(7379, _count(1, 55535))  # Redis Cluster's bus listens at port + 10000
-    start_nodes: tuple[str, ...] = _setting((), _addresses)
-    replica_port: int = _setting(0, _count(0, 55535))
-    username: str = _setting("default", _text(r"\S+", "a name without blanks"))
+    host: str = may.be("127.0.0.1", may.text(r"\S+", "a host name or address"))
+    port: int = may.be(7379, may.count(1, 55535))  # Redis Cluster's bus listens at port + 10000
+    start_nodes: tuple[str, ...] = may.be((), may.addresses)
+    replica_port: int = may.be(0, may.count(0, 55535))
+    username: str = may.be("default", may.text(r"\S+", "a name without blanks"))
     password_file: Path = Path("secret")
-    timeout_s: float = _setting(15.0, _seconds(0.1))
-    max_memory_bytes: int = _setting(4 << 30, _count(1 << 20))
-    append_to: str = _setting("memory", _APPEND_TO)
-    fsync: str = _setting("no", _FSYNC)
+    access_file: str = ""
+    timeout_s: float = may.be(15.0, may.seconds(0.1))
+    max_memory_bytes: int = may.be(4 << 30, may.count(1 << 20))
+    append_to: str = may.be("memory", may.APPEND_TO)
+    fsync: str = may.be("no", may.FSYNC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReducerConfig(_Part):
     """How long reducers wait for what is missing, and what they keep."""
 
-    grace_s: float = _setting(2.0, _seconds(0))
-    barrier_s: float = _setting(10.0, _seconds(0))
-    checkpoint_s: float = _setting(0.25, _seconds(0.01))
-    durable_s: float = _setting(10.0, _seconds(0.01))
-    large_checkpoint_s: float = _setting(5.0, _seconds(0.01))
-    history: int = _setting(1000, _count(1, 1 << 24))
+    grace_s: float = may.be(2.0, may.seconds(0))
+    barrier_s: float = may.be(10.0, may.seconds(0))
+    checkpoint_s: float = may.be(0.25, may.seconds(0.01))
+    durable_s: float = may.be(10.0, may.seconds(0.01))
+    large_checkpoint_s: float = may.be(5.0, may.seconds(0.01))
+    history: int = may.be(1000, may.count(1, 1 << 24))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagerConfig(_Part):
     """How the graph manager holds office, and what it remembers."""
 
-    lease_s: float = _setting(5.0, _seconds(0.1))
-    keep_versions: int = _setting(1000, _count(1, 1 << 24))
-    reply_s: float = _setting(60.0, _seconds(1))
+    lease_s: float = may.be(5.0, may.seconds(0.1))
+    keep_versions: int = may.be(1000, may.count(1, 1 << 24))
+    reply_s: float = may.be(60.0, may.seconds(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorConfig(_Part):
     """When a process counts as hanging, and who restarts it."""
 
-    heartbeat_s: float = _setting(1.0, _seconds(0.05))
-    hang_s: float = _setting(3.0, _seconds(0.1))
+    heartbeat_s: float = may.be(1.0, may.seconds(0.05))
+    hang_s: float = may.be(3.0, may.seconds(0.1))
     supervisor_socket: Path = Path("supervisor.sock")
 
     def __post_init__(self) -> None:
         _Part.__post_init__(self)
         wanted = f"more than monitor.heartbeat_s, which is {self.heartbeat_s:g}"
-        _check(self.hang_s > self.heartbeat_s, "monitor.hang_s", wanted, self.hang_s)
+        may.check(self.hang_s > self.heartbeat_s, "monitor.hang_s", wanted, self.hang_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig(_Part):
     """Where results and figures go, beside the global store."""
 
-    uris: tuple[str, ...] = _setting(("prometheus://127.0.0.1:9464",), _uris)
+    uris: tuple[str, ...] = may.be(("prometheus://127.0.0.1:9464",), may.uris)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,12 +172,14 @@ class SecurityConfig(_Part):
     """Whose code runs here."""
 
     secret_file: str = ""
-    user_code: str = _setting("allowed", _choice("allowed", "signed", "refused"))
+    user_code: str = may.be("allowed", may.choice("allowed", "signed", "refused"))
+    code_from: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _Part.__post_init__(self)
-        wanted = "set when security.user_code is 'signed'"
-        _check(bool(self.secret_file) or self.user_code != "signed", "security.secret_file", wanted, "")
+        wanted = "set, or security.code_from, when security.user_code is 'signed'"
+        can_be = bool(self.secret_file or self.code_from)
+        may.check(can_be or self.user_code != "signed", "security.secret_file", wanted, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +227,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> C
     settings = {} if path is None else _from_file(path)
     for part, values in _from_environment(environ).items():
         settings[part] = settings.get(part, {}) | values
+    if environ.get("AMI_ACCESS"):
+        settings.setdefault("global_store", {})["access_file"] = os.path.abspath(environ["AMI_ACCESS"])
     config = Config(**{part: kind(**settings.get(part, {})) for part, kind in _PARTS.items()})
     # As supervisord does for %(here)s, symbolic links are not followed.
     folder = Path(os.path.abspath(path)).parent if path else Path.cwd() / "conf"
@@ -315,7 +248,7 @@ def _from_file(path: Path) -> dict[str, dict[str, Any]]:
         if part not in _PARTS:
             raise ConfigError(f"{path}: unknown section {part!r}; known: {', '.join(_PARTS)}")
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: {part!r} must be a section [{part}], got {_show(values)}")
+            raise ConfigError(f"{path}: {part!r} must be a section [{part}], got {may.show(values)}")
         settings[part] = {}
         for name, value in values.items():
             if name not in _TYPES[part]:
@@ -344,19 +277,19 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
 def _from_toml(value: object, kind: Any, where: str) -> Any:
     """Return ``value`` as ``kind``. TOML has types, so nothing but int to float is converted."""
     if kind is int:
-        _check(isinstance(value, int) and not isinstance(value, bool), where, "an integer", value)
+        may.check(isinstance(value, int) and not isinstance(value, bool), where, "an integer", value)
         return value
     if kind is float:
-        _check(isinstance(value, int | float) and not isinstance(value, bool), where, "a number", value)
+        may.check(isinstance(value, int | float) and not isinstance(value, bool), where, "a number", value)
         try:
             return float(value)  # type: ignore[arg-type]  # checked in the line before
         except OverflowError as error:
-            raise ConfigError(f"{where} must be a number, got {_show(value)}") from error
+            raise ConfigError(f"{where} must be a number, got {may.show(value)}") from error
     if kind == tuple[str, ...]:
-        _check(isinstance(value, list), where, "a list of strings", value)
+        may.check(isinstance(value, list), where, "a list of strings", value)
         assert isinstance(value, list)
         return tuple(_from_toml(item, str, where) for item in value)
-    _check(isinstance(value, str), where, "a string", value)
+    may.check(isinstance(value, str), where, "a string", value)
     return _from_text(str(value), kind, where)
 
 
@@ -366,14 +299,18 @@ def _from_text(text: str, kind: Any, where: str) -> Any:
         try:
             return kind(text)
         except ValueError as error:
-            raise ConfigError(f"{where} must be {wanted}, got {_show(text)}") from error
-    _check("\0" not in text, where, "without NUL characters", text)
+            raise ConfigError(f"{where} must be {wanted}, got {may.show(text)}") from error
+    may.check("\0" not in text, where, "without NUL characters", text)
     if kind == tuple[str, ...]:
         return tuple(item.strip() for item in text.split(",") if item.strip())
     if kind is Path:
-        _check(text != "", where, "a path", text)
+        may.check(text != "", where, "a path", text)
         return Path(text)
     return text
+
+
+# Paths that may be "": none.
+_FILES = (("security", "secret_file"), ("global_store", "access_file"))
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
@@ -386,14 +323,14 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
         }
         parts[part] = replace(values, **paths)
     parts["node"] = replace(config.node, run_dir=run_dir)
-    if config.security.secret_file:
-        secret_file = str(run_dir / config.security.secret_file)
-        parts["security"] = replace(config.security, secret_file=secret_file)
+    for part, name in _FILES:
+        if given := getattr(parts[part], name):
+            parts[part] = replace(parts[part], **{name: str(run_dir / os.path.expanduser(given))})
     for setting, path in (
         ("local_store.socket", parts["local_store"].socket),
         ("monitor.supervisor_socket", parts["monitor"].supervisor_socket),
     ):
         length = len(os.fsencode(path))
         wanted = f"a path of at most {SOCKET_PATH_BYTES} bytes (this one has {length}; shorten node.run_dir)"
-        _check(length <= SOCKET_PATH_BYTES, setting, wanted, str(path))
+        may.check(length <= SOCKET_PATH_BYTES, setting, wanted, str(path))
     return Config(**parts)

@@ -184,9 +184,14 @@ class FaultyLink(Link):
         return self._around(lambda: self._link.call(key, commands, repeat=repeat))
 
     def change(
-        self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]
+        self,
+        key: str,
+        reads: Sequence[Command],
+        decide: Callable[[list[Reply]], Sequence[Command] | None],
+        *,
+        again: bool = False,
     ) -> bool:
-        return bool(self._around(lambda: self._link.change(key, reads, decide)))
+        return bool(self._around(lambda: self._link.change(key, reads, decide, again=again)))
 
     def everywhere(self, commands: Callable[[int], Sequence[Command]]) -> list[list[Reply]]:
         return self._around(lambda: self._link.everywhere(commands))

@@ -54,6 +54,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ami.cli.cluster",
         "Form a cluster of several machines, let it grow and shrink, see how it is.",
     ),
+    "access": (
+        "ami.cli.access",
+        "Give another account or host access to the global store, list who has it, take it away.",
+    ),
     "doctor": (
         "ami.cli.doctor",
         "Look at this machine and its cluster, and say how to mend what is not right.",
@@ -152,7 +156,7 @@ class _Warnings(logging.Formatter):
 def ami() -> None:
     """Online analysis of every event of an experiment, live and exactly counted.
 
-    Each command has --help, --json, --timeout and --config. Exit codes: 0 done, 1 refused (the
+    Each command has --help, --json, --timeout, --config and --access. Exit codes: 0 done, 1 refused (the
     reason is on stderr), 2 wrong settings or usage.
     """
 

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ class Session:
     config_file: Path | None
     timeout_s: float | None  # None: not asked for; a command that waits for people then waits for ever
     as_json: bool
+    access_file: Path | None = None
 
     @property
     def patience_s(self) -> float:
@@ -39,7 +40,11 @@ class Session:
         Raises:
             ConfigError: they are wrong, or --config names no file.
         """
-        return load(self.config_file)
+        config = load(self.config_file)
+        if not self.access_file:
+            return config
+        store = replace(config.global_store, access_file=str(self.access_file.absolute()))
+        return replace(config, global_store=store)
 
     def connect(self) -> Client:
         """Return a client of the cluster; close it after use.
@@ -93,20 +98,29 @@ def option(
 
 
 def with_session(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command --config, --timeout and --json; it gets them as its first argument, a Session."""
+    """Give a command --config, --access, --timeout and --json: a Session, its first argument."""
 
     default = "[default: the one that AMI_CONFIG names, else conf/ami.toml]"
+    account = "[default: the one that AMI_ACCESS names; without a node here, ~/.config/ami/access]"
     patience = "How long to wait for an answer or an update, seconds."
 
     @option(
         "--config config_file", click.Path(path_type=Path, dir_okay=False), f"File of settings. {default}"
     )
+    @option(
+        "--access access_file", click.Path(path_type=Path, dir_okay=False), f"File of an account. {account}"
+    )
     @option("--timeout timeout_s", float, patience, callback=_seconds, metavar="S")
     @click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
     @functools.wraps(function)
     def command(
-        *arguments: Any, config_file: Path | None, timeout_s: float | None, as_json: bool, **named: Any
+        *arguments: Any,
+        config_file: Path | None,
+        access_file: Path | None,
+        timeout_s: float | None,
+        as_json: bool,
+        **named: Any,
     ) -> None:
-        function(Session(config_file, timeout_s, as_json), *arguments, **named)
+        function(Session(config_file, timeout_s, as_json, access_file), *arguments, **named)
 
     return command

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import ami.messages  # noqa: F401  # registers the value types that results are made of
+from ami.access import read_access, use_access
 from ami.client.updates import Updates, read_history, read_result, read_results
 from ami.cluster.supervisor import nobody_is_here
 from ami.config import Config, load
@@ -25,7 +26,7 @@ from ami.messages.answer import Answer
 from ami.messages.request import Request
 from ami.result import Result
 from ami.security import sign
-from ami.stores import keys
+from ami.stores import keys, roles
 from ami.stores.opened import Stores
 
 if TYPE_CHECKING:
@@ -80,12 +81,16 @@ class Client:
     def __init__(
         self, config: Config, *, name: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> None:
-        self.config = config
-        self.name = default_name(config) if name is None else name
+        self.config = config = use_access(config)
+        file = config.global_store.access_file
+        self._account = read_access(Path(file)).name if file else ""
+        # The name of an account is its owner's, whatever it calls itself.
+        self.name = self._account or (default_name(config) if name is None else name)
         check_name(self.name, "a client")
         self.timeout_s = timeout_s
         where = config.global_store
-        self._stores = Stores(replace(config, global_store=replace(where, timeout_s=timeout_s)))
+        self._stores = Stores(replace(config, global_store=replace(where, timeout_s=timeout_s)), roles.CLIENT)
+        self._whole: Stores | None = None
         self._manager = self._stores.cluster("graph-manager")
         self._reducer = self._stores.cluster("global-reducer")
         if nobody_is_here(config):
@@ -104,6 +109,8 @@ class Client:
 
     def close(self) -> None:
         self._stores.close()
+        if self._whole is not None:
+            self._whole.close()
 
     def __enter__(self) -> Self:
         return self
@@ -288,7 +295,7 @@ class Client:
             AmiError: no answer in time; the request may still be carried out.
         """
         patience_s = self.timeout_s if timeout_s is None else timeout_s
-        identifier = uuid4().hex
+        identifier = roles.request_id(self._account, uuid4().hex)
         request = Request(
             id=identifier,
             client=self.name,
@@ -299,7 +306,7 @@ class Client:
             fields=fields,
         )
         try:
-            self._manager.queue(keys.REQUESTS).put(
+            self._manager.queue(keys.requests_of(self._account) if self._account else keys.REQUESTS).put(
                 sign(request.to_plain(), self.config.security), surely=True
             )
         except TypeError as error:
@@ -349,7 +356,7 @@ class Client:
         """
         from ami.client.inspect import find
 
-        return find(self.config, self._stores, pattern)
+        return find(self.config, self._whole_stores(), pattern)
 
     def key(self, key: str) -> list[KeyView]:
         """Return one key with its value; both, when both tiers have it.
@@ -359,4 +366,12 @@ class Client:
         """
         from ami.client.inspect import look
 
-        return look(self.config, self._stores, key)
+        return look(self.config, self._whole_stores(), key)
+
+    def _whole_stores(self) -> Stores:
+        """Return the stores as one sees them who may read every key; an account may not, and is told so."""
+        if self._account:
+            return self._stores
+        if self._whole is None:
+            self._whole = Stores(self.config)
+        return self._whole

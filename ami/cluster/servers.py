@@ -10,7 +10,6 @@ comes back with its data. That file is in memory (``memory.py``) unless the sett
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
 import ipaddress
 import os
@@ -28,6 +27,7 @@ from typing import NoReturn
 from ami.cluster import memory
 from ami.config import GlobalStoreConfig, LocalStoreConfig, NodeConfig, load
 from ami.errors import ConfigError
+from ami.stores import roles
 
 
 class NotNow(ConfigError):
@@ -39,6 +39,7 @@ LAST_PORT = 54_999  # the cluster's bus listens at port + 10000, and ports end a
 BUS = 10_000
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 2000  # after which a silent cluster node counts as dead
+USERS = "users.acl"
 NAMES = ("valkey-server", "redis-server")
 LOOK_S, SAY_AGAIN_S = 1.0, 30.0
 
@@ -261,7 +262,7 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
     # Who it is in the cluster outlives the machine.
     settings += f"cluster-enabled yes\ncluster-config-file {_quote(nodes)}\ncluster-announce-ip {address}\n"
     settings += f"cluster-node-timeout {NODE_TIMEOUT_MS}\nrepl-diskless-sync-delay 0\n"
-    settings += _access(config.username, password)
+    settings += _access(config, password, folder)
     return _command(config.server, folder, settings)
 
 
@@ -322,13 +323,24 @@ def read_or_make_password(path: Path) -> str:
     return password
 
 
-def _access(username: str, password: str) -> str:
-    """Return the users. The server gets a hash; replicas, who must log in themselves, the password."""
-    digest = hashlib.sha256(password.encode()).hexdigest()
-    lines = [f"user {username} on #{digest} ~* &* +@all"]
-    if username != "default":
-        lines += ["user default off", f"masteruser {username}"]
-    return "\n".join([*lines, f"masterauth {_quote(password)}", ""])
+def _access(config: GlobalStoreConfig, password: str, folder: Path) -> str:
+    """Write the users, as hashes; return the settings that name them, and as whom a replica logs in.
+
+    Accounts that the server had are kept: it is to let them in before anybody has told it of them again.
+    """
+    path = folder / USERS
+    try:
+        before = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        before = []
+    except (OSError, ValueError) as error:
+        raise NotNow(f"{path} cannot be read: {error}") from error
+    lines = roles.acl_lines(config.username, password, roles.accounts_in(before))
+    _write_private(path, "\n".join(lines) + "\n")
+    settings = [f"aclfile {_quote(path)}", f"masterauth {_quote(password)}"]
+    if config.username != "default":
+        settings.append(f"masteruser {config.username}")
+    return "\n".join([*settings, ""])
 
 
 def _address(host: str) -> str:

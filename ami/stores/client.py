@@ -8,14 +8,18 @@ knows who has what; its import takes 0.1 s.)
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import threading
 import time
 from binascii import crc_hqx
 from pathlib import Path
 
+from ami.access import read_access
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import NotLetIn, StoreError
+from ami.stores import roles
 from ami.stores.exchange import Exchange
 from ami.stores.held import Address, HeldLink, Waits
 from ami.stores.link import NotDone, Reply
@@ -23,6 +27,7 @@ from ami.stores.login import log_in, over_tcp, over_unix
 from ami.stores.wire import Broken, Traffic, Wire
 
 SLOTS = 16_384
+logger = logging.getLogger(__name__)
 LOCAL_WAITS = Waits(answer_s=10.0)  # an unix socket does not lose packets: what takes longer hangs
 
 
@@ -49,12 +54,16 @@ class LocalLink(HeldLink):
 
 
 class ClusterLink(HeldLink):
-    """The Redis Cluster. Each key's node is asked directly; ``CLUSTER SLOTS`` says which that is."""
+    """The Redis Cluster. Each key's node is asked directly; ``CLUSTER SLOTS`` says which that is.
+
+    ``role``: as what to log in; "" is the administrator.
+    """
 
     tagged = True
 
-    def __init__(self, config: GlobalStoreConfig) -> None:
+    def __init__(self, config: GlobalStoreConfig, role: str = "") -> None:
         self._config = config
+        self._role = role
         self._nodes = [split_address(node) for node in config.start_nodes] or [(config.host, config.port)]
         listed = ", ".join(f"{host}:{port}" for host, port in self._nodes)
         super().__init__(f"the global store at {listed}", cluster_waits(config))
@@ -63,7 +72,7 @@ class ClusterLink(HeldLink):
         self._looked_at = 0.0
 
     def _connect(self, address: Address) -> Wire:
-        return connect_to(address, self._config, self._waits, self._what, self.traffic)
+        return connect_to(address, self._config, self._waits, self._what, self.traffic, self._role)
 
     def _address(self, key: str) -> Address:
         slot = find_slot(key)
@@ -125,30 +134,63 @@ def connect_locally(path: str, waits: Waits, what: str, traffic: Traffic) -> Wir
 
 
 def connect_to(
-    address: Address, config: GlobalStoreConfig, waits: Waits, what: str, traffic: Traffic
+    address: Address, config: GlobalStoreConfig, waits: Waits, what: str, traffic: Traffic, role: str = ""
 ) -> Wire:
     """Connect to a server of the cluster and log in.
 
     Args:
         what: whom messages name.
+        role: as what; "" is the administrator.
 
     Raises:
         NotDone: nobody is there, or there is no password yet.
         NotLetIn
     """
-    user, file = config.username, config.password_file
-    said = f"{what} does not accept user {user!r} with the password in {file}"
-    hint = (
-        "; copy the file from the node where the store runs, or set global_store.username and "
-        "global_store.password_file"
-    )
-    return log_in(
-        over_tcp(address, waits.connect_s),
-        waits.answer_s,
-        traffic,
-        login=(user, _read_password(config)),
-        not_let_in=(said, hint),
-    )
+    logins = _logins(config, role)
+    for number, (user, password, file) in enumerate(logins, start=1):
+        said = f"{what} does not accept user {user!r} with the password in {file}"
+        try:
+            wire = log_in(
+                over_tcp(address, waits.connect_s),
+                waits.answer_s,
+                traffic,
+                login=(user, password),
+                not_let_in=(said, HINT),
+            )
+        except NotLetIn:
+            if number == len(logins):
+                raise
+        else:
+            if number > 1:
+                _say_once(address, role)
+            return wire
+    raise AssertionError("there is a login, always")
+
+
+HINT = (
+    "; copy the file from the node where the store runs, or set global_store.username and "
+    "global_store.password_file"
+)
+
+
+def _logins(config: GlobalStoreConfig, role: str) -> list[tuple[str, str, Path]]:
+    """Return users, passwords, and the files where these are from, in the order in which to try them."""
+    if config.access_file and role == roles.CLIENT:
+        access = read_access(Path(config.access_file))
+        return [(access.user, access.password, Path(config.access_file))]
+    secret, file = _read_password(config), config.password_file
+    admin = (config.username, secret, file)
+    # A server of an earlier version knows the administrator only.
+    return [(role, roles.derive(secret, role), file), admin] if role else [admin]
+
+
+@functools.cache
+def _say_once(address: Address, role: str) -> None:
+    logger.warning(
+        "the server at %s:%d does not know the role %r: it was started by an earlier version of ami; this "
+        "process is its administrator until both are started again",
+        *address, role,
+    )  # fmt: skip
 
 
 def _read_password(config: GlobalStoreConfig) -> str:

@@ -86,10 +86,16 @@ class Change(Exchange):
     """Read, decide, and write unless somebody else wrote meanwhile; the reply is whether nobody did."""
 
     def __init__(
-        self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]
+        self,
+        key: str,
+        reads: Sequence[Command],
+        decide: Callable[[list[Reply]], Sequence[Command] | None],
+        *,
+        again: bool,
     ) -> None:
         super().__init__([("WATCH", key), *reads], repeat=True)
         self._decide = decide
+        self._again = again
 
     def over(self, wire: Wire, *, asking: bool) -> bool:  # type: ignore[override]  # a reply of its own
         self.repeat = True
@@ -97,7 +103,7 @@ class Change(Exchange):
             seen = Exchange(self._commands, repeat=True).over(wire, asking=asking)
             writes = self._decide(seen[1:])
             if writes:
-                self.repeat = False
+                self.repeat = self._again
                 written = Exchange([MULTI, *writes, EXEC], repeat=False).over(wire, asking=asking)
                 return written[-1] is not None
         except Broken:

@@ -88,9 +88,14 @@ class HeldLink(Link):
         return replies
 
     def change(
-        self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]
+        self,
+        key: str,
+        reads: Sequence[Command],
+        decide: Callable[[list[Reply]], Sequence[Command] | None],
+        *,
+        again: bool = False,
     ) -> bool:
-        return bool(self._hold(Change(key, reads, decide), key))
+        return bool(self._hold(Change(key, reads, decide, again=again), key))
 
     def everywhere(self, commands: Callable[[int], Sequence[Command]]) -> list[list[Reply]]:
         results: list[list[Reply]] = []

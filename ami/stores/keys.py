@@ -25,6 +25,9 @@ Global tier (the cluster)
         run-book          value    RunBook: the newest runs, and which nodes are in them; one, replaced
     {CLUSTER:graph-manager:0}
         requests          queue    from clients, JSON; the manager removes each when it has answered
+        requests-of:NAME  queue    the same of an account, which may write to no other; the manager moves
+                                   them into requests, with the name
+        accounts          value    {ROLE:NAME: SHA-256 of the password}: who was given access; one, replaced
         reply:ID          queue    one answer for the client that asked; expires (manager.reply_s)
         graph:V           value    dict, Graph.to_plain: what runs; the manager removes old ones
                                    (manager.keep_versions)
@@ -86,6 +89,7 @@ SCHEMA = "schema"
 INTERVAL = "interval"
 RUN_BOOK = "run-book"
 REQUESTS = "requests"
+ACCOUNTS = "accounts"
 CURRENT = "current"
 TRIED = "tried"
 VERSIONS = "versions"
@@ -112,15 +116,19 @@ def prefix(host: str, process_type: str, number: int) -> str:
     return f"{host}:{process_type}:{number}"
 
 
+def requests_of(account: str) -> str:
+    return f"requests-of:{account}"
+
+
 def reply(request: str) -> str:
     return f"reply:{request}"
 
 
-def graph(version: int) -> str:
+def graph(version: int | str) -> str:
     return f"graph:{version}"
 
 
-def document(version: int) -> str:
+def document(version: int | str) -> str:
     return f"document:{version}"
 
 
@@ -156,7 +164,7 @@ def is_large_part(name: str) -> bool:
     return name.startswith("large-part:")
 
 
-def result_piece(name: str, token: int, number: int) -> str:
+def result_piece(name: str, token: int | str, number: int | str) -> str:
     return f"piece:{name}:{token}:{number}"
 
 

@@ -33,6 +33,13 @@ class Refused(StoreError):
         self.code = code
 
 
+class NotAllowed(Refused):
+    """Who is logged in may not do this."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(code, f"{text}; who may what, `ami access --help` says")
+
+
 class NotDone(Exception):
     """Nothing was carried out: there was no connection, or Redis would not just now.
 
@@ -74,7 +81,7 @@ def error_of(text: str) -> Exception:
             f"the store cannot append to its file: {text}; make room there (in /dev/shm, unless append_to of "
             f"its tier is 'disk')"
         )
-    return Refused(code, text)
+    return NotAllowed(code, text) if code == "NOPERM" else Refused(code, text)
 
 
 class Script:
@@ -102,11 +109,17 @@ class Link(ABC):
 
     @abstractmethod
     def change(
-        self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]
+        self,
+        key: str,
+        reads: Sequence[Command],
+        decide: Callable[[list[Reply]], Sequence[Command] | None],
+        *,
+        again: bool = False,
     ) -> bool:
         """Read, decide, write; return whether ``key`` stayed untouched meanwhile (else nothing is written).
 
-        ``decide`` returns the commands that go together into a transaction, or None for none.
+        ``decide`` returns the commands that go together into a transaction, or None for none. ``again``: it
+        sees by what it reads whether they were carried out, so all is done again where that is not known.
         """
 
     @abstractmethod
@@ -160,15 +173,20 @@ class Link(ABC):
                 return
 
     def changed(
-        self, key: str, reads: Sequence[Command], decide: Callable[[list[Reply]], Sequence[Command] | None]
+        self,
+        key: str,
+        reads: Sequence[Command],
+        decide: Callable[[list[Reply]], Sequence[Command] | None],
+        *,
+        again: bool = False,
     ) -> None:
-        """Read, decide, write, again and again until nobody else came in between.
+        """Read, decide, write, again and again until nobody else came in between; see :meth:`change`.
 
         Raises:
             Conflict: others were faster too many times.
         """
         for _ in range(CHANGES):
-            if self.change(key, reads, decide):
+            if self.change(key, reads, decide, again=again):
                 return
         raise Conflict(f"{key!r} was changed by others during each of {CHANGES} tries")
 

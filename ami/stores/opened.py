@@ -21,13 +21,16 @@ class Stores:
     """Both tiers, by whose values are wanted. Nothing is connected before a store is used.
 
     Args:
+        role: as what to log in to the global store; "" is the administrator.
         local, cluster: links instead of those that ``config`` describes.
     """
 
-    def __init__(self, config: Config, *, local: Link | None = None, cluster: Link | None = None) -> None:
+    def __init__(
+        self, config: Config, role: str = "", *, local: Link | None = None, cluster: Link | None = None
+    ) -> None:
         self._node = config.node
         self._local = local or LocalLink(config.local_store)
-        self._global = cluster or ClusterLink(config.global_store)
+        self._global = cluster or ClusterLink(config.global_store, role)
         links = {"local": self._local, "global": self._global}
         # Of each tier; links that tests put in between count nothing.
         self.traffic: Mapping[str, Traffic] = {

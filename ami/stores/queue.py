@@ -29,16 +29,29 @@ return count
 """
 )
 
-# KEYS: queue, mark. ARGV: item, ms that the mark lives
-_PUT = Script("""
-if redis.call('SET', KEYS[2], '', 'NX', 'PX', ARGV[2]) then redis.call('RPUSH', KEYS[1], ARGV[1]) end
-return 1
+# Each item is put behind who sent it: `requests` says by whom, and no text of theirs can say so.
+# KEYS: queue, others. ARGV: items of each, bytes of one, names of the others
+_GATHER = Script("""
+local moved = 0
+for i = 2, #KEYS do
+  for _ = 1, tonumber(ARGV[1]) do
+    local item = redis.call('LINDEX', KEYS[i], 0)
+    if not item then break end
+    if #item <= tonumber(ARGV[2]) then
+      redis.call('RPUSH', KEYS[1], ARGV[i + 1] .. ' ' .. item)
+      moved = moved + 1
+    end
+    redis.call('LPOP', KEYS[i])
+  end
+end
+return moved
 """)
 
 # What is taken at once of a backlog, and how large an item may be: a larger one is none.
 SOME_ITEMS = 1000
 SOME_BYTES = 4 << 20
 ITEM_BYTES = 8 << 20
+GATHER_ITEMS = 100
 
 # What is too large leaves the store without being sent, and first: a full store moves nothing.
 # KEYS: queue, taken. ARGV: items, bytes of all of them, bytes of one
@@ -70,11 +83,12 @@ return found
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A queue's item: plain data, and the id that it was put under."""
+    """A queue's item: plain data, the id that it was put under, and from whose queue it was gathered."""
 
     id: str
     value: Any
     raw: bytes = field(repr=False, compare=False, default=b"")
+    sender: str = ""
 
 
 def to_item(value: Any, identifier: str) -> bytes:
@@ -103,13 +117,15 @@ def from_item(raw: bytes) -> Item:
     try:
         if len(raw) > ITEM_BYTES:
             raise ValueError(f"{len(raw)} bytes; at most {ITEM_BYTES} are taken")
-        item = json.loads(raw)
+        # What was gathered begins with a name, which has no blank; all else with a brace.
+        sender, _, text = (b"", b"", raw) if raw.startswith(b"{") else raw.partition(b" ")
+        item = json.loads(text)
         identifier, value = item["id"], item["value"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Undecodable(f"an item of a queue is broken: {raw[:60]!r}: {error!r:.100}") from error
     if not isinstance(identifier, str):
         raise Undecodable(f"an item of a queue has the id {identifier!r:.60}, which is no text")
-    return Item(identifier, value, raw)
+    return Item(identifier, value, raw, sender.decode("ascii", "replace"))
 
 
 class Queue:
@@ -149,10 +165,24 @@ class Queue:
         item = to_item(value, identifier)
         if surely:
             mark = keys.put_mark(self._key, identifier)
-            self._link.script(_PUT, [self._key, mark], [item, int(1e3 * keys.MARK_EXPIRE_S)], repeat=True)
+            milliseconds = int(1e3 * keys.MARK_EXPIRE_S)
+            puts: list[Command] = [("SET", mark, "", "PX", milliseconds), ("RPUSH", self._key, item)]
+            # No script: who may only ask must not run any, because an endless one holds up the server.
+            self._link.changed(mark, [("EXISTS", mark)], lambda seen: None if seen[0] else puts, again=True)
         else:
             self._link.one(self._key, "RPUSH", item, repeat=False)
         return identifier
+
+    def gather(self, others: Mapping[str, str]) -> int:
+        """Move what is in other queues of this owner to the end of this one; return how many items.
+
+        ``others``: names of queues by the name of who alone puts into each, which is from then on in
+        ``sender`` of its items. No more than some of each at once; what is too large is dropped.
+        """
+        if not others:
+            return 0
+        names = [self._key, *(self._head + name for name in others.values())]
+        return int(self._link.script(_GATHER, names, [GATHER_ITEMS, ITEM_BYTES, *others], repeat=True))
 
     def take(self, timeout_s: float) -> Item | None:
         """Return the oldest item, or None when there is none within ``timeout_s``.

@@ -108,6 +108,16 @@ def test_a_port_without_room_for_the_bus_is_refused(folder: Path) -> None:
         servers.prepare_global(GlobalStoreConfig(port=55_000, password_file=folder / "secret"), folder)
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "*"])
+@pytest.mark.parametrize("own", ["127.0.1.1", "::1"])
+def test_a_wildcard_that_would_announce_a_loopback_address_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, host: str, own: str
+) -> None:
+    monkeypatch.setattr(servers.socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (own, 0))])
+    with pytest.raises(ConfigError, match=f"would tell them {own}"):
+        servers.prepare_global(GlobalStoreConfig(host=host, password_file=folder / "secret"), folder)
+
+
 def test_a_password_that_others_can_read_or_that_is_short_is_refused(folder: Path) -> None:
     path = folder / "secret"
     path.write_text("0123456789abcdef\n")

@@ -1,6 +1,7 @@
 """Settings: what is read, what is refused, and that conf/ami.toml tells the truth."""
 
 import dataclasses
+import ipaddress
 import itertools
 import re
 import string
@@ -283,3 +284,7 @@ def test_any_value_in_the_file_is_read_or_refused(
         assert name in str(error)
     else:
         assert isinstance(config, Config)
+
+
+def test_the_store_listens_on_this_machine_only_until_told_otherwise() -> None:
+    assert ipaddress.ip_address(Config().global_store.host).is_loopback

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ami.config import SecurityConfig
 from ami.daemons.manager import requests
 from ami.daemons.manager.requests import ACTIONS, Past
-from ami.errors import GraphError
+from ami.errors import ConfigError, GraphError
 from ami.graph.language.changes import compare
 from ami.graph.language.document import Document
 from ami.graph.language.lower import lower
@@ -358,6 +358,16 @@ def test_new_code_is_what_the_graph_before_did_not_have() -> None:
     assert requests.new_code(ask.document, ask.document) == ()
     with_more = ask("add", text=one("shots", "count(x)"))
     assert requests.new_code(with_more, ask.versions[1]) == ()
+
+
+def test_code_is_taken_of_accounts_that_are_named() -> None:
+    security = SecurityConfig(user_code="signed", code_from=("ann",))
+    requests.check_code(request("add", client="ann"), ("f",), security)
+    requests.check_code(request("add", client="bob"), (), security)
+    with pytest.raises(GraphError, match="f: code of bob is not taken here, only of ann"):
+        requests.check_code(request("add", client="bob"), ("f",), security)
+    with pytest.raises(ConfigError):
+        SecurityConfig(user_code="signed")
 
 
 def test_the_policies_for_user_code(tmp_path: Path) -> None:

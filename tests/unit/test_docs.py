@@ -25,3 +25,12 @@ def test_links_of_documents_lead_to_files() -> None:
     for document in [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_what_shows_that_something_is_stopped_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (PROJECT / "docs" / "security.md").read_text("utf-8"))
+    assert len(named) > 10
+    for path, name in named:
+        file = PROJECT / path
+        assert file.exists(), path
+        assert f"\ndef {name}(" in file.read_text(encoding="utf-8"), f"{path} has no {name}"

@@ -29,7 +29,7 @@ from ami.graph.language.lower import lower
 from ami.graph.language.text import write
 from ami.messages.answer import Answer
 from ami.messages.request import Request
-from ami.stores import keys
+from ami.stores import keys, roles
 from ami.stores.opened import Stores
 
 logger = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class GraphManagerStage:
     def _look_at_each(self, ahead: Sequence[Taken], at: mmap.mmap) -> str:
         """Do in a child process what is done with a request, but for publishing it."""
         # Connections of its own: those of this process are in the middle of something.
-        stores = Stores(self._config)
+        stores = Stores(self._config, roles.of_process("graph-manager"))
         self._store, self._source = stores.cluster("graph-manager"), stores.cluster("source")
         self._versions.use(self._store)
         for place, taken in enumerate(ahead):

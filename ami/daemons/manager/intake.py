@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ami.errors import GraphError
 from ami.messages.request import Request
-from ami.stores import Item, Lease, Store, keys
+from ami.stores import Item, Lease, Store, keys, roles
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ GROUP = 100  # requests that are looked at together
 ONCE, ALONE, HOPELESS = 1, 2, 3
 MOST_AHEAD = 10_000  # taken and not looked at; the others wait in the store
 MOST_TAKES = 20  # in a step; each of a thousand at the most
+LOOK_S = 1.0  # between looks for accounts
+GATHER_S = 0.05  # between looks for their requests, which wake nobody
 MOST_OF_ONE = 100  # requests of one client that wait: who has more is told so, and waits for none of them
 
 
@@ -41,6 +45,8 @@ class Intake:
         self._store = store
         self._lease = lease
         self._queue = store.queue(keys.REQUESTS, lease)
+        self._accounts: dict[str, str] = {}  # the queues of those that may ask, by name
+        self._looked_at = -LOOK_S
         self._ahead: dict[str, deque[Taken]] = {}  # by client, who is next first
         self._busy: set[str] = set()  # clients of which a request is looked at beside: theirs go in order
         self._suspects: dict[str, int] = {}  # by digest: ONCE, ALONE or HOPELESS
@@ -95,12 +101,16 @@ class Intake:
 
     def _take(self, wait_s: float) -> bool:
         """Take what there is at once; return whether there was something."""
+        self._look_for_accounts()
+        if self._accounts:
+            self._queue.gather(self._accounts)
+            wait_s = min(wait_s, GATHER_S)
         items, broken = self._queue.take_some(wait_s)
         reasons: list[Exception] = list(broken)
         junk = []
         for item in items:
             try:
-                self._put_ahead(item, Request.from_plain(item.value))
+                self._put_ahead(item, _told_by(item))
             except GraphError as error:
                 # Nobody to answer: without an id there is no key for the answer.
                 reasons.append(error)
@@ -112,6 +122,15 @@ class Intake:
             others = f", and {len(reasons) - 1} others" if len(reasons) > 1 else ""
             logger.warning("a request is no request%s: %s", others, reasons[0])
         return bool(items or broken)
+
+    def _look_for_accounts(self) -> None:
+        """Learn now and then who was given access."""
+        if time.monotonic() - self._looked_at < LOOK_S:
+            return
+        self._looked_at = time.monotonic()
+        known: Any = self._store.get(keys.ACCOUNTS)
+        users = [str(user).partition(":") for user in known or ()]
+        self._accounts = {name: keys.requests_of(name) for role, _, name in users if role == roles.CLIENT}
 
     def _put_ahead(self, item: Item, request: Request) -> None:
         waiting = self._ahead.setdefault(request.client, deque())
@@ -147,6 +166,20 @@ class Intake:
         self._queue.done(*items)
         for item in items if self._suspects else ():
             self._suspects.pop(_digest(item), None)
+
+
+def _told_by(item: Item) -> Request:
+    """Return a request as of whom it is: of an account, whatever it calls itself.
+
+    Raises:
+        GraphError: it is none, or of an account that wants the answer where others fetch theirs.
+    """
+    request = Request.from_plain(item.value)
+    if not item.sender:
+        return request
+    if not request.id.startswith(roles.request_id(item.sender, "")):
+        raise GraphError(f"the id of a request by {item.sender} is {request.id!r:.60}, not one of its own")
+    return replace(request, client=item.sender)
 
 
 def _digest(item: Item) -> str:

@@ -209,6 +209,14 @@ def check_code(request: Request, names: tuple[str, ...], security: SecurityConfi
     """
     if names and security.user_code == "refused":
         raise GraphError(f"{', '.join(names)}: user code, and security.user_code is 'refused' here")
+    if names and security.user_code == "signed":
+        if request.client in security.code_from:
+            return
+        if not security.secret_file:
+            raise GraphError(
+                f"{', '.join(names)}: code of {request.client} is not taken here, only of "
+                f"{', '.join(security.code_from)} (security.code_from)"
+            )
     if names:
         verify(request.fields, security)
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ami.cluster import proc, whose
+from ami.cluster.accounts import Accounts
 from ami.cluster.proc import OwnTime
 from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
 from ami.daemons.monitor.deaths import Deaths
@@ -26,13 +27,14 @@ from ami.errors import RingError, StoreError
 from ami.messages.heartbeat import BEGINNING, PROGRESS_BYTES, Heartbeat
 from ami.processes import DAEMONS
 from ami.ring.observer import RingObserver
-from ami.stores import keys
+from ami.stores import keys, roles
 from ami.stores.opened import Stores
 from ami.stores.server import LocalServerLink, OneServer, ServerLink
 
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
+ACCOUNTS_LOOKS = 10  # of looks one is for accounts
 SELF = "monitor:0"
 LAUNCHER = "ami.cluster.servers"
 BEATEN = ("heartbeat", "beginning", "piece")  # kinds of signs that go through Control
@@ -46,7 +48,8 @@ class MonitorStage:
     def __init__(self, setup: Setup) -> None:
         self._config = config = setup.config
         # Stores of its own, of short patience: a server that is slow to answer is what it is to find out.
-        self._stores = Stores(replace(config, global_store=replace(config.global_store, timeout_s=LOOK_S)))
+        hurried = replace(config, global_store=replace(config.global_store, timeout_s=LOOK_S))
+        self._stores = Stores(hurried, roles.MONITOR)
         self._global = self._stores.host("monitor", setup.number)
         own = config.global_store
         self._servers: dict[str, OneServer] = {
@@ -54,6 +57,7 @@ class MonitorStage:
             "global-redis:0": ServerLink(own, (own.host, own.port), answer_s=LOOK_S),
             "replica-redis:0": ServerLink(own, (own.host, own.replica_port), answer_s=LOOK_S),
         }
+        self._accounts = Accounts(self._stores.cluster("graph-manager"))
         self._supervisor = Supervisor(config.monitor.supervisor_socket)
         self._deaths = Deaths()
         self._ring: RingObserver | None = None
@@ -95,6 +99,8 @@ class MonitorStage:
         for how, name, sign in self._signs(processes):
             if name in processes:
                 self._judge(how, processes[name], sign)
+        if self._looks % ACCOUNTS_LOOKS == 1:
+            self._tell_accounts(processes)
 
     def _signs(self, processes: Mapping[str, Program]) -> Iterator[tuple[str, str, Sign]]:
         """Yield how each process shows that it lives: by what, which process, and the sign."""
@@ -151,6 +157,16 @@ class MonitorStage:
             if self._ring is not None:
                 self._ring.close()
             self._ring = None
+
+    def _tell_accounts(self, processes: Mapping[str, Program]) -> None:
+        """Let in at this node's servers who was given access to the cluster, and nobody else."""
+        for name in ("global-redis:0", "replica-redis:0"):
+            server = self._servers[name]
+            if name in processes and isinstance(server, ServerLink):
+                try:
+                    self._accounts.tell(server)
+                except StoreError as error:
+                    logger.debug("accounts not told to %s: %s", server, error)
 
     def _judge(self, how: str, process: Program, sign: Sign) -> None:
         # Of code the time counts that it had: on a loaded machine it waits for a core most of the time.

@@ -17,6 +17,7 @@ from ami.daemons.process.heartbeat import Heart
 from ami.daemons.process.name import NodeName
 from ami.daemons.process.stage import Patience, Setup, Stage, Stopping
 from ami.errors import FAULTS, AmiError, ConfigError, RingError, StoreFull, StoreUnavailable
+from ami.stores import roles
 from ami.stores.opened import Stores
 from ami.stores.wire import Traffic
 
@@ -62,7 +63,7 @@ def run(process_type: str, make: MakeStage, config: Config, number: int = 0) -> 
     """Make the stage and step it until SIGTERM or SIGINT, then close it. Returns an exit code."""
     stopping = _listen()
     started = time.monotonic()
-    stores = Stores(config)
+    stores = Stores(config, roles.of_process(process_type))
     shared, patience = Traffic(), Patience()
     traffic = {**stores.traffic, "shared": shared}
     name = NodeName(stores.cluster("global-reducer"), config.node)
