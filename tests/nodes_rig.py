@@ -27,7 +27,8 @@ from ami.errors import RingError
 from ami.ring import find_leaked, reclaim
 from tests import clusters
 from tests.machines import Machine, machines
-from tests.waiting import PATIENCE_S, wait_until
+from tests.node_rig import await_end
+from tests.waiting import PATIENCE_S
 
 PORT = 7379
 HEAD = "ami-nodes-"
@@ -94,9 +95,7 @@ class MachineNode(Supervised):
             os.kill(int((self.run_dir / "supervisord.pid").read_text()), signal.SIGKILL)
         self.kill_all()
         self.stop(keep=False)
-        # The kernel drops the locks of who was killed a moment later, and only then is the ring nobody's.
-        head = self.config.ring.name.lstrip("/")
-        wait_until(lambda: not _is_left(self.config.ring.name), what=f"the end of {head} in /dev/shm")
+        await_end(self.config.ring.name)
 
     def thaw(self) -> None:
         """Let them go on, as if no time had passed."""
@@ -230,14 +229,6 @@ def _sweep(folder: Path) -> None:
                 with suppress(RingError):
                     reclaim(name)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_left(ring: str) -> bool:
-    """Remove a ring as soon as nobody holds it; say whether it is still there."""
-    for name in find_leaked(ring):
-        with suppress(RingError):
-            reclaim(name)
-    return Path(f"/dev/shm{ring}").exists()
 
 
 def _settings(path: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ from ami.cluster.node import Node
 from ami.result import Events
 from ami.stores import Store, keys, open_global
 from tests.client_rig import SCHEMA, emptied, made, publish
+from tests.node_rig import running
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -32,7 +33,7 @@ Run = Callable[..., Result]
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
     """The two servers and the graph manager of a node."""
-    with Node(programs=("local-redis", "global-redis", "graph-manager")) as started:
+    with running(Node(programs=("local-redis", "global-redis", "graph-manager"))) as started:
         source = open_global(started.config.global_store, keys.prefix("ami", "source", 0))
         source.put(keys.SCHEMA, SCHEMA.to_json())
         source.close()

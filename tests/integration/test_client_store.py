@@ -18,6 +18,7 @@ from ami.result import Events, Row
 from ami.stores import Store, keys, open_global, open_local
 from ami.values import Histogram, Scan
 from tests.client_rig import SCHEMA, emptied, made, publish
+from tests.node_rig import running
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
     """The two servers and the graph manager of a node."""
-    with Node(programs=("local-redis", "global-redis", "graph-manager")) as started:
+    with running(Node(programs=("local-redis", "global-redis", "graph-manager"))) as started:
         yield started
 
 

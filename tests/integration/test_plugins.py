@@ -14,6 +14,7 @@ import pytest
 
 from ami.client import connect
 from ami.cluster.node import Node
+from tests.node_rig import running
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
@@ -111,7 +112,8 @@ def test_a_node_computes_what_a_package_adds(with_example: Environment, graph: s
 def test_a_node_hands_results_to_an_export_of_a_package(with_example: Environment) -> None:
     path = with_example.folder / "results.jsonl"
     settings = {"AMI_PYTHON": str(with_example.python), "AMI_EXPORT_URIS": f"journal://{path}?results=shots"}
-    with Node(source="sim://pump-probe?rate=1000&stop=1500", workers=1, settings=settings) as node:
+    node = Node(source="sim://pump-probe?rate=1000&stop=1500", workers=1, settings=settings)
+    with running(node):
         with connect(node.config, timeout_s=20.0) as client:
             client.add("results: {shots: count(laser), other: count(diode)}")
 

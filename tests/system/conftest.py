@@ -21,6 +21,7 @@ from ami.messages.run_book import RunBook
 from ami.result import Result
 from ami.sources import open_source
 from ami.stores import keys, open_global
+from tests.node_rig import running
 from tests.waiting import PATIENCE_S, wait_until
 
 # On a machine that stands still for a second, no event is to blame and no process hangs. A ring that is not
@@ -107,8 +108,9 @@ def start_node() -> Iterator[StartNode]:
     with ExitStack() as stack:
 
         def start(source: str, graph: str = "", *, workers: int = 2, **settings: str) -> Experiment:
-            node = Node(source=source, workers=workers, settings=PATIENT | settings)
-            stack.enter_context(node)
+            node = stack.enter_context(
+                running(Node(source=source, workers=workers, settings=PATIENT | settings))
+            )
             client = stack.enter_context(connect(node.config, name="test", timeout_s=PATIENCE_S))
             if graph:
                 wait_until(client.schema, what="a source that has told its fields")
@@ -120,7 +122,7 @@ def start_node() -> Iterator[StartNode]:
 
 @pytest.fixture(scope="session")
 def _shared_node() -> Iterator[Node]:
-    with Node(workers=2, settings=PATIENT) as node:
+    with running(Node(workers=2, settings=PATIENT)) as node:
         node.supervisor.stopProcess("source")
         yield node
 

@@ -10,6 +10,7 @@ from ami.client import connect
 from ami.cluster import memory
 from ami.cluster.node import Node
 from ami.ring import reclaim
+from tests.node_rig import running
 from tests.system.conftest import PATIENT
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -43,7 +44,7 @@ def folders(node: Node) -> list[Path | None]:
 
 
 def test_a_node_that_is_stopped_leaves_no_memory_and_goes_on_from_the_disk() -> None:
-    with Node(source=SOURCE, settings=PATIENT) as node:
+    with running(Node(source=SOURCE, settings=PATIENT)) as node:
         last, actions = edit(node)
         assert actions == ["add", "add"]
         with connect(node.config, timeout_s=PATIENCE_S) as client:
@@ -61,7 +62,7 @@ def test_a_node_that_is_stopped_leaves_no_memory_and_goes_on_from_the_disk() -> 
 
 
 def test_after_a_power_cut_edits_and_run_numbers_go_on() -> None:
-    with Node(source=SOURCE, settings=PATIENT | {"AMI_REDUCER_DURABLE_S": "0.2"}) as node:
+    with running(Node(source=SOURCE, settings=PATIENT | {"AMI_REDUCER_DURABLE_S": "0.2"})) as node:
         last, actions = edit(node)
         assert actions == ["add", "add"]
         windows = node.run_dir / "durable" / "ami" / "windows"
