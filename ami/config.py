@@ -119,6 +119,9 @@ class GlobalStoreConfig(_Part):
     username: str = may.be("default", may.text(r"\S+", "a name without blanks"))
     password_file: Path = Path("secret")
     access_file: str = ""
+    tls_ca_file: str = ""
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
     timeout_s: float = may.be(15.0, may.seconds(0.1))
     max_memory_bytes: int = may.be(4 << 30, may.count(1 << 20))
     append_to: str = may.be("memory", may.APPEND_TO)
@@ -310,7 +313,10 @@ def _from_text(text: str, kind: Any, where: str) -> Any:
 
 
 # Paths that may be "": none.
-_FILES = (("security", "secret_file"), ("global_store", "access_file"))
+_FILES = (
+    ("security", "secret_file"),
+    *(("global_store", name) for name in ("access_file", "tls_ca_file", "tls_cert_file", "tls_key_file")),
+)
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:

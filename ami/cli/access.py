@@ -64,10 +64,14 @@ def add(session: Session, name: str, role: str, file: Path | None) -> None:
     path = file or config.global_store.password_file.parent / "access" / name
     if path.exists():
         raise click.UsageError(f"there is a file {path} already; remove it, or say --file")
+    ca_file = config.global_store.tls_ca_file
+    ca = Path(ca_file).read_text(encoding="utf-8") if ca_file else ""
     with opened(session) as (accounts, servers):
         user, password, problems = accounts.add(name, role, servers)
         nodes = tuple(dict.fromkeys(f"{host}:{port}" for host, port in (one.address for one in servers)))
-        write_access(path, Access(cluster=config.node.cluster, user=user, password=password, nodes=nodes))
+        write_access(
+            path, Access(cluster=config.node.cluster, user=user, password=password, nodes=nodes, ca=ca)
+        )
     tell_silent(problems)
     session.answer(
         lambda: {"user": user, "file": str(path), "nodes": list(nodes)},

@@ -18,21 +18,17 @@ import shutil
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from ami.cluster import memory
+from ami.cluster import memory, tls
+from ami.cluster.tls import quote
+from ami.cluster.waiting import NotNow, patiently
 from ami.config import GlobalStoreConfig, LocalStoreConfig, NodeConfig, load
 from ami.errors import ConfigError
 from ami.stores import roles
-
-
-class NotNow(ConfigError):
-    """It cannot be started as things are on this machine, which may change: wait, and try again."""
-
 
 SOCKET_PATH_BYTES = 107  # the kernel's limit
 LAST_PORT = 54_999  # the cluster's bus listens at port + 10000, and ports end at 65535
@@ -41,7 +37,6 @@ SLOTS = 16_384
 NODE_TIMEOUT_MS = 2000  # after which a silent cluster node counts as dead
 USERS = "users.acl"
 NAMES = ("valkey-server", "redis-server")
-LOOK_S, SAY_AGAIN_S = 1.0, 30.0
 
 # What both tiers have. Large values are freed by a thread of their own (lazyfree), or a worker would wait
 # for the kernel to take back 8 MiB. `hz` is Redis' default: higher costs an idle core more. The file is
@@ -98,20 +93,6 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.write(f"ami: {error}\n")
         return 2
-
-
-def patiently(prepare: Callable[[], list[str]]) -> list[str]:
-    """Return what ``prepare`` returns, as soon as that is possible; say meanwhile why it is not."""
-    said, said_at = "", 0.0
-    while True:
-        try:
-            return prepare()
-        except NotNow as error:
-            now = time.monotonic()
-            if str(error) != said or now - said_at >= SAY_AGAIN_S:
-                said, said_at = str(error), now
-                sys.stderr.write(f"ami: waiting: {error}\n")
-            time.sleep(LOOK_S)
 
 
 def is_taken(host: str, port: int) -> bool:
@@ -211,7 +192,7 @@ def prepare_local(config: LocalStoreConfig, folder: Path) -> list[str]:
             f"`chmod 700` it"
         )
     settings = _common(config, place)
-    settings += f"port 0\nunixsocket {_quote(config.socket)}\nunixsocketperm 700\n"
+    settings += f"port 0\nunixsocket {quote(config.socket)}\nunixsocketperm 700\n"
     return _command(config.server, folder, settings)
 
 
@@ -258,9 +239,10 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
         own = f"{secrets.token_hex(20)} {address}:{config.port}@{config.port + BUS} myself,master"
         _write_private(nodes, f"{own} - 0 0 1 connected 0-{SLOTS - 1}\nvars currentEpoch 1 lastVoteEpoch 0\n")
     settings = _common(config, _place(config, folder, "global_store"))
-    settings += f"port {config.port}\nbind {_bind(config.host, address)}\n"
+    settings += f"bind {_bind(config.host, address)}\n"
+    settings += tls.listen(config, find_server(config.server)) or f"port {config.port}\n"
     # Who it is in the cluster outlives the machine.
-    settings += f"cluster-enabled yes\ncluster-config-file {_quote(nodes)}\ncluster-announce-ip {address}\n"
+    settings += f"cluster-enabled yes\ncluster-config-file {quote(nodes)}\ncluster-announce-ip {address}\n"
     settings += f"cluster-node-timeout {NODE_TIMEOUT_MS}\nrepl-diskless-sync-delay 0\n"
     settings += _access(config, password, folder)
     return _command(config.server, folder, settings)
@@ -288,7 +270,7 @@ def _place(config: LocalStoreConfig | GlobalStoreConfig, folder: Path, section: 
 def _common(config: LocalStoreConfig | GlobalStoreConfig, place: Path) -> str:
     # Memory needs no fsync; and with "always" a server that cannot append ends, instead of refusing writes.
     fsync = config.fsync if config.append_to == "disk" else "no"
-    return _COMMON.format(fsync=fsync, memory=config.max_memory_bytes) + f"dir {_quote(place)}\n"
+    return _COMMON.format(fsync=fsync, memory=config.max_memory_bytes) + f"dir {quote(place)}\n"
 
 
 def read_or_make_password(path: Path) -> str:
@@ -337,7 +319,7 @@ def _access(config: GlobalStoreConfig, password: str, folder: Path) -> str:
         raise NotNow(f"{path} cannot be read: {error}") from error
     lines = roles.acl_lines(config.username, password, roles.accounts_in(before))
     _write_private(path, "\n".join(lines) + "\n")
-    settings = [f"aclfile {_quote(path)}", f"masterauth {_quote(password)}"]
+    settings = [f"aclfile {quote(path)}", f"masterauth {quote(password)}"]
     if config.username != "default":
         settings.append(f"masteruser {config.username}")
     return "\n".join([*settings, ""])
@@ -387,13 +369,6 @@ def _command(setting: str, folder: Path, settings: str) -> list[str]:
     path = folder / "redis.conf"
     _write_private(path, "# Written by ami at each start; change the settings of ami instead.\n" + settings)
     return [server, str(path)]
-
-
-def _quote(value: object) -> str:
-    text = str(value)
-    if any(ord(character) < 32 for character in text):
-        raise ConfigError(f"{text!r} has characters that a Redis configuration cannot hold")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 if __name__ == "__main__":

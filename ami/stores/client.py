@@ -23,7 +23,7 @@ from ami.stores import roles
 from ami.stores.exchange import Exchange
 from ami.stores.held import Address, HeldLink, Waits
 from ami.stores.link import NotDone, Reply
-from ami.stores.login import log_in, over_tcp, over_unix
+from ami.stores.login import OpenSocket, log_in, over_tcp, over_tls, over_unix
 from ami.stores.wire import Broken, Traffic, Wire
 
 SLOTS = 16_384
@@ -151,7 +151,7 @@ def connect_to(
         said = f"{what} does not accept user {user!r} with the password in {file}"
         try:
             wire = log_in(
-                over_tcp(address, waits.connect_s),
+                _opener(address, config, waits, role),
                 waits.answer_s,
                 traffic,
                 login=(user, password),
@@ -165,6 +165,15 @@ def connect_to(
                 _say_once(address, role)
             return wire
     raise AssertionError("there is a login, always")
+
+
+def _opener(address: Address, config: GlobalStoreConfig, waits: Waits, role: str) -> OpenSocket:
+    """Return what opens the socket: encrypted, where the certificate is known that signed the servers'."""
+    ca = read_access(Path(config.access_file)).ca if config.access_file and role == roles.CLIENT else ""
+    if not (ca or config.tls_ca_file):
+        return over_tcp(address, waits.connect_s)
+    # A handshake computes: on a busy machine it takes longer than to connect.
+    return over_tls(address, waits.answer_s, "" if ca else config.tls_ca_file, ca)
 
 
 HINT = (

@@ -9,6 +9,7 @@ a single large one is received into its place, without the copies through a pars
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -69,6 +70,11 @@ class Wire:
         self._used = False
         self._storage: Any = bytearray(READ_BYTES)  # hiredis takes it, its annotations do not say so
         self._buffer = memoryview(self._storage)
+        # OpenSSL would take a kernel's time-out for a reason to try again, for ever.
+        self._is_plain = not hasattr(sock, "pending")
+        if not self._is_plain:
+            sock.settimeout(timeout_s)
+            return
         interval = struct.pack("@ll", int(timeout_s), int(timeout_s % 1 * 1e6))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
@@ -89,7 +95,7 @@ class Wire:
                 self._sock.sendall(piece)
                 self._traffic.sent += len(piece)
             replies = self._receive(count)
-        except BlockingIOError as error:
+        except (BlockingIOError, TimeoutError) as error:
             raise Broken("no answer in time", stale=False) from error
         except (OSError, hiredis.HiredisError) as error:
             raise Broken(str(error) or type(error).__name__, stale=self._used) from error
@@ -146,6 +152,8 @@ class Wire:
         """Return whether the other side still has this connection, as far as one can see from here."""
         try:
             # Something to read, between two exchanges, is an end or a reply to nobody's command.
+            if not self._is_plain:
+                return not select.select([self._sock], [], [], 0)[0]
             self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return True
