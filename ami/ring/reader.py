@@ -126,8 +126,11 @@ class RingReader(Handle):
         """Return how many bytes an event has in the columns of an entry."""
         return self._meet(entry.index)[1].event_bytes
 
-    def commit(self, stretches: Iterable[Stretch]) -> None:
+    def commit(self, stretches: Iterable[Stretch], *, entry: int | None = None) -> None:
         """Give events back whose results are stored: (first sequence, count) of each stretch.
+
+        Args:
+            entry: of which all of them are, if that is known: the local reducer is woken when it is complete.
 
         Raises:
             RingError: one of them is not this worker's; nothing of that stretch is committed.
@@ -136,22 +139,28 @@ class RingReader(Handle):
         for first, count in stretches:
             self._owners.commit(first, count)
             committed += count
-        self._count_commit(committed)
+        self._count_commit(committed, entry)
 
-    def _count_commit(self, events: int) -> None:
+    def _count_commit(self, events: int, entry: int | None = None) -> None:
         self._workers.count_commit(events)
         self._bell.wake_source()
-        self._bell.wake_reducer()
+        self._wake_reducer(entry)
 
-    def set_flushed(self, stretches: Iterable[Stretch]) -> None:
+    def _wake_reducer(self, entry: int | None) -> None:
+        # Of an entry that others have a part of, the last one wakes it. Two that end at the same instant may
+        # each see the other's part as it was, which costs a time-out, as any wake-up that is missed.
+        self._bell.wake_reducer(None if entry is None else lambda: self.is_complete(entry))
+
+    def set_flushed(self, stretches: Iterable[Stretch], *, entry: int | None = None) -> None:
         """Say that events of this worker are in a stored flush, and stay its own for their large states.
 
-        Whoever follows this worker finds it in their blocks. It is forgotten with the event.
+        Whoever follows this worker finds it in their blocks. It is forgotten with the event. ``entry``: see
+        :meth:`commit`.
         """
         for first, count in stretches:
             self._owners.set_flushed(first, count)
         self._workers.count_commit(0)
-        self._bell.wake_reducer()
+        self._wake_reducer(entry)
 
     def leave_breadcrumb(self, first: int, count: int, operation: int) -> None:
         """Leave word of what runs now (operation 0: nothing), should this process die of it."""

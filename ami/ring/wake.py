@@ -117,7 +117,8 @@ class Bell:
             self._words[SOURCE_WAITS] = 0
             self._segment.semaphore(".space").release()
 
-    def wake_reducer(self) -> None:
-        if self._words[REDUCER_WAITS]:
+    def wake_reducer(self, is_of_use: Callable[[], bool] | None = None) -> None:
+        """Wake the local reducer, if it waits and that ``is_of_use``: else it would look, and wait on."""
+        if self._words[REDUCER_WAITS] and (is_of_use is None or is_of_use()):
             self._words[REDUCER_WAITS] = 0
             self._segment.semaphore(".done").release()

@@ -241,7 +241,7 @@ class RingWriter(Handle):
         if self._words[at.SPANS_CLOSED] != own.entries_opened:
             self._words[at.SPANS_CLOSED] = own.entries_opened
             self._bell.wake_holders()
-            self._bell.wake_reducer()
+            self._bell.wake_reducer(lambda: self.is_over(own.entries_opened - 1))
 
     def _table_is_full(self) -> bool:
         self._table_full = not self._row_is_free()
@@ -272,7 +272,7 @@ class RingWriter(Handle):
 
     def _announce_closed(self) -> None:
         self._bell.wake_holders()
-        self._bell.wake_reducer()
+        self._bell.wake_reducer(lambda: self.is_complete(self._own.entries_closed - 1))
 
     def _must_be_open(self) -> None:
         if self._own.entries_opened == self._own.entries_closed:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ami.stores.codec import Value
     from ami.stores.commit import ABSENT
     from ami.stores.inspect import KeyFacts
-    from ami.stores.journal import BadRecord, Journal, Record
+    from ami.stores.journal import BadRecord, Bell, Journal, Record
     from ami.stores.lease import Lease
     from ami.stores.queue import Item, Queue
     from ami.stores.store import Store
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSENT",
     "BadRecord",
+    "Bell",
     "Item",
     "Journal",
     "KeyFacts",
@@ -37,8 +38,9 @@ __all__ = [
 
 
 _MODULES = {
-    "Value": "codec", "ABSENT": "commit", "KeyFacts": "inspect", "BadRecord": "journal", "Journal": "journal",
-    "Record": "journal", "Lease": "lease", "Item": "queue", "Queue": "queue", "Store": "store",
+    "Value": "codec", "ABSENT": "commit", "KeyFacts": "inspect", "BadRecord": "journal", "Bell": "journal",
+    "Journal": "journal", "Record": "journal", "Lease": "lease", "Item": "queue", "Queue": "queue",
+    "Store": "store",
 }  # fmt: skip
 
 

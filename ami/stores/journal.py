@@ -145,18 +145,22 @@ class Journal:
         entries = self._link.one(self.key, "XRANGE", f"({after}-0", "+", "COUNT", limit, repeat=True)
         return self.records(_numbers(entries))
 
-    def records(self, numbers: list[int]) -> list[Record]:
+    def records(self, numbers: list[int], known: Mapping[int, Buffer | None] | None = None) -> list[Record]:
         """Return the records of ``numbers``; one that was removed or expired meanwhile is left out.
 
-        Only the first that there are, where all together are more than is read at once.
+        Only the first that there are, where all together are more than is read at once. ``known``: payloads
+        that were read already.
         """
+        there = {number: one for number, one in (known or {}).items() if one is not None}
         records: list[Record] = []
         while numbers and not records:
             part = numbers[: self._portion(numbers)]
             numbers = numbers[len(part) :]
-            payloads = self._link.call(self.key, [("MGET", *self._payloads(part))], repeat=True)[0]
-            for number, payload in zip(part, payloads, strict=True):
-                if payload is None:
+            if missing := [number for number in part if number not in there]:
+                read = self._link.call(self.key, [("MGET", *self._payloads(missing))], repeat=True)[0]
+                there |= zip(missing, read, strict=True)
+            for number in part:
+                if (payload := there.get(number)) is None:
                     continue
                 try:
                     records.append(Record(number, codec.decode(payload)))
@@ -179,21 +183,31 @@ class Journal:
     def _payloads(self, numbers: list[int]) -> list[str]:
         return [keys.payload(self.key, number) for number in numbers]
 
-    def remove(self, numbers: Iterable[int], lease: Lease | None = None) -> int:
+    def remove(
+        self, numbers: Iterable[int], lease: Lease | None = None, others: Iterable[Removal] = ()
+    ) -> int:
         """Remove records and their payloads; return how many there were.
+
+        ``others``: of this tier (and, there, of this prefix), what of them is removed in the same step.
 
         Raises:
             Conflict: a ``lease`` is given, and is not held any more.
         """
-        wanted = list(numbers)
-        if not wanted:
+        commands: list[Command] = []
+        touched: list[str] = []
+        for journal, some in ((self, numbers), *others):
+            if wanted := list(some):
+                payloads = journal._payloads(wanted)
+                commands.append(("XDEL", journal.key, *(f"{number}-0" for number in wanted)))
+                commands.append(("UNLINK", *payloads))
+                touched += [journal.key, *payloads]
+        if not commands:
             return 0
-        entries = [f"{number}-0" for number in wanted]
-        payloads = self._payloads(wanted)
-        commands: list[Command] = [("XDEL", self.key, *entries), ("UNLINK", *payloads)]
         if lease is not None:
-            return int(lease.atomic([self.key, *payloads], commands, repeat=True)[0])
-        return int(self._link.atomic(self.key, commands, repeat=True)[0])
+            replies = lease.atomic(touched, commands, repeat=True)
+        else:
+            replies = self._link.atomic(self.key, commands, repeat=True)
+        return sum(map(int, replies[::2]))
 
     def trim(self, upto: int, lease: Lease | None = None) -> int:
         """Remove every record up to number ``upto``, this included, as :meth:`remove` does."""
@@ -230,22 +244,49 @@ class Journal:
         return int(self._link.one(self.key, "XLEN", repeat=True))
 
 
+@dataclass(slots=True)
+class Bell:
+    """Journals that somebody else reads: who waits for records of his own is told of theirs.
+
+    Attributes:
+        after: by journal, beyond which number.
+        rings: whether there is a record.
+    """
+
+    after: Mapping[Journal, int]
+    rings: bool = False
+
+
+Removal = tuple[Journal, Iterable[int]]  # records of a journal, by number
+
+
 def read_many(
-    link: Link, journals: Mapping[str, Journal], after: Mapping[str, int], timeout_s: float, limit: int
-) -> list[tuple[str, Record]]:
+    link: Link, journals: Mapping[str, Journal], after: Mapping[str, int], timeout_s: float, limit: int,
+    bell: Bell | None = None,
+) -> list[tuple[str, Record]]:  # fmt: skip
     """See :meth:`ami.stores.store.Store.read_journals`."""
     names = {journal.key: name for name, journal in journals.items()}
     places = {key: f"{after.get(name, 0)}-0" for key, name in names.items()}
+    others = {journal.key: f"{number}-0" for journal, number in bell.after.items()} if bell else {}
     deadline = time.monotonic() + timeout_s
     while places:
-        found = streams.read(link, places, deadline - time.monotonic(), limit)
+        # As a rule it is the next number that comes, of each: so its payload comes in the same round trip.
+        nexts = {key: int(place.partition("-")[0]) + 1 for key, place in places.items()}
+        guess: Command = ("MGET", *map(keys.payload, nexts.keys(), nexts.values()))
+        left_s = deadline - time.monotonic()
+        found, payloads = streams.read_with(link, places | others, left_s, limit, guess)
+        guessed = dict(zip(nexts, payloads or (), strict=bool(payloads)))
         records = []
         for key, entries in found:
-            name = names[key]
-            records += [(name, record) for record in journals[name].records(_numbers(entries))]
+            if (name := names.get(key)) is None:
+                assert bell is not None
+                bell.rings = True
+                continue
+            there = {nexts[key]: guessed.get(key)}
+            records += [(name, one) for one in journals[name].records(_numbers(entries), there)]
             # Should they be removed just now, or their payloads have expired, the next ones lie beyond.
             places[key] = entries[-1][0].decode()
-        if records or not found:
+        if records or not found or (bell is not None and bell.rings):
             return records
     return []
 

@@ -21,7 +21,7 @@ from ami.stores.codec import Buffer, Value
 from ami.stores.commit import COMMIT, Absent, digests
 from ami.stores.hash import Counter, Dict
 from ami.stores.inspect import KeyFacts, look, scan, troubles
-from ami.stores.journal import Journal, Record, read_many
+from ami.stores.journal import Bell, Journal, Record, read_many
 from ami.stores.kinds import kind_of, open_live, window
 from ami.stores.lease import Lease
 from ami.stores.link import ARRIVING_MS, LARGE_BYTES, Command, Link, Part, Refused, Reply
@@ -345,16 +345,17 @@ class Store(MutableMapping[str, Value]):
         return Journal(self._link, self._head, name)
 
     def read_journals(
-        self, journals: Mapping[str, Journal], after: Mapping[str, int], timeout_s: float, limit: int = 32
-    ) -> Records:
+        self, journals: Mapping[str, Journal], after: Mapping[str, int], timeout_s: float, limit: int = 32,
+        bell: Bell | None = None,
+    ) -> Records:  # fmt: skip
         """Wait up to ``timeout_s`` for records of several journals of this tier (and, there, of one prefix).
 
-        ``after`` and the answer name a journal as ``journals`` does.
+        ``after`` and the answer name a journal as ``journals`` does; not longer than until ``bell`` rings.
 
         Raises:
             BadRecord: a payload cannot be decoded.
         """
-        return read_many(self._link, journals, after, timeout_s, limit)
+        return read_many(self._link, journals, after, timeout_s, limit, bell)
 
     def lease(self, name: str, ttl_s: float, *, place: str = "") -> Lease:
         """Return a candidate for the lease ``name``.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from ami.stores import Record, Store
+from ami.stores import Bell, Record, Store
 from ami.stores.codec import equal
 from tests.journals import last
 from tests.waiting import wait_until
@@ -115,6 +116,50 @@ def test_several_journals_are_read_at_once(store: Store) -> None:
     assert store.read_journals({"a": one, "b": two}, {"a": 2, "b": 4}, 0.02) == []
     assert [name for name, _ in store.read_journals({"a": one, "b": two}, {}, 0.0)].count("a") == 2
     assert store.read_journals({}, {}, 0.0) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_was_appended_and_removed_each_record_is_read_once_and_in_order(
+    store: Store, seed: int
+) -> None:
+    draw = random.Random(seed)
+    journals = {name: store.journal(name) for name in "abc"}
+    there: dict[str, list[int]] = {name: [] for name in journals}
+    last, read = dict.fromkeys(journals, 0), {name: list[int]() for name in journals}
+    wanted: dict[str, list[int]] = {name: [] for name in journals}
+    for _ in range(12):
+        for name, journal in journals.items():
+            for _ in range(draw.choice([0, 1, 1, 3])):
+                last[name] += draw.choice([1, 1, 1, 4])  # a fence, or a dead writer's, leaves some out
+                journal.append(last[name], f"{name}{last[name]}")
+                there[name].append(last[name])
+        gone = {name: [n for n in mine if draw.random() < 0.2] for name, mine in there.items()}
+        count = journals["a"].remove(gone["a"], others=[(journals[name], gone[name]) for name in "bc"])
+        assert count == sum(map(len, gone.values()))
+        for name, mine in there.items():
+            wanted[name] += [n for n in mine if n not in gone[name]]
+            mine.clear()
+        after = {name: max(mine, default=0) for name, mine in read.items()}
+        for name, record in store.read_journals(journals, after, 0.0):
+            assert record.value == f"{name}{record.number}"
+            read[name].append(record.number)
+    assert read == wanted
+    payloads = [found.key for found in store.scan("*") if found.type == "string"]
+    assert len(payloads) == sum(map(len, wanted.values()))
+
+
+def test_who_waits_for_records_of_his_own_is_told_of_others(store: Store) -> None:
+    mine, other = store.journal("mine"), store.journal("other")
+    other.append(3, "x")
+    bell = Bell({other: 2})
+    assert store.read_journals({"mine": mine}, {}, 60.0, bell=bell) == []
+    assert bell.rings
+    mine.append(1, "y")
+    bell = Bell({other: 3})
+    assert store.read_journals({"mine": mine}, {}, 60.0, bell=bell) == [("mine", Record(1, "y"))]
+    assert not bell.rings
+    assert store.read_journals({"mine": mine}, {"mine": 1}, 0.0, bell=bell) == []
+    assert not bell.rings
 
 
 def test_a_reader_who_waits_hears_of_a_record_at_once(store: Store) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ami.config import ReducerConfig
-from ami.daemons.reduction.entries import EntryQueue, Sent
+from ami.daemons.reduction.entries import EntryQueue, Ready, Sent
 from ami.event import Transition
 from ami.graph.execution.bind import reductions
 from ami.graph.execution.partial import Partial
@@ -126,6 +126,23 @@ def test_complete_entries_are_sent_in_order_with_what_every_worker_did() -> None
         supplement=False, workers=WORKERS, partial=merged,
     )  # fmt: skip
     assert entries.look(table, NOW) == []
+
+
+def test_flushes_are_looked_for_until_each_event_of_a_complete_entry_has_come() -> None:
+    table = Paper()
+    for count in (5, 0, 2):
+        table.add(count)
+    table.missing.add(2)
+    entries = attached(table)
+    first, empty = entries.look(table, NOW)
+    assert entries.has_all(table, [empty])
+    entries.take(WORKERS[0], 1, flush(table, 0, 2))
+    assert not entries.has_all(table, [first, empty])
+    entries.take(WORKERS[1], 1, flush(table, 0, 3))
+    assert entries.has_all(table, [first, empty])
+    late = Ready(2, complete=False, late=False)
+    entries.take(WORKERS[1], 2, flush(table, 2, 2))
+    assert not entries.has_all(table, [first, late])
 
 
 def test_an_entry_that_is_open_or_has_events_under_way_holds_back_all_behind_it() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -151,6 +151,30 @@ def test_slots_committed_out_of_order_are_used_in_order(writer: RingWriter, read
     slots = writer.reserve(8)
     assert slots is not None
     assert slots.count == 1
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["committed", "flushed"])
+def test_the_reducer_is_woken_by_what_makes_an_entry_complete(name: str, stays: bool) -> None:
+    with rig.create(name) as writer, RingReader(name, 0) as first, RingReader(name, 1) as second:
+        words = first._words
+        rig.open_entry(writer)
+        rig.publish(writer, 4)
+        store = {worker: worker.set_flushed if stays else worker.commit for worker in (first, second)}
+        for worker in (first, second):
+            worker.claim(2)
+        steps: list[tuple[Callable[[], object], bool]] = [
+            (lambda: store[second]([(2, 2)], entry=0), False),
+            (writer.close_entry, False),
+            (lambda: store[first]([(0, 1)], entry=0), False),
+            (lambda: store[first]([(1, 1)], entry=0), True),
+            (lambda: rig.open_entry(writer, 1), False),
+            (writer.close_entry, True),  # nothing is in it
+            (lambda: store[first]([]), True),  # of whatever entries
+        ]
+        for number, (step, wakes) in enumerate(steps):
+            words[at.REDUCER_WAITS] = 1
+            step()
+            assert (words[at.REDUCER_WAITS] == 0) == wakes, number
 
 
 def test_events_of_another_worker_cannot_be_committed(writer: RingWriter, reader: RingReader) -> None:

@@ -7,7 +7,7 @@ comes later follows as a supplement. The begin and end of a run are barriers: th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -154,6 +154,16 @@ class EntryQueue:
             late += not complete
             ready.append(Ready(index, complete, False))
         return ready
+
+    def has_all(self, ring: Table, ready: Iterable[Ready]) -> bool:
+        """Whether each of these entries is complete, and all of its events have arrived."""
+        nothing = Covers()
+        for one in ready:
+            arrived = self._arrived.get((ring.ring_id, one.index))
+            covers = nothing if arrived is None else arrived.covers
+            if not one.complete or one.late or covers.events != ring.entry(one.index).count:
+                return False
+        return True
 
     def _is_backlog(self, ring: Table, index: int) -> bool:
         """Return whether nothing behind an entry is complete either: then all workers are behind.

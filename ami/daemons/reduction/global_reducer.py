@@ -29,7 +29,7 @@ from ami.event import Schema
 from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint
 from ami.messages.message import expect, read, refuse_version
-from ami.stores import BadRecord, Journal, Record, keys
+from ami.stores import BadRecord, Bell, Journal, Record, keys
 from ami.stores.membership import Members
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class GlobalReducerStage:
         self._source = setup.stores.cluster("source")
         self._large: LargeLane | None = None  # of this leader
         self._beside = Beside("large")
+        self._bell: Bell | None = None  # that was waited for
         self._schema = ""
         self._units: dict[str, str] = {}
         self._nodes_at = self._checkpoint_at = self._measure_at = 0.0
@@ -171,7 +172,7 @@ class GlobalReducerStage:
             return
         wait_s = min(0.05, waits.store_s) if self._publisher.overdue() else waits.store_s
         try:
-            records = self._store.read_journals(self._inboxes, self._assembly.applied, timeout_s=wait_s)
+            records = self._read(wait_s)
         except BadRecord as error:
             self._pass_over(error)
             return
@@ -190,6 +191,13 @@ class GlobalReducerStage:
             self._publisher.publish_waiting()
         self._checkpoint()
         self._copy_windows()
+
+    def _read(self, wait_s: float) -> list[tuple[str, Record]]:
+        """Return the next batches; wait for the first, or for one of the large lane."""
+        # Only if the thread beside could begin at once: until it has read what the bell tells of, it rings.
+        lane = self._large if self._beside.look() else None
+        self._bell = None if lane is None else lane.bell
+        return self._store.read_journals(self._inboxes, self._assembly.applied, wait_s, bell=self._bell)
 
     def _is_due(self) -> bool:
         """Whether there is something to publish that no batch made due: of nodes that wait for others."""
@@ -260,7 +268,10 @@ class GlobalReducerStage:
     def _step_large(self) -> None:
         """Let the thread beside do a piece of the large lane's work, if it has none."""
         graph, lane = self._assembly.graph, self._large
-        if self._beside.look() and lane is not None and (graph.large or lane.was_used):
+        if lane is None or not self._beside.look():
+            return
+        rings = self._bell is not None and self._bell.rings
+        if rings or (lane.is_due(graph) and (graph.large or lane.was_used)):
             errors, units, members = dict(self._assembly.errors), self._units, self._members
             small = deepcopy(self._assembly.watermark)
             nodes = list(self._inboxes)

@@ -25,7 +25,7 @@ from ami.graph.graph import Graph
 from ami.messages.large import LargeBatch, Parcel
 from ami.messages.message import expect
 from ami.ring import parcels
-from ami.stores import BadRecord, Journal, Lease, Record, Store, codec, keys
+from ami.stores import BadRecord, Bell, Journal, Lease, Record, Store, codec, keys
 from ami.stores.codec import Value
 from ami.stores.membership import Members
 from ami.stores.wire import Traffic
@@ -41,6 +41,8 @@ CHECKPOINT_SHARE = 0.1
 LARGE_GRACE_S = 2.0
 # Intervals of which large states are kept for a node that is behind.
 MOST_BEHIND = 40
+READ_S = 0.1  # until a step leaves what came to the next one
+LOOK_S = 0.2  # from one look at what changes without a record to the next
 # Of a scan's states: from here on its keys are published one by one.
 BY_KEY_BYTES = 32 << 20
 
@@ -82,9 +84,10 @@ class LargeLane:
         self._halfway: set[str] = set()
         self._refused: dict[str, tuple[int, str]] | None = None  # as the nodes were told
         self.is_loaded = False
+        self._is_stuck = False  # a record's parcel cannot be read, and its node has to send it yet
         self._unpublished = self._changed = False
         self._unchecked_bytes = 0
-        self._checkpoint_at = self._may_at = self._publish_at = self._every_s = 0.0
+        self._checkpoint_at = self._may_at = self._publish_at = self._every_s = self._look_at = 0.0
         self.batches = 0
 
     @property
@@ -107,6 +110,28 @@ class LargeLane:
         self._unpublished = self._changed = halfway is not None
         self.is_loaded = True
 
+    @property
+    def bell(self) -> Bell | None:
+        """What tells of records that can be read now; None: nothing does. While no step is under way."""
+        applied = self._assembly.applied
+        if self._is_stuck or not self.is_loaded:
+            return None
+        return Bell({inbox: applied.get(node, 0) for node, inbox in self._inboxes.items()})
+
+    def is_due(self, graph: Graph) -> bool:
+        """Whether a step has something to do, though nothing came. While none is under way.
+
+        Args:
+            graph: the newest one of the small lane.
+        """
+        now = time.monotonic()
+        return (
+            not self.is_loaded
+            or now >= self._look_at
+            or graph.version > self._assembly.graph.version
+            or (self._unpublished and not self._halfway and now >= self._publish_at)
+        )
+
     def list_failing(self) -> list[str]:
         """See :meth:`ami.daemons.reduction.assembly.Assembly.list_failing`."""
         return self._assembly.list_failing()
@@ -115,7 +140,7 @@ class LargeLane:
         self, graph: Graph, nodes: Sequence[str], members: Members, units: Mapping[str, str],
         errors: Mapping[str, ErrorRecord], small: Watermark,
     ) -> None:  # fmt: skip
-        """Apply what came, at most a batch of each node; publish and checkpoint if it is time.
+        """Apply what came, for a while; publish and checkpoint if it is time.
 
         The first step takes up the last leader's checkpoint, which may take longer than a lease lasts: so
         it is done here, and the leader renews the lease meanwhile.
@@ -133,6 +158,7 @@ class LargeLane:
         if not self.is_loaded:
             self._load()
             return
+        self._look_at = time.monotonic() + LOOK_S
         if graph.version > self._assembly.graph.version:
             self._assembly.set_graph(graph)
             self.publisher.keep_pieces_of(dict(graph.large))
@@ -149,13 +175,23 @@ class LargeLane:
         self._checkpoint()
 
     def _read(self) -> None:
+        end = time.monotonic() + READ_S
+        while self._read_once() and time.monotonic() < end:
+            pass
+
+    def _read_once(self) -> bool:
+        """Take in a batch of each node; return whether there may be more."""
+        applied = self._assembly.applied
+        self._is_stuck = False
         try:
-            records = self._store.read_journals(self._inboxes, self._assembly.applied, timeout_s=0, limit=1)
+            records = self._store.read_journals(self._inboxes, applied, timeout_s=0, limit=1)
         except BadRecord as error:
             self._pass_over(error)
-            return
+            return True
         for node, record in records:
             self._apply(node, record)
+        self._is_stuck = any(applied.get(node, 0) < record.number for node, record in records)
+        return bool(records) and not self._is_stuck
 
     def _apply(self, node: str, record: Record) -> None:
         try:

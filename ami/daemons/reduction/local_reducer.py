@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ami.cluster import whose
@@ -142,7 +142,7 @@ class LocalReducerStage:
         # What is complete first, what is in the store after: so all flushes of a complete entry are seen.
         self._ready = self._ready or self._queue.look(ring, time.time_ns())
         if self._ready:
-            if self._gather(ring):
+            if self._gather(ring, self._ready):
                 ready, self._ready = self._ready, []
                 self._unsent += [self._queue.batch(ring, entry) for entry in ready]
                 self._send_all(ring)
@@ -244,12 +244,15 @@ class LocalReducerStage:
             self._journals[prefix] = self._local.view(prefix).journal(keys.FLUSHES)
         return self._journals[prefix]
 
-    def _gather(self, ring: RingObserver) -> bool:
-        """Take in the flushes that are in the local store, for a while; return whether that was all."""
+    def _gather(self, ring: RingObserver, ready: Sequence[Ready] = ()) -> bool:
+        """Take in the flushes that are in the local store, for a while; return whether that was all.
+
+        Or all of the entries that are ``ready``, if there are some.
+        """
         for number in ring.worker_numbers():
             self._journal(keys.prefix(self._host, "worker", number))
         end = time.monotonic() + self._setup.waits.step_s
-        while self._journals:
+        while self._journals and not (ready and self._queue.has_all(ring, ready)):
             try:
                 found = self._local.read_journals(self._journals, self._after, timeout_s=0)
             except BadRecord as error:
@@ -285,8 +288,10 @@ class LocalReducerStage:
                 self._after[worker] = error.number
 
     def _remove(self, flushes: Mapping[str, list[int]]) -> None:
-        for worker, numbers in flushes.items():
-            self._journal(worker).remove(numbers)
+        removals = [(self._journal(worker), numbers) for worker, numbers in flushes.items()]
+        if removals:
+            (first, numbers), *others = removals
+            first.remove(numbers, others=others)
 
     # the global store
 

@@ -96,9 +96,9 @@ class Storing:
         self._journal.append(covered.flush, flush, also={keys.COVERED: covered}, expire_s=keys.FLUSH_EXPIRE_S)
         # Here and not in the worker's loop: an event of a second must not hold up those before it.
         if stay:
-            ring.set_flushed(covered.runs)
+            ring.set_flushed(covered.runs, entry=flush.entry.index)
         else:
-            ring.commit(covered.runs)
+            ring.commit(covered.runs, entry=flush.entry.index)
 
     def close(self) -> None:
         """Let go of the thread, which first ends the try that it is in."""
