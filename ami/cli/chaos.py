@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -14,12 +16,15 @@ from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, option, with_session
 from ami.cli.screen import clean, duration, number, table
 from ami.cluster.signals import stoppable
+from ami.errors import AmiError
+from ami.lab import mishaps
 from ami.lab.chaos import run
-from ami.lab.guests import GUESTS, Notice
-from ami.lab.guests import run as run_guests
+from ami.lab.guests import GUESTS
 from ami.lab.pictures import PictureTruth
 from ami.lab.strikes import Outcome, Toll, rows, schedule, targets
 from ami.lab.truth import Truth
+from ami.lab.witness import Notice
+from ami.lab.witness import run as run_guests
 
 WORKERS = 2
 IMAGES_HZ = 120.0
@@ -38,7 +43,9 @@ MOST = "[default: as fast as possible]"
     help=f"Results of images beside those of numbers, at {IMAGES_HZ:g} events per second.",
 )
 @click.option(
-    "--guests", is_flag=True, help="Functions that do harm, one after the other, and nothing is killed."
+    "--guests",
+    is_flag=True,
+    help="Functions that do harm, and full disks, one after the other. --target: a part of what is done.",
 )
 @with_session
 def chaos(
@@ -50,10 +57,11 @@ def chaos(
     The node is a private one, with a folder, a ring and a port of its own, and is gone afterwards.
     In each round each target is hit once: a process; `node`: supervisord with everything below it;
     `two`: two processes at once. Exit code 1 when an event is lost or counted twice, or a result is wrong.
-    With --guests people's functions do the harm, and what others notice of each is told (docs/guests.md).
+    With --guests people's functions and full disks do the harm, and what others notice of each is told
+    (docs/guests.md).
     """
     if guests:
-        receive(session)
+        receive(session, wanted)
         return
     plan = schedule(rounds, wanted, workers=WORKERS, seed=seed)
     bar, began = Bar(shown=sys.stderr.isatty()), time.monotonic()
@@ -74,15 +82,26 @@ def chaos(
         sys.exit(EXIT_REFUSED)
 
 
-def receive(session: Session) -> None:
+def receive(session: Session, wanted: tuple[str, ...]) -> None:
     """Let guests do harm, and answer with what was noticed of each."""
     bar = Bar(shown=sys.stderr.isatty())
 
     def show(done: int, total: int, what: str) -> None:
         bar.draw(done, total, f"{done} of {total} guests: {what}")
 
-    with bar, stoppable():
-        noticed = run_guests(GUESTS, workers=WORKERS, progress=show)
+    with bar, stoppable(), ExitStack() as walls:
+        guests, below = GUESTS, Path("/tmp")
+        try:
+            befalls, below = walls.enter_context(mishaps.prepared())
+            guests += befalls
+        except AmiError as error:
+            click.echo(f"ami: a node whose memory or disk is full is not tried: {error}", err=True)
+        chosen = [one for one in guests if not wanted or any(words in one.deed for words in wanted)]
+        if not chosen:
+            raise click.UsageError(
+                f"no guest does {' or '.join(wanted)}: {'; '.join(g.deed for g in guests)}"
+            )
+        noticed = run_guests(chosen, workers=WORKERS, progress=show, below=below)
     session.answer(lambda: [asdict(one) for one in noticed], lambda: report_guests(noticed))
     if not all(one.exact for one in noticed):
         sys.exit(EXIT_REFUSED)

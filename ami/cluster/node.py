@@ -33,6 +33,7 @@ class Node(Supervised):
     Args:
         source: URI; None is the default source.
         settings: more ``AMI_*`` variables.
+        below: where its folder is made. Not where TMPDIR says: the path of a socket may have 107 bytes.
     """
 
     def __init__(
@@ -42,9 +43,9 @@ class Node(Supervised):
         workers: int = 2,
         settings: Mapping[str, str] | None = None,
         programs: Collection[str] | None = None,
+        below: Path = Path("/tmp"),
     ) -> None:
-        # In /tmp, whatever TMPDIR says: the path of a socket may have 107 bytes.
-        run_dir = Path(tempfile.mkdtemp(prefix="ami-", dir="/tmp"))
+        run_dir = Path(tempfile.mkdtemp(prefix="ami-", dir=below))
         (run_dir / "ami.toml").touch()
         environment = {name: text for name, text in os.environ.items() if not name.startswith("AMI_")}
         environment |= {

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from ami.client import Client, connect
@@ -104,6 +105,7 @@ def running(
     first: str = "",
     workers: int = 1,
     settings: Mapping[str, str] | None = None,
+    below: Path = Path("/tmp"),
 ) -> Iterator[Arena]:
     """Start a node with a source and a graph; stop it in the end.
 
@@ -111,9 +113,10 @@ def running(
         name: of the client.
         first: the result to wait for before anything is done; "": none.
         settings: more ``AMI_*`` variables.
+        below: where its folder is made.
     """
     with (
-        Node(source=source, workers=workers, settings=settings) as node,
+        Node(source=source, workers=workers, settings=settings, below=below) as node,
         connect(node.config, name=name, timeout_s=CALL_S) as client,
     ):
         arena = Arena(node, client)

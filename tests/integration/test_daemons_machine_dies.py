@@ -120,7 +120,7 @@ def test_a_damaged_version_is_passed_over(edits: managers.Rig, caplog: pytest.Lo
     manager.close()
 
 
-def test_an_edit_that_the_disk_did_not_take_is_accepted_with_a_warning(
+def test_an_edit_that_the_disk_did_not_take_is_accepted_with_a_warning_and_written_when_it_can_be(
     edits: managers.Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -134,9 +134,14 @@ def test_an_edit_that_the_disk_did_not_take_is_accepted_with_a_warning(
         "version 1 would not outlive a power cut: [Errno 28] No space left on device"
     ]
     assert manager.state == f"running, but {answer['warnings'][0]}"
+    assert edits.ask(manager, "add", text=TOTAL)["warnings"] == [answer["warnings"][0].replace("1", "2", 1)]
     monkeypatch.undo()
-    assert edits.ask(manager, "add", text=TOTAL)["warnings"] == []
-    assert manager.state == "running"
+    steps(manager, lambda: manager.state == "running")
+    manager.close()
+    reboot(edits)
+    manager = edits.stage()
+    steps(manager, lambda: edits.store.get(keys.CURRENT))
+    assert history(edits) == [(1, "add"), (2, "add"), (2, "taken up")]
     manager.close()
 
 

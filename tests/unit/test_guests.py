@@ -19,7 +19,8 @@ from ami.graph.check import check
 from ami.graph.execution.lanes import with_lanes
 from ami.graph.execution.partial import OFF, ErrorRecord
 from ami.graph.language.text import graph_of
-from ami.lab.guests import GUESTS, SQUARE, WITNESSES, Notice, asking
+from ami.lab.guests import GUESTS, SQUARE, asking
+from ami.lab.witness import WITNESSES, Notice
 from ami.messages.heartbeat import Heartbeat
 from ami.result import Events, Result
 from tests.batches import batch

@@ -7,6 +7,7 @@ wrote and did not live to publish, its successor publishes: the answer to the re
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ami.daemons.process import durable
 logger = logging.getLogger(__name__)
 
 WHAT = "graph-version-2"
+AGAIN_S = 1.0
 
 Record = dict[str, Any]  # version, text, graph, entries (of the history), answers (by request)
 
@@ -24,25 +26,46 @@ class Archive:
     """One file a version, of the newest ``keep`` versions.
 
     Attributes:
-        problem: why the last version could not be written; "" when it was.
+        problem: why the newest version could not be written; "" when it was.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder = folder
         self._keep = keep
+        self._owed: list[Record] = []  # what the disk did not take, oldest first
+        self._again_at = 0.0
         self.problem = ""
 
     def write(self, record: Record) -> str:
-        """Write a version; return why that was not possible, "" when it was."""
-        version = record["version"]
+        """Write a version; return why that was not possible, "" when it was. Then it is tried again."""
+        self._owed = [*self._owed, record][-self._keep :]
+        return self._write_owed()
+
+    def catch_up(self) -> None:
+        """Write what the disk did not take, if it is time to try that again."""
+        if self._owed and time.monotonic() >= self._again_at:
+            self._write_owed()
+
+    def forget_owed(self) -> None:
+        """Leave what was not written to whoever published it."""
+        self._owed, self.problem = [], ""
+
+    def _write_owed(self) -> str:
+        problem = ""
         try:
-            durable.store(self._path(version), WHAT, record)
-            durable.remove(self._path(number) for number in self._numbers() if number <= version - self._keep)
-            self.problem = ""
+            while self._owed:
+                version = self._owed[0]["version"]
+                durable.store(self._path(version), WHAT, self._owed[0])
+                old = (number for number in self._numbers() if number <= version - self._keep)
+                durable.remove(map(self._path, old))
+                self._owed.pop(0)
         except OSError as error:
-            self.problem = f"version {version} would not outlive a power cut: {error}"
-            logger.error("%s", self.problem)
-        return self.problem
+            problem = f"version {self._owed[-1]['version']} would not outlive a power cut: {error}"
+            if problem != self.problem:
+                logger.error("%s", problem)
+            self._again_at = time.monotonic() + AGAIN_S
+        self.problem = problem
+        return problem
 
     def newer(self, version: int, history: Sequence[Mapping[str, Any]]) -> list[Record]:
         """Return the versions that follow on ``version`` of the store, oldest first.

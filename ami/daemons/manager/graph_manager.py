@@ -93,6 +93,7 @@ class GraphManagerStage:
         if not self._leadership.hold():
             self._setup.stopping.wait(wait_s)
             return
+        self._versions.catch_up()
         try:
             for _, request in self._trials.collect():
                 self._intake.go_on(request.client)

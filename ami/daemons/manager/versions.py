@@ -60,8 +60,12 @@ class Versions:
 
     @property
     def problem(self) -> str:
-        """Why the last version could not be written to a file; "" when it was."""
+        """Why the newest version could not be written to a file; "" when it was."""
         return self._archive.problem
+
+    def catch_up(self) -> None:
+        """Write to files what the disk did not take before, now and then."""
+        self._archive.catch_up()
 
     @property
     def past(self) -> Past:
@@ -69,6 +73,7 @@ class Versions:
 
     def load(self, *, interrupted: bool) -> None:
         """Continue where the last manager stopped; ``interrupted``: it had requests unanswered."""
+        self._archive.forget_owed()
         self.current = self._store.get(keys.CURRENT)
         state = self._store.get(keys.STATE) or {"history": [], "answers": {}}
         self.history, self.answers = list(state["history"]), dict(state["answers"])
