@@ -1,7 +1,7 @@
 # What an operator or developer types. `make help` lists it. Needs Python >= 3.11 with venv, and nothing else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check lint up down bench clean
+.PHONY: help run install install-systemd test check lint up down bench clean
 .DELETE_ON_ERROR:
 # Two pips at once in one environment would spoil it.
 .NOTPARALLEL:
@@ -12,12 +12,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # compat: a path, not a program of setuptools that each Python would run when it begins.
 EDITABLE := --config-settings editable_mode=compat --editable
+SERVICE_USER ?= ami
 DESCRIPTION := setup.cfg pyproject.toml
 
 help:  ## show this list
 	@echo "ami: online analysis of every event of an experiment"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-22s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  make run SOURCE=hdf5:///data/run7.h5 GRAPH=my.yaml     other input, another graph"
 	@echo "  make test ARGS='tests/unit -k ring'                    some tests"
@@ -31,6 +32,18 @@ run: $(VENV)/.installed  ## run a node in the foreground until Ctrl-C: SOURCE=UR
 install: $(VENV)/.installed  ## make .venv and install ami into it
 
 # Two at once, on two cores: with three, clusters of three machines took so much that others' nodes came late. A file stays with one of them, which share no server.
+# Code stays its owner's: the user of the service gets var, and conf for `ami cluster join`. DESTDIR: for packages, and tests.
+install-systemd: $(VENV)/.installed  ## make ami a service of this machine, as root: SERVICE_USER=ami
+	@set -e; units='$(DESTDIR)/etc/systemd/system'; users='$(DESTDIR)/usr/lib/sysusers.d'; install -d "$$units" "$$users"; \
+	here() { sed 's#/opt/ami#$(CURDIR)#g; s#^\(User\|Group\)=ami$$#\1=$(SERVICE_USER)#; s#^u ami#u $(SERVICE_USER)#' "$$1" > "$$2"; chmod 644 "$$2"; }; \
+	for unit in ami-node.service ami.target; do here conf/systemd/$$unit "$$units/$$unit"; done; \
+	here conf/systemd/ami.sysusers "$$users/ami.conf"; \
+	if [ -z '$(DESTDIR)' ]; then \
+	    systemd-sysusers ami.conf; chown -R $(SERVICE_USER): var conf; chmod 700 var; \
+	    systemctl daemon-reload; systemctl enable ami.target ami-node.service; \
+	fi; \
+	echo "start it: systemctl start ami.target; look: systemctl status ami-node, and as $(SERVICE_USER): bin/ami status"
+
 test: $(VENV)/.test  ## set up what is missing and run the tests: ARGS=...
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -P -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 

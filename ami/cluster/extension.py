@@ -1,4 +1,4 @@
-"""Extend supervisord from within: end orphans, start as many workers as the settings say, count deaths.
+"""Extend supervisord from within: end orphans, start as many workers as told, count deaths, tell systemd.
 
 supervisord imports this at its start, when its socket is its own, so that no other one runs here, and before
 it starts anything. (Rejected: `numprocs` that somebody edits; workers that the monitor starts, for which 250
@@ -16,6 +16,7 @@ from typing import Any
 from supervisor import events
 
 from ami.cluster import orphans
+from ami.cluster.notify import Notifier
 from ami.config import Config, load
 from ami.errors import ConfigError
 
@@ -47,8 +48,20 @@ class Extension:
         return {address: (count, self._signalled[address]) for address, count in counts.items() if count}
 
 
+def tell_systemd() -> None:
+    """Say from now on when supervisord runs and when it begins to stop, and that its loop comes round."""
+    notifier = Notifier()
+    for kind, text in (
+        (events.SupervisorRunningEvent, "READY=1"),
+        (events.Tick5Event, "WATCHDOG=1"),
+        (events.SupervisorStoppingEvent, "STOPPING=1"),
+    ):
+        events.subscribe(kind, lambda _event, text=text: notifier.tell(text))
+
+
 def make(supervisord: Any, **_: object) -> Extension:
     """Prepare what is about to start; supervisord calls this."""
+    tell_systemd()
     try:
         config = load()
     except ConfigError:

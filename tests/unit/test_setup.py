@@ -29,7 +29,8 @@ PROGRAMS = sorted(BY_TYPE)
 
 
 def settings_of(*path: str) -> configparser.RawConfigParser:
-    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",))
+    # A setting of systemd may be there more than once.
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";",), strict=False)
     parser.read_string(PROJECT.joinpath(*path).read_text())
     return parser
 
@@ -211,20 +212,63 @@ def test_make_refuses_an_old_python_with_a_clear_message(tmp_path: Path) -> None
     assert "Python 3.9.1" in done.stdout
 
 
-def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path) -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed")
-    text = (PROJECT / "conf/systemd/ami-node.service").read_text()
-    # The only thing that verify could rightly miss on this machine is the installation in /opt/ami.
-    text, count = re.subn(r"(?m)^(Exec\w+)=/opt/ami/\S+/(supervisord|ami-redis) ", r"\1=/bin/true ", text)
-    assert count == 2
-    unit = tmp_path / "ami-node.service"
-    unit.write_text(text)
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units as `make install-systemd` writes them."""
+    for program in ("systemd-analyze", "make"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    # What is installed already is not looked at: another Python may run this.
+    command = [
+        "make",
+        "install-systemd",
+        "-o",
+        ".venv/.installed",
+        f"DESTDIR={tmp_path}",
+        "SERVICE_USER=beam",
+    ]
+    subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, timeout=PATIENCE_S)
+    return tmp_path / "etc/systemd/system"
+
+
+def test_units_are_of_this_folder_and_of_the_user_that_was_asked_for(units: Path) -> None:
+    text = (units / "ami-node.service").read_text()
+    assert f"ExecStart={PROJECT}/.venv/bin/supervisord -n -c {PROJECT}/conf/supervisord.conf\n" in text
+    assert f"ReadWritePaths={PROJECT}/var /dev/shm\n" in text
+    assert "\nUser=beam\nGroup=beam\n" in text
+    assert "/opt/ami" not in text
+    users = (units / "../../../usr/lib/sysusers.d/ami.conf").read_text()
+    assert users.splitlines()[-1].startswith("u beam - ")
+
+
+def test_systemd_finds_no_fault_in_the_units(units: Path) -> None:
+    unit = units / "ami-node.service"
+    # Whether the programs are where make install puts them is not what this asks.
+    unit.write_text(re.sub(r"(?m)^(Exec\w+)=\S+", r"\1=/bin/true", unit.read_text()))
     done = subprocess.run(
-        ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=PATIENCE_S
+        ["systemd-analyze", "verify", unit, units / "ami.target"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
-    ours = [line for line in done.stderr.splitlines() if "ami-node" in line]
+    ours = [line for line in done.stderr.splitlines() if "ami" in line]
     assert (done.returncode, ours) == (0, [])
+
+
+def test_a_node_is_exposed_as_little_as_it_can_be(units: Path) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=30", units / "ami-node.service"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    if "unrecognized option" in done.stderr:
+        pytest.skip("systemd-analyze is too old to look at a unit that is not installed")
+    assert done.returncode == 0, done.stdout[-300:]
+
+
+def test_a_unit_says_what_a_node_may_take_and_who_it_belongs_to() -> None:
+    unit = settings_of("conf", "systemd", "ami-node.service")
+    assert unit["Service"]["type"] == "notify"
+    assert float(unit["Service"]["watchdogsec"]) >= 30  # supervisord says something every 5 s
+    assert unit["Unit"]["partof"] == unit["Install"]["wantedby"] == "ami.target"
+    assert {"memorymax", "tasksmax", "limitnofile"} <= set(unit["Service"])
 
 
 def test_systemd_allows_the_time_that_supervisord_needs_to_stop() -> None:
