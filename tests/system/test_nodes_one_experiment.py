@@ -29,7 +29,7 @@ from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.system
 
-STOP = 6000
+STOP = 3000
 RATE_HZ = 500
 GRAPH = """
 results:
