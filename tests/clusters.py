@@ -32,12 +32,21 @@ def members(ports: Sequence[int], hosts: Sequence[str] = ()) -> list[Member]:
     ]
 
 
-def write_layout(everyone: Sequence[Member], own: Member, path: Path) -> None:
-    """Write a node's view of the cluster, before its first start: introducing them takes seconds more."""
+def write_layout(everyone: Sequence[Member], own: Member, path: Path, copies: Sequence[Member] = ()) -> None:
+    """Write a node's view of the cluster, before its first start: introducing them takes seconds more.
+
+    Args:
+        copies: replicas, one for each of ``everyone``.
+    """
     lines = [
         f"{one.id} {one.host}:{one.port}@{one.port + servers.BUS} {'myself,' if one is own else ''}master"
         f" - 0 0 {number} connected {one.first_slot}-{one.last_slot}\n"
         for number, one in enumerate(everyone, start=1)
+    ]
+    lines += [
+        f"{one.id} {one.host}:{one.port}@{one.port + servers.BUS} {'myself,' if one is own else ''}slave"
+        f" {primary.id} 0 0 {number} connected\n"
+        for number, (primary, one) in enumerate(zip(everyone, copies, strict=False), start=1)
     ]
     path.write_text("".join(lines) + f"vars currentEpoch {len(everyone)} lastVoteEpoch 0\n")
 

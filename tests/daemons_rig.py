@@ -180,8 +180,10 @@ class FaultyLink(Link):
         self._faults = faults
         self.tagged, self.block_s = link.tagged, link.block_s
 
-    def call(self, key: str, commands: Sequence[Command], *, repeat: bool) -> list[Reply]:
-        return self._around(lambda: self._link.call(key, commands, repeat=repeat))
+    def call(
+        self, key: str, commands: Sequence[Command], *, repeat: bool, copied: bool = False
+    ) -> list[Reply]:
+        return self._around(lambda: self._link.call(key, commands, repeat=repeat, copied=copied))
 
     def change(
         self,

@@ -20,6 +20,7 @@ from ami.access import read_access
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import NotLetIn, StoreError
 from ami.stores import roles
+from ami.stores.copies import Copies
 from ami.stores.exchange import Exchange
 from ami.stores.held import Address, HeldLink, Waits
 from ami.stores.link import NotDone, Reply
@@ -28,6 +29,7 @@ from ami.stores.wire import Broken, Traffic, Wire
 
 SLOTS = 16_384
 logger = logging.getLogger(__name__)
+COPIES_LOOK_S = 10.0  # how often a process of a cluster of several machines asks who has copies
 LOCAL_WAITS = Waits(answer_s=10.0)  # an unix socket does not lose packets: what takes longer hangs
 
 
@@ -70,6 +72,7 @@ class ClusterLink(HeldLink):
         self._owners: list[Address | None] = []  # of each slot; empty when it has to be asked for
         self._looking = threading.Lock()
         self._looked_at = 0.0
+        self._copies: dict[Address, Copies] = {}  # of each primary, once one of the cluster had some
 
     def _connect(self, address: Address) -> Wire:
         return connect_to(address, self._config, self._waits, self._what, self.traffic, self._role)
@@ -107,14 +110,31 @@ class ClusterLink(HeldLink):
     def _learn(self, asked: Address, ranges: list[Reply]) -> None:
         owners: list[Address | None] = [None] * SLOTS
         found = [asked]
+        copied: dict[Address, bool] = {}
         for first, last, *nodes in ranges:
             # Who does not know its own address is where we have just found it.
             places = [((host or b"").decode() or asked[0], int(port)) for host, port, *_ in nodes]
             owners[first : last + 1] = [places[0]] * (last + 1 - first)
             found += places
+            copied[places[0]] = len(places) > 1
         # Those of the settings may have died by the next time, and the others not.
         self._nodes = list(dict.fromkeys([*found, *self._nodes]))
         self._owners = owners
+        if self._copies or any(copied.values()):
+            for address, there in copied.items():
+                known = self._copies.setdefault(address, self._new_copies(address, there))
+                known.there = known.there or there
+
+    def _new_copies(self, address: Address, there: bool) -> Copies:
+        what = f"the server at {address[0]}:{address[1]}"
+        return Copies(what, there=there, patience_s=self._waits.patience_s)
+
+    def _confirm(self, address: Address, wire: Wire) -> None:
+        copies = self._copies.get(address)
+        if copies is not None:
+            copies.wait(wire)
+        if self._config.start_nodes and time.monotonic() - self._looked_at > COPIES_LOOK_S:
+            self._forget()  # somebody may have added a copy
 
     def _forget(self, knows: Address | None = None) -> None:
         with self._looking:

@@ -24,12 +24,16 @@ UNWATCH: Command = ("UNWATCH",)
 class Exchange:
     """Commands that travel in one round trip.
 
-    ``repeat`` says whether they may be sent again after a connection broke. ``here``: they are for this
-    node alone; what it cannot say, because a key has moved, is None.
+    ``repeat`` says whether they may be sent again after a connection broke; ``copied``, whether a copy shall
+    have what they wrote. ``here``: they are for this node alone; what it cannot say, because a key has moved,
+    is None.
     """
 
-    def __init__(self, commands: Sequence[Command], *, repeat: bool, here: bool = False) -> None:
+    def __init__(
+        self, commands: Sequence[Command], *, repeat: bool, here: bool = False, copied: bool = False
+    ) -> None:
         self.repeat = repeat
+        self.copied = copied
         self._commands = commands
         self._here = here
         self._replies: list[Reply] = []  # so far; those that are NotDone are still to be had
@@ -62,6 +66,10 @@ class Exchange:
                 if isinstance(reply, Exception):
                     raise reply
         return replies
+
+    def begin_again(self) -> None:
+        """Say all of it the next time: who carried it out is not who has the keys now."""
+        self._replies = []
 
     def _say_rest(self, wire: Wire, asking: bool, of: Callable[[NotDone], bool]) -> None:
         """Send again what was not carried out, if it is ``of`` those that go to this node."""

@@ -81,10 +81,15 @@ class HeldLink(Link):
     def _forget(self, knows: Address | None = None) -> None:
         """Ask again who has what before the next try; ``knows`` does, if it is given."""
 
+    def _confirm(self, address: Address, wire: Wire) -> None:
+        """Wait until a copy of a node has what was written over a wire; see :meth:`Copies.wait`."""
+
     # what they share
 
-    def call(self, key: str, commands: Sequence[Command], *, repeat: bool) -> list[Reply]:
-        replies: list[Reply] = self._hold(Exchange(commands, repeat=repeat), key)
+    def call(
+        self, key: str, commands: Sequence[Command], *, repeat: bool, copied: bool = False
+    ) -> list[Reply]:
+        replies: list[Reply] = self._hold(Exchange(commands, repeat=repeat, copied=copied), key)
         return replies
 
     def change(
@@ -154,7 +159,10 @@ class HeldLink(Link):
         wire = self._take(address, check=not exchange.repeat)
         try:
             result = exchange.over(wire, asking=asking)
+            if exchange.copied:
+                self._confirm(address, wire)
         except Broken:
+            exchange.begin_again()
             wire.close()
             self._drop_idle(address)
             raise

@@ -125,7 +125,7 @@ class Journal:
             arguments += [name, codec.encode(one)]
         first = ("SET", arriving, codec.encode(value), "PX", ARRIVING_MS)
         # Repeating is safe: the number decides, whichever of the two arrives first.
-        return bool(self._link.script(_APPEND, names, arguments, before=[first], repeat=True))
+        return bool(self._link.script(_APPEND, names, arguments, before=[first], repeat=True, copied=True))
 
     def replace(self, number: int, raw: Buffer) -> None:
         """Give a record that is still there another payload, as :func:`ami.stores.codec.encode` makes it."""
@@ -233,7 +233,7 @@ class Journal:
         for name, one in also.items():
             arguments += [name, codec.encode(one)]
         # Repeating is safe: without `last` it takes two numbers, and with it the second time takes none.
-        return int(self._link.script(_FENCE, names, arguments, repeat=True))
+        return int(self._link.script(_FENCE, names, arguments, repeat=True, copied=True))
 
     def measure(self) -> int:
         """Return how many bytes the payloads of all records have."""

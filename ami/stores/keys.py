@@ -36,6 +36,8 @@ Global tier (the cluster)
         current           value    {"version", "hash"}
         tried             value    by SHA-1 the requests that a manager has in hand, and how often one ended
                                    with it; one, replaced
+        answered          value    by id the last answers that made no version, for who finds their requests
+                                   again; one, replaced
         versions          stream   numbers of published versions; bounded
         state             value    history, answers
         lease             lease    the acting manager
@@ -92,6 +94,7 @@ REQUESTS = "requests"
 ACCOUNTS = "accounts"
 CURRENT = "current"
 TRIED = "tried"
+ANSWERED = "answered"
 VERSIONS = "versions"
 STATE = "state"
 LEASE = "lease"

@@ -81,7 +81,7 @@ class Lease:
         """Take the lease if nobody has it; True, also when we have it already (for ``ttl_s`` anew)."""
         names = [self.key, keys.token(self.key)]
         arguments: list[Part] = [self._owner, self._ttl_ms, self._predecessor]
-        self.token = int(self._link.script(_ACQUIRE, names, arguments, repeat=True))
+        self.token = int(self._link.script(_ACQUIRE, names, arguments, repeat=True, copied=True))
         self._predecessor = ""
         return self.token > 0
 

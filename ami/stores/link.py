@@ -98,13 +98,18 @@ class Link(ABC):
     ``repeat`` says that commands may be carried out twice without harm: only then are they sent again
     when a connection broke before the answer. Every method raises StoreUnavailable, StoreFull, or
     :class:`Refused`.
+
+    ``copied`` says that somebody relies on what is written: where the server has copies that live, it returns
+    when one of them has it (``copies.py``), and StoreUnavailable is also that none has.
     """
 
     tagged: bool  # whether a prefix is a hash tag
     block_s: float  # the longest that a command may block in Redis
 
     @abstractmethod
-    def call(self, key: str, commands: Sequence[Command], *, repeat: bool) -> list[Reply]:
+    def call(
+        self, key: str, commands: Sequence[Command], *, repeat: bool, copied: bool = False
+    ) -> list[Reply]:
         """Carry out ``commands``, whose keys share the slot of ``key``; return their replies in order."""
 
     @abstractmethod
@@ -154,15 +159,18 @@ class Link(ABC):
         *,
         before: Sequence[Command] = (),
         repeat: bool,
+        copied: bool = False,
     ) -> Reply:
         """Run a script, with the commands ``before`` it in the same round trip (twice, maybe)."""
         rest = (len(keys), *keys, *arguments)
         try:
-            return self.call(keys[0], [*before, ("EVALSHA", script.sha, *rest)], repeat=repeat)[-1]
+            known: Command = ("EVALSHA", script.sha, *rest)
+            return self.call(keys[0], [*before, known], repeat=repeat, copied=copied)[-1]
         except Refused as error:
             if error.code != "NOSCRIPT":
                 raise
-        return self.call(keys[0], [*before, ("EVAL", script.text, *rest)], repeat=repeat)[-1]
+        told: Command = ("EVAL", script.text, *rest)
+        return self.call(keys[0], [*before, told], repeat=repeat, copied=copied)[-1]
 
     def waits(self, timeout_s: float) -> Iterator[float]:
         """Yield how long a command may block now, until ``timeout_s`` are over; once at least, maybe 0."""

@@ -23,7 +23,7 @@ from ami.stores import keys
 READING: Final = """
     get mget exists type strlen pttl llen lrange lindex hget hmget hgetall hkeys hlen hexists smembers scard
     sismember srandmember zscore zmscore zcount zrange zrangebyscore zrevrange xlen xrange xrevrange xread
-    xinfo|stream memory|usage scan time info ping cluster|slots asking
+    xinfo|stream memory|usage scan time info ping cluster|slots cluster|info asking
 """
 # What a client needs to ask, and to fetch the answer.
 ASKING: Final = "set rpush blmove lmove lrem watch unwatch multi exec discard wait "

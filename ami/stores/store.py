@@ -259,10 +259,11 @@ class Store(MutableMapping[str, Value]):
         notify: Mapping[str, Value] | None = None,
         keep: int = 1000,
         remove: Collection[str] = (),
+        copied: bool = False,
     ) -> None:
         """Store ``values`` whole, append to the streams ``notify``, ``remove`` values: all of it or nothing.
 
-        A stream keeps at least ``keep`` entries and not many more.
+        A stream keeps at least ``keep`` entries and not many more. ``copied``: as :class:`Link` says.
 
         Raises:
             Conflict: ``lease`` is not ours any more, or an ``expected`` value is another now.
@@ -282,7 +283,7 @@ class Store(MutableMapping[str, Value]):
                 before.append(("SET", names[-1], data, "PX", ARRIVING_MS))
             arguments += [name, "" if data.nbytes >= LARGE_BYTES else data]
         arguments += [*map(codec.encode, notices.values()), *remove]
-        answer = self._link.script(COMMIT, names, arguments, before=before, repeat=False)
+        answer = self._link.script(COMMIT, names, arguments, before=before, repeat=False, copied=copied)
         if answer == b"lease" and lease is not None:
             raise Conflict(f"the lease {lease.key} with token {lease.token} is not ours any more")
         if answer:
@@ -336,7 +337,7 @@ class Store(MutableMapping[str, Value]):
         return found
 
     def queue(self, name: str, lease: Lease | None = None) -> Queue:
-        """Return the queue ``name``; takers do so under a lease of this prefix, if one is given."""
+        """Return the queue ``name``; from it is taken under a lease of this prefix, if one is given."""
         return Queue(self._link, self._key(name), self._head, lease)
 
     def journal(self, name: str) -> Journal:

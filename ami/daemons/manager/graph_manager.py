@@ -120,7 +120,8 @@ class GraphManagerStage:
 
     def _answer(self, group: Sequence[Taken]) -> None:
         """Answer one request of each client that waits."""
-        done = {r.id: answer for _, r in group if (answer := self._versions.answers.get(r.id)) is not None}
+        known = {**self._intake.answered, **self._versions.answers}
+        done = {request.id: known[request.id] for _, request in group if request.id in known}
         self._reply([taken for taken in group if taken[1].id in done], done)
         group = [taken for taken in group if taken[1].id not in done]
         if not group:
@@ -329,7 +330,7 @@ class GraphManagerStage:
         """Send each its answer, and let go of the requests."""
         if not group:
             return
-        self._intake.answer(answers, expire_s=self._config.manager.reply_s)
+        self._intake.answer(answers, self._versions.answers, expire_s=self._config.manager.reply_s)
         self._intake.done([item for item, _ in group])
         self._taken += len(group)
         for _, request in group:

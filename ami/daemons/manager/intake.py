@@ -10,7 +10,7 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,7 @@ class Intake:
     Attributes:
         crowded: requests of clients that have too many others waiting; whoever answers them empties it.
         refused: how many were no requests.
+        answered: what the last leader said, by id, of those that it may not have let go of any more.
     """
 
     def __init__(self, store: Store, lease: Lease) -> None:
@@ -51,6 +52,7 @@ class Intake:
         self._busy: set[str] = set()  # clients of which a request is looked at beside: theirs go in order
         self._suspects: dict[str, int] = {}  # by digest: ONCE, ALONE or HOPELESS
         self._is_first_time = True
+        self.answered: dict[str, Any] = {}
         self.crowded: list[Taken] = []
         self.refused = 0
 
@@ -72,6 +74,8 @@ class Intake:
                 for digest, before in marks.items()
             }
         self._is_first_time = False
+        said: Any = self._store.get(keys.ANSWERED)
+        self.answered = dict(said) if isinstance(said, dict) else {}
         return self._queue.recover()
 
     def next_group(self, wait_s: float) -> Sequence[Taken]:
@@ -156,8 +160,14 @@ class Intake:
         """Return what is known of a request: ONCE, ALONE, HOPELESS, or 0: nothing bad."""
         return self._suspects.get(_digest(item), 0) if self._suspects else 0
 
-    def answer(self, answers: Mapping[str, Any], *, expire_s: float) -> None:
-        """Put answers, by the ids of their requests, where the clients wait for them."""
+    def answer(self, answers: Mapping[str, Any], published: Collection[str], *, expire_s: float) -> None:
+        """Put answers, by the ids of their requests, where the clients wait for them.
+
+        What no version says is written down first: whoever finds the requests again, as after the fail-over
+        of a server, has to say the same, and not to do what somebody was told is refused.
+        """
+        if unsaid := {one: said for one, said in answers.items() if one not in published}:
+            self._store.commit(self._lease, {keys.ANSWERED: unsaid}, copied=True)
         named = {keys.reply(identifier): answer for identifier, answer in answers.items()}
         self._queue.put_beside(named, expire_s=expire_s)
 

@@ -191,6 +191,7 @@ class Versions:
             expected={keys.CURRENT: self.current or ABSENT},
             notify={keys.VERSIONS: version},
             remove=[keys.graph(forgotten), keys.document(forgotten)] if forgotten > 0 else [],
+            copied=True,
         )
         self.current = current
 

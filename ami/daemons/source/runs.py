@@ -77,7 +77,8 @@ class Runs:
 
     def _write(self, book: RunBook | None, new: RunBook) -> bool:
         try:
-            self._store.compare_and_set(keys.RUN_BOOK, ABSENT if book is None else book, new)
+            expected = {keys.RUN_BOOK: ABSENT if book is None else book}
+            self._store.commit(None, {keys.RUN_BOOK: new}, expected=expected, copied=True)
         except Conflict:
             return False
         return True
