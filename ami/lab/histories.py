@@ -5,8 +5,9 @@ is not known counts as either. A history is faulty when no order of events expla
 
 - An edit that was acknowledged is in the graph from then on, until one that takes it out can have begun.
 - What was refused is never seen.
-- Versions ascend: what is asked for after an acknowledgement, or seen after it, is of a later version; of one
-  version are only edits that were under way at once.
+- Versions ascend: what is asked for after an acknowledgement is of a later version, what is seen after it of
+  that or a later one; of one version are only edits that were under way at once.
+- A version is one graph, whoever looks at it, and when. (What nobody was told may be seen, and be gone.)
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Look:
 
 def check(edits: Sequence[Edit], looks: Sequence[Look]) -> list[str]:
     """Return what is wrong with a history, a line for each fault; nothing: it can have been."""
-    return [*_check_looks(edits, looks), *_check_versions(edits, looks)]
+    return [*_check_looks(edits, looks), *_check_versions(edits, looks), *_check_sameness(looks)]
 
 
 def count_lost(edits: Sequence[Edit], last: Look) -> int:
@@ -120,13 +121,29 @@ def _check_versions(edits: Iterable[Edit], looks: Iterable[Look]) -> Iterator[st
     told = [(edit.began, edit.ended, edit.version, f"{edit}") for edit in edits if edit.answer == ACCEPTED]
     seen = [(look.began, look.ended, look.version, f"a look at {look.began:.3f}") for look in looks]
     own = {words for *_, words in told}
-    ended = sorted([*told, *seen], key=lambda one: one[1])
+    ended = sorted(told, key=lambda one: one[1])
     place, newest, of = 0, 0, ""
     for began, _, version, words in sorted([*told, *seen], key=lambda one: one[0]):
         while place < len(ended) and ended[place][1] < began:
             if ended[place][2] > newest:
                 _, _, newest, of = ended[place]
             place += 1
-        # Who looks sees the newest, or a newer one; an edit makes one.
+        # Who looks sees the last that was told, or a newer one; an edit makes one.
         if version < newest + (words in own):
             yield f"version {version} comes after version {newest} of {of}: {words}"
+
+
+def _check_sameness(looks: Iterable[Look]) -> Iterator[str]:
+    first: dict[int, Look] = {}
+    for look in looks:
+        known = first.setdefault(look.version, look)
+        if known.definitions != look.definitions:
+            names = sorted(
+                name
+                for name in known.definitions.keys() | look.definitions.keys()
+                if known.definitions.get(name) != look.definitions.get(name)
+            )
+            yield (
+                f"version {look.version} is another graph at {look.began:.3f} than at {known.began:.3f}: "
+                f"{', '.join(names)}"
+            )

@@ -129,6 +129,10 @@ class ClusterLink(HeldLink):
         what = f"the server at {address[0]}:{address[1]}"
         return Copies(what, there=there, patience_s=self._waits.patience_s)
 
+    @property
+    def has_copies(self) -> bool:  # type: ignore[override]  # it may change
+        return bool(self._copies)
+
     def _confirm(self, address: Address, wire: Wire) -> None:
         copies = self._copies.get(address)
         if copies is not None:

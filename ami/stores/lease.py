@@ -77,6 +77,11 @@ class Lease:
         """What the lease's key says while it is ours; what it never says when it is not."""
         return f"{self.token} {self._owner}"
 
+    @property
+    def has_copies(self) -> bool:
+        """Whether what is written under it may be lost on one server, and be there on another."""
+        return self._link.has_copies
+
     def acquire(self) -> bool:
         """Take the lease if nobody has it; True, also when we have it already (for ``ttl_s`` anew)."""
         names = [self.key, keys.token(self.key)]

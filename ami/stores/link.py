@@ -105,6 +105,7 @@ class Link(ABC):
 
     tagged: bool  # whether a prefix is a hash tag
     block_s: float  # the longest that a command may block in Redis
+    has_copies = False  # whether any server of the tier had some, as far as is known
 
     @abstractmethod
     def call(

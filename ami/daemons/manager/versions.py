@@ -77,6 +77,7 @@ class Versions:
         self.current = self._store.get(keys.CURRENT)
         state = self._store.get(keys.STATE) or {"history": [], "answers": {}}
         self.history, self.answers = list(state["history"]), dict(state["answers"])
+        self._show_newest()
         self._take_up(interrupted)
         version = 0 if self.current is None else int(self.current["version"])
         self.unreadable = ""
@@ -92,6 +93,12 @@ class Versions:
         self.graph = lower(self.document).with_large(large)
         self._keep(version)
         logger.info("leading, graph version %d of %d operations", version, len(self.graph.operations))
+
+    def _show_newest(self) -> None:
+        """Publish the version that the last manager stored and did not come to publish."""
+        newest: dict[str, Any] = self.history[-1] if self.history else {"version": 0}
+        if newest["version"] > (0 if self.current is None else int(self.current["version"])):
+            self._commit(newest["version"], newest["hash"], {})
 
     def _take_up(self, interrupted: bool) -> None:
         """Publish what the files have and the store has not: all of it, when the machine has died."""
@@ -185,12 +192,19 @@ class Versions:
         current = {"version": version, "hash": digest}
         state = {"history": self.history, "answers": self.answers}
         forgotten = version - self._config.manager.keep_versions
+        expected = {keys.CURRENT: self.current or ABSENT}
+        gone = [keys.graph(forgotten), keys.document(forgotten)] if forgotten > 0 else []
+        stored = {**values, keys.STATE: state}
+        if self._lease.has_copies:
+            # Nobody sees a version that is not certain: it might run, be lost, and its number be given again.
+            self._store.commit(self._lease, stored, expected=expected, copied=True)
+            stored = {}
         self._store.commit(
             self._lease,
-            {**values, keys.CURRENT: current, keys.STATE: state},
-            expected={keys.CURRENT: self.current or ABSENT},
+            {**stored, keys.CURRENT: current},
+            expected=expected,
             notify={keys.VERSIONS: version},
-            remove=[keys.graph(forgotten), keys.document(forgotten)] if forgotten > 0 else [],
+            remove=gone,
             copied=True,
         )
         self.current = current
