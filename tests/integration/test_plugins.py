@@ -39,8 +39,9 @@ class Environment:
         Path(paths, "test.pth").write_text(sysconfig.get_path("purelib"))
         # In a copy of the project's folder: an installation writes into it, and a node needs conf and bin.
         copy = folder / "project"
+        # Compiled modules come along: otherwise each process of a node would compile all of them at once.
         for name in ("ami", "bin", "conf"):
-            shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(PROJECT / name, copy / name)
         for name in ("setup.cfg", "pyproject.toml", "README.md"):
             shutil.copy(PROJECT / name, copy)
         self.install("--editable", str(copy))
