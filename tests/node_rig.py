@@ -1,18 +1,11 @@
-"""A node for a test, which is killed at the end of it.
-
-A stop takes seconds, since each process hands on what it has, and proves nothing there: that nothing is left
-of a node that is stopped has tests of its own.
-"""
+"""A node for a test, which is discarded at the end of it: how a node stops has tests of its own."""
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ami.cluster import orphans
 from ami.cluster.node import Node
 from ami.errors import RingError
 from ami.ring import find_leaked, reclaim
@@ -22,15 +15,10 @@ from tests.waiting import wait_until
 @contextmanager
 def running(node: Node) -> Iterator[Node]:
     """Start it, and in the end kill it and remove what it leaves, whatever was done to it meanwhile."""
-    node.start()
     try:
-        yield node
+        with node:
+            yield node
     finally:
-        if node.is_alive():
-            # It restarts nothing any more; should this process be killed now, it stops the node by itself.
-            os.kill(node.supervisor_pid, signal.SIGTERM)
-        orphans.end(node.config)
-        node.stop()
         await_end(node.config.ring.name)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Self
 
+from ami.cluster import orphans
 from ami.cluster.servers import BUS, is_taken, refuse_taken_ports
 from ami.cluster.signals import ignore_signals, stoppable
 from ami.cluster.supervised import STOP_S, Leftovers, Supervised
@@ -29,6 +31,8 @@ PRIVATE_RING_BYTES = 64 << 20
 
 class Node(Supervised):
     """A private node: own folder, ring and port, default settings but those given; gone after ``stop``.
+
+    As a context it is discarded at the end.
 
     Args:
         source: URI; None is the default source.
@@ -76,7 +80,15 @@ class Node(Supervised):
 
     def __exit__(self, *_: object) -> None:
         with ignore_signals():
-            self.stop()
+            self.discard()
+
+    def discard(self) -> None:
+        """Kill it and remove what it leaves. What it has not handed on nobody wants; a stop takes seconds."""
+        if self.is_alive():
+            # It restarts nothing any more. Should this process be killed now, it stops the node by itself.
+            os.kill(self.supervisor_pid, signal.SIGTERM)
+        orphans.end(self.config)
+        self.stop()
 
 
 def run_foreground(
