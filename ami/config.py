@@ -155,6 +155,8 @@ class MonitorConfig(_Part):
 
     heartbeat_s: float = may.be(1.0, may.seconds(0.05))
     hang_s: float = may.be(3.0, may.seconds(0.1))
+    gone_s: float = may.be(10.0, may.seconds(0))
+    gone_command: tuple[str, ...] = ()
     supervisor_socket: Path = Path("supervisor.sock")
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from ami.cluster.supervisor import Program, is_there, list_programs
 from ami.config import Config
 from ami.errors import GraphError, RingError, StoreError, Undecodable
 from ami.stores import Store, keys
+from ami.stores.membership import Members
 from ami.stores.opened import Stores
 
 if TYPE_CHECKING:
@@ -90,16 +91,24 @@ def judge(
     if any(GLOBAL in trouble for trouble in troubles):
         patience_s = math.inf  # nobody's heartbeat can be stored
     processes = [judge_process(p, b, now_ns=now_ns, patience_s=patience_s) for p, b in beats.items()]
+    members = Members.read(stores.cluster("global-reducer"))
+    gone = members.gone - {config.node.host}  # of this host it is known what runs
     return judge_cluster(
         config.node.cluster,
-        processes,
+        [one for one in processes if one.host not in gone],
         this_host=config.node.host,
-        hosts=[str(host) for host in stores.cluster("global-reducer").get(keys.NODES) or ()],
+        hosts=members.expected - gone,
         graph=stores.cluster("graph-manager").get(keys.CURRENT),
         ring=_ring(config),
         memory=_memory(config),
         programs=(*here, *unstarted_exports(config, here)),
-        more=troubles,
+        more=[*troubles, *map(_tell_gone, sorted(gone))],
+    )
+
+
+def _tell_gone(host: str) -> str:
+    return (
+        f"{host} is gone: no process of it says that it lives; `ami cluster remove {host}` if it stays away"
     )
 
 

@@ -28,7 +28,7 @@ class Members:
     @classmethod
     def read(cls, store: Store) -> Members:
         """Ask for them where they say that they live."""
-        nodes = sorted(str(node) for node in store.set(keys.NODES))
+        nodes = sorted(str(node) for node in store.get(keys.NODES) or ())
         if not nodes:
             return cls()
         held = dict(zip(nodes, store.get_raw(map(keys.node, nodes)), strict=True))

@@ -22,6 +22,7 @@ from ami.cluster.proc import OwnTime
 from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
 from ami.daemons.monitor.deaths import Deaths
 from ami.daemons.monitor.judgement import START_S, Judgement, Sign
+from ami.daemons.monitor.neighbours import Neighbours
 from ami.daemons.process.stage import Setup
 from ami.errors import RingError, StoreError
 from ami.messages.heartbeat import BEGINNING, PROGRESS_BYTES, Heartbeat
@@ -58,6 +59,8 @@ class MonitorStage:
             "replica-redis:0": ServerLink(own, (own.host, own.replica_port), answer_s=LOOK_S),
         }
         self._accounts = Accounts(self._stores.cluster("graph-manager"))
+        cluster = self._stores.cluster
+        self._neighbours = Neighbours(config, cluster("global-reducer"), cluster("monitor"))
         self._supervisor = Supervisor(config.monitor.supervisor_socket)
         self._deaths = Deaths()
         self._ring: RingObserver | None = None
@@ -72,7 +75,8 @@ class MonitorStage:
 
     @property
     def state(self) -> str:
-        return "running"
+        gone = self._neighbours.gone
+        return f"running; gone: {', '.join(gone)}" if gone else "running"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -101,6 +105,8 @@ class MonitorStage:
                 self._judge(how, processes[name], sign)
         if self._looks % ACCOUNTS_LOOKS == 1:
             self._tell_accounts(processes)
+        if self._config.global_store.start_nodes:
+            self._neighbours.look()
 
     def _signs(self, processes: Mapping[str, Program]) -> Iterator[tuple[str, str, Sign]]:
         """Yield how each process shows that it lives: by what, which process, and the sign."""
@@ -193,6 +199,7 @@ class MonitorStage:
         if self._ring is not None:
             self._ring.close()
         self._deaths.close()
+        self._neighbours.close()
         for server in self._servers.values():
             server.close()
         self._stores.close()
