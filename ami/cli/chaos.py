@@ -20,6 +20,7 @@ from ami.errors import AmiError
 from ami.lab import mishaps
 from ami.lab.chaos import run
 from ami.lab.guests import GUESTS
+from ami.lab.hutch_truth import HutchTruth
 from ami.lab.pictures import PictureTruth
 from ami.lab.strikes import Outcome, Toll, rows, schedule, targets
 from ami.lab.truth import Truth
@@ -42,6 +43,7 @@ MOST = "[default: as fast as possible]"
     is_flag=True,
     help=f"Results of images beside those of numbers, at {IMAGES_HZ:g} events per second.",
 )
+@click.option("--hutch", is_flag=True, help="A whole hutch, 256 fields and 44 results, at its own pace.")
 @click.option(
     "--guests",
     is_flag=True,
@@ -50,16 +52,19 @@ MOST = "[default: as fast as possible]"
 @with_session
 def chaos(
     session: Session, rounds: int, wanted: tuple[str, ...], seed: int, rate_hz: float | None, images: bool,
-    guests: bool,
+    hutch: bool, guests: bool,
 ) -> None:  # fmt: skip
     """Kill processes of a node with -9 under full load; measure how long results stay away; count all events.
 
     The node is a private one, with a folder, a ring and a port of its own, and is gone afterwards.
     In each round each target is hit once: a process; `node`: supervisord with everything below it;
     `two`: two processes at once. Exit code 1 when an event is lost or counted twice, or a result is wrong.
+    With --images or --hutch large results are held against the truth, too.
     With --guests people's functions and full disks do the harm, and what others notice of each is told
     (docs/guests.md).
     """
+    if images and hutch:
+        raise click.UsageError("--images and --hutch are two loads; choose one")
     if guests:
         receive(session, wanted)
         return
@@ -72,7 +77,10 @@ def chaos(
         bar.draw(done, total, f"{done} of {total} kills{left}: {what}")
 
     with bar, stoppable():
-        truth, rate_hz = (PictureTruth(), rate_hz or IMAGES_HZ) if images else (Truth(), rate_hz)
+        if hutch:
+            truth: Truth = HutchTruth()
+        else:
+            truth, rate_hz = (PictureTruth(), rate_hz or IMAGES_HZ) if images else (Truth(), rate_hz)
         outcomes = run(plan, truth, rate_hz=rate_hz, workers=WORKERS, progress=show)
     found = sorted(rows(outcomes), key=lambda row: targets(WORKERS).index(row.target))
     session.answer(lambda: [asdict(row) for row in found], lambda: report(found, outcomes))

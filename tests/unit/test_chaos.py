@@ -12,6 +12,7 @@ import pytest
 
 from ami.errors import ConfigError
 from ami.graph.language.text import graph_of
+from ami.lab import hutch_truth
 from ami.lab.pictures import LARGE, PictureTruth
 from ami.lab.strikes import NODE, TWO, Outcome, Strike, rows, schedule, targets
 from ami.lab.truth import SCRATCH, Deviation, Truth, cyclic_counts, find_end
@@ -132,6 +133,24 @@ def test_images_have_a_truth_too_and_each_result_is_held_against_it(events: int)
         values = wrong.value.means if name == "pictures" else wrong.value
         values.flags.writeable = True
         values[..., 3] += 1
+        assert truth.deviation({**right, name: wrong}, events).wrong == (name,)
+
+
+def test_a_hutch_has_a_truth_too_and_each_result_is_held_against_it() -> None:
+    truth, events = hutch_truth.HutchTruth(), 70
+    right = reduced_by(truth, events)
+    assert truth.deviation(right, events) == NONE
+    for name in truth.names:
+        without = {other: result for other, result in right.items() if other != name}
+        assert truth.deviation(without, events).wrong == (name,)
+    for name in {*truth.names} - {hutch_truth.MEAN}:
+        wrong = copy.deepcopy(right[name])
+        if np.isscalar(wrong.value):
+            wrong = replace(wrong, value=wrong.value + 1)
+        else:
+            values = getattr(wrong.value, "counts", wrong.value)
+            values.flags.writeable = True
+            values[..., 3] += 1
         assert truth.deviation({**right, name: wrong}, events).wrong == (name,)
 
 
