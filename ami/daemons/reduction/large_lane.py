@@ -16,7 +16,7 @@ from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.by_key import ByKey
 from ami.daemons.reduction.large_checkpoint import LargeCheckpoints
 from ami.daemons.reduction.people import PeopleApart
-from ami.daemons.reduction.publisher import LARGE_SHARE, TABLE_BYTES, Publisher, count_bytes
+from ami.daemons.reduction.publisher import TABLE_BYTES, Publisher, count_bytes
 from ami.daemons.reduction.watermark import Watermark
 from ami.errors import RingError, Undecodable
 from ami.graph.execution.lanes import STATE_SHARE
@@ -33,8 +33,10 @@ from ami.stores.wire import Traffic
 logger = logging.getLogger(__name__)
 
 # What may be in the inboxes beyond the checkpoint before the next one is written: as soon as it may, at once.
-FEW_UNCHECKED_BYTES = 48 << 20
+FEW_UNCHECKED_BYTES = 96 << 20
 UNCHECKED_BYTES = 128 << 20
+# What part of the time publishing may take. Spans bound it already: the next one ends when this one is sent.
+PUBLISH_SHARE = 0.5
 # A large state is written less often, so that checkpoints take a tenth of the time at the most.
 CHECKPOINT_SHARE = 0.1
 # A node's spans end when those before are sent: so much later than its small states, s.
@@ -269,7 +271,7 @@ class LargeLane:
         self._assembly.unpublished.clear()
         self._unpublished = False
         self.people.save()
-        self._every_s = (time.monotonic() - began) / LARGE_SHARE
+        self._every_s = (time.monotonic() - began) / PUBLISH_SHARE
         self._publish_at = began + self._every_s
 
     def _checkpoint(self, *, final: bool = False) -> None:
