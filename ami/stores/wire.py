@@ -1,19 +1,17 @@
 """Exchange packed commands for replies over one connected socket, as fast as Python can.
 
-Two things that are usual cost more than the exchange itself, and are left out here: bookkeeping around each
-reply, and Python's time-out of a socket, which is a poll() before each send
+Two things cost more than the exchange itself in redis-py's own reading and writing, and are left out here:
+its bookkeeping around each reply, and Python's time-out of a socket, which is a poll() before each send
 and receive (the kernel can watch the time as well: 8 of 24 µs for 8 KiB). Replies are parsed by hiredis;
 a single large one is received into its place, without the copies through a parser.
 """
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -51,20 +49,15 @@ class Broken(Exception):
 class Wire:
     """One connection, used by one thread at a time.
 
-    An error of Redis is an exception of ours, which is a reply like any other. Large replies are memoryviews,
-    others bytes.
-
-    Args:
-        connect: returns the socket, or raises OSError.
-        timeout_s: of each answer.
-        traffic: counts.
+    An error of Redis is an exception of ours, which is a reply like any other; ``close_it`` closes the
+    socket, ``traffic`` counts. Large replies are memoryviews, others bytes.
     """
 
-    def __init__(self, connect: Callable[[], socket.socket], timeout_s: float, traffic: Traffic) -> None:
-        self._owner = os.getpid()
-        # Made here, so that it is younger than this, which closes it: of things that nobody has any more, and
-        # that point at each other, Python ends the oldest first.
-        self._sock = sock = connect()
+    def __init__(
+        self, sock: socket.socket, timeout_s: float, close_it: Callable[[], Any], traffic: Traffic
+    ) -> None:
+        self._sock = sock
+        self._close_it = close_it
         self._traffic = traffic
         self._reader = hiredis.Reader(replyError=error_of)
         self._used = False
@@ -163,11 +156,6 @@ class Wire:
 
     def close(self) -> None:
         """Close the connection, whatever state it is in."""
-        if os.getpid() == self._owner:  # a forked child would end the connection of both
-            with suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer
-        self._sock.close()
+        self._close_it()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_sock"):  # it is not there when nobody could be reached
-            self.close()
+    __del__ = close
