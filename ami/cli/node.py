@@ -24,7 +24,7 @@ from ami.config import Config
 from ami.errors import AmiError
 from ami.event import Schema
 from ami.processes import SERVERS
-from ami.sources import open_source
+from ami.sources import find_opener, open_source
 
 SOURCE_WAIT_S = 60.0  # without a sign of it; a busy machine only takes long
 SOURCE_STOP_S = 30.0  # it lets the workers finish what is in the ring
@@ -50,6 +50,8 @@ def node(context: click.Context, session: Session, source: str | None, graph_fil
     """Run a whole node in the foreground: servers, source, workers, reducers. Ctrl-C stops it."""
     if graph_file is not None:
         read_document(str(graph_file))  # before anything is started
+    if source is not None:
+        find_opener(source)
     began_ns = time.time_ns()
 
     def on_ready(config: Config, graph: Path | None) -> None:

@@ -22,7 +22,7 @@ from ami.sources.playback import Playback
 from ami.sources.stream import Stream
 from ami.sources.uri import parse
 
-__all__ = ["PROTOCOLS", "Source", "Span", "open_source", "take"]
+__all__ = ["PROTOCOLS", "Source", "Span", "find_opener", "open_source", "take"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +48,7 @@ def open_source(uri: str) -> Source:
             seen and what is wanted.
     """
     parts = parse(uri)
-    try:
-        opener = PROTOCOLS.get(parts.proto) or load(GROUP, parts.proto, "protocol", SourceError, PROTOCOLS)
-    except SourceError as error:
-        raise SourceError(f"{uri!r}: {error}") from error
-    events, values = opener(parts)
+    events, values = find_opener(uri)(parts)
     try:
         source: Source
         if isinstance(events, Stream):
@@ -67,6 +63,19 @@ def open_source(uri: str) -> Source:
     for reason in source.skipped:
         logger.warning("%s: left out %s", uri, reason)
     return source
+
+
+def find_opener(uri: str) -> Opener:
+    """Return what opens the inputs of a URI's protocol.
+
+    Raises:
+        SourceError: there is no such protocol, or it is no URI.
+    """
+    protocol = parse(uri).proto
+    try:
+        return PROTOCOLS.get(protocol) or load(GROUP, protocol, "protocol", SourceError, PROTOCOLS)
+    except SourceError as error:
+        raise SourceError(f"{uri!r}: {error}") from error
 
 
 def take(source: Source, first: int, count: int, fields: Iterable[str] | None = None) -> Slots:

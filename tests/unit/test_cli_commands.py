@@ -167,6 +167,13 @@ def test_a_node_is_not_started_for_a_graph_that_cannot_be_read(tmp_path: Path) -
     assert str(path) in done.stderr
 
 
+def test_a_node_is_not_started_for_a_source_of_a_protocol_that_nobody_has() -> None:
+    done = run("node", "--source", "foo://x")
+    assert done.exit_code == EXIT_REFUSED
+    assert "unknown protocol 'foo'; known: daq, hdf5" in done.stderr
+    assert done.stdout == ""
+
+
 def test_a_source_tells_its_fields() -> None:
     facts = json.loads(run("sources", "sim://pump-probe?stop=100", "--json").stdout)
     assert facts["events"] == 100
