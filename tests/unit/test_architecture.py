@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Set
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Set
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from ami.processes import PROCESSES
+
 PROJECT = Path(__file__).parents[2]
 FILES = sorted((PROJECT / "ami").rglob("*.py"))
 FILE_LINES = 400
 FUNCTION_LINES = 50
+
+
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def modules(files: Mapping[str, Path]) -> dict[str, set[str]]:
@@ -21,8 +29,13 @@ def modules(files: Mapping[str, Path]) -> dict[str, set[str]]:
 
 
 def imports(name: str, path: Path, files: Mapping[str, Path]) -> Iterator[str]:
+    return (module for module in named(name, path, executed(parse(path)), files) if module in files)
+
+
+def named(name: str, path: Path, nodes: Iterable[ast.AST], files: Mapping[str, Path]) -> Iterator[str]:
+    """Yield the modules that these statements of a module import, ours and others'."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in executed(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             wanted = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -32,17 +45,19 @@ def imports(name: str, path: Path, files: Mapping[str, Path]) -> Iterator[str]:
             wanted = [found if (found := f"{base}.{alias.name}") in files else base for alias in node.names]
         else:
             continue
-        yield from (module for module in wanted if module in files)
+        yield from wanted
 
 
-def executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """Walk what is run: not what stands there for the type checker only."""
+def executed(tree: ast.AST, *, at_once: bool = False) -> Iterator[ast.AST]:
+    """Walk what is run: not what stands there for the type checker only; ``at_once``: nor in functions."""
     for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.expr) or (at_once and isinstance(node, ast.FunctionDef)):
+            continue
         if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             for alternative in node.orelse:
-                yield from (alternative, *executed(alternative))
+                yield from (alternative, *executed(alternative, at_once=at_once))
         else:
-            yield from (node, *executed(node))
+            yield from (node, *executed(node, at_once=at_once))
 
 
 def circle(imported: Mapping[str, Set[str]]) -> list[str]:
@@ -87,6 +102,52 @@ def test_a_circle_is_found_wherever_it_is_hidden(tmp_path: Path, text: str, foun
     assert circle(modules(by_name(tmp_path))) == (["ami.a", "ami.b", "ami.c"] if found else [])
 
 
+# What people wait for begins soon: a process that was killed, and a command. Of each of these one sees it.
+SLOW = {
+    "argparse", "asyncio", "click", "h5py", "importlib.metadata", "msgpack", "multiprocessing", "networkx",
+    "numpy", "prometheus_client", "redis", "ssl", "supervisor", "xmlrpc", "yaml", "zmq",
+}  # fmt: skip
+NEEDED = {
+    "ami.daemons.source.source": {"numpy", "importlib.metadata"},
+    "ami.daemons.worker.worker": {"numpy"},
+    "ami.daemons.reduction.local_reducer": {"numpy"},
+    "ami.daemons.reduction.global_reducer": {"numpy", "multiprocessing"},
+    "ami.daemons.manager.graph_manager": {"numpy", "yaml"},
+    "ami.daemons.monitor.monitor": {"numpy", "xmlrpc"},
+    "ami.exports.stage": {"numpy", "xmlrpc", "importlib.metadata"},
+    "ami.cluster.servers": {"argparse"},
+    "ami.cluster.extension": {"supervisor", "argparse"},
+    "ami.cli": {"click"},
+    "ami.cli.status": {"click", "numpy", "xmlrpc"},
+    "ami.cli.get": {"click", "numpy", "xmlrpc"},
+}
+
+
+def find_slow(start: str) -> set[str]:
+    """Return the slow modules that are imported when this one is, by whatever it imports."""
+    files = by_name(PROJECT)
+    seen, left = set[str](), [start]
+    while left:
+        module = left.pop()
+        if module not in seen:
+            seen.add(module)
+            left.append(module.rpartition(".")[0])
+        if module in files:
+            at_once = executed(parse(files[module]), at_once=True)
+            left += set(named(module, files[module], at_once, files)) - seen
+    return seen & SLOW
+
+
+@pytest.mark.parametrize("start", NEEDED)
+def test_nobody_waits_for_what_he_does_not_need(start: str) -> None:
+    assert find_slow(start) == NEEDED[start]
+
+
+def test_each_process_is_among_those_that_begin_soon() -> None:
+    stages = {process.stage.partition(":")[0] for process in PROCESSES if process.stage}
+    assert stages == {name for name in NEEDED if name.startswith(("ami.daemons.", "ami.exports."))}
+
+
 def test_no_file_holds_two_nouns() -> None:
     counts = {
         str(path.relative_to(PROJECT)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES
@@ -97,7 +158,7 @@ def test_no_file_holds_two_nouns() -> None:
 def test_no_function_is_longer_than_a_screen() -> None:
     long = {}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parse(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 count = (node.end_lineno or node.lineno) - node.lineno + 1
                 if count > FUNCTION_LINES:
