@@ -48,8 +48,8 @@ def test_whichever_call_of_a_local_reducer_fails_each_event_is_sent_once(
     monkeypatch.setattr(span_sender, "PARCEL_BYTES", least)
     if parts > 1:
         monkeypatch.setattr(spans, "PART_BYTES", 64)
-    # Each call where all goes in one part; of those for many parts, which are alike, every third, and others where
-    # the answer is lost.
+    # Each call where all goes in one part. Those for many parts are alike: every third of them, and others
+    # where the answer is lost.
     for fails_at in itertools.count(1 + (answer_lost and parts > 1), 3 if parts > 1 else 1):
         with ring_name() as name:
             node = Node(name, links)
