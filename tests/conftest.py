@@ -42,6 +42,31 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("ami")
 
+# Files that take half a minute or more are not left to the end, when all others are done.
+LONG = (
+    "cluster",
+    "deaths",
+    "nodes_one_experiment",
+    "daemons_large",
+    "large_overload",
+    "cli_node",
+    "stores_servers",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mix files that mostly wait for processes evenly with those that mostly compute.
+
+    Then three may run at once on two cores: otherwise three would start nodes at first, which come late, and
+    three compute at last.
+    """
+    files = list(dict.fromkeys(item.path for item in items))
+    waits = [path for path in files if path.parent.name in ("system", "integration")]
+    waits.sort(key=lambda path: path.stem.removeprefix("test_") not in LONG)
+    computes = [path for path in files if path not in waits]
+    place = {path: number / len(group) for group in (waits, computes) for number, path in enumerate(group)}
+    items.sort(key=lambda item: place[item.path])
+
 
 @dataclass
 class Server:
