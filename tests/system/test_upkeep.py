@@ -59,6 +59,8 @@ def test_a_process_that_hangs_is_restarted(start_node: StartNode) -> None:
     )
     client, node = experiment.client, experiment.node
     assert client.get("shots", wait_s=PATIENCE_S).value
+    # Who was never heard of has half a minute to begin.
+    wait_until(lambda: client.status().well, what="a sign of life of each process")
     names = ("worker:0", "local-reducer", "global-reducer", "graph-manager")
     frozen = {name: node.kill(name, signal.SIGSTOP) for name in names}
     for name, pid in frozen.items():
