@@ -107,19 +107,20 @@ SLOW = {
     "argparse", "asyncio", "click", "h5py", "importlib.metadata", "msgpack", "multiprocessing", "networkx",
     "numpy", "prometheus_client", "redis", "ssl", "supervisor", "xmlrpc", "yaml", "zmq",
 }  # fmt: skip
+STORES = {"numpy", "redis", "ssl"}
 NEEDED = {
-    "ami.daemons.source.source": {"numpy", "importlib.metadata"},
-    "ami.daemons.worker.worker": {"numpy"},
-    "ami.daemons.reduction.local_reducer": {"numpy"},
-    "ami.daemons.reduction.global_reducer": {"numpy", "multiprocessing"},
-    "ami.daemons.manager.graph_manager": {"numpy", "yaml"},
-    "ami.daemons.monitor.monitor": {"numpy", "xmlrpc"},
-    "ami.exports.stage": {"numpy", "xmlrpc", "importlib.metadata"},
+    "ami.daemons.source.source": STORES | {"importlib.metadata"},
+    "ami.daemons.worker.worker": STORES,
+    "ami.daemons.reduction.local_reducer": STORES,
+    "ami.daemons.reduction.global_reducer": STORES | {"multiprocessing"},
+    "ami.daemons.manager.graph_manager": STORES | {"yaml"},
+    "ami.daemons.monitor.monitor": STORES | {"xmlrpc"},
+    "ami.exports.stage": STORES | {"xmlrpc", "importlib.metadata"},
     "ami.cluster.servers": {"argparse"},
     "ami.cluster.extension": {"supervisor", "argparse"},
     "ami.cli": {"click"},
-    "ami.cli.status": {"click", "numpy", "xmlrpc"},
-    "ami.cli.get": {"click", "numpy", "xmlrpc"},
+    "ami.cli.status": STORES | {"click", "xmlrpc"},
+    "ami.cli.get": STORES | {"click", "xmlrpc"},
 }
 
 
