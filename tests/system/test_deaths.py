@@ -94,8 +94,10 @@ def test_who_stops_the_killing_finds_nothing_left() -> None:
             wait_until(ring.exists, what="its ring")
             chaos.send_signal(signal.SIGINT)
             assert chaos.wait(PATIENCE_S) == 1
-        finally:
+        except BaseException:
             chaos.kill()
+            print(*chaos.communicate())  # noqa: T201  # pytest shows it
+            raise
     assert not run_dir.exists()
     assert not list(Path("/dev/shm").glob(f"*{run_dir.name}*"))
     assert not [pid for pid, command_line in _command_lines().items() if str(run_dir) in command_line]
