@@ -30,7 +30,7 @@ from tests.machines import Machine, machines
 from tests.node_rig import await_end
 from tests.waiting import PATIENCE_S
 
-PORT = 7379
+PORT, COPY_PORT = 7379, 7380
 HEAD = "ami-nodes-"
 _LOCK = "lock"
 _SETTINGS = "settings.json"
@@ -149,6 +149,7 @@ def nodes(
     each: Mapping[int, Mapping[str, str]] | None = None,
     programs: Collection[str] | None = None,
     joined: bool = True,
+    copies: bool = False,
 ) -> Iterator[Nodes]:
     """Yield nodes that are not started yet; in the end stop them, and remove all that is theirs.
 
@@ -158,6 +159,7 @@ def nodes(
         programs: those to start; None is all.
         joined: their servers are one cluster from the start, have one secret and share the slots; if not,
             each node is as after its installation: alone.
+        copies: each of those servers has a copy, on the next machine.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(_own_folder())
@@ -165,6 +167,7 @@ def nodes(
         common = dict(settings or {})
         if joined:
             common["AMI_GLOBAL_STORE_START_NODES"] = ",".join(f"{place.address}:{PORT}" for place in places)
+            common |= {"AMI_GLOBAL_STORE_REPLICA_PORT": str(COPY_PORT)} if copies else {}
             addresses = {n: {"AMI_GLOBAL_STORE_HOST": place.address} for n, place in enumerate(places)}
         else:
             addresses = {}  # a variable would go before what `ami cluster` writes into the file
@@ -179,22 +182,27 @@ def nodes(
             for number, place in enumerate(places)
         ]
         if joined:
-            _join(made, folder.name)
+            _join(made, folder.name, copies=copies)
         everyone = Nodes(made)
         stack.callback(everyone.end)
         yield everyone
 
 
-def _join(everyone: list[MachineNode], secret: str) -> None:
+def _join(everyone: list[MachineNode], secret: str, *, copies: bool) -> None:
     """Write what makes their servers one cluster as soon as they run."""
-    members = clusters.members([PORT] * len(everyone), [node.machine.address for node in everyone])
-    for own, node in zip(members, everyone, strict=True):
+    addresses = [node.machine.address for node in everyone]
+    members = clusters.members([PORT] * len(everyone), addresses)
+    shifted = [*addresses[1:], addresses[0]]
+    seconds = clusters.members([COPY_PORT] * len(everyone), shifted) if copies else []
+    for number, (own, node) in enumerate(zip(members, everyone, strict=True)):
         password = node.config.global_store.password_file
         password.touch(mode=0o600)
         password.write_text(secret)
-        place = memory.folder_of(node.config.node, "global")
-        place.mkdir(mode=0o700)
-        clusters.write_layout(members, own, place / "nodes.conf")
+        # The copy that is on this machine is that of the one before it.
+        for tier, server in (("global", own), *([("replica", seconds[number - 1])] if copies else [])):
+            place = memory.folder_of(node.config.node, tier)
+            place.mkdir(mode=0o700)
+            clusters.write_layout(members, server, place / "nodes.conf", copies=seconds)
 
 
 @contextmanager
