@@ -55,8 +55,8 @@ def is_whole(client: Client) -> bool:
 
 def end_source(node: MachineNode) -> int:
     """Stop a node's source; return how many events it read in its run."""
-    Supervisor(node.config.monitor.supervisor_socket, timeout_s=PATIENCE_S).stopProcess("source")
-    with RingObserver(node.config.ring.name) as ring:
+    with RingObserver(node.config.ring.name) as ring:  # its name goes with the source
+        Supervisor(node.config.monitor.supervisor_socket, timeout_s=PATIENCE_S).stopProcess("source")
         return ring.cursor.position
 
 
