@@ -11,6 +11,7 @@ import click
 from ami.cli.group import EXIT_REFUSED, Group
 from ami.cli.options import Session, option, say, with_session
 from ami.cli.screen import table
+from ami.cluster import background, halting
 from ami.cluster.forming import Forming
 from ami.cluster.joining import Machine
 from ami.cluster.topology import SLOTS, Topology, crowded
@@ -29,9 +30,8 @@ def cluster() -> None:
     """
 
 
-def machine(session: Session) -> Machine:
-    patience_s = session.timeout_s or PATIENCE_S
-    return Machine(session.config_file, say, patience_s)
+def machine(session: Session, patience_s: float = PATIENCE_S) -> Machine:
+    return Machine(session.config_file, say, session.timeout_s or patience_s)
 
 
 START = click.option(
@@ -116,6 +116,23 @@ def balance(session: Session) -> None:
     finally:
         forming.close()
     session.answer(lambda: as_plain(seen), lambda: as_text(seen))
+
+
+@cluster.command()
+@with_session
+def stop(session: Session) -> None:
+    """Stop the nodes of all machines: drained, in order, servers last. `ami up` on each starts them again."""
+    config = session.config()
+    forming = machine(session).forming()
+    with closing(Stores(config)) as stores:
+        try:
+            servers = [forming.link(server.address) for server in forming.known().servers]
+            halting.stop_all(stores.cluster("graph-manager"), servers, say, session.timeout_s or PATIENCE_S)
+        finally:
+            forming.close()
+    background.stop(config, say)  # this machine's waits for nobody any more
+    addresses = [str(server) for server in servers]
+    session.answer(lambda: {"stopped": addresses}, lambda: f"stopped: {', '.join(addresses)}")
 
 
 @cluster.command()

@@ -7,12 +7,13 @@ not when no supervisord answers.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ami.cluster import orphans, proc
@@ -72,6 +73,21 @@ def stop(config: Config, say: Say) -> bool:
     Raises:
         AmiError: something still runs, or could not be saved.
     """
+    with _alone(config):
+        return _stop(config, say)
+
+
+@contextlib.contextmanager
+def _alone(config: Config) -> Iterator[None]:
+    """Wait until nobody else stops this node: two at once would save the same files."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # where nobody can write, nobody saves
+            lock = stack.enter_context((config.node.run_dir / "down.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _stop(config: Config, say: Say) -> bool:
     ran = _stop_supervisor(config, say)
     why = "did not stop" if ran else "a supervisord that was killed had left"
     ended = orphans.end(config, gently=True)

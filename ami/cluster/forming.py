@@ -248,9 +248,16 @@ class Forming:
                     one for one in seen.replicas_of(server) if one.host not in busy and not one.is_silent
                 ]
                 if copies:
-                    self._say(f"letting {copies[0]} take the place of {server}, its copy that of {copies[0]}")
-                    self.link(copies[0].address).ask("CLUSTER", "FAILOVER")
-                    self.wait("the fail-over", lambda s=server: self._still_primary(s.id))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                    self.hand_over(server, copies)
+
+    def hand_over(self, server: Server, copies: Sequence[Server] = ()) -> None:
+        """Let one of its copies take a primary's place: of these, or any on another machine that answers."""
+        known = copies or self.known().replicas_of(server)
+        copy = next((one for one in known if one.host != server.host and not one.is_silent), None)
+        if copy is not None:
+            self._say(f"letting {copy} take the place of {server}")
+            self.link(copy.address).ask("CLUSTER", "FAILOVER")
+            self.wait("the fail-over", lambda: self._still_primary(server.id))
 
     def _still_primary(self, server_id: str) -> str:
         server = self.known()[server_id]

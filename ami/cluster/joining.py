@@ -150,6 +150,20 @@ class Machine:
 
     # --- out
 
+    def hand_over(self) -> None:
+        """Let copies on other machines take the place of this one's primaries, so that nobody misses them.
+
+        Raises:
+            AmiError, StoreError: it was not done in time.
+        """
+        forming = self.forming()
+        try:
+            for server in forming.known().on(self.address[0]):
+                if server.is_primary and server.slots:
+                    forming.hand_over(server)
+        finally:
+            forming.close()
+
     def leave(self, *, stop: bool) -> list[str]:
         """Hand over this machine's slots, leave the cluster, and be alone from the next start on.
 

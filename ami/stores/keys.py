@@ -34,6 +34,7 @@ Global tier (the cluster)
         document:V        value    str, YAML: what people wrote, of which graph:V was made;
                                    comes and goes with it
         current           value    {"version", "hash"}
+        stop              value    {"asked_ns", "phase"}: all nodes are to stop; expires soon
         tried             value    by SHA-1 the requests that a manager has in hand, and how often one ended
                                    with it; one, replaced
         answered          value    by id the last answers that made no version, for who finds their requests
@@ -93,6 +94,7 @@ RUN_BOOK = "run-book"
 REQUESTS = "requests"
 ACCOUNTS = "accounts"
 CURRENT = "current"
+STOP = "stop"
 TRIED = "tried"
 ANSWERED = "answered"
 VERSIONS = "versions"

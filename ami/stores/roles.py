@@ -105,7 +105,9 @@ ROLES: Final[Mapping[str, Rights]] = {
     "reducer": Rights((*_GRAPH, *_INPUT), (*_own("local-reducer"), *_own("global-reducer")), _DAEMON),
     "manager": Rights((*_INPUT, *_MEMBER), (*_own("graph-manager"), *_NODE), _DAEMON),
     MONITOR: Rights(
-        _READER, (*_own("monitor"), *_NODE, *_keys("graph-manager", keys.ACCOUNTS, *_INDEX)), _DAEMON
+        (*_READER, *_keys("graph-manager", keys.STOP)),
+        (*_own("monitor"), *_NODE, *_keys("graph-manager", keys.ACCOUNTS, *_INDEX)),
+        _DAEMON,
     ),
     "export": Rights(_READER, (*_own("export"), *_NODE), _DAEMON),
     READER: Rights(_READER),

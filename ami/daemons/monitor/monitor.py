@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ami.cluster import proc, whose
 from ami.cluster.accounts import Accounts
+from ami.cluster.halting import Halting
 from ami.cluster.proc import OwnTime
 from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
 from ami.daemons.monitor.deaths import Deaths
@@ -58,10 +59,11 @@ class MonitorStage:
             "global-redis:0": ServerLink(own, (own.host, own.port), answer_s=LOOK_S),
             "replica-redis:0": ServerLink(own, (own.host, own.replica_port), answer_s=LOOK_S),
         }
-        self._accounts = Accounts(self._stores.cluster("graph-manager"))
         cluster = self._stores.cluster
+        self._accounts = Accounts(cluster("graph-manager"))
         self._neighbours = Neighbours(config, cluster("global-reducer"), cluster("monitor"))
         self._supervisor = Supervisor(config.monitor.supervisor_socket)
+        self._halting = Halting(config, cluster("graph-manager"), self._supervisor)
         self._deaths = Deaths()
         self._ring: RingObserver | None = None
         hang_s = config.monitor.hang_s
@@ -71,6 +73,7 @@ class MonitorStage:
         self._judgement = Judgement({**patience_s, "block": 2 * config.worker.hang_s}, strict={"block"})
         self._own: dict[int, OwnTime] = {}
         self._looks = 0
+        self._hears = False  # whether Control answered at the last look
         self._restarts = 0
 
     @property
@@ -90,7 +93,8 @@ class MonitorStage:
         # something. Asked at the moment of the death, it starts the next one 0.03 s later.
         self._deaths.wait(LOOK_S)
         try:
-            processes = {program.name: program for program in self._supervisor.programs() if program.runs}
+            programs = self._supervisor.programs()
+            processes = {program.name: program for program in programs if program.runs}
         except NO_ANSWER as error:
             logger.debug("supervisord does not answer: %s", error)
             return
@@ -103,8 +107,10 @@ class MonitorStage:
         for how, name, sign in self._signs(processes):
             if name in processes:
                 self._judge(how, processes[name], sign)
-        if self._looks % ACCOUNTS_LOOKS == 1:
-            self._tell_accounts(processes)
+        if self._hears:  # or it would wait once more
+            self._obey(programs)
+            if self._looks % ACCOUNTS_LOOKS == 1:
+                self._tell_accounts(processes)
         if self._config.global_store.start_nodes:
             self._neighbours.look()
 
@@ -117,7 +123,9 @@ class MonitorStage:
             yield "answers", name, self._looks if waits or self._servers[name].answers() else None
         try:
             beats = self._beats(processes)
+            self._hears = True
         except StoreError:
+            self._hears = False
             for kind in BEATEN:
                 self._judgement.forget(kind)
         else:
@@ -163,6 +171,13 @@ class MonitorStage:
             if self._ring is not None:
                 self._ring.close()
             self._ring = None
+
+    def _obey(self, programs: Sequence[Program]) -> None:
+        """Stop what is to be stopped, if somebody stops the cluster."""
+        try:
+            self._halting.step(programs)
+        except (StoreError, *NO_ANSWER) as error:
+            logger.debug("nothing stopped: %s", error)
 
     def _tell_accounts(self, processes: Mapping[str, Program]) -> None:
         """Let in at this node's servers who was given access to the cluster, and nobody else."""
