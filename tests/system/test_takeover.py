@@ -1,4 +1,4 @@
-"""Three machines whose servers have copies: the manager's is cut off, or stands still, and is back."""
+"""Three machines whose servers have copies: the one whose manager leads is cut off, and is back."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from contextlib import closing
 import pytest
 
 from ami.client import Client
-from ami.cluster.supervisor import Supervisor
 from ami.errors import AmiError, StoreUnavailable
 from ami.lab.editors import Editors
 from ami.lab.histories import check, count_lost
 from ami.result import Result
-from ami.ring.observer import RingObserver
 from ami.stores import Store, keys, open_global
 from tests.nodes_rig import MachineNode, Nodes, nodes
 from tests.system.conftest import PATIENT
 from tests.system.test_nodes_one_experiment import GRAPH, play
-from tests.waiting import PATIENCE_S, wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.system
 
@@ -53,15 +51,8 @@ def is_whole(client: Client) -> bool:
     return result is not None and result.complete and len(result.nodes) == 3
 
 
-def end_source(node: MachineNode) -> int:
-    """Stop a node's source; return how many events it read in its run."""
-    with RingObserver(node.config.ring.name) as ring:  # its name goes with the source
-        Supervisor(node.config.monitor.supervisor_socket, timeout_s=PATIENCE_S).stopProcess("source")
-        return ring.cursor.position
-
-
 @pytest.mark.timeout(600)
-def test_a_leader_that_was_cut_off_or_stood_still_does_no_harm(three: Nodes) -> None:
+def test_a_leader_that_was_cut_off_does_no_harm(three: Nodes) -> None:
     config = three[0].config
     with (
         three.client() as client,
@@ -88,20 +79,7 @@ def test_a_leader_that_was_cut_off_or_stood_still_does_no_harm(three: Nodes) -> 
 
         with Editors(lambda name: three.client(name=name, timeout_s=8.0), field="monitor") as editors:
             go_on_without(lambda node: node.machine.cut(), lambda node: node.machine.plug())
-            # One machine has two primaries now: without it there would be no majority.
-            three[0].ami("cluster", "balance", timeout=200)
-            go_on_without(MachineNode.freeze, MachineNode.thaw)
         look = editors.look(client)
         assert editors.acknowledged > 10
         assert count_lost(editors.edits, look) == 0
         assert check(editors.edits, editors.looks) == []
-
-        events = sum(map(end_source, three))
-
-        def is_over() -> bool:
-            shots = read(client, "shots")
-            return shots is not None and shots.complete and shots.events.expected >= events
-
-        wait_until(is_over, what="all events")
-        shots = client.get("shots")
-        assert (shots.value, shots.events.expected, shots.events.used) == (events, events, events)
