@@ -269,7 +269,7 @@ class Killed(BaseException):
     """The death of a process, where a test wants it."""
 
 
-def killed(_runs: Any) -> None:
+def killed(*_: Any, **__: Any) -> None:
     raise Killed
 
 

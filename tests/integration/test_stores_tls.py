@@ -60,14 +60,14 @@ def sign(authority: Path, address: str) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def server() -> str:
     """A server that has TLS."""
-    found = [os.environ.get("AMI_TEST_TLS_SERVER"), *map(shutil.which, servers.NAMES)]
+    found = [os.environ.get("TLS_SERVER"), *map(shutil.which, servers.NAMES)]
     for one in filter(None, found):
         try:
             tls.refuse_without_tls(one)
         except ConfigError:
             continue
         return one
-    pytest.skip("no Redis server with TLS on PATH (apt install redis-server), nor in AMI_TEST_TLS_SERVER")
+    pytest.skip("no Redis server with TLS on PATH (apt install redis-server), nor in TLS_SERVER")
 
 
 @pytest.fixture(scope="module")
