@@ -189,7 +189,9 @@ def take_back(document: Document, before: Document, after: Document) -> Document
             if kept is not None:
                 definitions[name] = kept
     _refuse_needed(document.definitions.keys() - definitions.keys(), definitions)
-    resets = {**before.resets, **document.resets}
+    # Of what comes back. What is there has its own, also when it came anew since.
+    resets = {name: n for name, n in before.resets.items() if name not in document.definitions}
+    resets |= document.resets
     return _with_ancestry(_with(replace(document, functions=functions, resets=resets), definitions))
 
 
