@@ -103,7 +103,9 @@ def _processes(status: ClusterStatus, now_s: float) -> Iterator[Metric]:
         return _family(GaugeMetricFamily, f"ami_process_{name}", text, PROCESS, values)
 
     there = {_labels(process): process for process in status.processes}
-    yield gauge("up", "1 while it beats and its loop comes round.", {k: p.alive for k, p in there.items()})
+    # What is only starting is alive for status, and has no number yet by which a restart could be seen.
+    up = {k: p.alive and p.pid is not None for k, p in there.items()}
+    yield gauge("up", "1 while it beats and its loop comes round.", up)
     yield gauge(
         "start_time_seconds",
         "When it began, seconds since 1970.",

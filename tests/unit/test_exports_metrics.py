@@ -51,6 +51,12 @@ def labels(kind: str = "worker", number: int = 0) -> frozenset[tuple[str, str]]:
     return frozenset({("host", "n1"), ("type", kind), ("number", str(number))})
 
 
+def test_what_is_only_starting_is_not_up() -> None:
+    beats, starts = process(pid=7, age_s=0.1), process(number=1)
+    seen = told(Seen().with_load(look(beats, starts), {}))
+    assert [seen["ami_process_up", labels(number=number)] for number in (0, 1)] == [1, 0]
+
+
 def test_the_account_of_the_run_is_the_acting_reducers() -> None:
     counters = {"expected": 100.0, "reduced": 90.0, "dropped": 6.0, "set_aside": 1.0}
     found = told(Seen().with_load(look(process("global-reducer", pid=3, counters=counters)), {}))
