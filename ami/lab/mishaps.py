@@ -49,15 +49,20 @@ class _Foreigner:
 
             def look() -> str:
                 try:
-                    problems = client.status().problems
+                    status = client.status()
                 except AmiError as error:  # it is only just starting
                     raise NotYet(str(error)) from error
-                found = next((line for line in problems if ring["AMI_RING_NAME"] in line), "")
+                lines = (*status.problems, *status.warnings)
+                found = next((line for line in lines if ring["AMI_RING_NAME"] in line), "")
                 if not found:
-                    raise NotYet("; ".join(problems))
+                    raise NotYet("; ".join(lines))
                 return found
 
-            self._told = place.wait_for("a refusal of the ring", look)
+            try:
+                self._told = place.wait_for("a refusal of the ring", look)
+            except AmiError:
+                self.go(place)
+                raise
 
     def go(self, _place: Arena) -> None:
         if self._node is not None:
