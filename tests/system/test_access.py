@@ -70,6 +70,14 @@ def refusals(node: Node) -> list[str]:
     return [f"{e[b'username']} {e[b'reason']} {e[b'object']}" for e in entries]
 
 
+def users(node: Node) -> set[str]:
+    """Return as whom the server knows those who talk to it now."""
+    store = node.config.global_store
+    with ServerLink(store, (store.host, store.port)) as server:
+        lines = server.text("CLIENT", "LIST").splitlines()
+    return {dict(word.partition("=")[::2] for word in line.split())["user"] for line in lines}
+
+
 def test_what_a_node_and_its_people_do_is_allowed(node: Node) -> None:
     """Each process is killed, so that what it does at its beginning is seen as well."""
     refusals(node)
@@ -90,12 +98,9 @@ def test_what_a_node_and_its_people_do_is_allowed(node: Node) -> None:
         shown = [view.key for view in views]
         assert client.key(next(one for one in shown if one.endswith(keys.CATALOGUE)))
         client.meter().look()
+    roles_of_processes = {"source", "worker", "reducer", "manager", "monitor", "export"}
+    wait_until(lambda: users(node) >= roles_of_processes, what="each process, as its role")
     assert refusals(node) == []
-    store = node.config.global_store
-    with ServerLink(store, (store.host, store.port)) as server:
-        lines = server.text("CLIENT", "LIST").splitlines()
-    users = {dict(word.partition("=")[::2] for word in line.split())["user"] for line in lines}
-    assert users >= {"source", "worker", "reducer", "manager", "monitor", "export"}
 
 
 def test_edits_of_an_account_are_its_own_whatever_it_claims(

@@ -53,7 +53,7 @@ def is_well(experiment: Experiment) -> bool:
 def is_set(experiment: Experiment, graph: str) -> bool:
     """Whether the graph was set. Where an answer takes too long nobody knows; it may be set once more."""
     try:
-        return bool(experiment.client.set(graph))
+        return experiment.client.schema() is not None and bool(experiment.client.set(graph))
     except StoreUnavailable:
         return False
 

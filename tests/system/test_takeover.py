@@ -80,6 +80,5 @@ def test_a_leader_that_was_cut_off_does_no_harm(three: Nodes) -> None:
         with Editors(lambda name: three.client(name=name, timeout_s=8.0), field="monitor") as editors:
             go_on_without(lambda node: node.machine.cut(), lambda node: node.machine.plug())
         look = editors.look(client)
-        assert editors.acknowledged > 10
         assert count_lost(editors.edits, look) == 0
         assert check(editors.edits, editors.looks) == []
