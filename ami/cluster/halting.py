@@ -53,6 +53,7 @@ class Halting:
         self._config, self._store, self._supervisor = config, store, supervisor
         self._began_ns = 0
         self._down: subprocess.Popen[bytes] | None = None
+        self.is_asked = False  # and not too long ago
 
     def step(self, programs: Sequence[Program]) -> None:
         """Stop what is to be stopped next, if that was asked for.
@@ -63,7 +64,8 @@ class Halting:
         if not self._began_ns:
             self._began_ns = self._store.time_ns()
         asked: Any = self._store.get(keys.STOP)
-        if not isinstance(asked, dict) or asked["asked_ns"] <= self._began_ns:
+        self.is_asked = isinstance(asked, dict) and asked["asked_ns"] > self._began_ns
+        if not self.is_asked:
             return
         for kinds in (kinds for phase in PHASES[: asked["phase"] + 1] for kinds in phase):
             left = [one for one in programs if one.type in kinds and one.state in LIVE_STATES]

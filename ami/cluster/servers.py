@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from ami.cluster import memory, tls
+from ami.cluster import alone, memory, tls
 from ami.cluster.tls import quote
 from ami.cluster.waiting import NotNow, patiently
 from ami.config import GlobalStoreConfig, LocalStoreConfig, NodeConfig, load
@@ -36,6 +36,7 @@ BUS = 10_000
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 2000  # after which a silent cluster node counts as dead
 USERS = "users.acl"
+NODES = "nodes.conf"
 NAMES = ("valkey-server", "redis-server")
 
 # What both tiers have. Large values are freed by a thread of their own (lazyfree), or a worker would wait
@@ -89,7 +90,10 @@ def main(arguments: list[str] | None = None) -> int:
         if what == "local":
             _become(patiently(lambda: prepare_local(config.local_store, folder)), folder)
         own = config.global_store if what == "global" else as_replica(config.global_store)
-        _become(patiently(lambda: prepare_global(own, folder)), folder)
+        command = patiently(lambda: prepare_global(own, folder))
+        if alone.prepare(folder / NODES, hurried=not own.tls_ca_file):
+            alone.take_place(own, _address(own.host), os.getpid())
+        _become(command, folder)
     except ConfigError as error:
         sys.stderr.write(f"ami: {error}\n")
         return 2
@@ -234,7 +238,7 @@ def prepare_global(config: GlobalStoreConfig, folder: Path) -> list[str]:
     password = read_or_make_password(config.password_file)
     refuse_taken_ports(config)
     _private(folder)
-    nodes = folder / "nodes.conf"
+    nodes = folder / NODES
     if not nodes.exists() and not config.start_nodes:
         own = f"{secrets.token_hex(20)} {address}:{config.port}@{config.port + BUS} myself,master"
         _write_private(nodes, f"{own} - 0 0 1 connected 0-{SLOTS - 1}\nvars currentEpoch 1 lastVoteEpoch 0\n")

@@ -111,6 +111,8 @@ class ClusterLink(HeldLink):
         found = [asked]
         copied: dict[Address, bool] = {}
         for first, last, *nodes in ranges:
+            if not nodes[0][1]:
+                continue  # one that gives its place to who begins alone: nobody is there
             # Who does not know its own address is where we have just found it.
             places = [((host or b"").decode() or asked[0], int(port)) for host, port, *_ in nodes]
             owners[first : last + 1] = [places[0]] * (last + 1 - first)

@@ -36,6 +36,7 @@ from ami.stores.server import LocalServerLink, OneServer, ServerLink
 logger = logging.getLogger(__name__)
 
 LOOK_S = 0.5
+STOPPING_LOOK_S = 0.05  # while the cluster is stopped, phase by phase: others wait for this node
 ACCOUNTS_LOOKS = 10  # of looks one is for accounts
 SELF = "monitor:0"
 LAUNCHER = "ami.cluster.servers"
@@ -91,7 +92,7 @@ class MonitorStage:
     def step(self) -> None:
         # supervisord looks after dead children when it wakes: once a second, or when it is asked
         # something. Asked at the moment of the death, it starts the next one 0.03 s later.
-        self._deaths.wait(LOOK_S)
+        self._deaths.wait(STOPPING_LOOK_S if self._halting.is_asked else LOOK_S)
         try:
             programs = self._supervisor.programs()
             processes = {program.name: program for program in programs if program.runs}

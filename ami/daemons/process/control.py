@@ -71,9 +71,8 @@ class GraphWatch:
             return graph
 
     def close(self) -> None:
+        """Listen no more. The thread, which the server may hold for `push_s` yet, is not waited for."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(2 * self._push_s)
 
     def _read(self, version: int) -> Graph:
         plain = self._store.get(keys.graph(version))
