@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from ami.cluster import proc
+from ami.messages.heartbeat import BEGINNING
 from tests.system.conftest import Experiment, Play, StartNode
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -59,8 +60,13 @@ def test_a_process_that_hangs_is_restarted(start_node: StartNode) -> None:
     )
     client, node = experiment.client, experiment.node
     assert client.get("shots", wait_s=PATIENCE_S).value
-    # Who was never heard of has half a minute to begin.
-    wait_until(lambda: client.status().well, what="a sign of life of each process")
+
+    def all_began() -> bool:
+        status = client.status()
+        return status.well and not any(process.state.startswith(BEGINNING) for process in status.processes)
+
+    # Who was not heard of since it began has half a minute for that.
+    wait_until(all_began, what="a sign of each process that it is at work")
     names = ("worker:0", "local-reducer", "global-reducer", "graph-manager")
     frozen = {name: node.kill(name, signal.SIGSTOP) for name in names}
     for name, pid in frozen.items():
