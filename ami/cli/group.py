@@ -36,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "get": ("ami.cli.get", "Show one result: its value, and how much of the events is in it."),
     "watch": ("ami.cli.watch", "Follow results live, in the terminal or into a pipe."),
     "graph": ("ami.cli.graph", "Show the graph and edit it while events flow."),
+    "run-control": (
+        "ami.cli.run_control",
+        "Begin and end runs and steps on all nodes, where no data acquisition does.",
+    ),
     "run": ("ami.cli.run", "Run a graph over a source offline, in this process."),
     "verify": ("ami.cli.verify", "Run a recording through a private node and offline; compare every result."),
     "chaos": ("ami.cli.chaos", "Kill processes of a private node under full load; count every event."),
@@ -98,7 +102,7 @@ class AmiGroup(Group):
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(module), cmd_name)
+        command = getattr(importlib.import_module(module), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

@@ -32,6 +32,7 @@ from ami.stores.opened import Stores
 if TYPE_CHECKING:
     from ami.client.inspect import KeyView
     from ami.client.meter import Meter
+    from ami.client.run_control import RunBorder
     from ami.client.status import ClusterStatus
     from ami.event import Schema
     from ami.graph.graph import Graph
@@ -274,6 +275,20 @@ class Client:
     def reset(self, *names: str, force: bool = False) -> dict[str, Any]:
         """Let the windows of these results, or of all, begin anew; ``force``: also those of others."""
         return self.request("reset", names=list(names), force=force)
+
+    # runs
+
+    def order(self, action: str, value: float = 0.0) -> RunBorder:
+        """Order a border on all nodes: "begin" or "end" of a run, a "step" of this value, or "end-step".
+
+        Raises:
+            GraphError: refused, with the reason: a recording's or a sender's runs are its own.
+            AmiError: no answer in time.
+        """
+        from ami.client.run_control import wait_for_border
+
+        answer = self.request("run-control", order=action, value=value)
+        return wait_for_border(self._stores.cluster("source"), answer["changes"]["order"], self.timeout_s)
 
     def _edit(
         self, action: str, texts: tuple[str, ...], expected_version: int | None, **fields: Any

@@ -5,6 +5,7 @@ Plain data, because it comes from a client; and not trusted: each field is check
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,17 @@ class Request:
         if not isinstance(flag, bool):
             raise GraphError(f"{name} must be true or false, got {flag!r:.100}")
         return flag
+
+    def number(self, name: str) -> float:
+        """Return a field that is a finite number; 0 when it is missing.
+
+        Raises:
+            GraphError: it is something else.
+        """
+        number = self.fields.get(name, 0.0)
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise GraphError(f"{name} must be a finite number, got {number!r:.100}")
+        return float(number)
 
     def names(self) -> tuple[str, ...]:
         """Return the field ``names``.

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,16 @@ from ami.sources.uri import Uri
 
 Timestamps = NDArray[np.int64]
 Transitions = tuple[tuple[Transition, float], ...]
+
+
+class Dictates(NamedTuple):
+    """Why the runs, and the steps, of an input are its own, and not to be ordered; "" where they may be."""
+
+    runs: str = ""
+    steps: str = ""
+
+
+NOTHING: Final = Dictates()
 
 
 class Silence(Enum):
@@ -151,6 +161,10 @@ class Source(Protocol):
 
     @property
     def skipped(self) -> tuple[str, ...]: ...
+
+    @property
+    def dictates(self) -> Dictates:
+        """Whether runs and steps are the input's own. A stream shows it with the first that it says."""
 
     @property
     def state(self) -> str:

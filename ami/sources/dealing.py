@@ -14,7 +14,7 @@ import numpy as np
 
 from ami.errors import SourceError
 from ami.event import Schema, Slots
-from ami.sources.base import THE_END, Silence, Source, Span
+from ami.sources.base import THE_END, Dictates, Silence, Source, Span
 from ami.sources.playback import Playback
 from ami.sources.uri import Uri
 
@@ -68,6 +68,10 @@ class Share:
     @property
     def counters(self) -> Mapping[str, float]:
         return self._whole.counters
+
+    @property
+    def dictates(self) -> Dictates:
+        return self._whole.dictates
 
     def ready(self, timeout_s: float, earlier: Schema | None = None) -> bool:
         return True

@@ -16,7 +16,7 @@ import numpy as np
 from ami.errors import SourceError
 from ami.event import Schema, Slots, Transition
 from ami.sources import intervals
-from ami.sources.base import THE_END, Input, Silence, Span, Step, Timestamps, Transitions
+from ami.sources.base import THE_END, Dictates, Input, Silence, Span, Step, Timestamps, Transitions
 from ami.sources.pace import Replay
 from ami.sources.uri import FOREVER, MAX, Uri
 
@@ -73,6 +73,7 @@ class Playback:
         self._count = 2**62 if stop is None else stop - start
         self.length = None if stop is None or repeat == FOREVER else self._count * repeat
         self.start_ns = self._timestamp(start)
+        self.dictates = self._find_dictates()
         self._cycle_ns = 0
         if stop is not None:
             span_ns = self._timestamp(stop - 1) - self.start_ns
@@ -93,6 +94,17 @@ class Playback:
     @property
     def counters(self) -> Mapping[str, float]:
         return getattr(self._events, "counters", NO_COUNTERS)
+
+    def _find_dictates(self) -> Dictates:
+        """Return what is not to be ordered: a recording has its runs, a simulation may have some."""
+        if self._events.count is not None:
+            why = f"{self._uri.text} is a recording, and has its own"
+            return Dictates(why, why)
+        first = self._events.step(self._start)
+        if first is None:
+            return Dictates()
+        why = f"{self._uri.text} has its own"
+        return Dictates(why if first.run else "", why)
 
     def ready(self, timeout_s: float, earlier: Schema | None = None) -> bool:
         return True

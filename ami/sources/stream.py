@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 
 from ami.errors import SourceError
 from ami.event import Schema, Slots, Transition
-from ami.sources.base import NOTHING_YET, LiveInput, Received, Silence, Span, Timestamps, Transitions
+from ami.sources.base import (
+    NOTHING_YET,
+    Dictates,
+    LiveInput,
+    Received,
+    Silence,
+    Span,
+    Timestamps,
+    Transitions,
+)
 from ami.sources.pace import AsTheyCome
 from ami.sources.uri import Uri
 
@@ -65,6 +74,7 @@ class Stream:
         self._came_at = time.monotonic()
         self._lost = self._late = self._set_back = 0
         self._uncounted = 0  # of the lost ones
+        self._says = self.numbers_runs  # what begins and ends
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -78,6 +88,12 @@ class Stream:
             )
         assert self._input.schema is not None
         return self._input.schema
+
+    @property
+    def dictates(self) -> Dictates:
+        """See :class:`~ami.sources.base.Source`: who has said a border says the others, too."""
+        why = f"the sender of {self._uri.text} says them" if self._says else ""
+        return Dictates(why, why)
 
     @property
     def state(self) -> str:
@@ -141,6 +157,7 @@ class Stream:
             return received
         self._first, self._times = received.position, received.timestamps
         self._miss(received.lost)
+        self._says = self._says or bool(received.transitions)
         if received.transitions or not len(received.timestamps):
             self._spans.append(self._span(received, 0, received.timestamps[:0], received.transitions))
         self._spans.extend(self._plausible(received))

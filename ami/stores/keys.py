@@ -20,9 +20,12 @@ Global tier (the cluster)
         heartbeat         value    Heartbeat, rewritten about once a second; expires after HEARTBEAT_EXPIRE_S
     {CLUSTER:source:0}
         schema            value    str, Schema.to_json: the fields of all nodes; replaced by the next source
-        input:HOST        value    {"schema", "interval_ns"}: fields and length of intervals of a node's input
+        input:HOST        value    {"schema", "interval_ns", "runs", "steps"}: of a node's input, fields,
+                                   length of intervals, and why runs and steps are its own, or ""
         interval          value    int, how long an interval lasts in ns; comes with the schema
         run-book          value    RunBook: the newest runs, and which nodes are in them; one, replaced
+        run-orders        value    RunOrders: borders that people asked for, the newest; one, replaced
+        ordered           stream   numbers of orders that were given or changed; bounded
     {CLUSTER:graph-manager:0}
         requests          queue    from clients, JSON; the manager removes each when it has answered
         requests-of:NAME  queue    the same of an account, which may write to no other; the manager moves
@@ -91,6 +94,8 @@ WORKERS = "workers"
 SCHEMA = "schema"
 INTERVAL = "interval"
 RUN_BOOK = "run-book"
+RUN_ORDERS = "run-orders"
+ORDERED = "ordered"
 REQUESTS = "requests"
 ACCOUNTS = "accounts"
 CURRENT = "current"

@@ -71,7 +71,8 @@ _INDEX = (keys.INDEX, keys.KINDS)
 _INDICES = tuple(keys.full("*:*:*", name, tagged=True) for name in _INDEX)
 _NODE = _keys("global-reducer", keys.node("*"))  # the node's name, which every process keeps
 _GRAPH = _keys("graph-manager", keys.graph("*"), keys.document("*"), keys.CURRENT, keys.VERSIONS, keys.STATE)
-_INPUT = _keys("source", keys.SCHEMA, keys.INTERVAL, keys.RUN_BOOK, keys.input("*"))
+_ORDERS = _keys("source", keys.RUN_ORDERS, keys.ORDERED)
+_INPUT = (*_keys("source", keys.SCHEMA, keys.INTERVAL, keys.RUN_BOOK, keys.input("*")), *_ORDERS)
 _RESULTS = _keys(
     "global-reducer",
     *(keys.table("*"), keys.result("*"), keys.RESULTS, keys.history("*"), keys.CATALOGUE, keys.NODES),
@@ -103,7 +104,11 @@ ROLES: Final[Mapping[str, Rights]] = {
     "source": Rights((*_GRAPH, *_RESULTS), (*_own("source"), *_NODE, *_MEMBER, *_INBOXES), _DAEMON),
     "worker": Rights((*_GRAPH, *_INPUT), (*_own("worker"), *_NODE), _DAEMON),
     "reducer": Rights((*_GRAPH, *_INPUT), (*_own("local-reducer"), *_own("global-reducer")), _DAEMON),
-    "manager": Rights((*_INPUT, *_MEMBER), (*_own("graph-manager"), *_NODE), _DAEMON),
+    "manager": Rights(
+        (*_INPUT, *_MEMBER, *_BEATS),
+        (*_own("graph-manager"), *_NODE, *_ORDERS, *_keys("source", *_INDEX)),
+        _DAEMON,
+    ),
     MONITOR: Rights(
         (*_READER, *_keys("graph-manager", keys.STOP)),
         (*_own("monitor"), *_NODE, *_keys("graph-manager", keys.ACCOUNTS, *_INDEX)),

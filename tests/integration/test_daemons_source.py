@@ -54,6 +54,7 @@ class Sources:
         if stage._source is not None:
             stage._source.close()
         stage._graphs.close()
+        stage._ordered.close()
         self.made.remove(stage)
 
 

@@ -81,6 +81,7 @@ def test_who_only_looks_or_asks_writes_neither_results_nor_graphs_and_runs_no_sc
         MANAGER + keys.ACCOUNTS,
         MANAGER + keys.LEASE,
         SOURCE + keys.SCHEMA,
+        SOURCE + keys.RUN_ORDERS,
     ):
         assert not writes(server, user, key), key
     for key in (*RESULTS, *GRAPHS):

@@ -147,6 +147,8 @@ def test_a_reader_sees_and_changes_nothing(node: Node, accounts: dict[str, Path]
         assert "n" in write(eve.document())
         with pytest.raises(NotAllowed):
             eve.add("hers = count(monitor)")
+        with pytest.raises(NotAllowed):
+            eve.order("begin")
     environment = {"AMI_ACCESS": str(accounts["eve"]), "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     command = [sys.executable, "-P", "-m", "ami.cli"]
     got = subprocess.run([*command, "get", "n"], env=environment, capture_output=True, text=True, check=False)

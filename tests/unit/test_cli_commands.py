@@ -43,7 +43,7 @@ def run(*arguments: str | Path, text: str | None = None) -> Result:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself_and_has_the_common_options(name: str) -> None:
     module, line = COMMANDS[name]
-    command = getattr(importlib.import_module(module), name)
+    command = getattr(importlib.import_module(module), name.replace("-", "_"))
     commands = list(command.commands.values()) if isinstance(command, click.Group) else [command]
     assert line.endswith(".")
     for one in commands:

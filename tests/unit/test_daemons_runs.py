@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ami.daemons.source.runs import KEPT, enter, leave, name_whole
+from ami.daemons.process.orders import RUNS_KEPT as KEPT
+from ami.daemons.source.runs import enter, leave, name_whole
 from ami.errors import SourceError
 from ami.messages.run_book import RunBook
 

@@ -18,6 +18,7 @@ from ami.daemons.manager.checking import PLACE, Caution, Checking, Known, cut, i
 from ami.daemons.manager.draft import Draft, Touched, list_touched
 from ami.daemons.manager.intake import ALONE, HOPELESS, Intake, Taken
 from ami.daemons.manager.requests import Edit
+from ami.daemons.manager.run_orders import ACTION, OrderBook
 from ami.daemons.manager.trials import Trials
 from ami.daemons.manager.versions import Versions
 from ami.daemons.process.apart import call_apart
@@ -59,6 +60,7 @@ class GraphManagerStage:
         self._config = config = setup.config
         self._store = setup.stores.cluster("graph-manager")
         self._source = setup.stores.cluster("source")
+        self._orders = OrderBook(self._source, setup.stores.cluster("global-reducer"))
         self._trials = Trials()
         place = keys.prefix(config.node.host, "graph-manager", setup.number)
         lease = self._store.lease(keys.LEASE, config.manager.lease_s, place=place)
@@ -123,7 +125,7 @@ class GraphManagerStage:
         known = {**self._intake.answered, **self._versions.answers}
         done = {request.id: known[request.id] for _, request in group if request.id in known}
         self._reply([taken for taken in group if taken[1].id in done], done)
-        group = [taken for taken in group if taken[1].id not in done]
+        group = self._hand_on_orders([taken for taken in group if taken[1].id not in done])
         if not group:
             return
         self._intake.mark(group)
@@ -140,6 +142,20 @@ class GraphManagerStage:
                 self._intake.mark([taken])
                 self._carry_out([taken], beside=False)
             self._carry_out([taken for taken in group if doubts[taken[1].id] < ALONE], beside=True)
+
+    def _hand_on_orders(self, group: Sequence[Taken]) -> list[Taken]:
+        """Hand on what is to be ordered of the sources, and answer it; return the other requests."""
+        ordered = [taken for taken in group if taken[1].action == ACTION]
+        answers = {}
+        for _, request in ordered:
+            try:
+                number = self._orders.add(request, self._store.time_ns())
+            except GraphError as error:
+                answers[request.id] = self._deny(request, str(error))
+            else:
+                answers[request.id] = self._make_answer(request) | {"changes": {"order": number}}
+        self._reply(ordered, answers)
+        return [taken for taken in group if taken[1].action != ACTION]
 
     def _refuse_crowded(self) -> None:
         crowded, self._intake.crowded = self._intake.crowded, []

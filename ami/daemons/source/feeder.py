@@ -13,15 +13,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from ami.daemons.process.orders import NO_INTERVAL
 from ami.daemons.source.asked import Asked
 from ami.daemons.source.borders import SpanBorders
+from ami.daemons.source.ordered import NOBODY, Ordered, before, find_promise, list_borders
 from ami.daemons.source.phase import NO_BORDER, Border, Phase
 from ami.errors import RingError
 from ami.event import Transition
 from ami.graph.graph import Graph
+from ami.messages.run_book import END_RUN, RunOrder
 from ami.ring.entries import Entry
 from ami.ring.writer import RingWriter
-from ami.sources.base import THE_END, Silence, Source, Span
+from ami.sources.base import NOTHING_YET, THE_END, Silence, Source, Span
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ NAP_S = (0.001, 0.01)
 # each hand-over wakes the source, a worker and what they hold in their caches, some 0.3 ms each.
 GATHER_S = 0.025
 WAIT_S = 0.1
+HOLD_S = 0.005
 
 
 class Feeder:
@@ -43,6 +47,10 @@ class Feeder:
         nap: waits for the given seconds, or until the process was asked to stop.
         new_run: returns the number of the run that begins here, which the input calls so (0: nothing).
         end_run: is told that a run of this number has ended.
+        ordered: borders that people ask for; None: the input says its own.
+
+    Attributes:
+        outside: the order because of which events are of no run now; they are passed over, and counted.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class Feeder:
         nap: Callable[[float], object],
         new_run: Callable[[int], int],
         end_run: Callable[[int], None] = lambda run: None,
+        ordered: Ordered | None = None,
     ) -> None:
         self._source = source
         self._ring = ring
@@ -63,6 +72,10 @@ class Feeder:
         self._drop = drop
         self._nap = nap
         self._new_run, self._end_run = new_run, end_run
+        self._ordered = ordered
+        self._reached = NO_INTERVAL
+        self.outside: RunOrder | None = None
+        self.passed_over = 0
         self._pace = source.pace
         interval_s = interval_ns / self._pace.speed / 1e9
         self._nap_s = min(max(interval_s / 10, NAP_S[0]), NAP_S[1])
@@ -93,9 +106,12 @@ class Feeder:
         if not self._source.live:  # what a stream said once it does not say again
             self._announced = self._trailing_transitions()
             self.finished = last.transition == Transition.END_RUN and self._is_over()
-        if self._source.numbers_runs:
-            rows = range(self._ring.oldest_entry, self._ring.cursor.entries_opened)
-            self._newest = max(Border.of_entry(self._ring.entry(index)) for index in rows)
+        rows = range(self._ring.oldest_entry, self._ring.cursor.entries_opened)
+        there = [self._ring.entry(index) for index in rows]
+        self._newest = max(map(Border.of_entry, there))
+        self._reached = max((one.interval for one in there if not one.transition), default=NO_INTERVAL)
+        if self._ordered is not None and self._newest.is_end:
+            self.outside = self._ordered.find(self._newest)
         return Phase(last.run, last.step, last.step_value)
 
     def _is_over(self) -> bool:
@@ -126,14 +142,19 @@ class Feeder:
     def step(self) -> bool:
         """Move one block at the most, or wait up to 0.1 s until there is something to do."""
         if self.finished:
+            if self._ordered is not None and not self._ordered.is_quiet:
+                self._ordered.speak(self._newest, NOBODY)
             self._ring.tidy()
             self._nap(2 * WAIT_S)
             return False
         self.asked.go_on(self.position)
+        self._speak_of_orders()
         if self._phase.run == 0 and not self._source.numbers_runs and not self._begin_run():
             return False
         span = self._span or self._next()
         if isinstance(span, Silence):
+            if span is NOTHING_YET and self._is_border_over():
+                return self._pass_border()
             return span is THE_END and self._finish()
         if len(span.transitions) > self._announced and not self._announce(span):
             return False
@@ -147,7 +168,7 @@ class Feeder:
         if due == 0:
             self._idle(int(span.timestamps[0]), wait_s)
             return False
-        return self._feed(span, due)
+        return self._feed(span, due) if self.outside is None else self._pass_over(span, due)
 
     def _wait_s(self, span: Span) -> float:
         """Return in how many seconds to hand on what comes next, with all that is due by then."""
@@ -176,7 +197,55 @@ class Feeder:
                 self.cadence_hz = (span.count - 1) / lasts_s * self._pace.speed
         return span
 
+    def _speak_of_orders(self) -> None:
+        if self._ordered is not None and not self._ordered.is_quiet:
+            interval = find_promise(self._reached, self._interval_ns / self._pace.speed)
+            self._ordered.speak(self._newest, (self._phase.run, self._phase.step, interval))
+
+    def _is_border_over(self) -> bool:
+        """Whether nothing of before the next border is to be expected any more of a stream that is silent."""
+        order = self._ordered.next(self._newest) if self._ordered is not None and self._source.live else None
+        return order is not None and self._pace.due_s((order.border or 0) * self._interval_ns) <= 0
+
+    def _pass_border(self) -> bool:
+        """Put what was ordered into the ring; no where it is not known yet, or there is no room."""
+        assert self._ordered is not None
+        order = self._ordered.next(self._newest)
+        if order is None:
+            self._nap(HOLD_S)  # others have not promised yet
+            return False
+        for transition, phase in list_borders(order, self._newest, self._phase):
+            if transition == Transition.BEGIN_RUN:
+                self._ordered.join(phase.run)
+            if not self._barrier(transition, phase):
+                return False
+            self._phase = phase
+        self.outside = order if order.action == END_RUN else None
+        self._ordered.note()
+        logger.info("%s, as %s ordered: run %d", order.action, order.client, order.run)
+        return True
+
+    def _pass_over(self, span: Span, due: int) -> bool:
+        """Go on in the input without events of no run, up to the next border."""
+        assert self._ordered is not None
+        self._ring.tidy()
+        stop, times = self._ordered.stop_at(self._newest), span.timestamps[:due]
+        if stop is None and not self._pace.paced:
+            self._nap(WAIT_S)  # as fast as possible there would be no end
+            return False
+        count = due if stop is None else int(np.searchsorted(times, max(stop, 0) * self._interval_ns))
+        if not count:
+            return self._pass_border()
+        self._reached = max(self._reached, int(times[count - 1]) // self._interval_ns)
+        self.passed_over += count
+        self._advance(span, count)
+        return True
+
     def _begin_run(self) -> bool:
+        if self._ordered is not None and self.outside is None and (last := self._ordered.find_last()):
+            self.outside, self._newest = last, before(last)
+        if self.outside is not None:
+            return True
         phase = Phase(self._new_run(0))
         if not self._barrier(Transition.BEGIN_RUN, phase):
             return False
@@ -185,7 +254,7 @@ class Feeder:
         return True
 
     def _finish(self) -> bool:
-        if not self._barrier(Transition.END_RUN, self._phase):
+        if self.outside is None and not self._barrier(Transition.END_RUN, self._phase):
             return False
         self.finished = True
         logger.info("the input ends after %d events", self.position)
@@ -195,6 +264,11 @@ class Feeder:
         """Put what comes before the span's first event into the ring; no when there is no room now."""
         if self._source.numbers_runs:
             return self._announce_numbered(span)
+        if self.outside is not None:
+            if Transition.BEGIN_RUN not in (transition for transition, _ in span.transitions):
+                self._announced = len(span.transitions)
+                return True
+            self.outside = None
         for transition, value in span.transitions[self._announced :]:
             phase = replace(self._phase)
             if transition == Transition.BEGIN_RUN:
@@ -227,6 +301,7 @@ class Feeder:
         self.close_entry()
         if not self._open(interval=0, transition=int(transition), phase=phase):
             return False
+        self._newest = max(self._newest, Border.of(transition, phase))
         if transition == Transition.END_RUN:
             self._end_run(phase.run)
         return True
@@ -276,6 +351,10 @@ class Feeder:
         timestamps = span.timestamps[: min(due, self.asked.block)]
         interval = int(timestamps[0]) // self._interval_ns
         count = int(np.searchsorted(timestamps, (interval + 1) * self._interval_ns))
+        stop = None if self._ordered is None else self._ordered.stop_at(self._newest)
+        if stop is not None and interval >= stop:
+            return self._pass_border()
+        self._reached = max(self._reached, interval)
         # What a node that is gone did not bring home is dealt again, also when its step is over.
         phase = Phase.of(span) if self._source.numbers_runs else self._phase
         place, entry = (interval, phase.run, phase.step), self._ring.open

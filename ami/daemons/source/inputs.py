@@ -12,6 +12,7 @@ from typing import Any
 
 from ami.errors import Conflict, SourceError
 from ami.event import Field, Schema
+from ami.sources.base import NOTHING, Dictates
 from ami.stores import ABSENT, Store, keys
 from ami.stores.membership import Members
 
@@ -29,16 +30,15 @@ class Inputs:
         self._reducer = reducer
         self._host = host
 
-    def tell(self, schema: Schema, interval_ns: int) -> str:
+    def tell(self, schema: Schema, interval_ns: int, dictates: Dictates = NOTHING) -> str:
         """Say what this node's input is; return why it must not play it now, "" as a rule.
 
         Raises:
             StoreUnavailable: call again.
         """
         self._reducer.set(keys.NODES).add(self._host)
-        self._store.put(
-            keys.input(self._host), {"schema": schema.to_json(left_out=True), "interval_ns": interval_ns}
-        )
+        told = {"schema": schema.to_json(left_out=True), "interval_ns": interval_ns, **dictates._asdict()}
+        self._store.put(keys.input(self._host), told)
         while True:
             # What is to be replaced before what is put together: whoever is second sees the other's, too.
             before = self._store.get(keys.SCHEMA)

@@ -14,14 +14,13 @@ from dataclasses import replace
 
 from ami.config import NodeConfig
 from ami.daemons.process import durable
+from ami.daemons.process.orders import RUNS_KEPT
 from ami.errors import Conflict, SourceError, StoreUnavailable
 from ami.messages.message import read
 from ami.messages.run_book import RunBook, RunEntry
 from ami.stores import ABSENT, Store, keys
 
 logger = logging.getLogger(__name__)
-
-KEPT = 32  # runs in the book: a node may be so many behind the others
 
 
 class Runs:
@@ -51,8 +50,7 @@ class Runs:
             StoreUnavailable: nobody can say now; call again.
             SourceError: the number was given to another run.
         """
-        kept = durable.read(self._path, "run-number")
-        least = kept if isinstance(kept, int) else 0
+        least = self.least
         while True:
             book = read(self._store, keys.RUN_BOOK, RunBook)
             new, run = enter(
@@ -82,6 +80,12 @@ class Runs:
         except Conflict:
             return False
         return True
+
+    @property
+    def least(self) -> int:
+        """The highest number of a run that this machine knows of."""
+        kept = durable.read(self._path, "run-number")
+        return kept if isinstance(kept, int) else 0
 
     def _keep(self, run: int) -> None:
         """Remember the number where it outlives the machine: the store may come back without it."""
@@ -141,7 +145,7 @@ def _join(book: RunBook, run: RunEntry, host: str, beginning: str) -> RunBook:
 
 
 def _append(book: RunBook, run: RunEntry) -> RunBook:
-    return RunBook(last=run.number, runs=(*book.runs, run)[-KEPT:])
+    return RunBook(last=run.number, runs=(*book.runs, run)[-RUNS_KEPT:])
 
 
 def name_whole(whole: str, said: int) -> str:

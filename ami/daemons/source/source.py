@@ -14,15 +14,18 @@ from ami.daemons.process.stage import Setup
 from ami.daemons.source.feeder import Feeder
 from ami.daemons.source.home import RingHome
 from ami.daemons.source.inputs import Inputs
+from ami.daemons.source.ordered import Ordered
+from ami.daemons.source.phase import NO_BORDER
 from ami.daemons.source.runs import Runs, name_whole
 from ami.errors import RingBusy, RingError, RingFull, RingUnfit, SourceError, StoreUnavailable
 from ami.event import Schema
+from ami.messages.run_book import END_RUN
 from ami.ring.leaked import reclaim
 from ami.ring.observer import RingObserver
 from ami.ring.segment import free_bytes
 from ami.ring.writer import RingWriter
 from ami.sources import intervals, open_source
-from ami.sources.base import Dealing, Source
+from ami.sources.base import Dealing, Dictates, Source
 from ami.stores import keys
 from ami.stores.membership import Members
 
@@ -56,10 +59,12 @@ class SourceStage:
         self._store = setup.stores.cluster("source")
         reducer = setup.stores.cluster("global-reducer")
         self._inputs = Inputs(self._store, reducer, setup.config.node.host)
-        self._runs = Runs(self._store, setup.config.node, lambda: Members.read(reducer).here)
+        host, here = setup.config.node.host, lambda: Members.read(reducer).here
+        self._runs = Runs(self._store, setup.config.node, here)
+        self._ordered = Ordered(self._store, self._runs, host, here, self._join_run, setup.waits.push_s)
         self._graphs = GraphWatch(setup)
         self._shared = setup.shared
-        self._left_out = 0  # of the fields that the input has, as told
+        self._told_of: tuple[int, Dictates] = 0, Dictates()  # fields that are left out, and whose runs are
         self._counted = 0  # events, whose bytes are counted there
 
     @property
@@ -81,6 +86,11 @@ class SourceStage:
     def _room(self) -> str:
         """Return that it runs, and whether there is room enough for that."""
         assert self._feeder is not None
+        if (order := self._feeder.outside) is not None:
+            if order.action == END_RUN:
+                ended = f"{order.client} ended run {order.run}"
+                return f"running, outside of runs: {ended}; `ami run-control begin` begins another"
+            return f"running, outside of runs: run {order.run} begins later"
         short, hold_s = self._feeder.asked.shortage, self._hold_s()
         if short and self._feeder.asked.graph is None:
             return f"waiting: no room: {short}"
@@ -114,6 +124,7 @@ class SourceStage:
             "drop_hz": self._drops.per_s(cursor.dropped),
             "lag_s": self._feeder.lag_s,
             "ring_s": self._hold_s(),
+            "outside_runs": self._feeder.passed_over,
             **(self._source.counters if self._source is not None else {}),
         }
 
@@ -128,9 +139,12 @@ class SourceStage:
 
     def start(self) -> None:
         self._graphs.start()
+        self._ordered.start()
 
     def step(self) -> None:
         if self._feeder is None and not self._begin():
+            if not self._ordered.is_quiet:
+                self._ordered.speak(NO_BORDER)
             self._stopping.wait(0.2)
             return
         assert self._feeder is not None
@@ -140,8 +154,8 @@ class SourceStage:
                 self._leave_ring()
                 return
         self._tell_room()
-        if self._source is not None and len(self._source.schema.left_out) != self._left_out:
-            self._tell_schema(self._source)  # a stream has shown more that can be no field
+        if self._source is not None and self._look_at(self._source) != self._told_of:
+            self._tell_schema(self._source)  # a stream has shown more that can be no field, or a border
         try:
             self._feeder.step()
         except SourceError as error:
@@ -212,6 +226,7 @@ class SourceStage:
             nap=self._stopping.wait,
             new_run=self._new_run,
             end_run=self._runs.end,
+            ordered=None if self._source.dictates.runs else self._ordered,
         )
         return True
 
@@ -230,8 +245,13 @@ class SourceStage:
 
     def _tell_schema(self, source: Source) -> str:
         """Tell the cluster what fields there are; return why this node must not play, "" as a rule."""
-        self._left_out = len(source.schema.left_out)
-        return self._inputs.tell(source.schema, intervals.choose(source, self._config.source.interval_s))
+        self._told_of = self._look_at(source)
+        interval_ns = intervals.choose(source, self._config.source.interval_s)
+        return self._inputs.tell(source.schema, interval_ns, source.dictates)
+
+    @staticmethod
+    def _look_at(source: Source) -> tuple[int, Dictates]:
+        return len(source.schema.left_out), source.dictates
 
     def _open(self) -> bool:
         try:
@@ -331,14 +351,18 @@ class SourceStage:
 
     def _new_run(self, said: int) -> int:
         """Return the number of the run that begins, which the input calls ``said``, if anything."""
-        assert self._ring is not None
         assert self._source is not None
-        cursor = self._ring.cursor
-        # A successor of who dies before it is in the ring is asked at the same place.
-        beginning = f"{self._ring.ring_id} {cursor.entries_opened}"
         if self._source.numbers_runs:
-            return self._runs.begin("", beginning, said)
-        return self._runs.begin(name_whole(self._source.whole, said), beginning)
+            return self._join_run(said)
+        return self._runs.begin(name_whole(self._source.whole, said), self._name_beginning())
+
+    def _join_run(self, number: int) -> int:
+        return self._runs.begin("", self._name_beginning(), number)
+
+    def _name_beginning(self) -> str:
+        assert self._ring is not None
+        # A successor of who dies before it is in the ring is asked at the same place.
+        return f"{self._ring.ring_id} {self._ring.cursor.entries_opened}"
 
     def close(self) -> None:
         """Close the interval, wait until every event is reduced, and remove the ring."""
@@ -360,3 +384,4 @@ class SourceStage:
         elif self._source is not None:
             self._source.close()
         self._graphs.close()
+        self._ordered.close()
