@@ -15,6 +15,7 @@ import numpy as np
 from ami.errors import SourceError
 from ami.event import Schema, Slots
 from ami.sources.base import THE_END, Dictates, Silence, Source, Span
+from ami.sources.pace import Replay
 from ami.sources.playback import Playback
 from ami.sources.uri import Uri
 
@@ -61,7 +62,8 @@ class Share:
         ).hexdigest()
         self.whole = whole.whole
         self.schema, self.skipped = whole.schema, whole.skipped
-        self.pace, self.policy = whole.pace, whole.policy
+        self.pace = Replay(whole.pace.speed if whole.pace.paced else None, is_shared=True)
+        self.policy = whole.policy
         self.interval_s, self.interval_fixed = whole.interval_s, whole.interval_fixed
         self._plan = _Plan(self.schema, frozenset(), every)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # A replay that fell behind by more than this does not run after its schedule for ever: the
-# schedule is moved. The lag until then is made up at full speed.
+# schedule is moved. The lag until then is made up at full speed; and any lag, where others keep the schedule.
 LAG_S = 1.0
 # How long after its end an interval of a stream is closed although no later event says that it is over:
 # longer than what a network holds up. What comes later still is an entry of its own of that interval.
@@ -43,14 +43,20 @@ class Replay:
 
     Args:
         speed: None is as fast as possible: always due.
+        is_shared: others play to the same schedule, so it is kept, however late this one is.
     """
 
-    def __init__(self, speed: float | None) -> None:
+    def __init__(self, speed: float | None, *, is_shared: bool = False) -> None:
         self.paced = speed is not None
+        self.is_shared = is_shared
         self.speed = 1.0 if speed is None else speed
         self.lag_s = 0.0
         self._origin_ns: int | None = None
         self._origin_s = 0.0
+
+    def begin(self, event_ns: int, late_s: float) -> None:
+        """Begin a schedule in which an event of this time is due for so long already."""
+        self._anchor(event_ns, time.monotonic() - late_s)
 
     def due_s(self, event_ns: int) -> float:
         if not self.paced:
@@ -60,7 +66,7 @@ class Replay:
             self._anchor(event_ns, now)
         assert self._origin_ns is not None
         wait_s = self._origin_s + (event_ns - self._origin_ns) / (1e9 * self.speed) - now
-        if wait_s < -LAG_S:
+        if wait_s < -LAG_S and not self.is_shared:
             self._anchor(event_ns, now)
             return 0.0
         return wait_s

@@ -26,6 +26,8 @@ Global tier (the cluster)
         run-book          value    RunBook: the newest runs, and which nodes are in them; one, replaced
         run-orders        value    RunOrders: borders that people asked for, the newest; one, replaced
         ordered           stream   numbers of orders that were given or changed; bounded
+        schedules         value    {run: (time of an event, when it was due)}, in ns, of replays in shares;
+                                   one, replaced
     {CLUSTER:graph-manager:0}
         requests          queue    from clients, JSON; the manager removes each when it has answered
         requests-of:NAME  queue    the same of an account, which may write to no other; the manager moves
@@ -96,6 +98,7 @@ INTERVAL = "interval"
 RUN_BOOK = "run-book"
 RUN_ORDERS = "run-orders"
 ORDERED = "ordered"
+SCHEDULES = "schedules"
 REQUESTS = "requests"
 ACCOUNTS = "accounts"
 CURRENT = "current"

@@ -48,6 +48,7 @@ class Feeder:
         new_run: returns the number of the run that begins here, which the input calls so (0: nothing).
         end_run: is told that a run of this number has ended.
         ordered: borders that people ask for; None: the input says its own.
+        meet_run: is told of which run, and of what time, the first event is that this hands on of a run.
 
     Attributes:
         outside: the order because of which events are of no run now; they are passed over, and counted.
@@ -65,15 +66,12 @@ class Feeder:
         new_run: Callable[[int], int],
         end_run: Callable[[int], None] = lambda run: None,
         ordered: Ordered | None = None,
+        meet_run: Callable[[int, int], None] = lambda run, event_ns: None,
     ) -> None:
-        self._source = source
-        self._ring = ring
-        self._interval_ns = interval_ns
-        self._drop = drop
-        self._nap = nap
-        self._new_run, self._end_run = new_run, end_run
-        self._ordered = ordered
-        self._reached = NO_INTERVAL
+        self._source, self._ring, self._interval_ns = source, ring, interval_ns
+        self._drop, self._nap = drop, nap
+        self._new_run, self._end_run, self._meet_run, self._met = new_run, end_run, meet_run, 0
+        self._ordered, self._reached = ordered, NO_INTERVAL
         self.outside: RunOrder | None = None
         self.passed_over = 0
         self._pace = source.pace
@@ -96,8 +94,7 @@ class Feeder:
         return self._pace.lag_s
 
     def _resume(self) -> Phase:
-        last = self._last_entry()
-        if last is None:
+        if (last := self._last_entry()) is None:
             return Phase(run=0)
         if self._ring.open is not None:
             # Its graph may be gone from this process' memory; a new entry asks for the newest.
@@ -175,6 +172,9 @@ class Feeder:
         if not self._pace.paced or self._source.live:
             return 0.0
         first_ns = int(span.timestamps[0])
+        if self._met != self._phase.run:
+            self._meet_run(self._phase.run, first_ns)
+            self._met = self._phase.run
         due_s = self._pace.due_s(first_ns)
         over_s = self._pace.due_s((first_ns // self._interval_ns + 1) * self._interval_ns)
         return min(due_s + self._gather_s, over_s)

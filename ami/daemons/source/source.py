@@ -17,6 +17,7 @@ from ami.daemons.source.inputs import Inputs
 from ami.daemons.source.ordered import Ordered
 from ami.daemons.source.phase import NO_BORDER
 from ami.daemons.source.runs import Runs, name_whole
+from ami.daemons.source.schedule import Schedule
 from ami.errors import RingBusy, RingError, RingFull, RingUnfit, SourceError, StoreUnavailable
 from ami.event import Schema
 from ami.messages.run_book import END_RUN
@@ -26,6 +27,7 @@ from ami.ring.segment import free_bytes
 from ami.ring.writer import RingWriter
 from ami.sources import intervals, open_source
 from ami.sources.base import Dealing, Dictates, Source
+from ami.sources.pace import Replay
 from ami.stores import keys
 from ami.stores.membership import Members
 
@@ -62,6 +64,7 @@ class SourceStage:
         host, here = setup.config.node.host, lambda: Members.read(reducer).here
         self._runs = Runs(self._store, setup.config.node, here)
         self._ordered = Ordered(self._store, self._runs, host, here, self._join_run, setup.waits.push_s)
+        self._schedule = Schedule(self._store)
         self._graphs = GraphWatch(setup)
         self._shared = setup.shared
         self._told_of: tuple[int, Dictates] = 0, Dictates()  # fields that are left out, and whose runs are
@@ -227,6 +230,7 @@ class SourceStage:
             new_run=self._new_run,
             end_run=self._runs.end,
             ordered=None if self._source.dictates.runs else self._ordered,
+            meet_run=self._keep_schedule,
         )
         return True
 
@@ -363,6 +367,12 @@ class SourceStage:
         assert self._ring is not None
         # A successor of who dies before it is in the ring is asked at the same place.
         return f"{self._ring.ring_id} {self._ring.cursor.entries_opened}"
+
+    def _keep_schedule(self, run: int, event_ns: int) -> None:
+        """Be as far in a run as those who play other shares of it."""
+        pace = None if self._source is None else self._source.pace
+        if isinstance(pace, Replay) and pace.paced and pace.is_shared:
+            pace.begin(event_ns, self._schedule.find_late_s(run, event_ns, pace.speed))
 
     def close(self) -> None:
         """Close the interval, wait until every event is reduced, and remove the ring."""
