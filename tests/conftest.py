@@ -23,10 +23,10 @@ from ami.cluster import servers
 from ami.cluster.node import free_port
 from ami.config import GlobalStoreConfig, LocalStoreConfig
 from ami.errors import StoreError
+from ami.lab import clusters
 from ami.stores import Store, open_global, open_local
 from ami.stores.client import ClusterLink, LocalLink
 from ami.stores.link import Link
-from tests import clusters
 from tests.waiting import wait_until
 
 PLUGIN = Path(__file__).parent / "plugin"

@@ -15,10 +15,10 @@ from redis.crc import key_slot
 from ami.cluster import servers, topology
 from ami.config import GlobalStoreConfig
 from ami.errors import StoreError
+from ami.lab import clusters
 from ami.stores.client import ClusterLink
 from ami.stores.held import Address
 from ami.stores.server import ServerLink
-from tests import clusters
 from tests.conftest import Server, answers, free_ports
 from tests.waiting import wait_until
 

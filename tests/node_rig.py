@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 from ami.cluster.node import Node
-from ami.errors import RingError
-from ami.ring import find_leaked, reclaim
-from tests.waiting import wait_until
+from ami.lab.nodes import await_end
 
 
 @contextmanager
@@ -20,16 +17,3 @@ def running(node: Node) -> Iterator[Node]:
             yield node
     finally:
         await_end(node.config.ring.name)
-
-
-def await_end(ring: str) -> None:
-    """Wait until nothing is left of the ring of a node that was killed."""
-    # The kernel drops the locks of who was killed a moment later, and only then is the ring nobody's.
-    wait_until(lambda: not _is_left(ring), what=f"the end of {ring} in /dev/shm")
-
-
-def _is_left(ring: str) -> bool:
-    for name in find_leaked(ring):
-        with suppress(RingError):
-            reclaim(name)
-    return Path(f"/dev/shm{ring}").exists()

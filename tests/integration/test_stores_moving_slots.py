@@ -16,10 +16,10 @@ from redis.crc import key_slot
 
 from ami.config import GlobalStoreConfig
 from ami.errors import StoreUnavailable
+from ami.lab import clusters
 from ami.stores import Store, open_global
 from ami.stores.client import ClusterLink
 from ami.stores.link import Command
-from tests import clusters
 from tests.conftest import PREFIX, Server, answers, free_ports
 from tests.journals import last
 from tests.waiting import wait_until

@@ -21,10 +21,10 @@ from ami.cluster.accounts import Accounts
 from ami.cluster.forming import Forming
 from ami.config import GlobalStoreConfig
 from ami.errors import ConfigError, NotLetIn, StoreError
+from ami.lab import clusters
 from ami.stores import Store, keys, open_global, roles
 from ami.stores.client import ClusterLink, split_address
 from ami.stores.server import ServerLink
-from tests import clusters
 from tests.conftest import Server, answers, free_ports
 from tests.waiting import wait_until
 

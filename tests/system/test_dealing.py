@@ -15,11 +15,11 @@ import pytest
 
 from ami.cluster.supervised import PROJECT
 from ami.errors import StoreUnavailable
+from ami.lab.machines import OWN_ADDRESS
 from ami.ring import reclaim
 from ami.sources import open_source, take
 from ami.sources.live.curve import make_keys
 from ami.stores import keys, open_global
-from tests.machines import TEST_ADDRESS
 from tests.nodes_rig import MachineNode, Nodes, nodes
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -72,7 +72,7 @@ def dealing() -> Iterator[tuple[Nodes, Sender]]:
         folder = rig[0].run_dir.parent
         sender_key, node_key = make_keys(folder / "keys")
         network = rig[0].machine.address.rpartition(".")[0]
-        address = f"{network}.{TEST_ADDRESS}:5577"
+        address = f"{network}.{OWN_ADDRESS}:5577"
         for node in rig:
             uri = f"daq://{address}?keys={node_key}"
             Path(node.environment["AMI_CONFIG"]).write_text(f"[source]\nuri = '{uri}'\n")

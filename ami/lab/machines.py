@@ -1,9 +1,9 @@
 """Machines on one machine: each a network namespace with an address, a host name and a cable to one switch.
 
-Everything hangs on processes that hold the namespaces and read from a pipe of the test: when the test is
-gone, however it went, they end, and the kernel takes back namespaces, cables and switch. (Rejected: `ip netns
-add`, whose names stay when a test is aborted.) The test itself is one more machine on the switch, so that it
-can ask the servers. Of /tmp, /dev/shm and process numbers there is only one, as on one machine.
+Everything hangs on processes that hold the namespaces and read from a pipe of this process: when it is gone,
+however it went, they end, and the kernel takes back namespaces, cables and switch. (Rejected: `ip netns add`,
+whose names stay when one is aborted.) This process is one more machine on the switch, so that it can ask the
+servers. Of /tmp, /dev/shm and process numbers there is only one, as on one machine.
 """
 
 from __future__ import annotations
@@ -18,26 +18,36 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
+from ami.errors import AmiError
 
 NETWORKS = 256  # 198.18.N.0/24 of the range for tests between machines (RFC 2544)
-TEST_ADDRESS = 254
+OWN_ADDRESS = 254  # of this process
+CALL_S = 100.0
+END_S = 10.0
 _TOOLS = ("ip", "tc", "unshare", "nsenter")
 _HELD = "ip link set lo up && hostname {name} && echo held && exec cat"
 
 
-def skip_without_namespaces() -> None:
-    """Skip the test, with the reason, where it may not make network namespaces."""
+class NoMachines(AmiError):
+    """Machines cannot be made here; the text says why."""
+
+
+def refuse_without_namespaces() -> None:
+    """Say why this process may not make machines, if so.
+
+    Raises:
+        NoMachines
+    """
     missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
     if missing:
-        pytest.skip(f"no {', '.join(missing)}: `apt-get install iproute2 util-linux`")
+        raise NoMachines(f"no {', '.join(missing)}: `apt-get install iproute2 util-linux`")
     if os.getuid():
-        pytest.skip(f"only root may make network namespaces, this is user {os.getuid()}")
+        raise NoMachines(f"only root may make network namespaces, this is user {os.getuid()}")
     tried = subprocess.run(
         ["unshare", "--net", "--uts", "--mount", "true"], check=False, capture_output=True, text=True
     )
     if tried.returncode:
-        pytest.skip(f"network namespaces are not allowed here: {tried.stderr.strip()}")
+        raise NoMachines(f"network namespaces are not allowed here: {tried.stderr.strip()}")
 
 
 @dataclass
@@ -57,8 +67,9 @@ class Machine:
 
     def run(self, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
         """Run a command on this machine and return what it said; ``more`` is for ``subprocess.run``."""
-        told = {"check": True, "capture_output": True, "text": True, "timeout": 100, **more}
-        return subprocess.run([*self.enter, *words], **told)  # type: ignore[call-overload,no-any-return]  # keywords
+        told = {"capture_output": True, "text": True, "timeout": CALL_S, **more}
+        check = bool(told.pop("check", True))
+        return subprocess.run([*self.enter, *words], check=check, **told)  # type: ignore[call-overload,no-any-return]  # keywords
 
     def cut(self) -> None:
         """Pull its cable: nobody hears of the other, and no connection is refused."""
@@ -69,7 +80,11 @@ class Machine:
         self._port("ip", "link", "set", self._cable, "up")
 
     def delay(self, ms: float) -> None:
-        """Let what comes to this machine, and what it sends, be ``ms`` late; skip where the kernel cannot."""
+        """Let what comes to this machine, and what it sends, be ``ms`` late.
+
+        Raises:
+            NoMachines: the kernel cannot.
+        """
         self._late(_enter(self.switch), self._cable, ms)
         self._late(self.enter, "eth0", ms)
 
@@ -77,7 +92,7 @@ class Machine:
         words = [*enter, "tc", "qdisc", "replace", "dev", cable, "root", "netem", "delay", f"{ms:g}ms"]
         tried = subprocess.run(words, check=False, capture_output=True, text=True)
         if tried.returncode:
-            pytest.skip(f"this kernel delays no packets: {tried.stderr.strip()}")
+            raise NoMachines(f"this kernel delays no packets: {tried.stderr.strip()}")
 
     @property
     def _cable(self) -> str:
@@ -89,11 +104,14 @@ class Machine:
 
 @contextmanager
 def machines(count: int, names: str = "node{}") -> Iterator[list[Machine]]:
-    """Yield machines node1, node2, ... on one switch, and the test on it beside them.
+    """Yield machines node1, node2, ... on one switch, and this process on it beside them.
 
-    Their names are known to each other, in ``/etc/hosts``, and not to the test.
+    Their names are known to each other, in ``/etc/hosts``, and not to this process.
+
+    Raises:
+        NoMachines
     """
-    skip_without_namespaces()
+    refuse_without_namespaces()
     with ExitStack() as stack:
         network = stack.enter_context(_own_network())
         switch = stack.enter_context(_hold("switch"))
@@ -108,16 +126,16 @@ def machines(count: int, names: str = "node{}") -> Iterator[list[Machine]]:
             found.append(Machine(number, name, address, holder, switch))
         _introduce(found)
         outside = f"ami-net{network}"
-        _connect(switch, TEST_ADDRESS, outside, str(os.getpid()))
+        _connect(switch, OWN_ADDRESS, outside, str(os.getpid()))
         # The kernel removes it with the switch, but takes its time.
         stack.callback(_ip, (), f"link del {outside}")
-        _ip((), f"addr add 198.18.{network}.{TEST_ADDRESS}/24 dev {outside}", f"link set {outside} up")
+        _ip((), f"addr add 198.18.{network}.{OWN_ADDRESS}/24 dev {outside}", f"link set {outside} up")
         yield found
 
 
 @contextmanager
 def _own_network() -> Iterator[int]:
-    """Yield the number of a network that no other test has, and to which no way of this machine leads."""
+    """Yield the number of a network that nobody else has, and to which no way of this machine leads."""
     routes = json.loads(subprocess.run(["ip", "-json", "route"], check=True, capture_output=True).stdout)
     taken = {route["dst"] for route in routes}
     for step in range(NETWORKS):
@@ -126,12 +144,12 @@ def _own_network() -> Iterator[int]:
             continue
         with socket.socket(socket.AF_UNIX) as claim:  # an abstract name goes with its process
             try:
-                claim.bind(f"\0ami-tests-198.18.{number}")
+                claim.bind(f"\0ami-machines-198.18.{number}")
             except OSError:
                 continue
             yield number
             return
-    pytest.fail(f"each of {NETWORKS} networks is taken by another test")
+    raise NoMachines(f"each of {NETWORKS} networks is taken by somebody else")
 
 
 @contextmanager
@@ -141,14 +159,15 @@ def _hold(name: str) -> Iterator[subprocess.Popen[str]]:
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n", f"{name} cannot be made"
+        if holder.stdout.readline() != "held\n":
+            raise NoMachines(f"the namespaces of {name} cannot be made")
         yield holder
     finally:
         assert holder.stdin is not None
         assert holder.stdout is not None
         holder.stdin.close()
         holder.stdout.close()
-        holder.wait(10)
+        holder.wait(END_S)
 
 
 def _enter(holder: subprocess.Popen[str]) -> tuple[str, ...]:
