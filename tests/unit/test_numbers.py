@@ -200,7 +200,7 @@ def compute(tree: Tree, fields: list[Any], seen: Truth) -> Value:  # noqa: C901 
             if not x.is_float:
                 return Value(seen.integer(round(x.number, digits)), x.constant)
             rounded = one(lambda v: np.round(v, digits), x)
-            return x if digits > 0 and not np.isfinite(rounded.number) else rounded
+            return x if digits and not np.isfinite(rounded.number) else rounded
         case ("where", condition, a, b):
             c, x, y = of(condition), number(of(a)), number(of(b))
             if x.is_float or y.is_float:
@@ -314,6 +314,38 @@ def check_expression(seed: int) -> int:
 def test_a_drawn_expression_gives_what_exact_numbers_give(batch: int) -> None:
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
         check_expression(seed)
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype.kind in "biu"], ids=str)
+def test_integers_are_rounded_as_pythons_and_are_an_error_only_beyond_64_bits(dtype: np.dtype[Any]) -> None:
+    limits = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    rng = random.Random(str(dtype))
+    for digits in (-1, -2, -18, -19, -20, -300, *(rng.randint(-22, 3) for _ in range(6))):
+        half = 10 ** max(-digits, 0) // 2
+        drawn = [*limits, 0, half, half - 1, half + 1, -half, 3 * half, *(rng.randint(*limits) for _ in "123")]
+        numbers = [n for n in drawn if limits[0] <= n <= limits[1]]
+        expression = Expression(f"round(_0, {digits})")
+        kind = expression.infer(Kind(dtype))
+        # What may be beyond int64 and is never negative is uint64.
+        assert kind.dtype == ("u8" if round(limits[1], digits) >= 1 << 63 and not limits[0] else "i8")
+        for one in numbers:
+            got, right = outcome(expression, [np.array([one], dtype)], slice(None)), round(one, digits)
+            if np.iinfo(kind.dtype).min <= right <= np.iinfo(kind.dtype).max:
+                assert (got.tolist(), got.dtype) == ([right], kind.dtype), (digits, one)
+            else:
+                assert got is None, (digits, one)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_floats_are_rounded_to_any_digit_and_never_made_nan(dtype: str) -> None:
+    numbers = edges_of(np.dtype(dtype))
+    wide = numbers.astype(np.promote_types(dtype, "f4"))
+    for digits in (300, 50, 39, 20, -20, -39, -50, -300):
+        right = wide if digits > 0 else np.where(np.isfinite(wide), 0.0, wide)
+        if digits < 0:  # what is so large has digits there
+            right = np.where(np.abs(wide.astype("f8")) > 10.0**-digits, wide, right)
+        got = Expression(f"round(_0, {digits})")(numbers)
+        np.testing.assert_allclose(got, right, rtol=1e-5, err_msg=f"{digits}")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
 # Those that may have more: round(x, digits), isclose(a, b, relative, absolute).
 MOST = {"round": 2, "isclose": 4}
 MOST_DIGITS = 300  # of round
+FLOAT32_DIGITS = 38
 
 
 def is_true(value: Any) -> Any:
@@ -34,6 +35,8 @@ def is_true(value: Any) -> Any:
 
 def round_to(value: Any, digits: int) -> Any:
     """Return floats rounded to so many digits behind the point; half goes to the even one."""
-    rounded = np.round(value, digits)
-    # numpy multiplies first: what overflows has no digits there to be rounded away.
-    return np.where(np.isfinite(rounded), rounded, value) if digits > 0 else rounded
+    # numpy goes by way of the power of ten, which float32 may not have.
+    wide = value.astype(np.float64) if value.dtype != np.float64 and abs(digits) > FLOAT32_DIGITS else value
+    rounded = np.round(wide, digits)
+    # What overflows on the way has no digits there to be rounded away.
+    return np.where(np.isfinite(rounded), rounded, value).astype(value.dtype) if digits else rounded

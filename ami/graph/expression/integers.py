@@ -169,8 +169,7 @@ def _span_of_either(*spans: Span) -> Span:
 
 
 def _span_rounded(a: Span, digits: Span) -> Span:
-    unit: int = 10 ** -digits[0]
-    return a[0] - unit, a[1] + unit
+    return round(a[0], digits[0]), round(a[1], digits[0])  # the order stays
 
 
 # of Python's integers
