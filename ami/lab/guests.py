@@ -78,6 +78,12 @@ def _at(condition: str, deed: str, call: str = ON_EVENTS) -> Guest:
     return Guest(f"`{deed}`{every}", made.come, made.go)
 
 
+def _loading(deed: str) -> Guest:
+    """Return a guest whose code does harm before it is called, and not where the manager tries it."""
+    made = function(f"{IMPORTS}\nif 'worker' in sys.argv:\n    {deed}\ndef f(x, n):\n    return x")
+    return Guest(f"`{deed}`, while it is loaded", made.come, made.go)
+
+
 # The manager tries each on events of ones: what is done at once is denied.
 GUESTS: tuple[Guest, ...] = (
     _at("n % 10 == 0", "sys.exit()"),
@@ -95,6 +101,8 @@ GUESTS: tuple[Guest, ...] = (
     _at("n > 10", "threading.Thread(target=time.sleep, args=(1e9,)).start()"),
     _at("n > 10", "subprocess.Popen(['sleep', '1e9'])"),
     _at("n > 10", "os.kill(os.getppid(), 9)"),
+    _loading("os._exit(1)"),
+    _loading("while True: pass"),
     _at("n > 10", "np.seterr(all='raise')"),
     _at("n % 10 == 0", "return float('nan')"),
     _at("n > 10", "os._exit(1)", ON_RESULTS),

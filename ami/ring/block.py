@@ -22,7 +22,8 @@ class Block:
 
     ``slots`` are views into the ring, read-only, valid until they are committed. ``sequence`` is the
     number of the first event. ``entry`` is as it was when this worker first met it, so an open
-    one may have grown since. ``attempts`` is how many workers died while running just these events.
+    one may have grown since. ``attempts`` is how many workers died while running just these events, the
+    last one in the operation of number ``died_in`` (0: it is not known).
     ``flushed``: they are in a stored flush, and only their large states are missing.
     """
 
@@ -31,6 +32,7 @@ class Block:
     entry: Entry
     attempts: int
     flushed: bool = False
+    died_in: int = 0
 
     @property
     def count(self) -> int:

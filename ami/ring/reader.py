@@ -272,14 +272,14 @@ class RingReader(Handle):
             # flush would not cover it, and another death here would run it twice.
             owners.free(sequences[done])
             left = sequences[~done]
-            self._count_attempt(worker, left)
+            died_in = self._count_attempt(worker, left)
             # Before they are this worker's, whose own last flush says nothing of them.
             owners.mark_flushed(left[flushed[~done]])
             attempts, marks = owners.take(left)
         if done.any():
             self._count_commit(int(done.sum()))
         pieces = split(left, attempts, marks, firsts, slot_count=self.slot_count, limit=limit)
-        return [block for piece in pieces for block in self._blocks(piece)]
+        return [block for piece in pieces for block in self._blocks(piece, died_in)]
 
     def _have_one_lane(self, sequences: Sequences, firsts: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
         """Return which events are of entries without large states."""
@@ -287,22 +287,24 @@ class RingReader(Handle):
         lanes = {index: self.entry(index).span < 0 for index in np.unique(entries).tolist()}
         return np.array([lanes[index] for index in entries.tolist()], np.bool_)
 
-    def _blocks(self, piece: Piece) -> Iterator[Block]:
+    def _blocks(self, piece: Piece, died_in: int) -> Iterator[Block]:
         """Cut a piece where its columns end."""
         entry, columns = self._meet(piece.entry)
         first, end = piece.first, piece.first + piece.count
         while first < end:
             count = min(end - first, columns.room(first))
             slots = self._slots(columns, first, count)
-            yield Block(slots, first, entry, piece.attempts, piece.flushed)
+            yield Block(slots, first, entry, piece.attempts, piece.flushed, died_in if piece.attempts else 0)
             first += count
 
-    def _count_attempt(self, worker: int, left: Sequences) -> None:
+    def _count_attempt(self, worker: int, left: Sequences) -> int:
+        """Count that a worker died of what it ran, if it did; return the number of the operation."""
         row = self._workers.read(worker)
         if row.operation:
             # Cleared first: a death in between loses one attempt, where it would otherwise count twice.
             self._workers.clear_breadcrumb(worker)
             self._owners.count_attempt(left[among(left, [(row.first, row.count)])])
+        return row.operation
 
     # --- waiting --------------------------------------------------------------------------------
 

@@ -585,6 +585,31 @@ def test_an_operation_that_kills_is_switched_off_for_both_and_nothing_else_misse
     assert node.total(node.flushes()[-1], edited, "poisoned") == sum(range(200, 230))
 
 
+def test_code_that_ends_workers_and_not_who_tries_it_is_switched_off_and_no_event_is_missed(
+    node: Node,
+) -> None:
+    deed = f"import os\n    if os.getppid() == {os.getpid()}: os._exit(3)"
+    text = POISON.format(deed="pass").replace("import ctypes, os", deed)
+    graph = graph_of(text).at_version(2)
+    publish_graph(node.config.global_store, graph)
+    node.shift.interval(100, graph_version=2)
+
+    def work() -> None:
+        stage = node.stage()
+        for _ in range(60):
+            stage.step()
+        stage.close()
+
+    deaths = 0
+    while not node.free():
+        deaths += os.waitpid(ring_rig.start(work), 0)[1] != 0
+        assert deaths <= TOO_MUCH + 1
+    assert sum(node.total(flush, graph) for flush in node.flushes()) == sum(range(100))
+    assert sum(flush.partial.set_aside for flush in node.flushes()) == 0
+    (record,) = [one for flush in node.flushes() for one in flush.partial.errors.values()]
+    assert record.text.startswith(f"{OFF}ended 2 workers")
+
+
 def ended(node: Node, pid: int, *, hangs: bool) -> int:
     """Wait for the end of a worker's process; one that hangs is killed as the monitor does."""
     if hangs:

@@ -139,7 +139,6 @@ def test_a_function_of_blocks_is_not_tried_on_each_half_of_a_block_that_took_too
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("sys.exit(0)", "SystemExit"),
         ("raise BaseException('odd')", "odd"),
-        ("f(x)", "RecursionError"),
     ],
 )
 @pytest.mark.parametrize("block", [False, True])
@@ -149,6 +148,15 @@ def test_what_would_harm_the_process_is_an_error_of_that_event(deed: str, told: 
     found = run_beside(code, f"    block: {str(block).lower()}\n")
     assert (found["mine"], found["failed"], found["counted"]) == (REST, 1, [])
     assert told in found["text"]
+
+
+@pytest.mark.parametrize(("block", "mine", "failed"), [(False, REST, 1), (True, 0, EVENTS)])
+def test_an_endless_recursion_is_counted(block: bool, mine: int, failed: int) -> None:
+    here = f"{BAD} in x" if block else f"x == {BAD}"
+    found = run_beside(
+        f"def f(x):\n    if {here}:\n        f(x)\n    return x", f"    block: {str(block).lower()}\n"
+    )
+    assert (found["mine"], found["failed"], found["counted"]) == (mine, failed, ["RecursionError"])
 
 
 def test_what_it_sets_of_numpy_ends_with_it() -> None:

@@ -322,7 +322,16 @@ def test_integers_are_rounded_as_pythons_and_are_an_error_only_beyond_64_bits(dt
     rng = random.Random(str(dtype))
     for digits in (-1, -2, -18, -19, -20, -300, *(rng.randint(-22, 3) for _ in range(6))):
         half = 10 ** max(-digits, 0) // 2
-        drawn = [*limits, 0, half, half - 1, half + 1, -half, 3 * half, *(rng.randint(*limits) for _ in "123")]
+        drawn = [
+            *limits,
+            0,
+            half,
+            half - 1,
+            half + 1,
+            -half,
+            3 * half,
+            *(rng.randint(*limits) for _ in "123"),
+        ]
         numbers = [n for n in drawn if limits[0] <= n <= limits[1]]
         expression = Expression(f"round(_0, {digits})")
         kind = expression.infer(Kind(dtype))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
+import os
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ami.cluster import proc
 from ami.config import Config
 from ami.daemons.process.apart import call_apart
 from ami.daemons.process.stage import LONG_STEP_S
+from ami.daemons.process.watch import Watch, limit_memory
 from ami.errors import GraphError
 from ami.event import Schema
 from ami.graph.check import check, list_cautions
@@ -58,7 +62,8 @@ class Known:
 class Checking:
     """What a graph is checked against; ``before`` is the one that runs, states may have ``most_bytes``.
 
-    What is ``known`` is not looked at again, and what was found is known afterwards.
+    What is ``known`` is not looked at again, and what was found is known afterwards. People's code may ask
+    for ``code_bytes`` of memory.
     """
 
     schema: Schema
@@ -66,6 +71,7 @@ class Checking:
     interval_ns: int
     most_bytes: int
     known: Known = field(default_factory=Known)
+    code_bytes: int = 0
 
     def is_news(self, graph: Graph) -> bool:
         """Whether it has operations of others that nobody has tried yet."""
@@ -129,6 +135,7 @@ class Checking:
         """Return as JSON what :meth:`check` returns, or the reason why not."""
         new = {graph.fingerprint(one.name) for one in graph.operations if is_others(one)}
         new -= self.known.kinds.keys()
+        self._stand_guard()
         try:
             checked, cautions = self._check_here(graph, at)
         except GraphError as error:
@@ -140,6 +147,13 @@ class Checking:
         if len(kinds) <= KINDS_TOLD:
             told |= {"kinds": kinds, "bytes": {k: n for k, n in self.known.bytes.items() if k in new}}
         return json.dumps(told)
+
+    def _stand_guard(self) -> None:
+        """Let people's code do in this process, which is a child, what it may do in a worker."""
+        if self.code_bytes:
+            limit_memory(proc.private_bytes(os.getpid()) + self.code_bytes)
+        # Whoever waits for this process ends it where it takes too long.
+        Watch(math.inf, lambda: None, lambda: None, lambda _names, _error: False).enter(iter(()))
 
 
 def cut(cautions: Sequence[Caution]) -> list[Caution]:

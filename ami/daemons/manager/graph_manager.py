@@ -323,7 +323,8 @@ class GraphManagerStage:
         schema = requests.schema_of(text)
         told_ns = self._source.get(keys.INTERVAL)
         interval_ns = told_ns if isinstance(told_ns, int) else round(self._config.source.interval_s * 1e9)
-        return Checking(schema, self._versions.graph, interval_ns, most_bytes(self._config), self._known)
+        most, code_bytes = most_bytes(self._config), self._config.worker.memory_bytes
+        return Checking(schema, self._versions.graph, interval_ns, most, self._known, code_bytes)
 
     def _schema(self) -> str | None:
         deadline = time.monotonic() + self._setup.waits.schema_s

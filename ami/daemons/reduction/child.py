@@ -18,7 +18,7 @@ from ami.config import WorkerConfig
 from ami.daemons.process.apart import HANGS, PR_SET_PDEATHSIG, tell_end
 from ami.daemons.process.watch import Watch, limit_memory
 from ami.graph.execution.frame import traceback_text
-from ami.graph.execution.guest import TooLong
+from ami.graph.execution.guest import GRAVE, TooLong
 from ami.graph.execution.results import apply
 from ami.graph.library.user import UserFunction
 from ami.graph.operation import Operation
@@ -117,7 +117,7 @@ def _answer(question: bytes, watch: Watch) -> bytes:
         value, weight = apply(_make(parameters), inputs), 0
         return bytes(codec.encode((value, "", weight, time.monotonic() - began)))
     except BaseException as error:  # its exit is none of this process
-        weight = HANG if isinstance(error, TooLong) else DEATH if isinstance(error, MemoryError) else 0
+        weight = HANG if isinstance(error, TooLong) else DEATH if isinstance(error, GRAVE) else 0
         return bytes(codec.encode((None, traceback_text(error), weight, time.monotonic() - began)))
     finally:
         watch.leave()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from ami.daemons.worker.kinds import Kinds
 from ami.errors import SourceError
 from ami.event import Schema
 from ami.graph.execution.plan import WorkerPlan
@@ -34,11 +35,18 @@ class Plans:
         graphs: returns a version of the graph, and the latest.
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
         everywhere: returns the fields of all nodes.
+        kinds: of people's functions.
     """
 
     def __init__(
-        self, graphs: Graphs, ring: RingReader, here: str, everywhere: Callable[[], frozenset[str]]
+        self,
+        graphs: Graphs,
+        ring: RingReader,
+        here: str,
+        everywhere: Callable[[], frozenset[str]],
+        kinds: Kinds,
     ) -> None:
+        self._kinds = kinds
         self._graphs = graphs
         self._ring = ring
         self._here = here
@@ -60,10 +68,12 @@ class Plans:
             graph, ring = self._graphs.get(version), self._ring
             ring.forget_offences(version, _fingerprints(graph))
             self._look()
-            plan = self._plans[version] = WorkerPlan(
-                graph, ring.schema, self._here, off=ring.list_offenders() | self._list_gone(graph),
-                elsewhere=self._everywhere(),
-            )  # fmt: skip
+            off, elsewhere = ring.list_offenders() | self._list_gone(graph), self._everywhere()
+            plan = self._plans[version] = self._kinds.make(
+                lambda find_kind: WorkerPlan(
+                    graph, ring.schema, self._here, off=off, elsewhere=elsewhere, find_kind=find_kind
+                )
+            )
             for name, reason in plan.broken.items():
                 logger.error("graph version %d: operation %r cannot run: %s", version, name, reason)
             for old in sorted(self._plans)[:-KEPT]:

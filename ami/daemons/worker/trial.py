@@ -46,12 +46,16 @@ class Verdict:
 
 
 def try_apart(
-    ring: RingReader, plan: WorkerPlan, block: Block, *, timeout_s: float, guest: Guest = NOBODY
-) -> Verdict:
+    ring: RingReader, plan: WorkerPlan, block: Block, *, timeout_s: float, load_s: float = 0.0,
+    guest: Guest = NOBODY,
+) -> Verdict:  # fmt: skip
     """Run a block in child processes and say what is known of its events.
 
-    A child hangs when one operation, on the block or on one event, takes longer than ``timeout_s``.
+    A child hangs when one operation, on the block or on one event, takes longer than ``timeout_s``, or than
+    ``load_s`` where it first has to load people's code.
     """
+    if not plan.is_loaded:
+        timeout_s = max(timeout_s, load_s)
     began = time.monotonic()
     _, how = _run_apart(ring, plan, [block], timeout_s, guest)
     if not how:

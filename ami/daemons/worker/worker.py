@@ -23,6 +23,7 @@ from ami.daemons.worker.blocksize import BlockSize
 from ami.daemons.worker.claims import Claims
 from ami.daemons.worker.costs import Costs
 from ami.daemons.worker.flush import Held
+from ami.daemons.worker.kinds import Kinds
 from ami.daemons.worker.large import LargeStates
 from ami.daemons.worker.plans import Plans, read_fields
 from ami.daemons.worker.storing import Storing
@@ -193,8 +194,9 @@ class WorkerStage:
         self._last_flush, self._sharers = claims.last_flush, ring.worker_count
         here = f"on worker:{self._setup.number} of {self._config.node.host}"
         source = self._setup.stores.cluster("source")
-        self._plans = Plans(self._graphs, ring, here, lambda: read_fields(source))
         most = self._config.worker
+        kinds = Kinds(most.hang_s, self._guest)
+        self._plans = Plans(self._graphs, ring, here, lambda: read_fields(source), kinds)
         self._large = LargeStates(ring, most.arena_bytes, int(GROWN_SHARE * most.memory_bytes))
         return claims
 
@@ -237,8 +239,9 @@ class WorkerStage:
             logger.warning(
                 "a worker died while it ran events %d to %d; trying them apart", block.sequence, last
             )
+        most = self._config.worker
         verdict = try_apart(
-            claims.ring, plan, block, timeout_s=self._config.worker.trial_s, guest=self._guest
+            claims.ring, plan, block, timeout_s=most.trial_s, load_s=2 * most.hang_s, guest=self._guest
         )
         claims.ring.leave_breadcrumb(0, 0, 0)
         known = verdict.innocent + (verdict.fatal is not None)
@@ -256,6 +259,12 @@ class WorkerStage:
             self._set_aside += 1
             logger.error("set aside: %s", verdict.fatal.text)
             self._count_offence(plan, verdict.fatal, suspect=True)
+        elif block.attempts > 1 and plan.is_peoples(block.died_in):
+            # Tried apart it was innocent, and then somebody died of it again, at the same place.
+            name = plan.operations[block.died_in - 1]
+            self._count_offence(
+                plan, Fatal(name, f"ended {block.attempts} workers, and does not where it is tried")
+            )
         claims.put_first(*left)
 
     # what people's code does

@@ -17,7 +17,7 @@ from ami.event import SEQUENCE, TIMESTAMP, Field, Schema
 from ami.graph.execution.bind import Unbound, bind
 from ami.graph.execution.frame import Frame
 from ami.graph.execution.partial import OFF
-from ami.graph.execution.people import block_step, event_step
+from ami.graph.execution.people import FindKind, block_step, event_step, find_kind_here
 from ami.graph.execution.steps import (
     Step,
     filled_step,
@@ -67,6 +67,7 @@ class Compiler:
         off: operations that must not run, by fingerprint, with the reason.
         elsewhere: fields that other nodes have: what needs one that is not in the schema is no error, and is
             left out, as of events that lack it.
+        find_kind: finds the kinds of what people's functions give.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Compiler:
         fewest: int = FEWEST,
         off: Mapping[str, str] | None = None,
         elsewhere: frozenset[str] = frozenset(),
+        find_kind: FindKind = find_kind_here,
     ) -> None:
         self.loaders: list[Loader] = []
         self.builtin: dict[str, int] = {}
@@ -84,13 +86,14 @@ class Compiler:
         self.reductions: dict[str, Reduction] = {}
         self.names: list[list[str]] = []
         self.per_event: set[str] = set()
-        self.people: set[str] = set()
+        self.people: dict[str, UserFunction] = {}
         self.broken: dict[str, str] = {}
         self.frame = Frame()
         self.steps: list[Planned] = []
         self._fewest = fewest
         self._off = off or {}
         self._elsewhere = elsewhere - schema.name_set
+        self._find_kind = find_kind
         self.selections: dict[int, int] = {}
         self._graph = graph
         self._schema = schema
@@ -171,8 +174,11 @@ class Compiler:
                 f"it needs {unknown[0]!r}, which no operation gives and no field is called"
                 f"{similar(unknown[0], self.kinds)}"
             )
+        inputs = [self.kinds[name] for name in operation.inputs]
         try:
-            return infer(computing, *(self.kinds[name] for name in operation.inputs))
+            if isinstance(computing, UserFunction):
+                return self._find_kind(self._graph.fingerprint(operation.name), computing, inputs)
+            return infer(computing, *inputs)
         except (TypeError, ValueError) as error:
             raise GraphError(f"it cannot have these inputs: {error}") from error
 
@@ -205,7 +211,7 @@ class Compiler:
         if computing.per_event:
             self.per_event.add(operation.name)
         if isinstance(computing, UserFunction):
-            self.people.add(operation.name)
+            self.people[operation.name] = computing
         if variable and computing.needs_elements:
             inputs = self._filled(inputs, number)
         step = _step_of(computing)(

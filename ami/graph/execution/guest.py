@@ -13,7 +13,7 @@ class TooLong(BaseException):
 
 
 # What costs more than the event in which it happens.
-GRAVE = (TooLong, MemoryError)
+GRAVE = (TooLong, MemoryError, RecursionError)
 
 
 class Guest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,26 @@ from ami.graph.execution.frame import Frame, reason_of, traceback_text
 from ami.graph.execution.guest import GRAVE
 from ami.graph.execution.steps import Step, function_step, narrow
 from ami.graph.kind import Kind
-from ami.graph.library.base import Function
-from ami.graph.library.user import column, explain_rows, fitting, gather_arrays, plain, read_only
+from ami.graph.library.base import Function, infer
+from ami.graph.library.user import (
+    UserFunction,
+    column,
+    explain_rows,
+    fitting,
+    gather_arrays,
+    plain,
+    read_only,
+)
+
+# Returns the kind of what a function gives, from its fingerprint and the kinds of its inputs.
+FindKind = Callable[[str, UserFunction, Sequence[Kind]], Kind]
 
 ROWS_TRIED = 3  # blocks of real events on which a function of blocks is tried with other borders
+
+
+def find_kind_here(_key: str, function: UserFunction, inputs: Sequence[Kind]) -> Kind:
+    """Find it by calls in this process, which is the person's own."""
+    return infer(function, *inputs)
 
 
 def block_step(
@@ -29,6 +45,9 @@ def block_step(
 
     def call(*arrays: Any) -> Any:
         if grave:  # what took too long is not tried on each half, and each half of that
+            raise RuntimeError(grave[0])
+        if why := _load(frame, function, names):
+            grave.append(why.partition("\n")[0])
             raise RuntimeError(grave[0])
         guest = frame.guest
         guest.enter(iter(()))
@@ -93,7 +112,9 @@ def _call_each(
     values: list[Any] = []
     kept: list[int] = []
     bad: list[int] = []
-    text = ""
+    text = _load(frame, function, names)
+    if text:
+        return values, kept, list(rows), text
     events = zip(*(plain(read_only(array)) for array in arrays), strict=True)
     guest.enter(rows)
     try:
@@ -115,3 +136,21 @@ def _call_each(
     finally:
         guest.leave()
     return values, kept, bad, text
+
+
+def _load(frame: Frame, function: Function, names: Sequence[str]) -> str:
+    """Load people's code before it is first called; return how that failed, "" if it did not."""
+    if not isinstance(function, UserFunction) or function.is_loaded:
+        return ""
+    guest = frame.guest
+    guest.enter(iter(()))
+    try:
+        with np.errstate(all="ignore"):
+            function.load()
+    except guest.faults as error:
+        if isinstance(error, GRAVE):
+            guest.count(names, error)
+        return traceback_text(error)
+    finally:
+        guest.leave()
+    return ""

@@ -19,6 +19,7 @@ from ami.graph.execution.frame import Index
 from ami.graph.execution.guest import NOBODY, Guest
 from ami.graph.execution.lanes import LARGE_BYTES, Lanes, measure
 from ami.graph.execution.partial import ErrorRecord, Partial, merge_errors
+from ami.graph.execution.people import FindKind, find_kind_here
 from ami.graph.execution.together import FEWEST, count_most
 from ami.graph.graph import Graph
 from ami.ragged import Ragged
@@ -50,19 +51,22 @@ class WorkerPlan:
         fewest: of how many equal steps on numbers one is made; see :mod:`ami.graph.execution.together`.
         off: operations that must not run, by fingerprint, with the reason: they are broken.
         elsewhere: fields that only other nodes have, as of the compiler.
+        find_kind: finds the kinds of what people's functions give.
     """
 
     def __init__(
         self, graph: Graph, schema: Schema, here: str = "here", *, fewest: int = FEWEST,
         off: Mapping[str, str] | None = None, elsewhere: frozenset[str] = frozenset(),
+        find_kind: FindKind = find_kind_here,
     ) -> None:  # fmt: skip
-        compiler = Compiler(graph, schema, here, fewest, off, elsewhere)
+        compiler = Compiler(graph, schema, here, fewest, off, elsewhere, find_kind)
         self.graph_version = graph.version
         self.broken = compiler.broken
         self.fields = schema.with_lengths(name for name, _ in compiler.loaders)
         self.operations = tuple(names[0] for names in compiler.names)
         self.fingerprints = {name: graph.fingerprint(name) for name in (*self.operations, *self.broken)}
         self.people = frozenset(self.fingerprints[name] for name in compiler.people)
+        self._functions = tuple(compiler.people.values())
         self.per_event = frozenset(compiler.per_event)
         self.reductions = compiler.reductions
         self.names = compiler.list_names()
@@ -86,6 +90,16 @@ class WorkerPlan:
             and one.keyed
             and measure(one, operation, compiler.kinds) > LARGE_BYTES
         )
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the code of all people's functions is loaded: the first call does that."""
+        return all(function.is_loaded for function in self._functions)
+
+    def is_peoples(self, number: int) -> bool:
+        """Whether the operation of a breadcrumb's number is people's own code."""
+        there = 0 < number <= len(self.operations)
+        return there and self.fingerprints[self.operations[number - 1]] in self.people
 
     def partial(self, interval: int = 0) -> Partial:
         """Return an empty partial, with the zero of each reduction that is computed in this interval."""

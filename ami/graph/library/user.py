@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,10 @@ class UserFunction(Function):
     Where its array has another length in each event, the longest one must be known: it is declared, or it is
     that of the trial calls, if they give several.
 
+    The code is loaded by the first call: what stands outside of ``def`` (imports, tables) may do whatever a
+    call may. So it runs only where calls do, and who stands beside them stands beside it. (Rejected: when
+    this is made. Reducers and planners make it, too, which never call it, and would end or hang with it.)
+
     Args:
         code: source text, for example ``def f(x): return x**2``.
         dtype, shape: of one event's value; found out by a call on ones when not given: a truth, or float64
@@ -48,7 +53,10 @@ class UserFunction(Function):
         self, code: str, block: bool = False, dtype: str | None = None, shape: tuple[int, ...] | None = None,
         returns: str | None = None,
     ) -> None:  # fmt: skip
-        self._function = _compile(code)
+        self._code = _compile(code)
+        self._function: Callable[..., Any] = self._load_and_call
+        self._broken = ""  # why the code cannot be loaded: that is not tried again
+        self.is_loaded = False
         self.per_event = not block
         self.variable = not block
         self._variable = False
@@ -74,6 +82,7 @@ class UserFunction(Function):
     def infer(self, *inputs: Kind) -> Kind:
         if any(not is_numeric(kind) for kind in inputs):
             raise GraphError(f"function needs arrays or numbers, got {', '.join(map(str, inputs))}")
+        self.load()
         reduced = any(kind.reduced for kind in inputs)
         if not (self.per_event or reduced):
             self._check_rows(inputs)
@@ -139,6 +148,30 @@ class UserFunction(Function):
             shape = (kind.shape[0] // 2, *kind.shape[1:]) if short and kind.variable else kind.shape
             arrays.append(np.full((1, *shape), number, kind.dtype))
         return self.one(*(plain(a)[0] for a in arrays)) if self.per_event else self(*arrays)[0]
+
+    def take_kind(self, kind: Kind) -> None:
+        """Know what it gives, as :meth:`infer` found it where the code may do no harm."""
+        self._gives = kind.dtype
+
+    def load(self) -> None:
+        """Run what stands outside of the functions, if that was not done yet.
+
+        Raises:
+            GraphError: it fails, or defines no function; or what is tried again, such as MemoryError.
+        """
+        if self._broken:
+            raise GraphError(self._broken)
+        if self.is_loaded:
+            return
+        try:
+            self._function, self.is_loaded = _load(self._code), True
+        except GraphError as error:
+            self._broken = str(error)
+            raise
+
+    def _load_and_call(self, *values: Any) -> Any:
+        self.load()
+        return self._function(*values)
 
     def one(self, *values: Any) -> Any:
         return self._function(*values)
@@ -271,13 +304,22 @@ def _read_returns(text: object) -> tuple[str, tuple[int, ...], bool]:
     return match[1], shape, match[2] == ":"
 
 
-def _compile(code: str) -> Callable[..., Any]:
+def _compile(code: str) -> CodeType:
     if not isinstance(code, str):
         raise GraphError(f"function: code must be text, got {type(code).__name__}")
+    try:
+        return compile(code, CODE_FILE, "exec")
+    except FAULTS as error:
+        raise GraphError(f"function: the code does not run: {error!r}") from error
+
+
+def _load(code: CodeType) -> Callable[..., Any]:
     names: dict[str, Any] = {"np": np, "math": math, "__name__": "user_function"}
     before = set(names)
     try:
-        exec(compile(code, CODE_FILE, "exec"), names)  # what this operation is for
+        exec(code, names)  # what this operation is for
+    except (MemoryError, RecursionError):
+        raise
     except FAULTS as error:
         raise GraphError(f"function: the code does not run: {error!r}") from error
     functions = [v for k, v in names.items() if k not in before and callable(v) and k != "__builtins__"]
