@@ -117,9 +117,13 @@ def _kind_of(
         return infer(computes, *(kinds[name] for name in operation.inputs))
     except GraphError as error:
         place = _user_line(error, operation)
-        if place is None:
+        if place is not None:
+            raise GraphError(place) from error
+        bins = {name: kinds[name] for name in operation.inputs if kinds[name].bins is not None}
+        if len(bins) < 2:
             raise
-        raise GraphError(place) from error
+        who = " and ".join(show(name, graph) for name in bins)
+        raise GraphError(f"{who}: {error}") from error
     except FAULTS as error:
         # Whoever checks has a graph of everybody's to keep: what one definition does ends nobody's process.
         if LIBRARY.is_ours(operation.kind):

@@ -22,7 +22,8 @@ class Kind:
     A ``variable`` value has up to ``shape[0]`` elements along its first axis, in each event another number
     of them: in a block it is an :class:`~ami.ragged.Ragged`, reduced it is a plain array.
 
-    Of integers no one is larger than ``most``, or smaller than minus that, where it is known.
+    Of integers no one is larger than ``most``, or smaller than minus that, where it is known. The ``bins``
+    of a histogram are how many, from where, to where.
     """
 
     dtype: np.dtype[Any]
@@ -31,10 +32,13 @@ class Kind:
     structure: str = "array"
     variable: bool = False
     most: int | None = field(default=None, compare=False)
+    bins: tuple[int, float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        if self.bins is not None:
+            object.__setattr__(self, "bins", tuple(self.bins))
 
     @classmethod
     def of(cls, field: Field) -> Kind:
@@ -43,7 +47,9 @@ class Kind:
 
     def to_plain(self) -> list[Any]:
         """Return it as what JSON can say; :meth:`from_plain` reads it."""
-        return [self.dtype.str, self.shape, self.reduced, self.structure, self.variable, self.most]
+        return [
+            self.dtype.str, self.shape, self.reduced, self.structure, self.variable, self.most, self.bins
+        ]  # fmt: skip
 
     @classmethod
     def from_plain(cls, plain: Any) -> Kind:
@@ -57,4 +63,6 @@ class Kind:
             number = f"{self.dtype} (up to {', '.join(map(str, self.shape))})"
         if self.structure != "array":
             number = f"{self.structure} of {number}"
+        if self.bins is not None:
+            number = "histogram of {} bins over [{:g}, {:g})".format(*self.bins)
         return f"reduced {number}" if self.reduced else number

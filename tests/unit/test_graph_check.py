@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ami.errors import GraphError
 from ami.event import Field, Schema
@@ -17,6 +21,7 @@ from ami.graph.kind import Kind
 from ami.graph.language.lower import library_kinds
 from ami.graph.language.text import graph_of
 from ami.graph.library import LIBRARY
+from ami.graph.library.histograms import Histogram
 from tests.unit.graphs import SCHEMA, of
 
 
@@ -184,3 +189,35 @@ def test_a_check_that_fails_in_an_operation_of_ours_denies_the_graph(monkeypatch
     monkeypatch.setattr(LIBRARY["roi"], "infer", infer)
     with pytest.raises(GraphError, match=r"roi fails on what it would get: KeyError\('__import__'\)"):
         check(graph_of("results: {image: 'mean_events(roi(camera, rows=1:3))'}"), SCHEMA)
+
+
+BINS = st.tuples(st.sampled_from([1, 2, 100]), st.sampled_from([0, -1.0]), st.sampled_from([1, 2.5]))
+
+
+@settings(max_examples=60)
+@given(BINS, BINS, st.sampled_from("+-*/"), st.sampled_from(["", "2 * ", "-"]))
+def test_histograms_are_combined_where_their_bins_are_equal_and_refused_by_name_elsewhere(
+    one: tuple[Any, ...], other: tuple[Any, ...], sign: str, before: str
+) -> None:
+    a, b = (
+        f"histogram({of}, {', '.join(map(str, bins))})" for of, bins in (("monitor", one), ("delay", other))
+    )
+    graph = graph_of(f"results:\n  a: {a}\n  b: {before}{b}\n  both: a {sign} b\n").at_version(1)
+    if one == other:
+        assert check(graph, SCHEMA)["both"].bins == one
+        return
+    with pytest.raises(GraphError, match="'both': 'a' and 'b': .*their bins must be equal") as refused:
+        check(graph, SCHEMA)
+    assert all(f"{n} bins over [{low:g}, {high:g})" in str(refused.value) for n, low, high in (one, other))
+    # What is refused is what could not be computed.
+    mine, theirs = (Histogram(*bins) for bins in (one, other))
+    with pytest.raises(GraphError, match="different bins"):
+        operator.add(mine.result(mine.zero()), theirs.result(theirs.zero()))
+
+
+@pytest.mark.parametrize("array", ["mean_events(wave)", "sum_events(wave)"])
+def test_no_array_goes_with_a_histogram(array: str) -> None:
+    for bins in (1, 4):
+        graph = graph_of(f"results: {{both: '{array} * histogram(monitor, {bins}, 0, 1)'}}")
+        with pytest.raises(GraphError, match="with a histogram goes a number"):
+            check(graph, SCHEMA)

@@ -169,9 +169,9 @@ def test_a_region_that_is_no_range_is_refused(rows: Any) -> None:
         (lambda: Where().infer(IMAGE, Kind(np.dtype("?"), (), True)), "behind a reduction"),
         (lambda: Part("mean").infer(IMAGE), "with parts"),
         (lambda: Part("mean").infer(Kind(np.dtype("f8"), (), True, "scan")), "no part 'mean'"),
-        (lambda: UserFunction("x = 1"), "defines no function"),
+        (lambda: UserFunction("x = 1").infer(IMAGE), "defines no function"),
         (lambda: UserFunction("def f(x"), "does not run"),
-        (lambda: UserFunction("raise SystemError(1)"), "does not run"),
+        (lambda: UserFunction("raise SystemError(1)").infer(IMAGE), "does not run"),
         (lambda: UserFunction(3), "must be text"),  # type: ignore[arg-type]
         (lambda: UserFunction("def f(x): return x", dtype="no"), "no dtype"),
         (lambda: UserFunction("def f(x): return x", dtype="S3"), "dtype must be"),

@@ -31,6 +31,7 @@ from ami.ragged import Ragged, align
 
 # Results that can be added, subtracted, multiplied and divided; see ami/values.py.
 COMBINABLE = frozenset({"scan", "histogram"})
+PARTS = {"histogram2d": "counts", "moments": "mean"}  # what people mean who combine one
 
 _PLACEHOLDER = re.compile(r"_(0|[1-9]\d{0,3})")
 
@@ -109,10 +110,12 @@ class Expression:
         used = [inputs[index] for index in self._used]
         reduced = any(kind.reduced for kind in used)
         variable = any(kind.variable for kind in used)
-        shape = _variable_shape(used) if variable else _shape(used)
         structures = {kind.structure for kind in used} - {"array"}
+        structure = self._structure(structures) if structures else "array"
+        bins = _bins(used) if structure == "histogram" else None
+        shape = _variable_shape(used) if variable else _shape(used)
         if structures:
-            return Kind(np.dtype(np.float64), shape, reduced, self._structure(structures))
+            return Kind(np.dtype(np.float64), shape, reduced, structure, bins=bins)
         try:
             dtype = self._try([kind.dtype for kind in used], [len(kind.shape) for kind in used])
         except FAULTS as error:
@@ -142,9 +145,9 @@ class Expression:
             raise GraphError(f"a {' and a '.join(sorted(structures))} cannot be combined")
         (structure,) = structures
         if structure not in COMBINABLE:
-            raise GraphError(
-                f'there is no arithmetic on {structure}; take a part of it, as in part(x, "mean")'
-            )
+            part = PARTS.get(structure)
+            hint = f'; take a part of it, as in part(x, "{part}")' if part else ""
+            raise GraphError(f"there is no arithmetic on {structure}{hint}")
         if not self.has_only(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.UAdd, ast.USub):
             raise GraphError(f"a {structure} can be used with + - * / only")
         return structure
@@ -184,6 +187,17 @@ class Expression:
         if found is None:
             found = self._functions[dtypes] = make(self._folded, self._named(dtypes))
         return found
+
+
+def _bins(kinds: Sequence[Kind]) -> tuple[int, float, float] | None:
+    """Return the bins that all histograms among some values have."""
+    first = next(kind for kind in kinds if kind.bins is not None)
+    for kind in kinds:
+        if kind.structure == "array" and kind.shape:
+            raise GraphError(f"{first} and {kind} cannot be combined; with a histogram goes a number")
+        if kind.structure == "histogram" and kind.bins != first.bins:
+            raise GraphError(f"{first} and {kind} cannot be combined: their bins must be equal")
+    return first.bins
 
 
 def _shape(kinds: Sequence[Kind]) -> tuple[int, ...]:

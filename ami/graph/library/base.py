@@ -312,7 +312,7 @@ def require_scalar(operation: str, *inputs: Kind) -> None:
     for kind in inputs:
         if kind.shape or not is_numeric(kind):
             raise GraphError(
-                f"{operation} needs one number per event, got a {kind.structure} of shape {kind.shape}; "
+                f"{operation} needs one number per event, got {kind.structure} of shape {kind.shape}; "
                 f"reduce its axes first, for example with sum(...) or mean(...)"
             )
 

@@ -59,6 +59,11 @@ class Binning:
         self._offset = float(1 - first * self._scale + little)
         self._ways: dict[np.dtype[Any], Way] = {}
 
+    @property
+    def told(self) -> tuple[int, float, float]:
+        """How many bins, from where, to where."""
+        return self.bins, self._first, self._end
+
     # When they are wanted: of a graph that is only looked at they would be all of its memory.
     @cached_property
     def edges(self) -> NDArray[np.float64]:

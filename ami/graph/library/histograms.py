@@ -43,7 +43,7 @@ class Histogram(Reduction):
         (value,) = inputs
         if not is_numeric(value):
             raise GraphError(f"histogram needs numbers, got {value}")
-        return Kind(np.dtype(np.int64), (self._axis.bins,), True, "histogram")
+        return Kind(np.dtype(np.int64), (self._axis.bins,), True, "histogram", bins=self._axis.told)
 
     def zero(self) -> State:
         return np.zeros(self._axis.bins + 3, np.int64)
