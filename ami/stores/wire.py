@@ -19,7 +19,9 @@ import hiredis
 from ami.stores.codec import Buffer
 from ami.stores.link import Reply, error_of
 
-READ_BYTES = 1 << 20  # at once; 64 KiB, the usual size, doubles the time of 8 MiB
+# At once: of 8 MiB, 64 KiB each time double the time. But most connections never have that much to read, and
+# a process has several: so a wire begins with little, and has more from when there was more.
+FIRST_BYTES, READ_BYTES = 1 << 16, 1 << 20
 SEND_BYTES = 4 << 20  # that a unix socket may hold
 DIRECT_BYTES = 1 << 18  # a reply from here on is received into its place
 _DIRECT_DIGITS = len(str(DIRECT_BYTES))
@@ -61,8 +63,7 @@ class Wire:
         self._traffic = traffic
         self._reader = hiredis.Reader(replyError=error_of)
         self._used = False
-        self._storage: Any = bytearray(READ_BYTES)  # hiredis takes it, its annotations do not say so
-        self._buffer = memoryview(self._storage)
+        self._make_room(FIRST_BYTES)
         # OpenSSL would take a kernel's time-out for a reason to try again, for ever.
         self._is_plain = not hasattr(sock, "pending")
         if not self._is_plain:
@@ -76,6 +77,10 @@ class Wire:
             # gives what net.core.wmem_max allows. TCP sockets grow by themselves.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         sock.settimeout(None)
+
+    def _make_room(self, size: int) -> None:
+        self._storage: Any = bytearray(size)  # hiredis takes it, its annotations do not say so
+        self._buffer = memoryview(self._storage)
 
     def converse(self, pieces: Sequence[Buffer], count: int) -> list[Reply]:
         """Send ``pieces`` and return ``count`` replies, of which some may be exceptions.
@@ -112,12 +117,14 @@ class Wire:
         while True:
             if not received:
                 raise ConnectionResetError("the server closed the connection")
-            reader.feed(storage, 0, received)
+            reader.feed(self._storage, 0, received)
             # False says that more is to come: RESP2 has no such reply.
             while (reply := reader.gets()) is not False:
                 replies.append(reply)
             if len(replies) >= count:
                 return replies
+            if received == len(self._buffer) < READ_BYTES:
+                self._make_room(READ_BYTES)
             received = self._receive_into(self._buffer)
 
     def _receive_into(self, place: memoryview) -> int:
