@@ -89,10 +89,13 @@ class Detectors(Pooled):
             return np.asarray(rng.uniform(detector.low, detector.high, rows))
         rows = max(2, min(rows, POOL_BYTES // kind.event_bytes))
         pool: Array = np.empty((rows, *kind.shape), kind.dtype)
-        for row in pool:  # one by one: the normal numbers of a whole pool would need twice its memory
-            drawn = rng.standard_normal(kind.shape, np.float32) * detector.width + detector.pedestal
+        drawn = np.empty(kind.shape, np.float32)
+        for row in pool:  # one by one, in one place: the normal numbers of a whole pool need twice its memory
+            rng.standard_normal(dtype=np.float32, out=drawn)
+            drawn *= detector.width
+            drawn += detector.pedestal
             if kind.dtype.kind in "iu":
                 limits = np.iinfo(kind.dtype)
-                drawn = np.clip(np.rint(drawn), limits.min, limits.max)
+                np.clip(np.rint(drawn, out=drawn), limits.min, limits.max, out=drawn)
             row[...] = drawn
         return pool
