@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
+from ami.graph.execution.bucket import Place
 from ami.messages.checkpoint import Checkpoint
 from ami.messages.message import message
 
@@ -17,3 +20,14 @@ class LargeCheckpoint:
     applied: dict[str, int]
     state: Checkpoint
     halfway: tuple[str, ...]
+
+
+@message
+class Published:
+    """Stored with a :class:`LargeCheckpoint`: pieces of results that are of just the states in it.
+
+    By result, of which reduction (its fingerprint) and bucket, and the names by key. What changes after the
+    checkpoint gets other pieces, and who goes on after it meets the same changes again.
+    """
+
+    pieces: dict[str, tuple[tuple[str, Place], dict[Hashable, str]]]

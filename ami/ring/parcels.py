@@ -1,8 +1,9 @@
-"""Leave bytes in shared memory for another process of this machine: parcels, a file each, ``RING.pN-ID``.
+"""Leave bytes in shared memory for another process of this machine: parcels, a file each.
 
-A parcel has a number, and the ID of who left it. It is written whole and never changed; a record elsewhere
-names it, and nobody looks for one that no record names. So a death at any instruction leaves at most a file
-that is found and removed. Whoever looks at a parcel keeps its memory, also when its name is gone.
+A parcel has a kind, a number, and the ID of who left it: ``RING.pN-ID`` is a batch on its way, ``RING.kN-ID``
+a part of a checkpoint. It is written whole and never changed; a record elsewhere names it, and nobody looks
+for one that no record names. So a death at any instruction leaves at most a file that is found and removed.
+Whoever looks at a parcel keeps its memory, also when its name is gone.
 """
 
 from __future__ import annotations
@@ -19,16 +20,26 @@ from ami.errors import RingError
 from ami.ring.segment import FOLDER, NEW, shm_path
 
 Buffer = bytes | bytearray | memoryview
-SUFFIX: Final = re.compile(r"\.p([0-9a-f]{1,16})-([0-9a-f]{16})\Z")
+BATCH, PART = "p", "k"
+SUFFIX: Final = re.compile(r"\.([pk])([0-9a-f]{1,16})-([0-9a-f]{1,16})\Z")
 _MOST_BUFFERS: Final = os.sysconf("SC_IOV_MAX")
 
 
 class Parcels:
-    """The parcels of one ring's name, for the one process that leaves them."""
+    """The parcels of one ring's name and of one kind, for the one process that leaves them.
 
-    def __init__(self, ring: str) -> None:
+    Args:
+        identity: of who leaves them, up to 16 hexadecimal digits; "": one that nobody else has.
+    """
+
+    def __init__(self, ring: str, kind: str = BATCH, identity: str = "") -> None:
         self._ring = ring
-        self._id = secrets.token_hex(8)
+        self._kind = kind
+        self._id = identity or secrets.token_hex(8)
+
+    def name(self, number: int) -> str:
+        """Return the name of the parcel of this number."""
+        return f"{self._ring}.{self._kind}{number:x}-{self._id}"
 
     def leave(self, number: int, buffers: Sequence[Buffer]) -> str:
         """Leave a parcel and return its name. One of this number that was left before stays as it is.
@@ -36,7 +47,7 @@ class Parcels:
         Raises:
             OSError: there is no shared memory for it.
         """
-        name = f"{self._ring}.p{number:x}-{self._id}"
+        name = self.name(number)
         path, new = shm_path(name), shm_path(name + NEW)
         if path.exists():
             return name
@@ -52,13 +63,13 @@ class Parcels:
         return name
 
     def find(self) -> dict[str, int]:
-        """Return the numbers of all parcels of this ring's name, whoever left them, by name."""
-        return {name: number for name, number in _find(self._ring) if not name.endswith(NEW)}
+        """Return the numbers of all parcels of this ring's name and kind, whoever left them, by name."""
+        return {name: number for name, number in _find(self._ring, self._kind) if not name.endswith(NEW)}
 
     def measure(self) -> int:
         """Return how many bytes they have."""
         total = 0
-        for name, _ in _find(self._ring):
+        for name, _ in _find(self._ring, self._kind):
             with suppress(FileNotFoundError):
                 total += os.stat(shm_path(name)).st_size
         return total
@@ -74,8 +85,11 @@ def _write(fd: int, buffers: Sequence[Buffer]) -> None:
             left[0] = left[0][written:]
 
 
-def look(name: str) -> memoryview:
+def look(name: str, *, whole: bool = True) -> memoryview:
     """Return what is in a parcel, read-only.
+
+    Args:
+        whole: all of it is read now, so its memory is mapped at once.
 
     Raises:
         FileNotFoundError: it is not on this machine.
@@ -85,10 +99,19 @@ def look(name: str) -> memoryview:
         raise RingError(f"{name!r} is no name of a parcel")
     fd = os.open(shm_path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+        flags = mmap.MAP_SHARED | (mmap.MAP_POPULATE if whole else 0)
         return memoryview(mmap.mmap(fd, 0, flags=flags, prot=mmap.PROT_READ))
     finally:
         os.close(fd)
+
+
+def put_aside(raw: memoryview) -> None:
+    """Let this process' tables forget a parcel that it goes on looking at: who reads in it meets it again.
+
+    Of what was merged nobody reads any more, and of what is kept only as often as it is published.
+    """
+    if isinstance(raw.obj, mmap.mmap):
+        raw.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def remove(names: Iterable[str]) -> None:
@@ -98,17 +121,18 @@ def remove(names: Iterable[str]) -> None:
             os.unlink(shm_path(name))
 
 
-def remove_all(ring: str) -> bool:
+def remove_all(ring: str, kinds: str = BATCH + PART) -> bool:
     """Remove every parcel of this ring's name, half-written ones too; return whether there was any."""
-    found = [name for name, _ in _find(ring)]
+    found = [name for kind in kinds for name, _ in _find(ring, kind)]
     remove(found)
     return bool(found)
 
 
-def _find(ring: str) -> list[tuple[str, int]]:
+def _find(ring: str, kind: str) -> list[tuple[str, int]]:
     found = []
     for file in FOLDER.iterdir():
         name = "/" + file.name
-        if name.startswith(ring) and (match := SUFFIX.match(name.removesuffix(NEW), len(ring))):
-            found.append((name, int(match[1], 16)))
+        match = SUFFIX.match(name.removesuffix(NEW), len(ring)) if name.startswith(ring) else None
+        if match is not None and match[1] == kind:
+            found.append((name, int(match[2], 16)))
     return found

@@ -54,7 +54,9 @@ Global tier (the cluster)
         mark:HOST         value    Mark: how far the node's flushes are in its inbox, set with each batch
         checkpoint        value    Checkpoint: state and applied batches; one, replaced
         large-checkpoint  value    LargeCheckpoint: the same of the large lane; names its parts
-        large-part:T:N    value    a state in it, written under lease token T; goes when it is replaced
+        large-part:T:N    value    a state in it, written under lease token T; goes when it is replaced. While
+                                   the store is of one machine it lies in shared memory, and not here
+        large-published   value    Published: which pieces of results are of its states, set with it
         refused           value    {fingerprint: (graph version, why)}: whose states the large lane let go;
                                    the nodes make them no more; one, replaced
         table:LANE        value    Table: the latest small results of a lane, "small" or "large"; one a lane,
@@ -110,6 +112,7 @@ STATE = "state"
 LEASE = "lease"
 CHECKPOINT = "checkpoint"
 LARGE_CHECKPOINT = "large-checkpoint"
+LARGE_PUBLISHED = "large-published"
 REFUSED = "refused"
 RESULTS = "results"
 NODES = "nodes"
@@ -169,8 +172,10 @@ def large_part(token: int, number: int) -> str:
     return f"large-part:{token}:{number}"
 
 
-def number_of_part(name: str) -> int:
-    return int(name.rpartition(":")[2])
+def numbers_of_part(name: str) -> tuple[int, int]:
+    """Return token and number of a part."""
+    _, token, number = name.split(":")
+    return int(token), int(number)
 
 
 def is_large_part(name: str) -> bool:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ami.daemons.reduction.publisher import Publisher
 from ami.graph.execution.bucket import Place
+from ami.graph.execution.windows import Changed
+from ami.messages.large_checkpoint import Published
 from ami.messages.pieces import Keyed
 from ami.result import Result
 from ami.stores.codec import Value
+
+Of = tuple[str, Place]  # the fingerprint of a reduction, and the place of a bucket
+NOTHING: Of = ("", (0, -1))
 
 
 @dataclass(slots=True)
 class _Published:
     """The pieces of a result by key, of one bucket; and those that the result before the last one named."""
 
-    place: Place
+    of: Of
     names: dict[Hashable, str] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
 
@@ -32,7 +37,7 @@ class ByKey:
     def publish(
         self,
         result: Result,
-        place: Place,
+        of: Of,
         keys: Collection[Hashable],
         make: Callable[[Hashable], Value],
         changed: Collection[Hashable],
@@ -40,7 +45,7 @@ class ByKey:
         """Store the pieces of the keys that changed, then the result, which names all of them in their order.
 
         Args:
-            place: of the bucket; nothing of another one is used again.
+            of: which bucket; nothing of another one is used again.
             make: gives the value of a key.
 
         Raises:
@@ -50,9 +55,9 @@ class ByKey:
         self._publisher.remove(self._fresh)
         self._fresh.clear()
         before = self._published.get(result.name)
-        if before is None or before.place != place:
+        if before is None or before.of != of:
             self._forget([result.name])
-            before = _Published(place)
+            before = _Published(of)
         names: dict[Hashable, str] = {}
         for key in keys:
             if key in before.names and key not in changed:
@@ -66,8 +71,43 @@ class ByKey:
         self._publisher.remove(before.stale)
         kept = set(names.values())
         stale = [name for name in before.names.values() if name not in kept]
-        self._published[result.name] = _Published(place, names, stale)
+        self._published[result.name] = _Published(of, names, stale)
         self._fresh.clear()
+
+    def describe(self, unpublished: Collection[Changed]) -> Published:
+        """Return which pieces are of the states as they are now.
+
+        Args:
+            unpublished: states that changed since.
+        """
+        return Published(
+            pieces={
+                result: (
+                    one.of,
+                    {key: name for key, name in one.names.items() if (*one.of, key) not in unpublished},
+                )
+                for result, one in self._published.items()
+            }
+        )
+
+    def resume(self, found: Published, shown: Mapping[str, Collection[str]], there: Collection[str]) -> None:
+        """Go on after an earlier leader: use its pieces again.
+
+        Args:
+            found: as it described them, with the states that were taken up.
+            shown: the pieces that results name just now: somebody may be reading them.
+            there: the pieces that there are.
+        """
+        for result in {*found.pieces, *shown}:
+            of, names = found.pieces.get(result, (NOTHING, {}))
+            kept = {key: name for key, name in names.items() if name in there}
+            stale = [name for name in shown.get(result, ()) if name in there and name not in kept.values()]
+            self._published[result] = _Published(of, kept, stale)
+
+    @property
+    def names(self) -> set[str]:
+        """Names of all pieces."""
+        return {name for one in self._published.values() for name in (*one.stale, *one.names.values())}
 
     def keep_only(self, results: Collection[str]) -> None:
         """Remove the pieces of all other results."""

@@ -281,7 +281,7 @@ class GlobalReducerStage:
         """Let the windows outlive the machine, if it is time."""
         # While it is not known which values the large lane has, the last copy, which has them, stays.
         if self._large is not None and self._large.is_loaded:
-            self._file.copy([keys.CHECKPOINT, *self._large.values], final=final)
+            self._file.copy([keys.CHECKPOINT, *self._large.values], self._large.read_raw, final=final)
 
     def _finish_large(self) -> None:
         """Wait for the thread beside; what it could not do is done again by who leads next."""
@@ -343,6 +343,8 @@ class GlobalReducerStage:
                 if self._large is not None:
                     self._large.close()
                 self._copy_windows(final=True)
+                if self._large is not None:
+                    self._large.bring_home()
                 self._leadership.release()
         except Conflict as error:
             logger.warning("%s", error)

@@ -1,77 +1,92 @@
 """Write the state of the large lane so that a successor finds it whole, and of it only what changed.
 
-Each state, of each key where it has keys, is a value of its own under a new name. The checkpoint names them,
-and replaces the last one in one step; what only that one named is removed after it.
+Each state, of each key where it has keys, is a part of its own under a new name (``part_store.py``). The
+checkpoint names them, and replaces the last one in one step; what only that one named is removed after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import logging
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ami.daemons.reduction.assembly import Assembly
+from ami.daemons.reduction.part_store import PartStore
 from ami.errors import GraphError
 from ami.graph.execution.bucket import ANY, Bucket, Place
 from ami.graph.execution.windows import ALL_KEYS, Accumulator
 from ami.graph.graph import Graph
 from ami.graph.library.base import State, bytes_of
 from ami.messages.checkpoint import Checkpoint
-from ami.messages.large_checkpoint import LargeCheckpoint
-from ami.messages.message import read, refuse_version
-from ami.stores import Lease, Store, keys
+from ami.messages.large_checkpoint import LargeCheckpoint, Published
+from ami.messages.message import expect, read, refuse_version
+from ami.stores import Lease, Store, codec, keys
+from ami.stores.codec import Buffer
+
+logger = logging.getLogger(__name__)
 
 # Of a state that has keys: from so many bytes a key on, each key is a part of its own.
 SPLIT_BYTES = 4096
 
-Part = tuple[str, str, Place, Hashable]  # fingerprint, "buckets" or "batch", bucket, key
+Where = tuple[str, str, Place]  # fingerprint, "buckets" or "batch", bucket
+Part = tuple[str, str, Place, Hashable]  # the same, and the key
 
 
 class LargeCheckpoints:
     """The checkpoints of one leader.
 
     Attributes:
-        values: names of the values that are the last one.
+        values: names of the values that are the last one, parts among them.
     """
 
-    def __init__(self, store: Store, lease: Lease) -> None:
+    def __init__(self, store: Store, lease: Lease, parts: PartStore) -> None:
         self._store = store
         self._lease = lease
-        self._number = 0
+        self.parts = parts
         self._names: dict[Part, str] = {}  # in the last checkpoint
         self._fresh: list[str] = []  # written since, and named by none yet
+        self._doubted: list[str] = []  # named by one that is perhaps the last
+        self._is_sure = True  # whether the last one that was written is there
         self.values: tuple[str, ...] = ()
 
-    def save(self, assembly: Assembly, halfway: tuple[str, ...]) -> None:
+    def save(self, assembly: Assembly, halfway: tuple[str, ...], published: Published) -> None:
         """Write what changed, then the checkpoint, then remove what was replaced.
+
+        Args:
+            halfway: nodes of which a part of a span is in it, and the last one is not.
+            published: the pieces of results that are of just these states.
 
         Raises:
             Conflict: another global reducer holds the lease.
             StoreUnavailable: call again.
         """
-        self._remove(self._fresh)
+        self._settle()
         checkpoint = assembly.to_checkpoint()
-        windows: dict[str, Any] = checkpoint.accumulator["windows"]
         names: dict[Part, str] = {}
-        for fingerprint, window in windows.items():
-            window["buckets"] = {
-                place: self._put(assembly, (fingerprint, "buckets", place), bucket, names)
-                for place, bucket in window["buckets"].items()
-            }
-            if window["batch"] is not None:
-                window["batch"] = self._put(assembly, (fingerprint, "batch", ANY), window["batch"], names)
+        _each_bucket(checkpoint.accumulator, lambda where, bucket: self._put(assembly, where, bucket, names))
         message = LargeCheckpoint(applied=checkpoint.applied, state=checkpoint, halfway=halfway)
-        self._store.commit(self._lease, {keys.LARGE_CHECKPOINT: message})
+        self._is_sure = False
+        self._store.commit(self._lease, {keys.LARGE_CHECKPOINT: message, keys.LARGE_PUBLISHED: published})
+        self._is_sure = True
         assembly.dirty.clear()
         kept = set(names.values())
-        replaced = [name for name in self._names.values() if name not in kept]
-        self._names, self._fresh = names, []
+        replaced = [name for name in (*self._names.values(), *self._doubted) if name not in kept]
+        self._names, self._fresh, self._doubted = names, [], []
         self.values = (keys.LARGE_CHECKPOINT, *names.values())
-        self._remove(replaced)
+        self.parts.remove(replaced)
 
-    def _put(
-        self, assembly: Assembly, where: tuple[str, str, Place], bucket: Bucket, names: dict[Part, str]
-    ) -> Bucket:
+    def _settle(self) -> None:
+        """Remove what was written for a checkpoint that failed, unless it is there after all."""
+        named: set[str] = set()
+        if not self._is_sure and self._fresh:
+            found = read(self._store, keys.LARGE_CHECKPOINT, LargeCheckpoint)
+            named = set() if found is None else set(list_parts(found))
+        self._doubted += [name for name in self._fresh if name in named]
+        self.parts.remove([name for name in self._fresh if name not in named])
+        self._fresh, self._is_sure = [], True
+
+    def _put(self, assembly: Assembly, where: Where, bucket: Bucket, names: dict[Part, str]) -> Bucket:
         """Store the parts of a bucket's state that changed; return the bucket with the parts' names."""
         if bucket.state is None:
             return bucket
@@ -90,16 +105,20 @@ class LargeCheckpoints:
         return replace(bucket, state=stored)
 
     def _store_part(self, state: State) -> str:
-        self._number += 1
-        name = keys.large_part(self._lease.token, self._number)
+        name = self.parts.name()
         self._fresh.append(name)
-        self._store.commit(self._lease, {name: state})
+        self.parts.put(name, state)
         return name
 
-    def _remove(self, names: list[str]) -> None:
-        if names:
-            self._store.commit(self._lease, {}, remove=names)
-            names.clear()
+    def read_raw(self, names: Sequence[str]) -> list[Buffer | None]:
+        """Return values encoded, ``values`` of one moment among them; None where one is another by now."""
+        found = self.parts.read_raw(names)
+        parts = {name for name in names if keys.is_large_part(name)}
+        for name, raw in zip(names, found, strict=True):
+            if name == keys.LARGE_CHECKPOINT and raw is not None:
+                checkpoint = expect(LargeCheckpoint, codec.decode(raw))
+                return found if set(list_parts(checkpoint)) == parts else [None] * len(names)
+        return found
 
     def load(self, assembly: Assembly, here: str) -> tuple[str, ...] | None:
         """Let an assembly take up the last checkpoint; return its ``halfway``, None if there is none.
@@ -115,10 +134,8 @@ class LargeCheckpoints:
             except (GraphError, KeyError) as error:
                 refuse_version(self._store, keys.LARGE_CHECKPOINT, error)
         used = set(self._names.values())
-        # Taken up from a file, names may be of a lease of the same number.
-        self._number = max((keys.number_of_part(name) for name in used), default=0)
         self.values = () if found is None else (keys.LARGE_CHECKPOINT, *used)
-        self._remove([name for name in self._store if keys.is_large_part(name) and name not in used])
+        self.parts.keep_only(used)
         if found is None:
             return None
         return found.halfway if found.applied else ()
@@ -126,20 +143,38 @@ class LargeCheckpoints:
     def _filled(self, checkpoint: Checkpoint, here: str) -> Checkpoint:
         accumulator = Accumulator(Graph.from_plain(checkpoint.accumulator["graph"]), here)
 
-        def fill(where: tuple[str, str, Place], bucket: Bucket) -> Bucket:
+        def fill(where: Where, bucket: Bucket) -> Bucket | None:
             if bucket.state is None:
                 return bucket
-            states = {}
-            for key, name in bucket.state.items():
-                self._names[(*where, key)] = name
-                states[key] = self._store[name]
+            try:
+                states = {key: self.parts.get(name) for key, name in bucket.state.items()}
+            except KeyError as error:
+                # Shared memory was emptied, and the store was not: its machine was off. Events that are in
+                # no state must not be counted, so it begins anew.
+                logger.error("a window begins anew, a part of its state is gone: %s", error)
+                return None
+            self._names |= {(*where, key): name for key, name in bucket.state.items()}
             return replace(bucket, state=accumulator.join(where[0], states))
 
-        for fingerprint, window in checkpoint.accumulator["windows"].items():
-            window["buckets"] = {
-                place: fill((fingerprint, "buckets", place), bucket)
-                for place, bucket in window["buckets"].items()
-            }
-            if window["batch"] is not None:
-                window["batch"] = fill((fingerprint, "batch", ANY), window["batch"])
+        _each_bucket(checkpoint.accumulator, fill)
         return checkpoint
+
+
+def _each_bucket(accumulator: dict[str, Any], change: Callable[[Where, Bucket], Bucket | None]) -> None:
+    """Put what ``change`` makes of each bucket in its place; None: nothing."""
+    for fingerprint, window in accumulator["windows"].items():
+        made = {
+            place: change((fingerprint, "buckets", place), bucket)
+            for place, bucket in window["buckets"].items()
+        }
+        window["buckets"] = {place: bucket for place, bucket in made.items() if bucket is not None}
+        if window["batch"] is not None:
+            window["batch"] = change((fingerprint, "batch", ANY), window["batch"])
+
+
+def list_parts(checkpoint: LargeCheckpoint) -> Iterator[str]:
+    """Yield the names of a checkpoint's parts."""
+    for window in checkpoint.state.accumulator["windows"].values():
+        for bucket in (*window["buckets"].values(), window["batch"]):
+            if bucket is not None and bucket.state is not None:
+                yield from bucket.state.values()

@@ -15,6 +15,7 @@ from ami.config import Config
 from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.by_key import ByKey
 from ami.daemons.reduction.large_checkpoint import LargeCheckpoints
+from ami.daemons.reduction.part_store import PartStore
 from ami.daemons.reduction.people import PeopleApart
 from ami.daemons.reduction.publisher import TABLE_BYTES, Publisher, count_bytes
 from ami.daemons.reduction.watermark import Watermark
@@ -23,10 +24,11 @@ from ami.graph.execution.lanes import STATE_SHARE
 from ami.graph.execution.partial import ErrorRecord, merge_errors
 from ami.graph.graph import Graph
 from ami.messages.large import LargeBatch, Parcel
-from ami.messages.message import expect
+from ami.messages.large_checkpoint import Published
+from ami.messages.message import expect, read
 from ami.ring import parcels
 from ami.stores import BadRecord, Bell, Journal, Lease, Record, Store, codec, keys
-from ami.stores.codec import Value
+from ami.stores.codec import Buffer
 from ami.stores.membership import Members
 from ami.stores.wire import Traffic
 
@@ -78,7 +80,8 @@ class LargeLane:
         grace_s = config.reducer.grace_s + LARGE_GRACE_S
         self._assembly = Assembly(graph, here, large=True, people=self.people, grace_s=grace_s)
         self._assembly.watermark.most_behind = MOST_BEHIND
-        self._checkpoints = LargeCheckpoints(store, lease)
+        self._parts = PartStore(config, store, lease, shared)
+        self._checkpoints = LargeCheckpoints(store, lease, self._parts)
         self.publisher = Publisher(store, lease, lane=keys.LARGE, history=config.reducer.history)
         self._by_key = ByKey(self.publisher)
         self._inboxes: dict[str, Journal] = {}
@@ -106,11 +109,18 @@ class LargeLane:
         """Go on after the last leader's checkpoint."""
         self.people.load()
         halfway = self._checkpoints.load(self._assembly, self._here)
-        self.publisher.remove_unknown_pieces()
+        self._take_over_pieces(is_resumed=halfway is not None)
         self._halfway = set(halfway or ())
         # The last leader may have died before the results were out, or the inboxes trimmed.
         self._unpublished = self._changed = halfway is not None
         self.is_loaded = True
+
+    def _take_over_pieces(self, *, is_resumed: bool) -> None:
+        """Use again what is published of the states that were taken up; of a scan of images that is most."""
+        there, shown = self.publisher.take_over(dict(self._assembly.graph.large))
+        known = read(self._store, keys.LARGE_PUBLISHED, Published) if is_resumed else None
+        self._by_key.resume(known or Published(pieces={}), shown, there)
+        self.publisher.keep_pieces(there, self._by_key.names)
 
     @property
     def bell(self) -> Bell | None:
@@ -169,6 +179,7 @@ class LargeLane:
         for node in nodes:
             if node not in self._inboxes:
                 self._inboxes[node] = self._store.journal(keys.large_inbox(node))
+        self._parts.look_around(nodes)
         self._read()
         self._assembly.end_runs(small)
         self._unpublished = self._assembly.look(members) or self._unpublished
@@ -196,10 +207,13 @@ class LargeLane:
         return bool(records) and not self._is_stuck
 
     def _apply(self, node: str, record: Record) -> None:
+        raw = None
         try:
-            value = self._unpack(node, record)
-            if value is None:
-                return
+            value = record.value
+            if isinstance(value, Parcel):
+                if (raw := self._look(node, record.number, value)) is None:
+                    return
+                value = codec.decode(raw)
             batch = expect(LargeBatch, value)
         except Undecodable as error:
             self._pass_over(BadRecord(self._inboxes[node].key, record.number, str(error)))
@@ -207,6 +221,8 @@ class LargeLane:
         self._unchecked_bytes += sum(part.partial.measure() for part in batch.intervals)
         self._assembly.apply_span(node, record.number, batch)
         self._assembly.bound(self._most_bytes, "a quarter of global_store.max_memory_bytes")
+        if raw is not None:
+            parcels.put_aside(raw)
         (self._halfway.discard if batch.last else self._halfway.add)(node)
         self.batches += 1
         self._unpublished = self._changed = True
@@ -219,24 +235,21 @@ class LargeLane:
             self._store.commit(self._lease, {keys.REFUSED: refused})
             self._refused = refused
 
-    def _unpack(self, node: str, record: Record) -> Value:
-        """Return a record's batch, from its parcel if it is in one; None: its node has to send it yet.
+    def _look(self, node: str, number: int, parcel: Parcel) -> memoryview | None:
+        """Return what is in a record's parcel; None: its node has to send it yet.
 
         Raises:
             Undecodable: it is lost.
         """
-        value = record.value
-        if not isinstance(value, Parcel):
-            return value
         try:
-            raw = parcels.look(value.name)
+            raw = parcels.look(parcel.name)
         except (FileNotFoundError, RingError) as error:
             if node == self._host or isinstance(error, RingError):
                 raise Undecodable(f"its parcel cannot be had: {error}") from error
             return None
         self._shared.received += len(raw)
-        self._parcels.setdefault(node, []).append((record.number, value.name))
-        return codec.decode(raw)
+        self._parcels.setdefault(node, []).append((number, parcel.name))
+        return raw
 
     def _pass_over(self, error: BadRecord) -> None:
         """Count a batch that cannot be read as applied: nobody ever can, and all others would wait."""
@@ -260,7 +273,8 @@ class LargeLane:
             if (one := by_key.get(result.name)) is not None:
                 unpublished = self._assembly.unpublished
                 changed = {key for key in one.states if (one.fingerprint, one.place, key) in unpublished}
-                self._by_key.publish(result, one.place, one.states, one.value_of, changed)
+                of = (one.fingerprint, one.place)
+                self._by_key.publish(result, of, one.states, one.value_of, changed)
             elif count_bytes(result.value) <= TABLE_BYTES:
                 small.append(result)
             else:
@@ -280,7 +294,8 @@ class LargeLane:
         due = began >= (self._may_at if self._unchecked_bytes > FEW_UNCHECKED_BYTES else self._checkpoint_at)
         if not self._changed or not (many or due or final):
             return
-        self._checkpoints.save(self._assembly, tuple(sorted(self._halfway)))
+        published = self._by_key.describe(self._assembly.unpublished)
+        self._checkpoints.save(self._assembly, tuple(sorted(self._halfway)), published)
         for node, number in self._assembly.applied.items():
             if node in self._inboxes:
                 self._inboxes[node].trim(number, self._lease)
@@ -296,6 +311,10 @@ class LargeLane:
         parcels.remove(name for number, name in known if number <= upto)
         self._parcels[node] = [one for one in known if one[0] > upto]
 
+    def read_raw(self, names: Sequence[str]) -> list[Buffer | None]:
+        """See :meth:`ami.daemons.reduction.large_checkpoint.LargeCheckpoints.read_raw`."""
+        return self._checkpoints.read_raw(names)
+
     def close(self) -> None:
         """Leave a last checkpoint.
 
@@ -303,3 +322,7 @@ class LargeLane:
             Conflict: another global reducer holds the lease.
         """
         self._checkpoint(final=True)
+
+    def bring_home(self) -> None:
+        """Let the checkpoint outlive the machine, if the store does: see :meth:`close`."""
+        self._parts.bring()

@@ -7,6 +7,7 @@ share of the time allows, and its envelope says so; small results are never held
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,11 +18,14 @@ import numpy as np
 
 import ami.messages  # noqa: F401  # registers the value types that results are made of
 from ami.daemons.process.rate import Flows
-from ami.messages.pieces import PIECE_BYTES, Pieces, cut
+from ami.errors import Undecodable
+from ami.messages.pieces import PIECE_BYTES, Keyed, Pieces, cut
 from ami.messages.table import Moment, Table
 from ami.result import Result, Row
 from ami.stores import Lease, Store, codec, keys
 from ami.stores.codec import Value
+
+logger = logging.getLogger(__name__)
 
 LARGE_BYTES = 256 << 10
 # What part of the time all large results together may take to publish.
@@ -183,9 +187,29 @@ class Publisher:
         if names:
             self._store.commit(self._lease, {}, remove=names)
 
-    def remove_unknown_pieces(self) -> None:
-        """Remove what earlier leaders stored in pieces. Publish anew after that."""
-        self.remove([name for name in self._store if keys.is_result_piece(name)])
+    def take_over(self, results: Iterable[str]) -> tuple[set[str], dict[str, tuple[str, ...]]]:
+        """Find what earlier leaders stored in pieces; return all that there are, and by result those by key.
+
+        What a value was cut into goes when the result is published anew.
+        """
+        there = {name for name in self._store if keys.is_result_piece(name)}
+        by_key: dict[str, tuple[str, ...]] = {}
+        for name in results if there else ():
+            try:
+                found = self._store.get(keys.result(name))
+            except Undecodable as error:
+                logger.warning("result %r is published anew: %s", name, error)
+                continue
+            if isinstance(found, Pieces):
+                self._pieces[name] = [piece for piece in found.names if piece in there]
+            elif isinstance(found, Result) and isinstance(found.value, Keyed):
+                by_key[name] = found.value.names
+        return there, by_key
+
+    def keep_pieces(self, there: Iterable[str], kept: Collection[str]) -> None:
+        """Remove the pieces that belong to nothing: neither to a result in pieces nor among ``kept``."""
+        known = {piece for pieces in self._pieces.values() for piece in pieces}.union(kept)
+        self.remove([name for name in there if name not in known])
 
     def keep_pieces_of(self, names: Collection[str]) -> None:
         """Remove the pieces of all other results."""

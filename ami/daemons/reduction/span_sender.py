@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from ami.daemons.process.rate import Flows
 from ami.daemons.process.stage import Setup
+from ami.daemons.reduction.alone import is_alone
 from ami.daemons.reduction.spans import Arenas, Batches, Span, find_span
 from ami.errors import StoreUnavailable
 from ami.graph.execution.bind import Reductions, reductions
@@ -81,14 +82,7 @@ class SpanSender:
 
     def look_around(self) -> None:
         """Look whether parcels may be left, and remove those that the global reducer forgot."""
-        config = self._setup.config.global_store
-        here = ("127.", "localhost:", "[::1]:", f"{config.host}:")
-        # A machine that has gone must not take with it what the store, on a disk or elsewhere, has accepted.
-        self._alone = (
-            config.append_to == "memory"
-            and all(address.startswith(here) for address in config.start_nodes)
-            and set(self._global.set(keys.NODES)) <= {self._host}
-        )
+        self._alone = is_alone(self._setup.config, set(self._global.set(keys.NODES)))
         last = self._number  # before the look: what is left meanwhile has a higher number
         remove(name for name, number in self._find_unnamed().items() if number <= last)
         if not self._alone:

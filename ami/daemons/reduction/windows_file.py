@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ami.daemons.process import durable
@@ -20,15 +21,20 @@ from ami.errors import GraphError, StoreError, Undecodable
 from ami.messages.checkpoint import Checkpoint
 from ami.messages.message import expect
 from ami.stores import Lease, Store, codec, keys
+from ami.stores.codec import Buffer
 
 logger = logging.getLogger(__name__)
 
 WHAT = "windows"
 BYTES_PER_S = 10e6  # on the average, at the most
+ReadRaw = Callable[[Sequence[str]], list[Buffer | None]]
 
 
 class WindowsFile:
     """The file, and the thread that writes it.
+
+    Args:
+        store: of the global reducer.
 
     Attributes:
         problem: why the last copy could not be written; "" when it was.
@@ -40,6 +46,7 @@ class WindowsFile:
         self._every_s = setup.config.reducer.durable_s
         self._at = 0.0
         self._behind = False
+        self._names: tuple[str, ...] = ()  # of what was copied last
         self._thread: threading.Thread | None = None
         self.problem = ""
 
@@ -47,24 +54,31 @@ class WindowsFile:
         """Say that there is another checkpoint."""
         self._behind = True
 
-    def copy(self, names: Sequence[str], *, final: bool = False) -> None:
-        """Copy the values ``names``, which belong together, if it is time; ``final``: now, and wait."""
+    def copy(self, names: Sequence[str], read_raw: ReadRaw, *, final: bool = False) -> None:
+        """Copy the values ``names``, which belong together, if it is time; ``final``: now, and wait.
+
+        Args:
+            read_raw: gives values encoded, None for what there is no more.
+        """
         if self._thread is not None and (final or not self._thread.is_alive()):
             self._thread.join()
             self._thread = None
+        # The large lane leaves its checkpoints when it has time, also behind the last one of the small lane.
+        self._behind = self._behind or (bool(self._names) and tuple(names) != self._names)
         if not self._behind or self._thread is not None or (time.monotonic() < self._at and not final):
             return
-        self._behind = False
+        self._behind, self._names = False, tuple(names)
         if final:
-            self._copy(names)
+            self._copy(names, read_raw)
         else:
-            self._thread = threading.Thread(target=self._copy, args=(names,), name="durable", daemon=True)
+            work = partial(self._copy, names, read_raw)
+            self._thread = threading.Thread(target=work, name="durable", daemon=True)
             self._thread.start()
 
-    def _copy(self, names: Sequence[str]) -> None:
+    def _copy(self, names: Sequence[str], read_raw: ReadRaw) -> None:
         length = 0
         try:
-            values = [value for value in self._store.get_raw(names) if value is not None]
+            values = [value for value in read_raw(names) if value is not None]
             if len(values) < len(names):  # one was just replaced by another of another name
                 self._behind = True
                 return
