@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ami.daemons.monitor.judgement import MOST, REMEMBERED_S, START_S, Judgement
+from ami.daemons.monitor.judgement import MOST, REMEMBERED_S, START_S, Attention, Judgement
 
 PATIENCE = {"heartbeat": 3.0, "block": 1.5}
 
@@ -121,3 +121,23 @@ def test_one_that_never_gets_on_is_found_each_time_and_an_old_death_is_forgotten
         now += lived_s
     later = now + REMEMBERED_S + MOST * PATIENCE["heartbeat"] + 1
     assert last_of(judgement, 99, 1, later) == pytest.approx(PATIENCE["heartbeat"], abs=0.2)
+
+
+@pytest.mark.parametrize("away_s", [4.0, 60.0])
+def test_who_stood_still_together_with_all_others_condemns_nobody_and_finds_who_hangs(
+    judgement: Judgement, away_s: float
+) -> None:
+    attention, now = Attention(), 1000.0
+    for look in range(4):
+        assert judgement.silent_s("heartbeat", "worker:0", 7, look, attention.look(now)) is None
+        now += 0.5
+    now += away_s
+    # What it says after that comes only now.
+    assert judgement.silent_s("heartbeat", "worker:0", 7, 3, attention.look(now)) is None
+    assert attention.was_away
+    silent_s = None
+    for _ in range(8):
+        now += 0.5
+        silent_s = silent_s or judgement.silent_s("heartbeat", "worker:0", 7, 3, attention.look(now))
+        assert not attention.was_away
+    assert silent_s == pytest.approx(PATIENCE["heartbeat"], abs=1.0)

@@ -22,7 +22,35 @@ MORE = 4.0
 MOST = 16.0
 REMEMBERED_S = 120.0
 
+# Between two looks passes so much at the most, of the time by which is judged, s.
+MOST_BETWEEN_S = 1.0
+AWAY_S = 3.0  # who did not look for so long stood still
+
 Sign = object
+
+
+class Attention:
+    """The time in which somebody looked.
+
+    Who stood still together with those whom he judges, as a machine that was frozen, finds them as he left
+    them: what he did not see must not count, or he kills all of them.
+
+    Attributes:
+        was_away: whether he stood still before the last look.
+    """
+
+    def __init__(self) -> None:
+        self._looked_at: float | None = None
+        self._attended_s = 0.0
+        self.was_away = False
+
+    def look(self, now: float) -> float:
+        """Return for how long somebody has looked, in s, with a look at this time."""
+        before = now if self._looked_at is None else self._looked_at
+        self._looked_at = now
+        self.was_away = now - before > AWAY_S
+        self._attended_s += min(now - before, MOST_BETWEEN_S)
+        return self._attended_s
 
 
 @dataclass(slots=True)

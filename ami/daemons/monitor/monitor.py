@@ -22,7 +22,7 @@ from ami.cluster.halting import Halting
 from ami.cluster.proc import OwnTime
 from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
 from ami.daemons.monitor.deaths import Deaths
-from ami.daemons.monitor.judgement import START_S, Judgement, Sign
+from ami.daemons.monitor.judgement import START_S, Attention, Judgement, Sign
 from ami.daemons.monitor.neighbours import Neighbours
 from ami.daemons.process.stage import Setup
 from ami.errors import RingError, StoreError
@@ -72,6 +72,7 @@ class MonitorStage:
         patience_s["beginning"] = max(START_S, hang_s)
         # Events in which a worker hung are tried apart by its successor. It interrupts by itself what it can.
         self._judgement = Judgement({**patience_s, "block": 2 * config.worker.hang_s}, strict={"block"})
+        self._attention, self._now = Attention(), 0.0
         self._own: dict[int, OwnTime] = {}
         self._looks = 0
         self._hears = False  # whether Control answered at the last look
@@ -102,6 +103,9 @@ class MonitorStage:
         self._deaths.watch(program.pid for program in processes.values())
         processes.pop(SELF, None)
         self._looks += 1
+        self._now = self._attention.look(time.monotonic())
+        if self._attention.was_away:
+            self._judgement.forget("block")  # which is judged by the workers' own time
         self._judgement.keep(processes)
         pids = [program.pid for program in processes.values()]
         self._own = {pid: self._own.get(pid) or OwnTime(pid) for pid in pids}
@@ -192,7 +196,7 @@ class MonitorStage:
 
     def _judge(self, how: str, process: Program, sign: Sign) -> None:
         # Of code the time counts that it had: on a loaded machine it waits for a core most of the time.
-        now = self._own[process.pid].read() if how == "block" else time.monotonic()
+        now = self._own[process.pid].read() if how == "block" else self._now
         silent_s = self._judgement.silent_s(how, process.name, process.pid, sign, now)
         if silent_s is None or (how in BEATEN and self._nobody_can_write()):
             return
