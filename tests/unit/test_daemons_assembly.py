@@ -21,6 +21,8 @@ from ami.stores.membership import Members
 from tests.batches import batch, border
 from tests.daemons_rig import GRAPH
 
+FOR_EVER_S = 1e9  # a machine that stands still is no reason to pass a node over
+
 
 def graphs(version: int) -> Graph:
     return Graph() if version == 0 else GRAPH.at_version(version)
@@ -31,7 +33,7 @@ def members(*here: str) -> Members:
 
 
 def assembled(*batches: Batch) -> Assembly:
-    assembly = Assembly(graphs)
+    assembly = Assembly(graphs, grace_s=FOR_EVER_S)
     for number, one in enumerate(batches, start=1):
         assembly.apply(one.node, number, copy.deepcopy(one))
     return assembly
@@ -165,7 +167,7 @@ def test_names_that_came_and_went_are_told_once() -> None:
 
 def through_the_store(assembly: Assembly) -> Assembly:
     checkpoint = codec.decode(bytes(codec.encode(assembly.to_checkpoint())))
-    restored = Assembly(graphs)
+    restored = Assembly(graphs, grace_s=FOR_EVER_S)
     restored.restore(checkpoint)
     return restored
 
@@ -191,7 +193,7 @@ BATCHES = st.lists(
 def test_a_state_that_went_through_the_store_at_any_point_goes_on_as_if_it_had_not(
     batches: list[Batch], cuts: set[int]
 ) -> None:
-    straight, interrupted = Assembly(graphs), Assembly(graphs)
+    straight, interrupted = (Assembly(graphs, grace_s=FOR_EVER_S) for _ in range(2))
     for number, one in enumerate(batches, start=1):
         for assembly in (straight, interrupted):
             assembly.apply(one.node, number, copy.deepcopy(one))
