@@ -37,6 +37,21 @@ def test_a_process_that_never_gave_a_sign_has_time_to_start(judgement: Judgement
     assert judgement.silent_s("heartbeat", "worker:0", 7, None, START_S + 1) == START_S + 1
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize(("kind", "sign"), [("heartbeat", None), ("begins", 3)])
+def test_a_start_is_judged_by_the_time_that_it_had_and_all_else_by_the_clock(
+    kind: str, sign: object, share: float
+) -> None:
+    judgement = Judgement({**PATIENCE, "begins": START_S}, by_own={"begins"})
+    for second in range(1, 1000):
+        clock, own = float(second), 5.0 + share * second
+        if judgement.silent_s(kind, "worker:0", 7, sign, clock, own):
+            break
+    assert START_S < share * (second - 1) <= START_S + 1
+    assert judgement.silent_s("heartbeat", "worker:0", 7, 1, 1000.0, 60.0) is None
+    assert judgement.silent_s("heartbeat", "worker:0", 7, 1, 1001.0 + PATIENCE["heartbeat"], 60.0)
+
+
 def test_one_that_gave_signs_and_falls_silent_has_no_such_time(judgement: Judgement) -> None:
     judgement.silent_s("heartbeat", "worker:0", 7, 1, 0.0)
     assert judgement.silent_s("heartbeat", "worker:0", 7, None, 1.0) is None

@@ -4,6 +4,10 @@ A sign is anything that changes while a process does what it should: that its lo
 bytes went through its hands. One that stays the same for longer than the patience with its kind condemns
 the process.
 
+Who starts gives no sign, so only time says that it hangs: the time that it had, not the clock. Where twenty
+processes want a core, an innocent start takes a minute. (Rejected: as much more by the clock as the load
+average says, which is of a minute ago.)
+
 Who is killed in the middle of a step meets the same step again. So its successor has more time, each time
 more: a step that takes long ends, one that never ends is found all the same.
 """
@@ -13,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-# A process that did not give any sign yet is starting, which may take long on a busy machine.
-START_S = 30.0
+# A process that did not give any sign yet is starting: s of its own time, of which sleep is half.
+START_S = 15.0
 
 # How many times as much patience there is with the successor of one that was condemned, how many times at the
 # most, and how long (s) that is remembered.
@@ -55,11 +59,13 @@ class Attention:
 
 @dataclass(slots=True)
 class _Seen:
-    """The last sign of one process, and since when (monotonic, s) it is the same; new: the first one."""
+    """The last sign of one process, and since when (monotonic, and its own time, s) it is the same; new: the
+    first one."""
 
     pid: int
     sign: Sign
     since: float
+    own_since: float
     new: bool
 
 
@@ -69,10 +75,14 @@ class Judgement:
     Args:
         patience_s: by kind of sign, for how long it may stay the same.
         strict: kinds of which a successor has no more time: it does not do again what its predecessor did.
+        by_own: kinds that are judged by the process' own time.
     """
 
-    def __init__(self, patience_s: dict[str, float], strict: Collection[str] = ()) -> None:
+    def __init__(
+        self, patience_s: dict[str, float], strict: Collection[str] = (), by_own: Collection[str] = ()
+    ) -> None:
         self._patience_s = patience_s
+        self._by_own = by_own
         self._strict = strict
         self._condemned: dict[tuple[str, str], tuple[float, float]] = {}  # until when, how much more patience
         self._seen: dict[tuple[str, str], _Seen] = {}
@@ -91,8 +101,13 @@ class Judgement:
         """Forget all signs of a kind: nobody can give one now, so that silence means nothing."""
         self._seen = {key: seen for key, seen in self._seen.items() if key[1] != kind}
 
-    def silent_s(self, kind: str, name: str, pid: int, sign: Sign, now: float) -> float | None:
+    def silent_s(
+        self, kind: str, name: str, pid: int, sign: Sign, now: float, own: float | None = None
+    ) -> float | None:
         """Take in a sign (None: there is none); return for how long the process hangs, if it does.
+
+        Args:
+            own: the process' own time, by which a start is always judged; None: it is that of the clock.
 
         One that was condemned begins anew: so there is time to kill it before it is condemned again.
         """
@@ -100,10 +115,12 @@ class Judgement:
         seen = self._seen.get(key)
         if seen is None or (seen.pid, seen.sign) != (pid, sign):
             new = seen is None or seen.pid != pid
-            self._seen[key] = _Seen(pid, sign, now, new)
+            self._seen[key] = _Seen(pid, sign, now, now if own is None else own, new)
             return None
         starting = seen.new and seen.sign is None
         silent_s = now - seen.since
+        if own is not None and (starting or kind in self._by_own):
+            silent_s = min(silent_s, own - seen.own_since)
         until, more = self._condemned.get(key, (now, 1.0))
         if now > until:
             more = 1.0

@@ -41,6 +41,7 @@ ACCOUNTS_LOOKS = 10  # of looks one is for accounts
 SELF = "monitor:0"
 LAUNCHER = "ami.cluster.servers"
 BEATEN = ("heartbeat", "beginning", "piece")  # kinds of signs that go through Control
+BY_OWN = ("block", "beginning")  # kinds that are judged by the process' own time, as every start is
 # A piece of work beside the loop may compute so many times longer than the loop.
 PIECE_TIMES = 20
 
@@ -69,9 +70,10 @@ class MonitorStage:
         self._ring: RingObserver | None = None
         hang_s = config.monitor.hang_s
         patience_s = {"answers": hang_s, "heartbeat": hang_s, "piece": PIECE_TIMES * hang_s}
-        patience_s["beginning"] = max(START_S, hang_s)
+        patience_s["beginning"] = START_S
+        patience_s["block"] = 2 * config.worker.hang_s
         # Events in which a worker hung are tried apart by its successor. It interrupts by itself what it can.
-        self._judgement = Judgement({**patience_s, "block": 2 * config.worker.hang_s}, strict={"block"})
+        self._judgement = Judgement(patience_s, strict={"block"}, by_own=BY_OWN)
         self._attention, self._now = Attention(), 0.0
         self._own: dict[int, OwnTime] = {}
         self._looks = 0
@@ -195,9 +197,10 @@ class MonitorStage:
                     logger.debug("accounts not told to %s: %s", server, error)
 
     def _judge(self, how: str, process: Program, sign: Sign) -> None:
-        # Of code the time counts that it had: on a loaded machine it waits for a core most of the time.
-        now = self._own[process.pid].read() if how == "block" else self._now
-        silent_s = self._judgement.silent_s(how, process.name, process.pid, sign, now)
+        # What code, and a start, had of a core: on a loaded machine they wait for one most of the time.
+        counts = sign is None or (how in BY_OWN and sign != self._looks)
+        own = self._own[process.pid].read() if counts else None
+        silent_s = self._judgement.silent_s(how, process.name, process.pid, sign, self._now, own)
         if silent_s is None or (how in BEATEN and self._nobody_can_write()):
             return
         logger.error("%s hangs: no new %s for %.1f s; restarting it", process.name, how, silent_s)
