@@ -34,6 +34,7 @@ from tests.daemons_rig import (
     FaultyLink,
     Shift,
     config,
+    die,
     put_graph,
     setup,
     steps,
@@ -188,7 +189,7 @@ def send_all(node: Node) -> None:
     sender = node.stage(LocalReducerStage)
     sender.start()
     steps(sender, lambda: sent_all(node))
-    sender.close()
+    die(sender)  # an orderly end brings parcels into the store
 
 
 def value_of(node: Node, name: str) -> Result | None:

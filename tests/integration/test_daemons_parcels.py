@@ -70,8 +70,8 @@ def test_batches_go_through_the_store_when_shared_memory_is_full(
         node.close()
 
 
-@pytest.mark.parametrize("by", ["another node", "its start nodes", "its disk"])
-def test_parcels_are_sent_when_the_store_becomes_a_cluster(
+@pytest.mark.parametrize("by", ["another node", "its start nodes", "its disk", "its end"])
+def test_parcels_are_sent_when_the_store_becomes_a_cluster_or_the_node_is_stopped(
     links: Links, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     monkeypatch.setattr(span_sender, "PARCEL_BYTES", 0)
@@ -83,7 +83,7 @@ def test_parcels_are_sent_when_the_store_becomes_a_cluster(
         assert len(names) == 2
         if by == "another node":
             node.reducer.set(keys.NODES).add("another")
-        else:
+        elif by != "its end":
             more = (
                 {"start_nodes": ("198.51.100.7:7379",)} if by == "its start nodes" else {"append_to": "disk"}
             )
@@ -91,10 +91,37 @@ def test_parcels_are_sent_when_the_store_becomes_a_cluster(
             node.config = replace(node.config, global_store=store)
         sender = node.stage(LocalReducerStage)
         sender.start()
-        sender.close()
+        assert bool(node.parcels()) == (by == "its end")
+        (sender.close if by == "its end" else lambda: die(sender))()
         assert node.parcels() == set()
         assert all(isinstance(record.value, LargeBatch) for record in node.inbox.read())
         check_batches(node)
+        node.close()
+
+
+def test_a_batch_that_is_unpacked_after_its_record_was_read_is_taken_from_the_store(
+    links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_looks_be_time(monkeypatch)
+    monkeypatch.setattr(span_sender, "PARCEL_BYTES", 0)
+    with ring_name() as name:
+        node = Node(name, links)
+        node.run()
+        send_all(node)
+        look = parcels.look
+
+        def unpack_first(parcel: str, **how: Any) -> memoryview:
+            if parcel in node.parcels():
+                node.inbox.replace(int(parcel.partition(".p")[2].partition("-")[0], 16), look(parcel))
+                parcels.remove([parcel])
+            return look(parcel, **how)
+
+        monkeypatch.setattr(parcels, "look", unpack_first)
+        stage = node.stage(GlobalReducerStage)
+        stage.start()
+        steps(stage, lambda: published_all(node))
+        check_published(node)
+        stage.close()
         node.close()
 
 

@@ -331,6 +331,7 @@ class LocalReducerStage:
     def close(self) -> None:
         """Nothing to hand on: what is in no batch yet is in the local store, or in the workers' arenas."""
         self._beside.close()
+        self._spans.close()
         if self._setup.name is not None:
             try:
                 self._setup.name.leave()

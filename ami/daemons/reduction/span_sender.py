@@ -17,7 +17,7 @@ from ami.daemons.process.rate import Flows
 from ami.daemons.process.stage import Setup
 from ami.daemons.reduction.alone import is_alone
 from ami.daemons.reduction.spans import Arenas, Batches, Span, find_span
-from ami.errors import StoreUnavailable
+from ami.errors import StoreFull, StoreUnavailable
 from ami.graph.execution.bind import Reductions, reductions
 from ami.graph.graph import Graph
 from ami.graph.library.base import bytes_of
@@ -94,10 +94,21 @@ class SpanSender:
         pending = set(self._inbox.numbers())
         return {name: number for name, number in found.items() if number not in pending}
 
+    def close(self) -> None:
+        """Bring into the store what lies in parcels: where a node is stopped in order, that is what is kept.
+
+        A global reducer that lives takes it from there, too; without one, nothing is left in shared memory.
+        """
+        try:
+            self._unpack()
+        except (StoreUnavailable, StoreFull) as error:
+            logger.warning("large batches stay in shared memory until the next start: %s", error)
+
     def _unpack(self) -> None:
-        """Send what is in parcels: it is a cluster's store now, and another machine may read it."""
-        last, pending = self._number, set(self._inbox.numbers())
-        for name, number in self._parcels.find().items():
+        """Send what is in parcels, which other machines, and later starts of this one, may not find."""
+        last, found = self._number, self._parcels.find()
+        pending = set(self._inbox.numbers()) if found else set()
+        for name, number in found.items():
             if number <= last and number in pending:
                 self._inbox.replace(number, look(name))
                 remove([name])
