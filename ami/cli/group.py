@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import gc
 import importlib
 import logging
 import os
@@ -102,7 +103,12 @@ class AmiGroup(Group):
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(module), cmd_name.replace("-", "_"))
+        # What is imported stays: to look through all of it for garbage takes 0.02 s.
+        gc.disable()
+        try:
+            command = getattr(importlib.import_module(module), cmd_name.replace("-", "_"))
+        finally:
+            gc.enable()
         assert isinstance(command, click.Command)
         return command
 
@@ -174,4 +180,7 @@ def main() -> int:
         ami(prog_name="ami")
     except SystemExit as end:  # which is how click ends, always
         return end.code if isinstance(end.code, int) else EXIT_OK
+    finally:
+        # Else Python looks at every object before it ends, which takes 0.05 s, a sixth of `ami status`.
+        gc.freeze()
     return EXIT_OK

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ami.client.costs import list_failing, list_signs, list_warnings
-from ami.client.load import judge_load
 from ami.client.status import (
     ClusterStatus,
     MemoryStatus,
@@ -46,6 +45,8 @@ def survey(config: Config, stores: Stores) -> ClusterStatus:
     status = replace(status, warnings=(*status.warnings, *list_failing(beats.values())))
     if not list_signs(status):
         return status
+    from ami.client.load import judge_load
+
     graph = read_graph(stores.cluster("graph-manager"), status.graph_version)
     results = judge_load(status, beats, graph=graph).results
     return replace(status, warnings=(*status.warnings, *list_warnings(status, results)))
@@ -84,8 +85,8 @@ def judge(
     Raises:
         StoreUnavailable
     """
-    troubles = _troubles(config, stores, here)
     now_ns = stores.cluster("graph-manager").time_ns()
+    troubles = _troubles(config, stores, here, skew_ns=time.time_ns() - now_ns)
     # A beat may be late by its own period before anybody speaks of silence.
     patience_s = config.monitor.hang_s + config.monitor.heartbeat_s
     if any(GLOBAL in trouble for trouble in troubles):
@@ -112,14 +113,14 @@ def _tell_gone(host: str) -> str:
     )
 
 
-def _troubles(config: Config, stores: Stores, here: tuple[Program, ...]) -> list[str]:
+def _troubles(config: Config, stores: Stores, here: tuple[Program, ...], *, skew_ns: int) -> list[str]:
     """Return what is wrong with the stores, and with this host's disk if a node is here."""
     found = [f"{GLOBAL} {problem}" for problem in stores.cluster("graph-manager").troubles()]
     if here:
         with suppress(StoreError):  # that it is away is said by its process
             found += [f"the local store {problem}" for problem in stores.local("worker").troubles()]
         found += filter(None, [memory.disk_problem(config.node)])
-    skew_s = (time.time_ns() - stores.cluster("graph-manager").time_ns()) / 1e9
+    skew_s = skew_ns / 1e9
     if abs(skew_s) > SKEW_S:
         ahead = "ahead of" if skew_s > 0 else "behind"
         found.append(f"the clock of this host is {abs(skew_s):.0f} s {ahead} the store's: ages are wrong")

@@ -11,14 +11,19 @@ import pytest
 import redis
 
 from ami.client import Client, connect
+from ami.client.survey import heartbeats, survey
 from ami.cluster.node import Node
 from ami.errors import AmiError, GraphError, Undecodable
 from ami.messages.table import Moment, Table
 from ami.result import Events, Row
 from ami.stores import Store, keys, open_global, open_local
+from ami.stores.client import ClusterLink
+from ami.stores.opened import Stores
 from ami.values import Histogram, Scan
 from tests.client_rig import SCHEMA, emptied, made, publish
+from tests.daemons_rig import Faults, FaultyLink
 from tests.node_rig import running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -314,3 +319,25 @@ def test_a_result_of_foreign_bytes_has_an_error_and_hides_no_other(
     assert client.updates().take(1.0).keys() == {"level", "evil"}
     with pytest.raises(Undecodable):
         client.get("evil")
+
+
+def test_status_asks_the_store_once_for_each_process_and_a_few_times_more(node: Node, client: Client) -> None:
+    """What takes the time of a person: round trips, not seconds, which are the machine's."""
+    link, faults = ClusterLink(node.config.global_store), Faults()
+    stores = Stores(node.config, cluster=FaultyLink(link, faults))
+    wait_until(lambda: heartbeats(stores), what="the manager's heartbeat")
+    beat = next(iter(heartbeats(stores).values()))
+    prefixes = [keys.prefix("elsewhere", "worker", number) for number in range(10)]
+    views = [stores.cluster("graph-manager").view(prefix) for prefix in prefixes]
+    asked = []
+    for view in (None, *views):
+        if view is not None:
+            view.put(keys.HEARTBEAT, beat, expire_s=60)
+        before = faults.calls
+        survey(node.config, stores)
+        asked.append(faults.calls - before)
+    for view in views:
+        del view[keys.HEARTBEAT]
+    stores.close()
+    assert asked == [asked[0] + number for number in range(11)]
+    assert asked[0] <= 10
