@@ -37,9 +37,9 @@ def check(
     User's functions are compiled and run on a sample event: accept their code first.
 
     Args:
-        before: the graph that runs. What is in this one too and cannot be computed because a package is
-            missing has no kind, nor has what follows from it: its results say so. To refuse it would keep
-            everybody from editing.
+        before: the graph that runs. What is in this one too and cannot be computed (a package is missing,
+            the source has other fields now) has no kind, nor has what follows from it: its results say so.
+            To refuse it would keep everybody from editing.
         tell: is told the place of each operation before it is checked.
         known: kinds by fingerprint, as an earlier check against this schema found them.
 
@@ -49,6 +49,7 @@ def check(
     kinds = {name: Kind(np.dtype(np.int64)) for name in (TIMESTAMP, SEQUENCE)}
     kinds |= {field.name: Kind.of(field) for field in schema.fields}
     running = set() if before is None else {before.fingerprint(one.name) for one in before.operations}
+    failing: dict[str, str] = {}
     for place, operation in enumerate(graph.operations):
         found = known.get(graph.fingerprint(operation.name))
         if found is not None and operation.name not in kinds:
@@ -56,12 +57,13 @@ def check(
             continue
         tell(place)
         try:
-            kinds[operation.name] = _kind_of(operation, graph, kinds, schema.left_out)
+            kinds[operation.name] = _kind_of(operation, graph, kinds, schema.left_out, failing)
         except GraphError as error:
-            if not isinstance(error, _Missing) or graph.fingerprint(operation.name) not in running:
+            if graph.fingerprint(operation.name) not in running:
                 raise GraphError(
                     f"{name_part(operation, graph)}: {error}{_line(operation, graph)}"
                 ) from error
+            failing[operation.name] = str(error)
     for name in graph.results:
         if name not in graph.reduced:
             raise GraphError(
@@ -93,22 +95,19 @@ def list_cautions(
     return found
 
 
-class _Missing(GraphError):
-    """A package that an operation needs is not here, or not as it was."""
-
-
 def _line(operation: Operation, graph: Graph) -> str:
     text = graph[definition_of(operation.name, graph)].text
     return f"\n  {text}" if text else ""
 
 
 def _kind_of(
-    operation: Operation, graph: Graph, kinds: Mapping[str, Kind], left_out: Mapping[str, str]
-) -> Kind:
+    operation: Operation, graph: Graph, kinds: Mapping[str, Kind], left_out: Mapping[str, str],
+    failing: Mapping[str, str],
+) -> Kind:  # fmt: skip
     known = LIBRARY.get(operation.kind)
     if known is None:
-        raise _Missing(f"{operation.kind!r} is not installed here; install the package that provides it")
-    _check_names(operation, graph, kinds, left_out)
+        raise GraphError(f"{operation.kind!r} is not installed here; install the package that provides it")
+    _check_names(operation, graph, kinds, left_out, failing)
     why = explain_misplacing(operation, graph, narrows=issubclass(known, Function) and known.narrows)
     if why is not None:
         raise GraphError(why)
@@ -128,19 +127,20 @@ def _kind_of(
         # Whoever checks has a graph of everybody's to keep: what one definition does ends nobody's process.
         if LIBRARY.is_ours(operation.kind):
             raise GraphError(f"{operation.kind} fails on what it would get: {error!r}"[:MAX_SHOWN]) from error
-        raise _Missing(f"{operation.kind} of another package fails: {error!r}"[:MAX_SHOWN]) from error
+        raise GraphError(f"{operation.kind} of another package fails: {error!r}"[:MAX_SHOWN]) from error
 
 
 def _check_names(
-    operation: Operation, graph: Graph, kinds: Mapping[str, Kind], left_out: Mapping[str, str]
-) -> None:
+    operation: Operation, graph: Graph, kinds: Mapping[str, Kind], left_out: Mapping[str, str],
+    failing: Mapping[str, str],
+) -> None:  # fmt: skip
     if operation.name in kinds:
         raise GraphError(f"{operation.name!r} is a field of the source; choose another name")
     if not operation.inputs:
         raise GraphError(f"{operation.kind} has no input value")
     for name in operation.inputs:
         if name not in kinds and name in graph:
-            raise _Missing(f"{show(name, graph)} cannot be computed here: a package is missing")
+            raise GraphError(f"{show(name, graph)} cannot be computed: {failing.get(name, 'it fails')}")
         if name not in kinds and name in left_out:
             raise GraphError(f"{name!r} of the source is left out: {left_out[name]}")
         if name not in kinds:
