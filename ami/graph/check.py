@@ -7,7 +7,7 @@ was seen, and what would be right; the person who reads it is on shift and did n
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 
 import numpy as np
 
@@ -31,6 +31,7 @@ def check(
     before: Graph | None = None,
     tell: Callable[[int], None] = lambda _: None,
     known: Mapping[str, Kind] = NOTHING_KNOWN,
+    failing: MutableMapping[str, str] | None = None,
 ) -> dict[str, Kind]:
     """Return the kind of each field and of each value of the graph.
 
@@ -42,6 +43,7 @@ def check(
             To refuse it would keep everybody from editing.
         tell: is told the place of each operation before it is checked.
         known: kinds by fingerprint, as an earlier check against this schema found them.
+        failing: the same of what runs and fails, with the reason; what is found is put there.
 
     Raises:
         GraphError: the graph cannot run on events of this schema.
@@ -49,28 +51,35 @@ def check(
     kinds = {name: Kind(np.dtype(np.int64)) for name in (TIMESTAMP, SEQUENCE)}
     kinds |= {field.name: Kind.of(field) for field in schema.fields}
     running = set() if before is None else {before.fingerprint(one.name) for one in before.operations}
-    failing: dict[str, str] = {}
+    failing = {} if failing is None else failing
+    left_out, lost = schema.left_out, dict[str, str]()  # by name, why it has no kind
     for place, operation in enumerate(graph.operations):
-        found = known.get(graph.fingerprint(operation.name))
+        fingerprint = graph.fingerprint(operation.name)
+        found = known.get(fingerprint)
         if found is not None and operation.name not in kinds:
             kinds[operation.name] = found
-            continue
-        tell(place)
-        try:
-            kinds[operation.name] = _kind_of(operation, graph, kinds, schema.left_out, failing)
-        except GraphError as error:
-            if graph.fingerprint(operation.name) not in running:
-                raise GraphError(
-                    f"{name_part(operation, graph)}: {error}{_line(operation, graph)}"
-                ) from error
-            failing[operation.name] = str(error)
+        elif fingerprint in running and fingerprint in failing:
+            lost[operation.name] = failing[fingerprint]
+        else:
+            tell(place)
+            try:
+                kinds[operation.name] = _kind_of(operation, graph, kinds, left_out, lost)
+            except GraphError as error:
+                if fingerprint not in running:
+                    line = _line(operation, graph)
+                    raise GraphError(f"{name_part(operation, graph)}: {error}{line}") from error
+                lost[operation.name] = failing[fingerprint] = str(error)
+    _check_results(graph)
+    return kinds
+
+
+def _check_results(graph: Graph) -> None:
     for name in graph.results:
         if name not in graph.reduced:
             raise GraphError(
                 f"result {name!r} is there for each event; reduce it over events, for example with "
                 f"last({name}) or mean_events({name}){_line(graph[name], graph)}"
             )
-    return kinds
 
 
 def list_cautions(
@@ -102,12 +111,12 @@ def _line(operation: Operation, graph: Graph) -> str:
 
 def _kind_of(
     operation: Operation, graph: Graph, kinds: Mapping[str, Kind], left_out: Mapping[str, str],
-    failing: Mapping[str, str],
+    lost: Mapping[str, str],
 ) -> Kind:  # fmt: skip
     known = LIBRARY.get(operation.kind)
     if known is None:
         raise GraphError(f"{operation.kind!r} is not installed here; install the package that provides it")
-    _check_names(operation, graph, kinds, left_out, failing)
+    _check_names(operation, graph, kinds, left_out, lost)
     why = explain_misplacing(operation, graph, narrows=issubclass(known, Function) and known.narrows)
     if why is not None:
         raise GraphError(why)
@@ -132,7 +141,7 @@ def _kind_of(
 
 def _check_names(
     operation: Operation, graph: Graph, kinds: Mapping[str, Kind], left_out: Mapping[str, str],
-    failing: Mapping[str, str],
+    lost: Mapping[str, str],
 ) -> None:  # fmt: skip
     if operation.name in kinds:
         raise GraphError(f"{operation.name!r} is a field of the source; choose another name")
@@ -140,7 +149,7 @@ def _check_names(
         raise GraphError(f"{operation.kind} has no input value")
     for name in operation.inputs:
         if name not in kinds and name in graph:
-            raise GraphError(f"{show(name, graph)} cannot be computed: {failing.get(name, 'it fails')}")
+            raise GraphError(f"{show(name, graph)} cannot be computed: {lost.get(name, 'it fails')}")
         if name not in kinds and name in left_out:
             raise GraphError(f"{name!r} of the source is left out: {left_out[name]}")
         if name not in kinds:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ami.daemons.manager.checking import Checking
+from ami.daemons.manager.checking import Checking, Known
 from ami.daemons.process.watch import Watch, limit_memory
 from ami.daemons.worker.kinds import Kinds
 from ami.errors import GraphError
@@ -40,8 +40,7 @@ DEEDS = {
 }
 
 
-def graph_with(deed: str) -> Graph:
-    text = f"""
+TEXT = """
 functions:
   f:
     code: |
@@ -57,7 +56,10 @@ results:
   good: sum_events(g(x))
   other: sum_events(x)
 """
-    return graph_of(text).at_version(1)
+
+
+def graph_with(deed: str) -> Graph:
+    return graph_of(TEXT.format(deed=deed)).at_version(1)
 
 
 def events() -> Slots:
@@ -122,3 +124,19 @@ def test_who_does_not_call_peoples_code_does_not_load_it() -> None:
     graph = graph_with("raise KeyboardInterrupt")
     assert not reductions(graph).unbound
     assert GlobalPlan(graph).windows.keys() == reductions(graph).keys()
+
+
+@pytest.mark.parametrize("deed", ["os._exit(3)", "while True: pass", "1 / 0"])
+def test_what_runs_and_cannot_be_checked_any_more_is_tried_once_and_keeps_nobody_from_editing(
+    deed: str,
+) -> None:
+    """A manager that was restarted knows nothing of it, and the file that its code reads is gone."""
+    running, known = graph_with(deed), Known()
+    both = graph_of(TEXT.format(deed=deed) + "  another: count(x)\n").at_version(2)
+    for _ in range(2):
+        checking = Checking(SCHEMA, running, 50_000_000, 1 << 30, known, 1 << 30)
+        assert checking.check(both, LIMIT_S)[0].results == both.results
+        assert not checking.is_news(both)
+    assert set(known.failing) == {running.fingerprint(name) for name in ("mine/1", "mine", "on_results")}
+    with pytest.raises(GraphError):
+        Checking(SCHEMA, Graph(), 50_000_000, 1 << 30, known, 1 << 30).check(both, LIMIT_S)

@@ -23,7 +23,7 @@ from ami.graph.execution.lanes import STATE_SHARE, list_heavy, with_lanes
 from ami.graph.graph import Graph
 from ami.graph.kind import Kind
 from ami.graph.library import LIBRARY
-from ami.graph.operation import Operation, definition_of
+from ami.graph.operation import MAX_SHOWN, Operation, definition_of
 from ami.graph.placing import name_part
 
 MAX_REASON = 10_000  # characters
@@ -40,22 +40,25 @@ class Known:
     schema: str | None = None
     kinds: dict[str, Kind] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)  # of states
+    failing: dict[str, str] = field(default_factory=dict)  # of what runs all the same, why
 
     def take_over(self, other: Known) -> None:
         """Know what another knows, if it is of the same events."""
         if other.schema == self.schema:
             self.kinds.update(other.kinds)
             self.bytes.update(other.bytes)
+            self.failing.update(other.failing)
 
     def copy(self) -> Known:
         """Return the same, for another thread."""
-        return Known(self.schema, dict(self.kinds), dict(self.bytes))
+        return Known(self.schema, dict(self.kinds), dict(self.bytes), dict(self.failing))
 
     def forget_all_but(self, graph: Graph) -> None:
         """Keep what a graph has, so that this does not grow for ever."""
         there = {graph.fingerprint(one.name) for one in graph.operations}
         self.kinds = {key: kind for key, kind in self.kinds.items() if key in there}
         self.bytes = {key: size for key, size in self.bytes.items() if key in there}
+        self.failing = {key: why for key, why in self.failing.items() if key in there}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,11 @@ class Checking:
     def is_news(self, graph: Graph) -> bool:
         """Whether it has operations of others that nobody has tried yet."""
         others = {graph.fingerprint(one.name) for one in graph.operations if is_others(one)}
-        return not self.known.kinds.keys() >= others
+        return not self.known.kinds.keys() | (self.known.failing.keys() & self._running) >= others
+
+    @property
+    def _running(self) -> set[str]:
+        return {self.before.fingerprint(one.name) for one in self.before.operations}
 
     def check(
         self, graph: Graph, each_s: float, alive: Callable[[], None] = lambda: None
@@ -105,12 +112,18 @@ class Checking:
             )
             (place,) = PLACE.unpack(at[:])
         if how:
-            raise GraphError(f"to check {name_part(graph.operations[place], graph)} {how}")
+            one = graph.operations[place]
+            if graph.fingerprint(one.name) not in self._running:
+                raise GraphError(f"to check {name_part(one, graph)} {how}")
+            # It ran before, and whoever asks for something else is not to wait for it, again and again.
+            self.known.failing[graph.fingerprint(one.name)] = f"to check it {how}"
+            return self.check(graph, each_s, alive)
         told = json.loads(answer or "{}")
         if told.get("reason"):
             raise GraphError(told["reason"])
         self.known.kinds.update((key, Kind.from_plain(kind)) for key, kind in told["kinds"].items())
         self.known.bytes.update(told["bytes"])
+        self.known.failing.update(told["failing"])
         each = zip(graph.results, told["one_in"], strict=True)
         large = tuple((name, one_in) for name, one_in in each if one_in)
         return graph.with_large(large), [(name, text) for name, text in told["cautions"]]
@@ -121,7 +134,7 @@ class Checking:
                 at[:] = PLACE.pack(place)
 
         known = self.known
-        kinds = check(graph, self.schema, self.before, tell, known.kinds)
+        kinds = check(graph, self.schema, self.before, tell, known.kinds, known.failing)
         known.kinds.update((graph.fingerprint(n), kind) for n, kind in kinds.items() if n in graph)
         laned = with_lanes(
             graph, kinds, self.interval_ns, most_bytes=self.most_bytes, before=self.before, known=known.bytes
@@ -142,7 +155,8 @@ class Checking:
             return json.dumps({"reason": str(error)[:MAX_REASON]})
         large = dict(checked.large)
         one_in = [large.get(name, 0) for name in checked.results]
-        told = {"one_in": one_in, "cautions": cut(cautions), "kinds": {}, "bytes": {}}
+        failing = {key: why[:MAX_SHOWN] for key, why in list(self.known.failing.items())[:KINDS_TOLD]}
+        told = {"one_in": one_in, "cautions": cut(cautions), "kinds": {}, "bytes": {}, "failing": failing}
         kinds = {key: kind.to_plain() for key, kind in self.known.kinds.items() if key in new}
         if len(kinds) <= KINDS_TOLD:
             told |= {"kinds": kinds, "bytes": {k: n for k, n in self.known.bytes.items() if k in new}}
