@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from ami.errors import ConfigError
+from ami.cli.chaos import report_guests
+from ami.errors import AmiError, ConfigError
 from ami.graph.language.text import graph_of
-from ami.lab import hutch_truth
+from ami.lab import hutch_truth, witness
 from ami.lab.pictures import LARGE, PictureTruth
 from ami.lab.strikes import NODE, TWO, Outcome, Strike, rows, schedule, targets
 from ami.lab.truth import SCRATCH, Deviation, Truth, cyclic_counts, find_end
@@ -217,3 +218,28 @@ def test_what_was_lost_before_is_not_counted_to_the_next_kill() -> None:
     assert now.beyond(before) == Deviation(2, 1, ("lit",))
     assert not before.beyond(before)
     assert before.together(Deviation(2, 1, ("lit", "fine"))) == Deviation(5, 1, ("fine", "lit"))
+
+
+def test_after_a_guest_who_ruins_a_node_the_others_get_another_and_the_table_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guests = [witness.Guest(deed, lambda _: None, lambda _: None) for deed in "abcd"]
+    nodes: list[str] = []
+
+    @contextmanager
+    def running(*_: object, **__: object) -> Iterator[str]:
+        nodes.append("")
+        yield "a node"
+
+    def receive(_place: object, guest: witness.Guest) -> witness.Notice:
+        nodes[-1] += guest.deed
+        if guest.deed in "bd":
+            raise AmiError("a result is 9.0 s old")
+        return replace(witness._give_up(guest, AmiError()), told="nothing", exact=True, well=0.1)
+
+    monkeypatch.setattr(witness.arena, "running", running)
+    monkeypatch.setattr(witness, "_receive", receive)
+    found = witness.run(guests, workers=1, progress=lambda *_: None)
+    assert nodes == ["ab", "cd"]
+    assert [(one.deed, one.exact) for one in found] == [("a", True), ("b", False), ("c", True), ("d", False)]
+    assert report_guests(found).splitlines()[3].startswith("| b | NOT WELL: a result is 9.0 s old | inf s")
