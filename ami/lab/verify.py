@@ -257,7 +257,7 @@ def _leaves(where: str, value: Any, scale: float = 0.0) -> Iterator[tuple[str, A
 
 def _find_largest(value: Any) -> float:
     """Return the largest finite number of an array of floats, 0 where there is none."""
-    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic | float) else np.empty(0)
+    array = np.ravel(value) if isinstance(value, np.ndarray | np.generic | float) else np.empty(0)
     finite = np.abs(array[np.isfinite(array)]) if array.dtype.kind == "f" else array[:0]
     return float(finite.max()) if finite.size else 0.0
 

@@ -110,3 +110,12 @@ def test_who_waits_in_vain_is_told_which_process_and_which_operations_keep_the_n
         "; fit costs 80 µs an event"
     )
     assert what_keeps(load({"here:source:0": beat()}), {"fit"}) == ""
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "u8", "i8", "f2", "f8", object])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 2)])
+def test_a_difference_of_whatever_there_is_has_a_scale(dtype: str, shape: tuple[int, ...]) -> None:
+    graph = graph_of("results: {a: last(x), b: last(y), d: a - b}")
+    value: object = None if dtype is object else np.ones(shape, dtype)[()]
+    found = find_scale("d", graph, {name: result(value) for name in "abd"})
+    assert found == (np.dtype(dtype).kind == "f" and 0 not in shape)
