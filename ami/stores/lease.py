@@ -28,7 +28,7 @@ if held then
     -- A copy that took over has a clock of its own: to one that is a minute behind, the lease of who died
     -- with the other machine lasts a minute more. None lasts longer than it was given for.
     if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-    return 0
+    return owner
   end
 end
 local token = redis.call('INCR', KEYS[2])
@@ -61,7 +61,8 @@ MOST_PARTS = 2000  # of a command: Lua has room for 8000
 class Lease:
     """The right to act, for a while. Of all who ask for the same lease, at most one has it.
 
-    ``token`` ascends with each new holder; it is 0 while this one is not the holder.
+    ``token`` ascends with each new holder; it is 0 while this one is not the holder. ``before`` is the place
+    of who had it when it was last asked for in vain, "" if it never was.
     """
 
     def __init__(self, link: Link, key: str, ttl_s: float, place: str) -> None:
@@ -71,6 +72,7 @@ class Lease:
         self._owner = f"{place} {uuid4().hex}"
         self._predecessor = f"{place} " if place else ""
         self.token = 0
+        self.before = ""
 
     @property
     def held(self) -> str:
@@ -86,8 +88,11 @@ class Lease:
         """Take the lease if nobody has it; True, also when we have it already (for ``ttl_s`` anew)."""
         names = [self.key, keys.token(self.key)]
         arguments: list[Part] = [self._owner, self._ttl_ms, self._predecessor]
-        self.token = int(self._link.script(_ACQUIRE, names, arguments, repeat=True, copied=True))
+        told = self._link.script(_ACQUIRE, names, arguments, repeat=True, copied=True)
         self._predecessor = ""
+        self.token = told if isinstance(told, int) else 0
+        if not self.token:
+            self.before = bytes(told).decode("utf-8", "replace").rpartition(" ")[0]
         return self.token > 0
 
     def renew(self) -> None:

@@ -93,3 +93,23 @@ def test_who_takes_over_goes_on_where_it_was_and_waits_anew() -> None:
     assert other.place == (1, 5)
     other.look(NODES, 12.3)
     assert other.place == (1, 6)
+
+
+def test_who_takes_over_from_a_node_that_is_silent_does_not_wait_for_it_again() -> None:
+    """Though its last batches come only now."""
+    mark, other = Watermark(GRACE_S), Watermark(GRACE_S)
+    mark.meet("a", (1, 5), 0.0)
+    mark.meet("b", (1, 5), 0.0)
+    mark.look(NODES, 0.0)
+    other.silent = {"b"}
+    other.restore(mark.place, mark.top, mark.newest, mark.ended, 10.0)
+    other.meet("b", (1, 6), 10.0)
+    other.meet("a", (1, 9), 10.0)
+    other.meet("b", (1, 7), 10.0)
+    other.look(NODES, 10.0)
+    assert (other.place, other.list_missing(NODES)) == ((1, 9), {"b", "c"})
+    other.silent.discard("b")
+    other.meet("b", (1, 8), 10.1)
+    other.meet("a", (1, 10), 10.1)
+    other.look(NODES, 10.2)
+    assert other.place == (1, 9), "it is waited for again"

@@ -77,6 +77,7 @@ class GlobalReducerStage:
         # By node, the last batch that the leader before may have published. Until all of them are in the
         # state, nothing is published: results would go back or, without its checkpoint, be gone for a while.
         self._before: dict[str, int] = {}
+        self._found: dict[str, int] = {}  # the same, for as long as this one leads
         # Names to remove and the catalogue to write; None when both are done.
         self._names: tuple[set[str], dict[str, Any]] | None = None
         self._batches = 0
@@ -138,6 +139,10 @@ class GlobalReducerStage:
     def _load(self) -> None:
         self._people.load()
         self._assembly = self._new_assembly()
+        # Whose lease ran out has been silent for about the grace time, and its machine, too: a restart of the
+        # process alone would have taken the lease. What is in that node's inbox it sent before.
+        before = self._leadership.lease.before.partition(":")[0]
+        self._assembly.watermark.silent = {before} - {self._setup.config.node.host}
         checkpoint = read(self._store, keys.CHECKPOINT, Checkpoint)
         checkpoint = checkpoint or self._file.take_up(self._leadership.lease, self._assembly.restore)
         if checkpoint is not None:
@@ -152,12 +157,12 @@ class GlobalReducerStage:
             self._large.people.close()
         lease, config = self._leadership.lease, self._setup.config
         self._large = LargeLane(config, self._store, lease, self._graphs.get, self._here, self._setup.shared)
-        self._inboxes, self._before = {}, {}
+        self._inboxes, self._before, self._found = {}, {}, {}
         self._schema = ""
         self._nodes_at = 0.0
         self._find_nodes()
         for node, inbox in self._inboxes.items():
-            self._before[node] = max(inbox.numbers(), default=0)
+            self._before[node] = self._found[node] = max(inbox.numbers(), default=0)
         # The last leader may have died before it let go of the batches that are in this state.
         self._dirty = True
         logger.info("leading; applied so far: %s", self._assembly.applied or "nothing")
@@ -216,7 +221,8 @@ class GlobalReducerStage:
     def _apply(self, node: str, record: Record) -> bool:
         """Take a batch in; return whether results are to be published with it, and not with a later one.
 
-        Each node sends one for an interval: published is when the last one came, or when one is a supplement.
+        Each node sends one for an interval: published is when the last one came. What is of an earlier one,
+        of a node that makes up for lost time, comes with the next that is due, or in a moment.
         """
         try:
             batch = expect(Batch, record.value)
@@ -229,11 +235,13 @@ class GlobalReducerStage:
         if batch.entry.graph_version > self._assembly.graph.version:
             with self._setup.patience.up_to():  # it may be of thousands of operations
                 self._assembly.set_graph(self._graphs.get(batch.entry.graph_version))
+        if record.number > self._found.get(node, 0):
+            self._assembly.watermark.silent.discard(node)
         self._assembly.apply(node, record.number, batch)
         self._batches += 1
         moved = self._assembly.look(self._members)
         place = (batch.entry.run, batch.entry.interval)
-        return moved or bool(batch.transition) or place <= self._assembly.watermark.place
+        return moved or bool(batch.transition) or place == self._assembly.watermark.place
 
     def _pass_over(self, error: BadRecord) -> None:
         """Count a batch that cannot be read as applied: nobody ever can, and all others would wait."""

@@ -24,6 +24,7 @@ class Watermark:
         top: the newest place of which there is something.
         newest: by node, the newest place of which something came.
         ended: by node, the newest run that it has ended.
+        silent: nodes that have had their grace time, though something comes that they sent before.
     """
 
     grace_s: float
@@ -32,6 +33,7 @@ class Watermark:
     top: Place = (0, NEVER)
     newest: dict[str, Place] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
     _waited_since: dict[str, float] = field(default_factory=dict)  # by node that is behind, when it was due
 
     def meet(self, node: str, place: Place, now: float) -> bool:
@@ -43,7 +45,7 @@ class Watermark:
             self.top = place
             for other in self.newest:
                 if self.reached(other) < place:
-                    self._waited_since.setdefault(other, now)
+                    self._waited_since.setdefault(other, self._begin_wait(other, now))
         self._came(node, now)
         return is_newest
 
@@ -56,7 +58,10 @@ class Watermark:
         if self.reached(node) >= self.top:
             self._waited_since.pop(node, None)
         else:
-            self._waited_since[node] = now
+            self._waited_since[node] = self._begin_wait(node, now)
+
+    def _begin_wait(self, node: str, now: float) -> float:
+        return now - self.grace_s if node in self.silent else now
 
     def reached(self, node: str) -> Place:
         """Return how far a node has come."""
@@ -96,6 +101,7 @@ class Watermark:
     def restore(
         self, place: Place, top: Place, newest: Mapping[str, Place], ended: Mapping[str, int], now: float
     ) -> None:
-        """Go on where another was; each node has its grace time anew."""
+        """Go on where another was; each node has its grace time anew, but those that are known as silent."""
         self.place, self.top, self.newest, self.ended = place, top, dict(newest), dict(ended)
-        self._waited_since = {node: now for node in self.newest if self.reached(node) < self.top}
+        behind = [node for node in self.newest if self.reached(node) < self.top]
+        self._waited_since = {node: self._begin_wait(node, now) for node in behind}
