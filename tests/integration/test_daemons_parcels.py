@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from ami.cluster import whose
 from ami.daemons.reduction import span_sender
 from ami.daemons.reduction.global_reducer import GlobalReducerStage
 from ami.daemons.reduction.local_reducer import LocalReducerStage
+from ami.errors import RingBusy
 from ami.messages.large import LargeBatch, Parcel
 from ami.ring import parcels
 from ami.stores import codec, keys
 from tests.daemons_rig import (
+    Shift,
     die,
     let_looks_be_time,
     steps,
@@ -169,4 +172,31 @@ def test_a_batch_in_a_parcel_of_another_machine_is_waited_for(
         steps(stage, lambda: published_all(node))
         check_published(node)
         die(stage)
+        node.close()
+
+
+def test_a_node_that_was_given_anothers_ring_takes_no_parcel_away(
+    links: Links, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own inbox names none of them."""
+    monkeypatch.setattr(span_sender, "PARCEL_BYTES", 0)
+    with ring_name() as name:
+        node = Node(name, links)
+        node.shift.close()
+        node.shift = Shift(name, source_id=whose.sign(node.config, "rig"))
+        node.shift.large = True
+        node.run()
+        send_all(node)
+        names = node.parcels()
+        assert len(names) == 2
+        own = node.config
+        elsewhere = replace(own.local_store, socket=Path("/elsewhere/local.sock"))
+        node.config = replace(own, node=replace(own.node, host="other"), local_store=elsewhere)
+        stage = node.stage(LocalReducerStage)
+        with pytest.raises(RingBusy, match="of another node"):
+            stage.start()
+        stage.close()
+        node.config = own
+        assert node.parcels() == names
+        check_batches(node)
         node.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ami.cluster import whose
@@ -97,6 +98,9 @@ class LocalReducerStage:
 
     def start(self) -> None:
         """Go on where the mark in the global store says."""
+        # Or it would take away parcels of the node whose ring it is: this one's inbox does not name them.
+        with suppress(RingUnfit):
+            whose.refuse_foreign(self._setup.config)
         # Those of earlier rings too: what they stored last may still be here.
         for number in self._local.set(keys.WORKERS):
             self._journal(keys.prefix(self._host, "worker", int(number)))
