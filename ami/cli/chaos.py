@@ -14,6 +14,7 @@ import click
 from ami.cli.bar import Bar
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, option, with_session
+from ami.cli.outages import befall
 from ami.cli.screen import clean, duration, number, table
 from ami.cluster.signals import stoppable
 from ami.errors import AmiError
@@ -49,10 +50,25 @@ MOST = "[default: as fast as possible]"
     is_flag=True,
     help="Functions that do harm, and full disks, one after the other. --target: a part of what is done.",
 )
+@option("--nodes", click.IntRange(3, 9), "Several machines of one experiment (docs/chaos.md).", metavar="N")
+@option(
+    "--hold",
+    click.FloatRange(0),
+    "With --nodes: how long one is cut off, or stands still.",
+    default=60.0,
+    metavar="S",
+)
+@option(
+    "--delay",
+    click.FloatRange(0, 1000),
+    "With --nodes: of what goes from one to another.",
+    default=0.0,
+    metavar="MS",
+)
 @with_session
 def chaos(
     session: Session, rounds: int, wanted: tuple[str, ...], seed: int, rate_hz: float | None, images: bool,
-    hutch: bool, guests: bool,
+    hutch: bool, guests: bool, nodes: int | None, hold: float, delay: float,
 ) -> None:  # fmt: skip
     """Kill processes of a node with -9 under full load; measure how long results stay away; count all events.
 
@@ -60,11 +76,18 @@ def chaos(
     In each round each target is hit once: a process; `node`: supervisord with everything below it;
     `two`: two processes at once. Exit code 1 when an event is lost or counted twice, or a result is wrong.
     With --images or --hutch large results are held against the truth, too.
+    With --nodes N machines (network namespaces, so only as root) suffer: processes, servers and nodes are
+    killed, a machine is cut off, or stands still. --target: words of what is done, as docs/chaos.md lists it.
     With --guests people's functions and full disks do the harm, and what others notice of each is told
     (docs/guests.md).
     """
     if images and hutch:
         raise click.UsageError("--images and --hutch are two loads; choose one")
+    if nodes is not None:
+        if images or hutch or guests or rate_hz is not None:
+            raise click.UsageError("--nodes has a load of its own: no --images, --hutch, --guests, --rate")
+        befall(session, machines=nodes, rounds=rounds, wanted=wanted, seed=seed, hold_s=hold, delay_ms=delay)
+        return
     if guests:
         receive(session, wanted)
         return

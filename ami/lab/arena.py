@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from ami.client import Client, connect
 from ami.cluster.node import Node
-from ami.cluster.supervisor import NO_ANSWER
+from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.errors import AmiError, StoreError
 from ami.ring.observer import RingObserver
 
@@ -39,22 +39,8 @@ class Arena:
     def wait_for(
         self, what: str, look: Callable[[], T], within_s: float = READY_S, *, look_s: float = LOOK_S
     ) -> T:
-        """Look until there is something, and return it. supervisord, which each question wakes, is not asked.
-
-        Raises:
-            AmiError: there was nothing within ``within_s``; says what was seen instead.
-        """
-        end = time.monotonic() + within_s
-        while True:
-            seen = ""
-            try:
-                if found := look():
-                    return found
-            except (StoreError, NotYet) as error:
-                seen = f": {error}"
-            if time.monotonic() > end:
-                raise AmiError(f"waited {within_s:g} s in vain for {what}{seen}; {self._states()}")
-            time.sleep(look_s)
+        """See :func:`wait_for`."""
+        return wait_for(what, look, within_s, look_s=look_s, states=lambda: list_states(self.node.supervisor))
 
     def set_graph(self, text: str) -> None:
         """Put ``text`` in place of the graph, once the source said what its events are and everybody lives.
@@ -88,12 +74,38 @@ class Arena:
         running = {program.address: program.pid for program in self.node.supervisor.programs() if program.pid}
         return {"supervisord": self.node.supervisor_pid, **running}
 
-    def _states(self) -> str:
+
+def wait_for(
+    what: str, look: Callable[[], T], within_s: float, *, look_s: float = LOOK_S, states: Callable[[], str]
+) -> T:
+    """Look until there is something, and return it. supervisord, which each question wakes, is not asked.
+
+    Args:
+        states: says in the end who does not run.
+
+    Raises:
+        AmiError: there was nothing within ``within_s``; says what was seen instead.
+    """
+    end = time.monotonic() + within_s
+    while True:
+        seen = ""
         try:
-            programs = self.node.supervisor.programs()
-        except NO_ANSWER as error:
-            return f"supervisord does not answer: {error}"
-        return ", ".join(f"{p.address} {p.state}" for p in programs if not p.runs) or "all programs run"
+            if found := look():
+                return found
+        except (StoreError, NotYet) as error:
+            seen = f": {error}"
+        if time.monotonic() > end:
+            raise AmiError(f"waited {within_s:g} s in vain for {what}{seen}; {states()}")
+        time.sleep(look_s)
+
+
+def list_states(supervisor: Supervisor) -> str:
+    """Say which programs do not run."""
+    try:
+        programs = supervisor.programs()
+    except NO_ANSWER as error:
+        return f"supervisord does not answer: {error}"
+    return ", ".join(f"{p.address} {p.state}" for p in programs if not p.runs) or "all programs run"
 
 
 @contextmanager

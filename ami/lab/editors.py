@@ -28,13 +28,23 @@ class Editors:
         connect: returns a client of a name; it is asked again when the store cannot be reached.
         field: of the events, that edits count.
         seed: of what they ask for.
+        most: definitions that each has at once.
+        pause_s: between two of its requests.
     """
 
     def __init__(
-        self, connect: Callable[[str], Client], *, count: int = 5, field: str, seed: int = 1
+        self,
+        connect: Callable[[str], Client],
+        *,
+        count: int = 5,
+        field: str,
+        seed: int = 1,
+        most: int = 1000,
+        pause_s: float = PAUSE_S,
     ) -> None:
         self._connect = connect
         self._field = field
+        self._most, self._pause_s = most, pause_s
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.edits: list[Edit] = []
@@ -74,23 +84,23 @@ class Editors:
             try:
                 client = client or self._connect(name)
             except AmiError:
-                self._stop.wait(PAUSE_S)
+                self._stop.wait(self._pause_s)
                 continue
             number += 1
             draw = chance.random()
             if draw < LOOKS:
                 with suppress(AmiError):
                     self.look(client)
-            elif draw < LOOKS + REMOVED and mine:
+            elif mine and (draw < LOOKS + REMOVED or len(mine) >= self._most):
                 self._ask(client, mine.pop(), None)
             elif draw < LOOKS + REMOVED + CONTESTED:
                 self._contests += 1  # approximately: all the better if two take the same
-                self._ask(client, f"contest{self._contests // 3}", self._make_text(name, number))
+                self._ask(client, f"contest{self._contests // 3 % self._most}", self._make_text(name, number))
             else:
                 wanted = f"{name}_{number}"
                 if self._ask(client, wanted, self._make_text(name, number)) == ACCEPTED:
                     mine.append(wanted)
-            self._stop.wait(PAUSE_S)
+            self._stop.wait(self._pause_s)
         if client is not None:
             client.close()
 

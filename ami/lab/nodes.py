@@ -23,6 +23,7 @@ from typing import Any
 
 from ami.client import Client, connect
 from ami.cluster import memory, orphans, proc
+from ami.cluster.signals import ignore_signals
 from ami.cluster.supervised import PROJECT, Leftovers, Supervised
 from ami.config import load
 from ami.errors import AmiError, RingError
@@ -133,8 +134,9 @@ class Nodes:
 
     def end(self) -> None:
         """Kill all of them, whatever was done to them before, and remove what they leave."""
-        for node in self._nodes:
-            node.end()
+        with ignore_signals():  # or the others would be left
+            for node in self._nodes:
+                node.end()
 
     def client(self, number: int = 0, **more: Any) -> Client:
         """Return a client of the cluster with the settings of a node, on this process' machine."""
@@ -214,8 +216,10 @@ def _own_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f"{HEAD}{os.getpid()}-", dir="/tmp"))
     with (folder / _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sweep(folder: Path) -> None:
