@@ -283,7 +283,7 @@ BOMB = "a: &a [x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("values: [a, b]", "values must be a list of 'name: ...' lines"),
+        ("values: [a, b]", "values must be lines 'name: ...' without a dash"),
         ("just words", "a graph's text has sections"),
         ("valeus: {}", "there is no section 'valeus'; did you mean 'values'"),
         ("values: {a: 3}", "'a' must be a definition such as"),
@@ -349,3 +349,21 @@ def test_a_reset_of_a_definition_is_one_of_its_reductions() -> None:
     assert dict(after.resets) == {"x/1": 2, "x/2": 2}
     changed = {o.name for o in before.operations if before.fingerprint(o.name) != after.fingerprint(o.name)}
     assert changed == {"x", "x/1", "x/2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("results:\n\ta: count(x)\n", "line 2, column 1: .* begins with a tab; put blanks"),
+        ("results:\n  a: count(x)\n b: count(y)\n", "line 3, column 2: .* begin at the same column"),
+        ("results\n  a: count(x)\n", "line 2, column 4: .* does the line before it lack its colon"),
+        ("results:\n  a: last(x): 3\n", "line 2, column 13: .* put a definition with a colon .* into quotes"),
+        ("results:\n  a: 'count(x)\n", "a quote is not closed"),
+        ("results: {a: count(x)\n", "a bracket is not closed"),
+        ("results:\n  a: @x\n", "line 2, column 6: .* put the definition into quotes"),
+        ("results:\n  - a: count(x)\n", "without a dash before them"),
+    ],
+)
+def test_what_yaml_does_not_take_is_said_as_people_see_it(text: str, hint: str) -> None:
+    with pytest.raises(GraphError, match=hint):
+        graph_of(text)

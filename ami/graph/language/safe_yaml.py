@@ -115,17 +115,28 @@ def load(text: str) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise GraphError(f"{place}{error.problem}{_hint(str(error.problem))}") from None
+        line = (
+            text.splitlines()[mark.line][: mark.column] if mark and mark.line < len(text.splitlines()) else ""
+        )
+        raise GraphError(f"{place}{error.problem}{_hint(str(error.problem), line)}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise GraphError(f"the text is no YAML: {' '.join(str(error).split())}"[:300]) from None
 
 
-def _hint(problem: str) -> str:
-    if "'`'" in problem:
-        return "; put a definition that begins with a backtick into quotes: '`a.b` - 3'"
-    if "mapping values are not allowed" in problem:
-        return "; put a definition with a colon and a space into quotes"
-    return ""
+def _hint(problem: str, before: str) -> str:
+    """Return what to do about a problem; ``before`` is what stands in its line before it."""
+    if "mapping values are not allowed" in problem and re.fullmatch(r"\s*\S+\s*", before):
+        return "; does the line before it lack its colon?"
+    hints = {
+        "'`'": "put a definition that begins with a backtick into quotes: '`a.b` - 3'",
+        "mapping values are not allowed": "put a definition with a colon and a space into quotes",
+        "'\\t'": "this line begins with a tab; put blanks there",
+        "expected <block end>": "lines of one section begin at the same column",
+        "unexpected end of stream": "a quote is not closed",
+        "but got '<stream end>'": "a bracket is not closed",
+        "cannot start any token": "put the definition into quotes",
+    }
+    return next((f"; {hint}" for part, hint in hints.items() if part in problem), "")
 
 
 def dump(content: Mapping[str, object]) -> str:

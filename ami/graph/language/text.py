@@ -96,7 +96,9 @@ def _sections(text: str) -> dict[str, Any]:
             hint = similar(name, SECTIONS) or f"; known: {', '.join(SECTIONS)}"
             raise GraphError(f"there is no section {name!r}{hint}")
         if name != "version" and not isinstance(section, Mapping | None):
-            raise GraphError(f"{name} must be a list of 'name: ...' lines, got {_show(section)}")
+            raise GraphError(
+                f"{name} must be lines 'name: ...' without a dash before them, got {_show(section)}"
+            )
     return {**{name: content.get(name) or {} for name in SECTIONS}, "version": content.get("version", 0)}
 
 
