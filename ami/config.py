@@ -173,6 +173,17 @@ class ExportConfig(_Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebConfig(_Part):
+    """Where the page is served, and under which names of this host."""
+
+    serve: bool = True
+    host: str = "127.0.0.1"
+    port: int = may.be(7390, may.count(0, 65535))
+    names: tuple[str, ...] = ()
+    token_file: Path = Path("web-token")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityConfig(_Part):
     """Whose code runs here."""
 
@@ -201,6 +212,7 @@ class Config:
     manager: ManagerConfig = field(default_factory=ManagerConfig)
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    web: WebConfig = field(default_factory=WebConfig)
     security: SecurityConfig = field(default_factory=SecurityConfig)
 
 

@@ -60,6 +60,8 @@ PROCESSES = (
             "Check and publish the graph's versions.", waits_for=_GLOBAL, place="cluster"),
     Process("export", 35, "ami.exports.stage:ExportStage",
             "Hand results and figures on to another system.", waits_for=_GLOBAL, place="", count=16),
+    Process("web", 36, "ami.web.stage:WebStage",
+            "Serve the page: results live in a browser, and the graph to edit.", waits_for=_GLOBAL, place=""),
     Process("monitor", 70, "ami.daemons.monitor.monitor:MonitorStage",
             "Restart the processes of this node that hang."),
     Process("local-redis", 10, "", launcher="ami-redis local",

@@ -65,6 +65,7 @@ class MachineNode(Supervised):
             "AMI_RING_NAME": f"/{folder.name}-{machine.name}",
             "AMI_RING_BYTES": str(64 << 20),
             "AMI_EXPORT_URIS": "prometheus://127.0.0.1:0",
+            "AMI_WEB_HOST": "",
             **settings,
         }
         super().__init__(environment, workers=workers, programs=programs, enter=machine.enter)

@@ -75,6 +75,9 @@ Global tier (the cluster)
                                    "left": it stopped in order; one a node
         catalogue         value    {name: {"operation", "owners", "since_version"}} of what is published
 
+    {CLUSTER:web:0}
+        layouts           dict     JSON of each named arrangement of tiles; people remove what they do not want
+
 What the stores themselves keep beside these, PREFIX:…
     %index            zset     names of the mapping's values, by the time at which they expire
     %kinds            hash     which names are live collections, and of what kind
@@ -118,6 +121,7 @@ RESULTS = "results"
 NODES = "nodes"
 NODE_LEASE_S = 6.0  # longer than a loaded machine leaves a heartbeat out
 CATALOGUE = "catalogue"
+LAYOUTS = "layouts"
 
 SMALL = "small"
 LARGE = "large"

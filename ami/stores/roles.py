@@ -115,6 +115,7 @@ ROLES: Final[Mapping[str, Rights]] = {
         _DAEMON,
     ),
     "export": Rights(_READER, (*_own("export"), *_NODE), _DAEMON),
+    "web": Rights(_READER, (*_own("web"), *_NODE), _DAEMON),  # what people ask it asks as a client
     READER: Rights(_READER),
     CLIENT: _client(keys.REQUESTS, keys.reply("*")),
 }

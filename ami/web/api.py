@@ -1,0 +1,275 @@
+"""Answer what a page, or a program, asks over HTTP: what clients read, and what they ask of the graph."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any, Final
+
+import anyio
+import numpy as np
+from anyio.to_thread import run_sync
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ami.client.client import Client
+from ami.errors import AmiError, GraphError, StoreUnavailable
+from ami.values import plain
+from ami.web.layouts import Layouts
+
+# Calls of a store that may be under way at once: who asks too much waits for himself.
+AT_ONCE: Final = 8
+MOST_WAIT_S: Final = 30.0
+# What may be asked of the graph manager, and the fields that go with it.
+ACTIONS: Final = {
+    "add": ("text", "expected_version"),
+    "replace": ("text", "expected_version"),
+    "set": ("text", "expected_version", "force"),
+    "remove": ("names", "expected_version", "force"),
+    "undo": ("version", "force"),
+    "rollback": ("version", "force"),
+    "reset": ("names", "force"),
+}
+
+
+class Wrong(Exception):
+    """What was asked cannot be understood; the text says what is wanted."""
+
+
+class Api:
+    """The endpoints, over one client.
+
+    Args:
+        connect: returns a client of a name, for edits; the caller closes it.
+    """
+
+    def __init__(self, client: Client, connect: Callable[[str], Client], layouts: Layouts) -> None:
+        self._client = client
+        self._connect = connect
+        self._layouts = layouts
+        self._limit = anyio.CapacityLimiter(AT_ONCE)
+
+    def routes(self) -> list[Route]:
+        """Return what is served, by path."""
+        return [
+            Route("/api/results", self._answer(self._results)),
+            Route("/api/results/{name}", self._answer(self._result)),
+            Route("/api/results/{name}/pixel", self._answer(self._pixel)),
+            Route("/api/results/{name}/history", self._answer(self._past)),
+            Route("/api/graph", self._answer(self._graph), methods=["GET"]),
+            Route("/api/graph", self._answer(self._edit), methods=["POST"]),
+            Route("/api/history", self._answer(self._history)),
+            Route("/api/status", self._answer(self._status)),
+            Route("/api/sources", self._answer(self._sources)),
+            Route("/api/operations", self._answer(self._operations)),
+            Route("/api/layouts", self._answer(self._list_layouts)),
+            Route("/api/layouts/{name}", self._answer(self._layout), methods=["GET", "PUT", "DELETE"]),
+        ]
+
+    def _answer(self, ask: Callable[[Request, bytes], Any]) -> Callable[[Request], Any]:
+        """Return an endpoint that asks in a thread, and says what went wrong as everywhere in ami."""
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                body = await request.body()
+                found = await run_sync(partial(ask, request, body), limiter=self._limit)
+                return JSONResponse(plain(found))
+            except ClientDisconnect:
+                return _refusal(413, "more was sent than is taken")
+            except Wrong as error:
+                return _refusal(400, str(error))
+            except GraphError as error:
+                return _refusal(409, str(error))
+            except StoreUnavailable as error:
+                return _refusal(503, str(error))
+            except AmiError as error:
+                return _refusal(404, str(error))
+
+        endpoint.__doc__ = ask.__doc__
+        return endpoint
+
+    # results
+
+    def _results(self, _request: Request, _body: bytes) -> Any:
+        """Every result without its value.
+        ---
+        responses: {200: {description: by name}}
+        """
+        catalogue = self._client.catalogue()
+        return {
+            name: _without_value(one.to_plain()) | dict(catalogue.get(name, {}))
+            for name, one in self._client.results().items()
+        }
+
+    def _result(self, request: Request, _body: bytes) -> Any:
+        """One result, with its value.
+        ---
+        parameters: [{name: wait_s, in: query, schema: {type: number}}]
+        responses: {200: {description: as `ami get --json`}, 404: {description: there is none}}
+        """
+        wait_s = _number(request, "wait_s", 0.0, 0.0, MOST_WAIT_S)
+        return self._client.get(request.path_params["name"], wait_s=wait_s).to_plain()
+
+    def _pixel(self, request: Request, _body: bytes) -> Any:
+        """The exact value of an image at a row and a column.
+        ---
+        parameters:
+          - {name: row, in: query, required: true, schema: {type: integer}}
+          - {name: column, in: query, required: true, schema: {type: integer}}
+        responses: {200: {description: value and interval}}
+        """
+        result = self._client.get(request.path_params["name"])
+        image = next((p for p in result.parts() if np.ndim(p.value) == 2), None)
+        if image is None:
+            raise Wrong(f"{result.name} is no image")
+        rows, columns = image.value.shape
+        row = int(_number(request, "row", None, 0, rows - 1))
+        column = int(_number(request, "column", None, 0, columns - 1))
+        return {"value": image.value[row, column], "unit": image.unit, "interval": result.interval}
+
+    def _past(self, request: Request, _body: bytes) -> Any:
+        """Values of a number by interval, oldest first.
+        ---
+        parameters: [{name: limit, in: query, schema: {type: integer}}]
+        responses: {200: {description: a list}}
+        """
+        limit = int(_number(request, "limit", 1000, 1, 100_000))
+        return self._client.history(request.path_params["name"], limit)
+
+    # the graph
+
+    def _graph(self, request: Request, _body: bytes) -> Any:
+        """The graph as people wrote it.
+        ---
+        parameters: [{name: version, in: query, schema: {type: integer}}]
+        responses: {200: {description: text, definitions, functions, version, hash}}
+        """
+        from ami.graph.language.text import write
+
+        given = "version" in request.query_params
+        version = int(_number(request, "version", None, 0, 2**53)) if given else None
+        document = self._client.document(version)
+        return {
+            "version": document.version,
+            "text": write(document),
+            "definitions": {
+                name: {"text": one.text, "owners": one.owners, "result": one.result, "uses": sorted(one.uses)}
+                for name, one in document.definitions.items()
+            },
+            "functions": list(document.functions),
+        }
+
+    def _edit(self, request: Request, body: bytes) -> Any:
+        """Ask the graph manager for a change.
+        ---
+        requestBody: {content: {application/json: {schema: {type: object}}}}
+        responses: {200: {description: what changed}, 409: {description: denied, with the reason}}
+        """
+        said = _object(body)
+        action = said.pop("action", None)
+        if action not in ACTIONS:
+            raise Wrong(f"action: one of {', '.join(ACTIONS)} is wanted, got {action!r}")
+        name, dry_run = said.pop("name", ""), said.pop("dry_run", False)
+        if not isinstance(name, str) or not name:
+            raise Wrong("name: who edits? A text is wanted")
+        unknown = said.keys() - set(ACTIONS[action])
+        if unknown:
+            raise Wrong(f"{action} has no {', '.join(sorted(unknown))}; it has {', '.join(ACTIONS[action])}")
+        with self._connect(name) as client:
+            return edit(client, action, said, dry_run=bool(dry_run))
+
+    def _history(self, _request: Request, _body: bytes) -> Any:
+        """Versions of the graph, oldest first.
+        ---
+        responses: {200: {description: who made which, when}}
+        """
+        return self._client.graph_history()
+
+    def _operations(self, _request: Request, _body: bytes) -> Any:
+        """What a definition may call.
+        ---
+        responses: {200: {description: "name, usage, help and example of each"}}
+        """
+        from ami.graph.language.reference import list_operations
+
+        return [asdict(one) for one in list_operations()]
+
+    # the cluster
+
+    def _status(self, _request: Request, _body: bytes) -> Any:
+        """How every process is.
+        ---
+        responses: {200: {description: as `ami status --json`}}
+        """
+        return self._client.status().to_plain()
+
+    def _sources(self, _request: Request, _body: bytes) -> Any:
+        """The fields of the events.
+        ---
+        responses: {200: {description: "name, dtype, shape and unit of each"}}
+        """
+        schema = self._client.schema()
+        return [] if schema is None else json.loads(schema.to_json())
+
+    def _list_layouts(self, _request: Request, _body: bytes) -> Any:
+        """Names of the arrangements of tiles that somebody keeps.
+        ---
+        responses: {200: {description: a list}}
+        """
+        return self._layouts.list_names()
+
+    def _layout(self, request: Request, body: bytes) -> Any:
+        """Read, keep or remove an arrangement of tiles.
+        ---
+        responses: {200: {description: the layout}, 404: {description: there is none}}
+        """
+        name = request.path_params["name"]
+        if request.method == "PUT":
+            self._layouts.keep(name, _object(body))
+        elif request.method == "DELETE":
+            self._layouts.remove(name)
+            return {}
+        return self._layouts.read(name)
+
+
+def edit(client: Client, action: str, fields: Mapping[str, Any], *, dry_run: bool) -> Any:
+    """Ask for a change as :class:`Client` does; ``dry_run``: only say what would come of it."""
+    given = dict(fields)
+    if "text" in given:
+        from ami.client.definitions import to_yaml
+
+        given["text"], given["publish"] = to_yaml([str(given["text"])])
+    return client.request(action, dry_run=dry_run, **given) if dry_run else client.request(action, **given)
+
+
+def _without_value(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in told.items() if name != "value"}
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Wrong(f"a JSON object is wanted: {error}") from None
+    if not isinstance(said, dict):
+        raise Wrong(f"a JSON object is wanted, got {type(said).__name__}")
+    return said
+
+
+def _number(request: Request, name: str, default: float | None, least: float, most: float) -> float:
+    text = request.query_params.get(name)
+    try:
+        number = default if text is None else float(text)
+    except ValueError:
+        number = None
+    if number is None or not math.isfinite(number) or not least <= number <= most:
+        raise Wrong(f"{name}: a number from {least:g} to {most:g} is wanted, got {text!r}")
+    return number
+
+
+def _refusal(status: int, text: str) -> Response:
+    return JSONResponse({"error": text}, status)

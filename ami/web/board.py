@@ -1,0 +1,80 @@
+"""Keep the newest chunk of all that is shown, with a number: one thread writes, the viewers' loop reads.
+
+Each result is encoded once for all who show it alike. What nobody shows is neither read nor encoded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from ami.result import Result
+from ami.web.chunks import encode_result
+from ami.web.pictures import Showing
+
+Wanted = Mapping[str, frozenset[Showing]]
+NOTHING: Wanted = {}
+
+
+class Chunk(NamedTuple):
+    """An encoded result, and the number of the moment in which it was put here."""
+
+    number: int
+    data: bytes
+
+
+class Board:
+    """The newest of each name.
+
+    ``wanted`` is replaced as a whole by the loop, ``_chunks`` by the writer: neither waits for the other.
+
+    Args:
+        tell: called, by the writer, after something new was put here.
+    """
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+        self.wanted: Wanted = NOTHING
+        self.asked = threading.Event()  # set when somebody shows something else than before
+        self.number = 0
+        self._results: dict[str, Result] = {}
+        self._chunks: dict[tuple[str, Showing], Chunk] = {}
+
+    def want(self, shown: Iterable[Mapping[str, Showing]]) -> None:
+        """Take in what all viewers show together."""
+        wanted: dict[str, set[Showing]] = {}
+        for one in shown:
+            for name, showing in one.items():
+                wanted.setdefault(name, set()).add(showing)
+        new = {name: frozenset(showings) for name, showings in wanted.items()}
+        if new != self.wanted:
+            self.wanted = new
+            self.asked.set()
+
+    def put(self, results: Mapping[str, Result], now_ns: int) -> None:
+        """Take in new results, and encode what is shown of them or was not yet."""
+        wanted = self.wanted
+        self._results = {name: one for name, one in {**self._results, **results}.items() if name in wanted}
+        kept = {key: one for key, one in self._chunks.items() if key[1] in wanted.get(key[0], ())}
+        number = self.number + 1
+        changed = False
+        for name, result in self._results.items():
+            for showing in wanted[name]:
+                if name in results or (name, showing) not in kept:
+                    kept[name, showing] = Chunk(number, encode_result(result, showing, now_ns))
+                    changed = True
+        self._chunks = kept
+        if changed:
+            self.number = number
+            self._tell()
+
+    def read(self, shown: Mapping[str, Showing], seen: Mapping[str, int]) -> dict[str, Chunk]:
+        """Return what of ``shown`` is newer than the numbers ``seen``."""
+        chunks = self._chunks
+        found = {}
+        for key in shown.items():
+            chunk = chunks.get(key)
+            if chunk is not None and chunk.number > seen.get(key[0], 0):
+                found[key[0]] = chunk
+        return found
