@@ -42,19 +42,21 @@ def _edit(
     """
 
     def decorate(request: Callable[..., dict[str, Any]]) -> None:
-        def command(session: Session, owner: str | None, **given: Any) -> None:
+        def command(session: Session, owner: str | None, dry_run: bool, **given: Any) -> None:
             with connect(session.config(), name=owner, timeout_s=session.patience_s) as client:
+                client.dry_run = dry_run
                 reply = request(client, **given)
-            session.answer(lambda: reply, lambda: _write_acceptance(reply))
+            session.answer(lambda: reply, lambda: _write_acceptance(reply, dry_run=dry_run))
 
         functools.update_wrapper(command, request)  # its help, its arguments and options
-        asked = _OWNER(_EXPECT(command) if expects else command)
+        asked = _DRY_RUN(_OWNER(_EXPECT(command) if expects else command))
         graph.command(name=name or request.__name__)(with_session(asked))
 
     return decorate
 
 
 _OWNER = option("--as owner", str, "Act under this name. [default: USER@HOST]", metavar="NAME")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Check it and say what would change; change nothing.")
 _FORCE = click.option("--force", is_flag=True, help="Even if others lose something by it.")
 _EXPECT = option(
     "--expect expected_version", click.IntRange(0), "Only if the graph still has it.", metavar="VERSION"
@@ -107,9 +109,11 @@ _SAID = {
 }
 
 
-def _write_acceptance(reply: dict[str, Any]) -> str:
+def _write_acceptance(reply: dict[str, Any], *, dry_run: bool) -> str:
     changes = reply.get("changes") or {}
     lines = [f"graph version {reply.get('version')}, {clean(reply.get('hash'))}"]
+    if dry_run:
+        lines = [f"graph version {reply.get('version')} stays; without --dry-run this would be done"]
     if back := changes.get("takes_back"):
         lines.append(f"takes back version {back['version']}, {back['action']}: {clean(back['summary'])}")
     lines += [f"{said} {clean(list_names(changes[what]))}" for what, said in _SAID.items() if what in changes]

@@ -89,6 +89,8 @@ class Client:
         self.name = self._account or (default_name(config) if name is None else name)
         check_name(self.name, "a client")
         self.timeout_s = timeout_s
+        #: Whether edits are only checked: their answers say what would come of them, and nothing changes.
+        self.dry_run = False
         where = config.global_store
         self._stores = Stores(replace(config, global_store=replace(where, timeout_s=timeout_s)), roles.CLIENT)
         self._whole: Stores | None = None
@@ -319,6 +321,7 @@ class Client:
             # A manager that starts later need not do what nobody waits for any more.
             deadline_ns=self._manager.time_ns() + int(patience_s * 1e9),
             fields=fields,
+            dry_run=self.dry_run,
         )
         try:
             self._manager.queue(keys.requests_of(self._account) if self._account else keys.REQUESTS).put(

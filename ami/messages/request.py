@@ -23,7 +23,8 @@ class Request:
 
     ``expected_version``: deny it if the graph has another version by now. ``deadline_ns``: when the
     client stops waiting (wall clock); what was not done by then is not done. ``fields``: what else the action
-    needs, by name; in one that came from a queue, all that it came with.
+    needs, by name; in one that came from a queue, all that it came with. ``dry_run``: only say what
+    would come of it.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Request:
     expected_version: int | None
     deadline_ns: int
     fields: Mapping[str, Any]
+    dry_run: bool = False
 
     @classmethod
     def from_plain(cls, plain: object) -> Request:
@@ -55,6 +57,7 @@ class Request:
             expected_version=expected,
             deadline_ns=deadline,
             fields=plain,
+            dry_run=_flag(plain, "dry_run"),
         )
 
     def to_plain(self) -> dict[str, Any]:
@@ -65,6 +68,7 @@ class Request:
             "action": self.action,
             "expected_version": self.expected_version,
             "deadline_ns": self.deadline_ns,
+            "dry_run": self.dry_run,
             **self.fields,
         }
 
@@ -82,10 +86,7 @@ class Request:
         Raises:
             GraphError: it is something else.
         """
-        flag = self.fields.get(name, False)
-        if not isinstance(flag, bool):
-            raise GraphError(f"{name} must be true or false, got {flag!r:.100}")
-        return flag
+        return _flag(self.fields, name)
 
     def number(self, name: str) -> float:
         """Return a field that is a finite number; 0 when it is missing.
@@ -108,6 +109,13 @@ class Request:
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise GraphError(f"names must be a list of texts, got {names!r}")
         return tuple(names)
+
+
+def _flag(fields: Mapping[str, Any], name: str) -> bool:
+    flag = fields.get(name, False)
+    if not isinstance(flag, bool):
+        raise GraphError(f"{name} must be true or false, got {flag!r:.100}")
+    return flag
 
 
 def _text(fields: Mapping[str, Any], name: str, most: int = MAX_TEXT_BYTES) -> str:

@@ -76,7 +76,7 @@ Global tier (the cluster)
         catalogue         value    {name: {"operation", "owners", "since_version"}} of what is published
 
     {CLUSTER:web:0}
-        layouts           dict     JSON of each named arrangement of tiles; people remove what they do not want
+        layouts           dict     JSON of each named arrangement of tiles; people remove them
 
 What the stores themselves keep beside these, PREFIX:…
     %index            zset     names of the mapping's values, by the time at which they expire

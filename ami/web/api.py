@@ -243,7 +243,8 @@ def edit(client: Client, action: str, fields: Mapping[str, Any], *, dry_run: boo
         from ami.client.definitions import to_yaml
 
         given["text"], given["publish"] = to_yaml([str(given["text"])])
-    return client.request(action, dry_run=dry_run, **given) if dry_run else client.request(action, **given)
+    client.dry_run = dry_run
+    return client.request(action, **given)
 
 
 def _without_value(told: dict[str, Any]) -> dict[str, Any]:

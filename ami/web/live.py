@@ -78,7 +78,7 @@ class Viewers:
         except Refused as refusal:
             await _hang_up(socket, POLICY, str(refusal))
         except (WebSocketDisconnect, TimeoutError, RuntimeError, OSError):
-            with contextlib.suppress(RuntimeError, OSError):
+            with contextlib.suppress(RuntimeError, OSError, WebSocketDisconnect):
                 await socket.close(TRY_LATER)
         finally:
             self._viewers.discard(viewer)

@@ -162,6 +162,42 @@ def test_an_accepted_edit_is_published_numbered_told_and_answered(
 
 
 @pytest.mark.parametrize(
+    ("action", "fields"),
+    [
+        ("add", {"text": "results: {more: sum_events(x)}", "publish": True}),
+        ("add", {"text": CODE.format(body="return 2 * x")}),
+        ("replace", {"text": "results: {shots: sum_events(x)}"}),
+        ("set", {"text": "results: {total: sum_events(x)}"}),
+        ("remove", {"names": ["shots"]}),
+        ("undo", {}),
+        ("reset", {"names": ["shots"]}),
+        ("rollback", {"version": 0}),
+        ("add", {"text": "results: {a: count(laser)}"}),
+    ],
+)
+def test_a_dry_run_says_what_would_come_of_an_edit_beside_others_and_changes_nothing(
+    rig: Rig, manager: GraphManagerStage, action: str, fields: dict[str, Any]
+) -> None:
+    rig.ask(manager, "add", text=SHOTS)
+    before = rig.graph()
+    asked = [rig.put(action, dry_run=True, **fields), rig.put("remove-mine", "bert", dry_run=True)]
+    told: dict[str, dict[str, Any]] = {}
+
+    def answered() -> bool:
+        told.update({one: found for one in asked if one not in told and (found := rig.answer(one))})
+        return len(told) == len(asked)
+
+    steps(manager, answered)
+    assert rig.graph() == before
+    assert len(rig.store[keys.STATE]["history"]) == 1  # type: ignore[arg-type,index]
+    done = rig.ask(manager, action, **fields)
+    dry = told[asked[0]]
+    assert (dry["version"], dry["hash"]) == (1, before.hash)
+    same = ("accepted", "reason", "warnings", "changes")
+    assert {name: dry[name] for name in same} == {name: done[name] for name in same}
+
+
+@pytest.mark.parametrize(
     ("action", "fields", "reason"),
     [
         ("add", {"text": "results: {a: count(laser)}"}, "'laser'"),

@@ -95,6 +95,11 @@ class Draft:
         """Whether anything does."""
         return any(member.changes for member in self.members)
 
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether nobody is to see what comes of it; such a request is the only member."""
+        return any(member.request.dry_run for member in self.members)
+
     def apply(self, request: Request, past: Past, now_ns: int) -> Edit:
         """Return what a request makes of the document as the members leave it.
 
@@ -116,6 +121,8 @@ class Draft:
 
     def _can_have(self, request: Request, touched: Touched) -> bool:
         if touched.alone or any(member.touched.alone for member in self.members):
+            return False
+        if request.dry_run or self.is_dry_run:
             return False
         if request.expected_version is not None or self._has_one_of(request.client):
             return False

@@ -304,12 +304,15 @@ class GraphManagerStage:
         if not draft.changes and self._is_as_it_runs(graph):
             return {member.request.id: self._make_answer(member.request) for member in draft.members}
         answers = {}
+        shown = None if draft.is_dry_run else graph
         for member in draft.members:
-            answers[member.request.id] = answer = self._make_answer(member.request, graph=graph)
+            answers[member.request.id] = answer = self._make_answer(member.request, graph=shown)
             mine = {"", *member.touched.names}
             told = [one for one in cautions if len(draft.members) == 1 or one[0] in mine]
             answer["warnings"] += [caution for _, caution in cut(told)]
             answer["changes"] = member.changes
+        if draft.is_dry_run:
+            return answers
         self._versions.publish(draft, text, graph, answers)
         self._known.forget_all_but(graph)
         for member in draft.members:
