@@ -174,9 +174,8 @@ class ExportConfig(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig(_Part):
-    """Where the page is served, and under which names of this host."""
+    """Where the page is served (``host`` "": nowhere), and under which other names of this host."""
 
-    serve: bool = True
     host: str = "127.0.0.1"
     port: int = may.be(7390, may.count(0, 65535))
     names: tuple[str, ...] = ()

@@ -67,6 +67,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ami.cli.doctor",
         "Look at this machine and its cluster, and say how to mend what is not right.",
     ),
+    "web": ("ami.cli.web", "Say where the page is, with the link for who edits."),
     "key": ("ami.cli.key", "Show what is behind one key."),
 }
 

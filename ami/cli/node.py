@@ -18,6 +18,7 @@ from ami.cli.screen import clean, now
 from ami.cli.status import look
 from ami.client import Client, connect
 from ami.client.first_graph import first_look, ready_graph
+from ami.client.page import find_page
 from ami.cluster.node import run_foreground
 from ami.cluster.supervisor import NO_ANSWER, Supervisor, is_listening, is_there
 from ami.config import Config
@@ -29,6 +30,7 @@ from ami.sources import find_opener, open_source
 SOURCE_WAIT_S = 60.0  # without a sign of it; a busy machine only takes long
 SOURCE_STOP_S = 30.0  # it lets the workers finish what is in the ring
 FIRST_RESULTS_WAIT_S = 15.0
+PAGE_WAIT_S = 5.0
 LOOK_S = 0.2
 LAST = "[default: the one that ran last, else one that was made for the source]"
 
@@ -217,6 +219,7 @@ def introduction(client: Client, what: str, config_file: Path | None) -> str:
             f"source  {clean(config.source.uri)}",
             f"graph   version {version}, {len(names)} results: {clean(what)}",
             f"store   {config.global_store.host}:{config.global_store.port}",
+            *_page(client),
             "",
             "In another terminal:",
             *(f"  {ami} {command:<{width}}   {text}" for command, text in commands.items()),
@@ -224,6 +227,20 @@ def introduction(client: Client, what: str, config_file: Path | None) -> str:
             "",
         ]
     )
+
+
+def _page(client: Client) -> list[str]:
+    """Return a line that says where the page is, none where there is none."""
+    if not client.config.web.host:
+        return []
+    end = time.monotonic() + PAGE_WAIT_S
+    while True:
+        try:
+            return [f"page    {find_page(client.config, client.status())}"]
+        except AmiError as error:
+            if time.monotonic() > end:
+                return [f"page    {clean(error)}"]
+        time.sleep(LOOK_S)
 
 
 def _some_field(client: Client) -> str:

@@ -87,5 +87,5 @@ def choose(groups: dict[str, Any], config: Config) -> None:
             del groups[kind].processes[name]
     if not config.global_store.replica_port:
         groups.pop("replica-redis", None)
-    if not config.web.serve:
+    if not config.web.host:
         groups.pop("web", None)

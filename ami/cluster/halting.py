@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 # What is stopped phase by phase, in each step after step, all types of a step at once; servers come last.
 PHASES = (
     (("source",), ("worker",), ("local-reducer",)),
-    (("export", "global-reducer", "graph-manager"),),
+    (("export", "web", "global-reducer", "graph-manager"),),
 )
 SERVERS = len(PHASES)
 AMI = Path(__file__).resolve().parents[2] / "bin" / "ami"

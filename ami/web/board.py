@@ -27,7 +27,8 @@ class Chunk(NamedTuple):
 class Board:
     """The newest of each name.
 
-    ``wanted`` is replaced as a whole by the loop, ``_chunks`` by the writer: neither waits for the other.
+    ``wanted`` is the loop's, results and chunks are the writer's; neither waits while the other encodes. What
+    nobody shows is let go of at once, lest somebody is shown it later as if it were new.
 
     Args:
         tell: called, by the writer, after something new was put here.
@@ -38,6 +39,7 @@ class Board:
         self.wanted: Wanted = NOTHING
         self.asked = threading.Event()  # set when somebody shows something else than before
         self.number = 0
+        self._lock = threading.Lock()
         self._results: dict[str, Result] = {}
         self._chunks: dict[tuple[str, Showing], Chunk] = {}
 
@@ -49,25 +51,35 @@ class Board:
                 wanted.setdefault(name, set()).add(showing)
         new = {name: frozenset(showings) for name, showings in wanted.items()}
         if new != self.wanted:
-            self.wanted = new
+            with self._lock:
+                self.wanted = new
+                self._let_go()
             self.asked.set()
 
     def put(self, results: Mapping[str, Result], now_ns: int) -> None:
         """Take in new results, and encode what is shown of them or was not yet."""
-        wanted = self.wanted
-        self._results = {name: one for name, one in {**self._results, **results}.items() if name in wanted}
-        kept = {key: one for key, one in self._chunks.items() if key[1] in wanted.get(key[0], ())}
+        with self._lock:
+            self._results = {**self._results, **results}
+            self._let_go()
+            wanted, known, there = self.wanted, self._results, set(self._chunks)
         number = self.number + 1
-        changed = False
-        for name, result in self._results.items():
-            for showing in wanted[name]:
-                if name in results or (name, showing) not in kept:
-                    kept[name, showing] = Chunk(number, encode_result(result, showing, now_ns))
-                    changed = True
-        self._chunks = kept
-        if changed:
-            self.number = number
+        made = {
+            (name, showing): Chunk(number, encode_result(result, showing, now_ns))
+            for name, result in known.items()
+            for showing in wanted[name]
+            if name in results or (name, showing) not in there
+        }
+        if made:
+            with self._lock:
+                self._chunks = {**self._chunks, **made}
+                self._let_go()
+                self.number = number
             self._tell()
+
+    def _let_go(self) -> None:
+        wanted = self.wanted
+        self._results = {name: one for name, one in self._results.items() if name in wanted}
+        self._chunks = {key: one for key, one in self._chunks.items() if key[1] in wanted.get(key[0], ())}
 
     def read(self, shown: Mapping[str, Showing], seen: Mapping[str, int]) -> dict[str, Chunk]:
         """Return what of ``shown`` is newer than the numbers ``seen``."""

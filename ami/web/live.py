@@ -116,7 +116,7 @@ class Viewer:
 
     async def _listen(self, shows: Callable[[], None]) -> None:
         while True:
-            said = read_message(await self._socket.receive_text())
+            said = read_message(await _receive(self._socket))
             if "show" in said:
                 before, self.shown = self.shown, read_shown(said["show"])
                 # What is shown otherwise, or again, is new to this viewer.
@@ -184,9 +184,17 @@ def read_shown(wanted: Any) -> dict[str, Showing]:
         raise Refused(f"show: {error}") from None
 
 
+async def _receive(socket: WebSocket) -> str:
+    """Return the next text of a viewer; "" for bytes, which nobody understands."""
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", TRY_LATER))
+    return message.get("text") or ""
+
+
 async def _ask_token(socket: WebSocket, may_look: Callable[[str], bool]) -> None:
     async with asyncio.timeout(TOKEN_S):
-        said = read_message(await socket.receive_text())
+        said = read_message(await _receive(socket))
     if not may_look(str(said.get("token", ""))):
         raise Refused("a token is wanted first; the link that `ami web` prints has it")
 

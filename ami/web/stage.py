@@ -52,7 +52,7 @@ class WebStage:
             return f"failed: {self._failed}"
         if self._server is None:
             return "starting"
-        return f"running: http://{self._config.web.host}:{self._server.port}"
+        return f"running: http://{_bracketed(self._config.web.host)}:{self._server.port}"
 
     @property
     def counters(self) -> Mapping[str, float]:
@@ -151,3 +151,8 @@ class WebStage:
             self._server.close()
         if self._client is not None:
             self._client.close()
+
+
+def _bracketed(host: str) -> str:
+    """Return a host as it stands in an address."""
+    return f"[{host}]" if ":" in host else host

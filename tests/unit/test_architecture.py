@@ -104,8 +104,8 @@ def test_a_circle_is_found_wherever_it_is_hidden(tmp_path: Path, text: str, foun
 
 # What people wait for begins soon: a process that was killed, and a command. Of each of these one sees it.
 SLOW = {
-    "argparse", "asyncio", "click", "h5py", "importlib.metadata", "msgpack", "multiprocessing", "networkx",
-    "numpy", "prometheus_client", "redis", "ssl", "supervisor", "xmlrpc", "yaml", "zmq",
+    "anyio", "argparse", "asyncio", "uvicorn", "click", "h5py", "importlib.metadata", "msgpack", "multiprocessing", "networkx",
+    "numpy", "prometheus_client", "redis", "ssl", "starlette", "supervisor", "xmlrpc", "yaml", "zmq",
 }  # fmt: skip
 STORES = {"numpy", "redis", "ssl"}
 NEEDED = {
@@ -116,6 +116,7 @@ NEEDED = {
     "ami.daemons.manager.graph_manager": STORES | {"yaml"},
     "ami.daemons.monitor.monitor": STORES | {"xmlrpc"},
     "ami.exports.stage": STORES | {"xmlrpc", "importlib.metadata"},
+    "ami.web.stage": STORES | {"xmlrpc", "anyio", "asyncio", "starlette", "uvicorn"},
     "ami.cluster.servers": {"argparse"},
     "ami.cluster.extension": {"supervisor", "argparse"},
     "ami.cli": {"click"},
@@ -146,7 +147,9 @@ def test_nobody_waits_for_what_he_does_not_need(start: str) -> None:
 
 def test_each_process_is_among_those_that_begin_soon() -> None:
     stages = {process.stage.partition(":")[0] for process in PROCESSES if process.stage}
-    assert stages == {name for name in NEEDED if name.startswith(("ami.daemons.", "ami.exports."))}
+    assert stages == {
+        name for name in NEEDED if name.startswith(("ami.daemons.", "ami.exports.", "ami.web."))
+    }
 
 
 def test_no_file_holds_two_nouns() -> None:
