@@ -104,8 +104,9 @@ def test_a_circle_is_found_wherever_it_is_hidden(tmp_path: Path, text: str, foun
 
 # What people wait for begins soon: a process that was killed, and a command. Of each of these one sees it.
 SLOW = {
-    "anyio", "argparse", "asyncio", "uvicorn", "click", "h5py", "importlib.metadata", "msgpack", "multiprocessing", "networkx",
-    "numpy", "prometheus_client", "redis", "ssl", "starlette", "supervisor", "xmlrpc", "yaml", "zmq",
+    "anyio", "argparse", "asyncio", "click", "h5py", "importlib.metadata", "msgpack", "multiprocessing",
+    "networkx", "numpy", "prometheus_client", "redis", "ssl", "starlette", "supervisor", "uvicorn", "xmlrpc",
+    "yaml", "zmq",
 }  # fmt: skip
 STORES = {"numpy", "redis", "ssl"}
 NEEDED = {

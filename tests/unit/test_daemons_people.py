@@ -51,7 +51,7 @@ class Reducer:
         return found
 
     def take_until_off(self) -> dict[str, Result]:
-        """Return the results as soon as what fails is switched off; a late answer counts an interval later."""
+        """Return the results as soon as what fails is switched off; what is late counts later."""
         while "switched off" not in ((found := self.take())["mine"].error or ""):
             assert self.intervals < 20
         return found
