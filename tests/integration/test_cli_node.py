@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "AMI_RING_NAME": f"/ami-cli-{os.getpid()}",
         "AMI_RING_BYTES": str(32 << 20),
         "AMI_GLOBAL_STORE_PORT": str(free_port()),
+        "AMI_WEB_PORT": "0",
     }
 
 
@@ -95,7 +98,7 @@ def test_down_ends_by_name_what_a_killed_supervisord_left_of_the_node_that_up_st
         done = subprocess.run(command, env=environment, text=True, check=False, **both)
         return done.returncode, done.stdout
 
-    quick = {"AMI_SOURCE_DRAIN_S": "1", "AMI_EXPORT_URIS": "", "AMI_WORKER_COUNT": "1"}
+    quick = {"AMI_SOURCE_DRAIN_S": "1", "AMI_EXPORT_URIS": "", "AMI_WEB_HOST": "", "AMI_WORKER_COUNT": "1"}
     environment |= {"AMI_SOURCE_URI": "sim://pump-probe?rate=500", **quick}
     config = load(environ=environment)
     try:
@@ -130,6 +133,12 @@ def test_a_node_shows_first_results_leaves_nothing_and_then_runs_a_recording_who
         with connect(load(environ=environment)) as client:
             client.add("extra = count(delay)")
             assert client.get("extra", wait_s=20).value > 0
+        link = re.search(r"^page +(http://127\.0\.0\.1:\d+)/#token=\S{20,}$", said, re.M)
+        assert link is not None, said
+        with urllib.request.urlopen(f"{link[1]}/api/results/extra") as answer:
+            assert json.load(answer)["value"] > 0
+        with urllib.request.urlopen(link[1]) as answer:
+            assert b"<title>ami" in answer.read()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert not list(Path(environment["AMI_NODE_RUN_DIR"]).glob("*.sock"))

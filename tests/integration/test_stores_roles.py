@@ -116,6 +116,11 @@ def test_an_account_asks_in_its_own_queue_and_fetches_its_own_answers(server: Se
         ("reducer", [*RESULTS, *INBOXES], [*GRAPHS, SOURCE + keys.SCHEMA, MANAGER + keys.REQUESTS]),
         ("manager", [*GRAPHS, MANAGER + keys.REQUESTS], [*RESULTS, *INBOXES, SOURCE + keys.SCHEMA]),
         ("monitor", [MANAGER + keys.ACCOUNTS], [*RESULTS, *GRAPHS, *INBOXES, SOURCE + keys.SCHEMA]),
+        (
+            "web",
+            ["{here:web:0}:heartbeat", "{ami:web:0}:layouts"],
+            [*RESULTS, *GRAPHS, *INBOXES, SOURCE + keys.SCHEMA],
+        ),
         ("export", ["{here:export:0}:heartbeat"], [*RESULTS, *GRAPHS, *INBOXES, SOURCE + keys.SCHEMA]),
     ],
 )

@@ -28,7 +28,11 @@ from tests.waiting import PATIENCE_S, wait_until
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    with Node(settings=PATIENT) as node, connect(node.config, name="owner", timeout_s=PATIENCE_S) as client:
+    served = {"AMI_WEB_HOST": "127.0.0.1", "AMI_WEB_PORT": "0"}
+    with (
+        Node(settings=PATIENT | served) as node,
+        connect(node.config, name="owner", timeout_s=PATIENCE_S) as client,
+    ):
         wait_until(client.schema, what="the source's fields")
         client.add("n = count(monitor)", "images = mean_vs(camera, key=delay)")
         yield node
@@ -84,7 +88,15 @@ def test_what_a_node_and_its_people_do_is_allowed(node: Node) -> None:
     with connect(node.config, name="owner", timeout_s=PATIENCE_S) as client:
         client.add("twice = count(monitor)")
         client.undo()
-        for name in ("worker:0", "local-reducer", "global-reducer", "graph-manager", "source", "export:0"):
+        for name in (
+            "worker:0",
+            "local-reducer",
+            "global-reducer",
+            "graph-manager",
+            "source",
+            "export:0",
+            "web",
+        ):
             pid = node.kill(name)
             wait_until(lambda name=name, pid=pid: node.pid(name) not in (0, pid), what=name)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         runs = client.get("n", wait_s=PATIENCE_S).run
@@ -98,7 +110,7 @@ def test_what_a_node_and_its_people_do_is_allowed(node: Node) -> None:
         shown = [view.key for view in views]
         assert client.key(next(one for one in shown if one.endswith(keys.CATALOGUE)))
         client.meter().look()
-    roles_of_processes = {"source", "worker", "reducer", "manager", "monitor", "export"}
+    roles_of_processes = {"source", "worker", "reducer", "manager", "monitor", "export", "web"}
     wait_until(lambda: users(node) >= roles_of_processes, what="each process, as its role")
     assert refusals(node) == []
 
