@@ -18,12 +18,13 @@ from ami.lab.machine import Busy
 EVENTS = 200
 SOURCE = f"sim://pump-probe?rate=1000&stop={EVENTS}&policy=wait"
 SETTLE_S = 3.0
+PAGE = {"AMI_WEB_HOST": "127.0.0.1", "AMI_WEB_PORT": "0"}  # as a node has it that is not private
 _BARE = "import sys, numpy; print(flush=True); sys.stdin.read()"
 
 
 def idle(bench: Bench) -> Mapping[str, Measured]:
     """Measure CPU and memory of a node after its last event."""
-    with arena.running(SOURCE, graphs.SHOTS, first="level", workers=2) as place:
+    with arena.running(SOURCE, graphs.SHOTS, first="level", workers=2, settings=PAGE) as place:
         place.wait_for("the last event", lambda: place.client.get("level").events.expected == EVENTS)
         time.sleep(SETTLE_S)
         processes = place.pids()
