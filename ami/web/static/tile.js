@@ -1,0 +1,213 @@
+/** A tile: a result's value in a view of its kind, and around it what is in it, how old it is, and what is wrong. @module */
+
+import {ageOf, isStale, kindsOf, rowsOf, sayEvents, sayValue, toCsv} from './describe.js';
+import {button, choice, download, element, inks, write} from './dom.js';
+import {formatAge, formatTime} from './scales.js';
+import {HistogramView} from './tiles/histogram.js';
+import {ImageView} from './tiles/image.js';
+import {LineView} from './tiles/line.js';
+import {NumberView} from './tiles/number.js';
+import {ScanView} from './tiles/scan.js';
+import {StripView} from './tiles/strip.js';
+import {TableView} from './tiles/table.js';
+import {TextView} from './tiles/text.js';
+
+/** @typedef {import('./protocol.js').Result} Result */
+/** @typedef {import('./arrange.js').Spec} Spec */
+/**
+ * What a tile asks of the page.
+ * @typedef {object} Context
+ * @property {() => void} shows what is shown is another
+ * @property {() => void} changed the layout is another
+ * @property {(tile: Tile) => void} remove
+ * @property {(name: string) => string[]} owners
+ * @property {() => any} graph as the daemon told it last
+ * @property {(tile: Tile) => void} redraw
+ */
+
+/** @type {Record<string, new (tile: Tile) => any>} */
+const VIEWS = {
+  image: ImageView, histogram2d: ImageView, line: LineView, histogram: HistogramView, scan: ScanView,
+  strip: StripView, number: NumberView, table: TableView, text: TextView,
+};
+// Of these the trend goes on while they are out of sight.
+const ALWAYS = ['strip', 'number'];
+let numbers = 0;
+
+export class Tile {
+  /** @param {Spec} spec @param {Context} context */
+  constructor(spec, context) {
+    this.spec = spec;
+    this.context = context;
+    this.id = `tile-${++numbers}`;
+    /** @type {Result|null} */
+    this.result = null;
+    this.paused = this.dirty = false;
+    this.inSight = true;
+    this.kind = '';
+    /** @type {any} */
+    this.view = null;
+    this.build();
+    this.place();
+  }
+
+  build() {
+    const {name} = this.spec;
+    this.age = element('span', {class: 'pill', title: 'age of what is shown'});
+    this.pause = button('⏸', 'Pause this tile', () => this.togglePause(), {'aria-pressed': 'false'});
+    this.own = element('span', {class: 'own'});
+    this.settings = element('div', {class: 'settings', hidden: true});
+    this.gear = button('⚙', 'How this is shown', () => this.toggleSettings(), {'aria-expanded': 'false'});
+    this.buttons = element('span', {class: 'buttons'}, this.own, this.pause, this.gear,
+      button('✕', 'Take this tile off the page', () => this.context.remove(this)));
+    this.head = element('header', {draggable: 'true'}, element('h2', {text: name, title: name}), this.age, this.buttons);
+    this.holder = element('div', {class: 'holder'}, element('p', {class: 'faint', text: 'waiting for the first value'}));
+    this.error = element('p', {class: 'error', role: 'alert', hidden: true});
+    this.foot = element('footer');
+    this.said = element('p', {class: 'for-readers', id: `${this.id}-said`});
+    this.corner = element('span', {class: 'corner', title: 'Drag to make it larger or smaller'});
+    this.element = element('section', {class: 'tile', id: this.id, 'aria-label': name, 'aria-describedby': `${this.id}-said`, tabindex: 0},
+      this.head, this.settings, this.holder, this.error, this.foot, this.said, this.corner);
+  }
+
+  place() {
+    const {style} = this.element;
+    style.setProperty('--w', String(this.spec.w));
+    style.setProperty('--h', String(this.spec.h));
+  }
+
+  /** What the daemon is asked for; null: nothing. @returns {object|null} */
+  shown() {
+    if (this.paused || !(this.inSight || ALWAYS.includes(this.kind))) return null;
+    return this.view?.wants?.() ?? {};
+  }
+
+  /** @param {Result} result */
+  receive(result) {
+    if (this.paused) return;
+    this.result = result;
+    this.dirty = true;
+  }
+
+  redraw() {
+    this.dirty = true;
+    this.context.redraw(this);
+  }
+
+  draw() {
+    const {result} = this;
+    if (!this.dirty || !result) return;
+    this.dirty = false;
+    if (result.parts.length || !this.view) this.choose(result);
+    if (result.parts.length) this.view.set(result);
+    this.tell(result);
+    this.tick(performance.now());
+  }
+
+  /** @param {Result} result */
+  choose(result) {
+    const kinds = kindsOf(result);
+    const kind = kinds.includes(this.spec.kind) ? this.spec.kind : kinds[0];
+    if (kind === this.kind) return;
+    const same = this.kind === '';
+    this.kind = kind;
+    this.element.dataset.kind = kind;
+    this.view = new VIEWS[kind](this);
+    this.holder.replaceChildren(this.view.element);
+    this.own.replaceChildren(...this.view.actions());
+    if (!this.settings.hidden) this.fillSettings();
+    if (!same) this.context.changed();
+    this.context.shows();
+  }
+
+  /** What is in the value, and what is not. @param {Result} result */
+  tell(result) {
+    const owners = this.context.owners(result.name).join(', ');
+    const missing = result.missing_nodes.map((node) => `without ${node}${result.late[node] ? `, late by ${formatAge(result.late[node])}` : ''}`);
+    const calm = [...sayEvents(result), `run ${result.run}`, `graph ${result.graph_version}`, ...(owners ? [owners] : [])];
+    const {dropped, set_aside: aside} = result.events;
+    this.foot.classList.toggle('partial', !result.complete || dropped + aside > 0);
+    write(this.foot, [...missing, ...(result.complete || missing.length ? [] : ['partial']), ...calm].join(' · '));
+    this.foot.title = this.foot.textContent;
+    this.error.hidden = !result.error;
+    write(this.error, result.error ?? '');
+    this.element.setAttribute('aria-label', `${result.name}, ${this.kind}`);
+  }
+
+  /** @param {number} nowMs by performance.now() */
+  tick(nowMs) {
+    const {result} = this;
+    if (!result) return;
+    const age_s = ageOf(result, nowMs);
+    const stale = isStale(result, age_s);
+    this.age.classList.toggle('stale', stale);
+    this.element.classList.toggle('old', stale);
+    write(this.age, `${this.paused ? 'paused, ' : ''}${formatAge(age_s)}`);
+  }
+
+  /** Called seldom: a screen reader says what changes only when it is asked to. */
+  say() {
+    const {result} = this;
+    if (result) write(this.said, `${sayValue(result)}; ${sayEvents(result).join(', ')}${result.error ? `; error: ${result.error}` : ''}`);
+  }
+
+  togglePause() {
+    this.paused = !this.paused;
+    this.pause.setAttribute('aria-pressed', String(this.paused));
+    write(this.pause, this.paused ? '▶' : '⏸');
+    this.pause.title = this.paused ? 'Go on' : 'Pause this tile';
+    this.context.shows();
+    this.tick(performance.now());
+  }
+
+  toggleSettings() {
+    this.settings.hidden = !this.settings.hidden;
+    this.gear.setAttribute('aria-expanded', String(!this.settings.hidden));
+    if (!this.settings.hidden) this.fillSettings();
+  }
+
+  fillSettings() {
+    const kinds = this.result ? kindsOf(this.result) : [];
+    const as = (/** @type {string} */ kind) => {
+      this.spec.kind = kind;
+      this.redraw();
+      this.context.changed();
+    };
+    const pieces = [
+      kinds.length > 1 ? choice('as', kinds, this.kind, as) : null, ...(this.view?.settings() ?? []),
+      this.view?.layers().length ? button('PNG', 'Save as a picture', () => this.savePicture()) : null,
+      button('CSV', 'Save the numbers', () => this.saveNumbers()),
+    ];
+    this.settings.replaceChildren(...pieces.filter(Boolean));
+  }
+
+  fileName() {
+    return `${this.spec.name.replace(/[^\w.-]+/g, '_')}-run${this.result?.run ?? 0}-${this.result?.interval ?? 0}`;
+  }
+
+  savePicture() {
+    const layers = /** @type {HTMLCanvasElement[]} */ (this.view.layers());
+    const [{width, height}] = layers;
+    const ratio = window.devicePixelRatio || 1;
+    const [head, em] = [Math.round(44 * ratio), Number(inks().em) * ratio];
+    const canvas = /** @type {HTMLCanvasElement} */ (element('canvas', {width, height: height + head}));
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
+    context.fillStyle = inks().paper;
+    context.fillRect(0, 0, width, height + head);
+    context.fillStyle = inks().ink;
+    context.font = `600 ${em}px sans-serif`;
+    context.fillText(this.spec.name, em / 2, em * 1.2);
+    context.fillStyle = inks().faint;
+    context.font = `${em * 0.7}px sans-serif`;
+    context.fillText(`${this.foot.textContent} · ${new Date().toISOString().slice(0, 10)} ${formatTime(Date.now() / 1e3)}`, em / 2, em * 2.2);
+    for (const layer of layers) context.drawImage(layer, 0, head);
+    canvas.toBlob((blob) => { if (blob) download(`${this.fileName()}.png`, blob); });
+  }
+
+  async saveNumbers() {
+    const {result} = this;
+    if (!result) return;
+    const table = await (this.view?.rows?.() ?? rowsOf(result)).catch(() => rowsOf(result));
+    download(`${this.fileName()}.csv`, new Blob([toCsv(table)], {type: 'text/csv'}));
+  }
+}

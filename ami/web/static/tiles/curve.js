@@ -1,0 +1,92 @@
+/** Show one-dimensional results as a plot; what differs between lines, histograms and scans is in few words here. @module */
+
+import {alike, curveOf, rowsOf} from '../describe.js';
+import {button, choice, element} from '../dom.js';
+import {Plot} from '../plot.js';
+import {formatTime} from '../scales.js';
+
+/** @typedef {import('../plot.js').Line} Line */
+const COMPARE = ['beside', 'difference', 'ratio'];
+
+export class CurveView {
+  /** @param {import('../tile.js').Tile} tile @param {'line'|'steps'|'points'} style */
+  constructor(tile, style) {
+    this.tile = tile;
+    this.style = style;
+    this.options = Object.assign(tile.spec.options, {x: 'linear', y: 'linear', compare: 'beside', ...tile.spec.options});
+    this.element = element('div', {class: 'holds-view'});
+    this.plot = new Plot(this.element, tile.spec.name);
+    /** What was kept to compare with. @type {{curve: import('../describe.js').Curves, at: string}|null} */
+    this.kept = null;
+    this.keep = button('⚑', 'Keep this curve, to compare with', () => this.toggleKept(), {'aria-pressed': 'false'});
+  }
+
+  /** @param {import('../protocol.js').Result} result */
+  set(result) {
+    this.result = result;
+    const curve = curveOf(result, this.options.part);
+    if (!curve) return;
+    this.curve = curve;
+    const {lines, yLabel} = this.compare(curve);
+    this.plot.set({lines, xKind: this.options.x, yKind: this.options.y, xLabel: curve.xLabel, yLabel});
+  }
+
+  /** @param {import('../describe.js').Curves} curve */
+  compare(curve) {
+    const {kept} = this;
+    const {compare} = this.options;
+    const line = {name: 'now', x: curve.x, y: curve.y, error: curve.error, style: this.style};
+    if (!kept) return {lines: [{...line, name: ''}], yLabel: curve.yLabel};
+    const reference = {name: `kept ${kept.at}`, x: kept.curve.x, y: kept.curve.y, style: /** @type {const} */ ('reference')};
+    if (compare === 'beside') return {lines: [line, reference], yLabel: curve.yLabel};
+    const match = matcher(kept.curve);
+    const other = Array.from(curve.y, (_, i) => match(curve.x[i], i));
+    const y = Float64Array.from(curve.y, (value, i) => (compare === 'ratio' ? value / other[i] : value - other[i]));
+    return {lines: [{...line, y, error: undefined}], yLabel: `${compare} to ${kept.at}`};
+  }
+
+  toggleKept() {
+    this.kept = this.kept || !this.curve ? null : {
+      // Copies: these arrays are of a message, which would be kept as a whole.
+      curve: {...this.curve, x: Float64Array.from(this.curve.x), y: Float64Array.from(this.curve.y)}, at: formatTime(Date.now() / 1e3),
+    };
+    this.keep.setAttribute('aria-pressed', String(Boolean(this.kept)));
+    if (this.result) this.set(this.result);
+  }
+
+  settings() {
+    const set = (/** @type {string} */ name) => (/** @type {string} */ value) => {
+      this.options[name] = value;
+      if (this.result) this.set(this.result);
+      this.tile.context.changed();
+    };
+    const parts = this.result ? alike(this.result).map((part) => part.name) : [];
+    return [
+      parts.length > 1 ? choice('shows', parts, this.options.part ?? parts[0], set('part')) : null,
+      choice('x axis', ['linear', 'log'], this.options.x, set('x')),
+      choice('y axis', ['linear', 'log'], this.options.y, set('y')),
+      choice('kept curve', COMPARE, this.options.compare, set('compare')),
+    ];
+  }
+
+  actions() {
+    return [this.keep];
+  }
+
+  layers() {
+    return [this.plot.canvas, this.plot.above];
+  }
+
+  async rows() {
+    return rowsOf(this.result);
+  }
+}
+
+/** What a kept curve has at the same abscissa: scans get new keys. @param {import('../describe.js').Curves} kept */
+function matcher(kept) {
+  const places = new Map(Array.from(kept.x, (x, i) => [x, i]));
+  return (/** @type {number} */ x) => {
+    const at = places.get(x);
+    return at === undefined || at >= kept.y.length ? NaN : kept.y[at];
+  };
+}

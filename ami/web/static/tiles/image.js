@@ -1,0 +1,298 @@
+/** Show an image or a histogram of two axes: colours, levels, zoom, the value of a pixel, regions. @module */
+
+import {ask, resultPath} from '../api.js';
+import {colourAt, countCodes, MAP_NAMES, makeTable, percentile, SCALES} from '../colours.js';
+import {alike, axisOf} from '../describe.js';
+import {button, choice, element, fitCanvas, inks} from '../dom.js';
+import {attachGestures} from '../gestures.js';
+import {codeValues, toPicture} from '../protocol.js';
+import {fitBox, keepWithin, Raster} from '../raster.js';
+import {Regions} from '../regions.js';
+import {formatNumber, label, makeScale, makeTicks, pan, zoom} from '../scales.js';
+
+/** @typedef {import('../scales.js').Span} Span */
+const EXACT_AFTER_MS = 250;
+const SIZES = [256, 512, 1024];
+
+export class ImageView {
+  /** @param {import('../tile.js').Tile} tile */
+  constructor(tile) {
+    this.tile = tile;
+    this.options = Object.assign(tile.spec.options, {map: 'viridis', scale: 'linear', pool: 'mean', levels: '99.8 %', low: 0, high: 1, ...tile.spec.options});
+    this.raster = new Raster();
+    this.canvas = element('canvas');
+    this.above = element('canvas', {class: 'above'});
+    this.readout = element('output', {class: 'readout'});
+    this.element = element('div', {class: 'view', tabindex: 0, role: 'application',
+      'aria-label': `${tile.spec.name}: arrow keys move the crosshair, + and - zoom, 0 shows all`}, this.canvas, this.above, this.readout);
+    /** What people chose, in pixels of the image; null: all. @type {{x: Span, y: Span}|null} */
+    this.chosen = null;
+    /** @type {[number, number]|null} column and row */
+    this.mark = null;
+    this.exact = {place: '', text: ''};
+    this.box = {left: 0, top: 0, width: 1, height: 1};
+    this.whole = {x: /** @type {Span} */ ([0, 1]), y: /** @type {Span} */ ([0, 1])};
+    this.regions = new Regions(this);
+    this.listen();
+    new ResizeObserver(() => { this.draw(); tile.context.shows(); }).observe(this.element);
+  }
+
+  /** What the daemon is asked for: as many pixels as are seen, and codes where the colours tell values apart. */
+  wants() {
+    const shown = this.chosen ?? this.whole;
+    const zoomed = (this.whole.x[1] - this.whole.x[0]) / (shown.x[1] - shown.x[0]);
+    const wanted = Math.max(this.box.width, this.box.height) * (window.devicePixelRatio || 1) * zoomed * 0.75;
+    return {size: SIZES.find((size) => size >= wanted) ?? 1024, pool: this.options.pool, scale: this.options.scale === 'linear' ? 'linear' : 'asinh'};
+  }
+
+  /** @param {import('../protocol.js').Result} result */
+  set(result) {
+    const part = alike(result).find((one) => one.name === this.options.part) ?? result.parts[0];
+    if (!part?.data || part.shape?.length !== 2) return;
+    const {codes, picture} = part.picture ? {codes: /** @type {Uint8Array} */ (part.data), picture: part.picture} : toPicture(part.data, part.shape);
+    const axes = [0, 1].map((number) => axisOf(result, part, number));
+    this.across = Boolean(axes[0]?.edges && axes[1]?.edges);
+    const [rows, columns] = picture.whole;
+    this.whole = this.across ? {x: [0, rows], y: [0, columns]} : {x: [0, columns], y: [0, rows]};
+    Object.assign(this, {result, part, codes, picture, values: codeValues(picture), axes});
+    this.paint();
+  }
+
+  paint() {
+    if (!this.codes) return;
+    const [low, high] = this.levels();
+    this.table = makeTable(this.values, {...this.options, low, high});
+    this.raster.paint(this.codes, this.part.shape, this.table, this.across);
+    this.draw();
+  }
+
+  /** @returns {Span} */
+  levels() {
+    const {levels, low, high} = this.options;
+    if (levels === 'by hand') return [Number(low), Number(high)];
+    if (levels === 'all') return [this.picture.low, this.picture.high];
+    const counts = countCodes(this.codes);
+    const out = (100 - parseFloat(levels)) / 2;
+    return [percentile(counts, this.values, out), percentile(counts, this.values, 100 - out)];
+  }
+
+  draw() {
+    const {context, width, height} = fitCanvas(this.canvas);
+    if (!this.codes || width < 30 || height < 30) return;
+    const em = Number(inks().em);
+    const shown = this.chosen ?? this.whole;
+    const room = {left: em * 2.6, top: em * 0.5, width: width - em * 6.6, height: height - em * (this.across ? 2.8 : 1.8)};
+    this.box = fitBox(room, shown, !this.across);
+    const {x, y} = this.scales();
+    const [stepDown, stepRight] = this.picture.step;
+    const [stepX, stepY] = this.across ? [stepDown, stepRight] : [stepRight, stepDown];
+    context.save();
+    context.beginPath();
+    context.rect(this.box.left, this.box.top, this.box.width, this.box.height);
+    context.clip();
+    context.imageSmoothingEnabled = false;
+    const [left, top] = [x.to(0), this.across ? y.to(this.raster.height * stepY) : y.to(0)];
+    const [right, bottom] = [x.to(this.raster.width * stepX), this.across ? y.to(0) : y.to(this.raster.height * stepY)];
+    context.drawImage(this.raster.canvas, left, top, right - left, bottom - top);
+    context.restore();
+    this.drawAxes(context, x, y);
+    this.drawBar(context, width - em * 3.3);
+    this.drawAbove();
+  }
+
+  scales() {
+    const {left, top, width, height} = this.box;
+    const shown = this.chosen ?? this.whole;
+    const down = /** @type {Span} */ (this.across ? [top + height, top] : [top, top + height]);
+    return {x: makeScale('linear', shown.x, [left, left + width]), y: makeScale('linear', shown.y, down)};
+  }
+
+  /** Numbers at the axes: of bins their edges, else of pixels. @param {CanvasRenderingContext2D} context @param {import('../scales.js').Scale} x @param {import('../scales.js').Scale} y */
+  drawAxes(context, x, y) {
+    const {left, top, width, height} = this.box;
+    const em = Number(inks().em);
+    const shown = this.chosen ?? this.whole;
+    const [xAxis, yAxis] = this.across ? this.axes : [this.axes[1], this.axes[0]];
+    const own = (/** @type {any} */ axis, /** @type {Span} */ span) => (axis?.edges ? /** @type {Span} */ (span.map((at) => valueAt(axis.data, at))) : span);
+    const pixel = (/** @type {any} */ axis, /** @type {number} */ value) =>
+      (axis?.edges ? ((value - axis.data[0]) / (axis.data[axis.data.length - 1] - axis.data[0])) * (axis.data.length - 1) : value);
+    context.font = inks().font;
+    context.fillStyle = inks().faint;
+    context.textAlign = 'center';
+    context.textBaseline = 'top';
+    for (const {value, text} of makeTicks('linear', own(xAxis, shown.x), width / (em * 4))) context.fillText(text, x.to(pixel(xAxis, value)), top + height + em * 0.25);
+    if (xAxis && this.across) context.fillText(label(xAxis.name, xAxis.unit), left + width / 2, top + height + em * 1.35);
+    context.textAlign = 'right';
+    context.textBaseline = 'middle';
+    for (const {value, text} of makeTicks('linear', own(yAxis, shown.y), height / (em * 2.6))) context.fillText(text, left - em * 0.3, y.to(pixel(yAxis, value)));
+    if (yAxis && this.across) {
+      context.textAlign = 'left';
+      context.fillText(label(yAxis.name, yAxis.unit), left + em * 0.3, top + em * 0.6);
+    }
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {number} left */
+  drawBar(context, left) {
+    const em = Number(inks().em);
+    const [top, height] = [em * 0.9, Math.max(10, context.canvas.clientHeight - em * 3.6)];
+    for (let i = 0; i < height; i++) {
+      context.fillStyle = `rgb(${colourAt(this.options.map, 1 - i / height).join(' ')})`;
+      context.fillRect(left, top + i, em * 0.6, 1.5);
+    }
+    const [low, high] = this.levels();
+    context.fillStyle = inks().faint;
+    context.textAlign = 'right';
+    context.textBaseline = 'alphabetic';
+    context.fillText(formatNumber(high, 3), left + em * 3.2, top - em * 0.2);
+    context.fillText(formatNumber(low, 3), left + em * 3.2, top + height + em * 0.9);
+    if (this.part.unit) context.fillText(this.part.unit, left + em * 3.2, top + height + em * 1.9);
+  }
+
+  listen() {
+    const change = () => {
+      this.draw();
+      this.tile.context.shows();
+    };
+    attachGestures(this.element, {
+      zoom: (factor, x, y) => {
+        const shown = this.chosen ?? this.whole;
+        this.chosen = {
+          x: keepWithin(zoom('linear', shown.x, factor, x), this.whole.x),
+          y: keepWithin(zoom('linear', shown.y, factor, this.across ? 1 - y : y), this.whole.y),
+        };
+        change();
+      },
+      pan: (x, y) => {
+        if (!this.chosen) return;
+        this.chosen = {
+          x: keepWithin(pan('linear', this.chosen.x, x), this.whole.x),
+          y: keepWithin(pan('linear', this.chosen.y, this.across ? -y : y), this.whole.y),
+        };
+        change();
+      },
+      reset: () => {
+        this.chosen = null;
+        change();
+      },
+      point: (x, y) => this.point(...this.toPixel(x, y)),
+      step: (columns, rows) => {
+        if (this.regions.step(columns, rows)) return;
+        const [column, row] = this.mark ?? [(this.whole.x[1] >> 1), (this.whole.y[1] >> 1)];
+        this.point(column + columns, row + (this.across ? -rows : rows));
+      },
+      leave: () => this.point(NaN, NaN),
+      drag: (phase, x, y) => this.regions.drag(phase, ...this.toPixel(x, y)),
+    }, () => this.box);
+  }
+
+  /** @param {number} x @param {number} y shares of the box @returns {[number, number]} */
+  toPixel(x, y) {
+    const shown = this.chosen ?? this.whole;
+    const up = this.across ? 1 - y : y;
+    return [shown.x[0] + x * (shown.x[1] - shown.x[0]), shown.y[0] + up * (shown.y[1] - shown.y[0])];
+  }
+
+  /** @param {number} column @param {number} row */
+  point(column, row) {
+    const [x, y] = [Math.floor(column), Math.floor(row)];
+    this.mark = x >= 0 && y >= 0 && x < this.whole.x[1] && y < this.whole.y[1] ? [x, y] : null;
+    clearTimeout(this.asking);
+    this.asking = window.setTimeout(() => this.askExact(), EXACT_AFTER_MS);
+    this.drawAbove();
+  }
+
+  /** The code tells a value to a part in 254; what it is exactly, the daemon knows. */
+  async askExact() {
+    if (!this.mark || this.part !== this.result.parts[0]) return;
+    const [row, column] = this.across ? this.mark : [this.mark[1], this.mark[0]];
+    const place = String(this.mark);
+    const told = await ask(resultPath(this.tile.spec.name, `pixel?row=${row}&column=${column}`)).catch(() => null);
+    if (!told || String(this.mark) !== place) return;
+    this.exact = {place, text: `${formatNumber(told.value, 7)} ${told.unit ?? ''}`};
+    this.drawAbove();
+  }
+
+  drawAbove() {
+    const {context} = fitCanvas(this.above);
+    if (!this.codes) return;
+    const {x, y} = this.scales();
+    this.regions.draw(context, x, y, this.box);
+    if (!this.mark) {
+      this.readout.textContent = '';
+      return;
+    }
+    const [column, row] = this.mark;
+    const {left, top, width, height} = this.box;
+    context.strokeStyle = inks().accent;
+    context.lineWidth = 1;
+    context.beginPath();
+    const [atX, atY] = [x.to(column + 0.5), y.to(row + 0.5)];
+    if (atX >= left && atX <= left + width) context.moveTo(atX, top), context.lineTo(atX, top + height);
+    if (atY >= top && atY <= top + height) context.moveTo(left, atY), context.lineTo(left + width, atY);
+    context.stroke();
+    this.readout.textContent = this.read(column, row);
+  }
+
+  /** @param {number} x @param {number} y of the pixel */
+  read(x, y) {
+    const [row, column] = this.across ? [x, y] : [y, x];
+    const [rowStep, columnStep] = this.picture.step;
+    const code = this.codes[Math.floor(row / rowStep) * this.part.shape[1] + Math.floor(column / columnStep)];
+    const exact = this.exact.place === String(this.mark);
+    const value = exact ? this.exact.text : `≈ ${formatNumber(this.values[code], 4)} ${this.part.unit}`;
+    if (!this.across) return `row ${row}, column ${column}: ${value}`;
+    const bins = [row, column].map((bin, number) => `${this.axes[number].name} ${formatNumber(valueAt(this.axes[number].data, bin + 0.5), 4)}`);
+    return `${bins.join(', ')}: ${value}`;
+  }
+
+  settings() {
+    const set = (/** @type {string} */ name) => (/** @type {any} */ value) => {
+      this.options[name] = value;
+      if (name === 'part') this.set(this.result);
+      else this.paint();
+      by.hidden = this.options.levels !== 'by hand';
+      this.tile.context.changed();
+    };
+    const by = element('span', {class: 'levels'}, ...['low', 'high'].map((end) => element('label', {}, element('span', {text: end}),
+      element('input', {type: 'number', step: 'any', value: this.options[end], onchange: (/** @type {any} */ event) => set(end)(Number(event.target.value))}))));
+    by.hidden = this.options.levels !== 'by hand';
+    const take = (/** @type {string} */ value) => {
+      if (value === 'by hand' && this.codes) {
+        [this.options.low, this.options.high] = this.levels();
+        by.querySelectorAll('input').forEach((/** @type {any} */ input, /** @type {number} */ i) => { input.value = [this.options.low, this.options.high][i]; });
+      }
+      set('levels')(value);
+    };
+    const parts = this.result ? alike(this.result).map((part) => part.name) : [];
+    return [
+      parts.length > 1 ? choice('shows', parts, this.part.name, set('part')) : null,
+      choice('colours', MAP_NAMES, this.options.map, set('map')),
+      choice('scale', SCALES, this.options.scale, set('scale')),
+      choice('levels', ['all', '99.8 %', '99 %', '95 %', 'by hand'], this.options.levels, take),
+      by,
+      choice('pixels together', ['mean', 'max'], this.options.pool, set('pool')),
+    ];
+  }
+
+  actions() {
+    return this.across ? [] : [button('▭', 'Draw a region: its sum becomes a result', () => this.regions.begin(), {class: 'region'})];
+  }
+
+  /** @returns {HTMLCanvasElement[]} for a file */
+  layers() {
+    return [this.canvas, this.above];
+  }
+
+  /** The numbers themselves, which codes are not. */
+  async rows() {
+    const told = await ask(resultPath(this.tile.spec.name));
+    const value = told.value.mean ?? told.value.counts ?? told.value;
+    return {columns: value[0].map((/** @type {any} */ _, /** @type {number} */ i) => `column ${i}`), rows: value};
+  }
+}
+
+/** The value of edges at a place between them. @param {ArrayLike<number>} edges @param {number} at */
+function valueAt(edges, at) {
+  const left = Math.min(Math.max(0, Math.floor(at)), edges.length - 2);
+  return edges[left] + (edges[left + 1] - edges[left]) * (at - left);
+}
