@@ -12,7 +12,7 @@ export const MOST_TILES = 48;
 
 /** @type {Record<string, [number, number]>} width and height, by kind */
 const SIZES = {
-  image: [4, 8], histogram2d: [4, 8], line: [4, 6], scan: [4, 6], histogram: [4, 6], strip: [4, 5],
+  image: [4, 7], histogram2d: [4, 7], line: [4, 5], scan: [4, 5], histogram: [4, 5], strip: [4, 5],
   number: [2, 3], table: [4, 6], text: [4, 3],
 };
 

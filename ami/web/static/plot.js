@@ -98,7 +98,7 @@ export class Plot {
     };
     context.font = inks().font;
     const em = Number(inks().em);
-    const ticks = makeTicks(yKind, this.shown.y, height / (em * 2.6));
+    const ticks = makeTicks(yKind, this.shown.y, height / (em * 1.8));
     const wide = Math.max(...ticks.map((tick) => context.measureText(tick.text).width), em);
     const [left, top] = [Math.ceil(wide + em * 0.6), em * (yLabel ? 1.3 : 0.6)];
     this.box = {left, top, width: width - left - em * 0.6, height: height - top - em * (xLabel ? 2.3 : 1.3)};
@@ -123,7 +123,7 @@ export class Plot {
     context.beginPath();
     context.textAlign = 'right';
     context.textBaseline = 'middle';
-    for (const {value, text} of makeTicks(yKind, this.shown.y, height / (em * 2.6))) {
+    for (const {value, text} of makeTicks(yKind, this.shown.y, height / (em * 1.8))) {
       const at = Math.round(y.to(value)) + 0.5;
       context.moveTo(left, at);
       context.lineTo(left + width, at);

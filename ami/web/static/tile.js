@@ -54,7 +54,7 @@ export class Tile {
   build() {
     const {name} = this.spec;
     this.age = element('span', {class: 'pill', title: 'age of what is shown'});
-    this.pause = button('⏸', 'Pause this tile', () => this.togglePause(), {'aria-pressed': 'false'});
+    this.pause = button('II', 'Pause this tile', () => this.togglePause(), {'aria-pressed': 'false'});
     this.own = element('span', {class: 'own'});
     this.settings = element('div', {class: 'settings', hidden: true});
     this.gear = button('⚙', 'How this is shown', () => this.toggleSettings(), {'aria-expanded': 'false'});
@@ -154,7 +154,7 @@ export class Tile {
   togglePause() {
     this.paused = !this.paused;
     this.pause.setAttribute('aria-pressed', String(this.paused));
-    write(this.pause, this.paused ? '▶' : '⏸');
+    write(this.pause, this.paused ? '▶' : 'II');
     this.pause.title = this.paused ? 'Go on' : 'Pause this tile';
     this.context.shows();
     this.tick(performance.now());

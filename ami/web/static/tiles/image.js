@@ -124,7 +124,7 @@ export class ImageView {
     if (xAxis && this.across) context.fillText(label(xAxis.name, xAxis.unit), left + width / 2, top + height + em * 1.35);
     context.textAlign = 'right';
     context.textBaseline = 'middle';
-    for (const {value, text} of makeTicks('linear', own(yAxis, shown.y), height / (em * 2.6))) context.fillText(text, left - em * 0.3, y.to(pixel(yAxis, value)));
+    for (const {value, text} of makeTicks('linear', own(yAxis, shown.y), height / (em * 1.8))) context.fillText(text, left - em * 0.3, y.to(pixel(yAxis, value)));
     if (yAxis && this.across) {
       context.textAlign = 'left';
       context.fillText(label(yAxis.name, yAxis.unit), left + em * 0.3, top + em * 0.6);
