@@ -106,7 +106,7 @@ export function toCsv({columns, rows}) {
 /** What a screen reader says of a value. @param {Result} result */
 export function sayValue(result) {
   const [first] = result.parts;
-  if (!first) return result.error ? 'no value' : 'nothing yet';
+  if (!first) return result.error ? 'no value' : 'no value yet: no event that came has one';
   const unit = first.unit ? ` ${first.unit}` : '';
   if (!first.data) return `${formatNumber(first.value)}${unit}`;
   if (first.picture) {

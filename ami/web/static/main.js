@@ -86,7 +86,7 @@ class Page {
     if (said.catalogue) {
       this.catalogue = said.catalogue;
       const names = Object.keys(said.catalogue);
-      for (const name of this.results.keys()) if (!(name in said.catalogue)) this.results.delete(name);
+      for (const name of this.results.keys()) if (!names.includes(name)) this.results.delete(name);
       this.wall.follow(names);
       this.panels.refresh();
     }

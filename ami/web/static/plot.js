@@ -91,7 +91,7 @@ export class Plot {
   /** Choose what is shown, and leave as much room as the numbers at the axes need. @param {CanvasRenderingContext2D} context @param {number} width @param {number} height */
   measure(context, width, height) {
     const {lines, xKind, yKind, xLabel, yLabel} = this.content;
-    const bars = lines.filter((line) => line.error && line.style !== 'line').flatMap(errorEnds);
+    const bars = lines.filter((line) => line.error).flatMap(errorEnds);
     this.shown = {
       x: this.chosen.x ?? spanOf(lines.map((line) => line.x), xKind, lines.some((line) => line.style === 'points') ? 0.03 : 0),
       y: this.chosen.y ?? withZero(spanOf([...lines.map((line) => line.y), ...bars], yKind), lines, yKind),
@@ -210,14 +210,15 @@ const withZero = (span, lines, kind) =>
  */
 function drawLine(context, line, x, y, colour, box) {
   context.strokeStyle = context.fillStyle = colour;
-  context.lineWidth = 1.5;
+  context.lineWidth = Number(inks().em) / 10;
   context.setLineDash(line.style === 'reference' ? [4, 3] : []);
   if (line.x.length > line.y.length) drawSteps(context, line, x, y, box.top + box.height);
   else if (line.style === 'line' && line.y.length > box.width * 2) drawColumns(context, line, x, y);
   else drawPath(context, line, x, y);
-  if (line.error && line.y.length <= box.width / 2) drawErrors(context, line, x, y);
+  if (line.error && line.style === 'line') drawBand(context, line, x, y);
+  else if (line.error && line.y.length <= box.width / 2) drawErrors(context, line, x, y);
   if (line.style === 'points') {
-    const size = line.y.length > box.width / 6 ? 1.5 : 2.75;
+    const size = Number(inks().em) * (line.y.length > box.width / 6 ? 0.1 : 0.18);
     for (let i = 0; i < line.y.length; i++) {
       context.beginPath();
       context.arc(x.to(line.x[i]), y.to(line.y[i]), size, 0, 7);
@@ -292,9 +293,20 @@ function drawSteps(context, line, x, y, floor) {
   context.globalAlpha = 1;
 }
 
+/** Errors of a line that has a point at each pixel. @param {CanvasRenderingContext2D} context @param {Line} line @param {Scale} x @param {Scale} y */
+function drawBand(context, line, x, y) {
+  context.beginPath();
+  const [low, high] = errorEnds(line);
+  for (let i = 0; i < high.length; i++) if (Number.isFinite(y.to(high[i]))) context.lineTo(x.to(line.x[i]), y.to(high[i]));
+  for (let i = low.length - 1; i >= 0; i--) if (Number.isFinite(y.to(low[i]))) context.lineTo(x.to(line.x[i]), y.to(low[i]));
+  context.globalAlpha = 0.25;
+  context.fill();
+  context.globalAlpha = 1;
+}
+
 /** @param {CanvasRenderingContext2D} context @param {Line} line @param {Scale} x @param {Scale} y */
 function drawErrors(context, line, x, y) {
-  context.lineWidth = 1;
+  context.lineWidth = Number(inks().em) / 15;
   context.beginPath();
   for (let i = 0; i < line.y.length; i++) {
     const error = line.error?.[i];

@@ -37,7 +37,7 @@ export class Regions {
   }
 
   begin() {
-    if (!/^(\w+|`[^`]+`)$/.test(this.source())) {
+    if (this.view.axes?.some(Boolean) || !/^(\w+|`[^`]+`)$/.test(this.source())) {
       this.view.tile.note('a region needs an image that one name stands for: give its expression a name first');
       return;
     }

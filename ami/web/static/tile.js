@@ -78,7 +78,8 @@ export class Tile {
 
   /** What the daemon is asked for; null: nothing. @returns {object|null} */
   shown() {
-    if (this.paused || !(this.inSight || ALWAYS.includes(this.kind))) return null;
+    // What nobody has seen yet is asked for wherever it is: its kind says where it shall be.
+    if (this.paused || !(this.inSight || ALWAYS.includes(this.kind) || !this.kind)) return null;
     return this.view?.wants?.() ?? {};
   }
 
@@ -99,7 +100,9 @@ export class Tile {
     if (!this.dirty || !result) return;
     this.dirty = false;
     if (result.parts.length || !this.view) this.choose(result);
-    if (result.parts.length) this.view.set(result);
+    if (result.parts.length || this.kind === 'text') this.view.set(result);
+    // What was there before is not what is there now.
+    this.element.classList.toggle('empty', !result.parts.length && this.kind !== 'text');
     this.tell(result);
     this.tick(performance.now());
   }

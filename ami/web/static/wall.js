@@ -15,6 +15,8 @@ export class Wall {
     this.tiles = [];
     /** Nobody chose: what is published is shown, as it comes and goes. */
     this.isAutomatic = true;
+    /** @type {string[]} what is published, in the order of the catalogue */
+    this.names = [];
     this.sight = new IntersectionObserver((seen) => this.see(seen), {rootMargin: '200px'});
     host.addEventListener('keydown', (event) => this.pressKey(event));
     host.addEventListener('dragover', (event) => this.dragOver(event));
@@ -48,6 +50,7 @@ export class Wall {
 
   /** What is published changed: where nobody chose, tiles come and go. @param {string[]} names */
   follow(names) {
+    this.names = names;
     if (!this.isAutomatic) return;
     const there = new Map(this.tiles.map((tile) => [tile.spec.name, tile]));
     const wanted = arrange(names, (name) => there.get(name)?.kind ?? '').map(({name}) => name);
@@ -59,7 +62,7 @@ export class Wall {
   settle() {
     if (!this.isAutomatic) return;
     const tiles = new Map(this.tiles.map((tile) => [tile.spec.name, tile]));
-    const specs = arrange(tiles.keys(), (name) => tiles.get(name)?.kind ?? '');
+    const specs = arrange(this.names.filter((name) => tiles.has(name)), (name) => tiles.get(name)?.kind ?? '');
     const order = specs.map(({name}) => /** @type {Tile} */ (tiles.get(name)));
     for (const tile of order) {
       [tile.spec.w, tile.spec.h] = sizeOf(tile.kind);

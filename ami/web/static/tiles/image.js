@@ -81,8 +81,10 @@ export class ImageView {
     if (!this.codes || width < 30 || height < 30) return;
     const em = Number(inks().em);
     const shown = this.chosen ?? this.whole;
-    const room = {left: em * 2.6, top: em * 0.5, width: width - em * 6.6, height: height - em * (this.across ? 2.8 : 1.8)};
-    this.box = fitBox(room, shown, !this.across);
+    const [xAxis, yAxis] = this.sides();
+    const top = em * (yAxis ? 1.3 : 0.5);
+    const room = {left: em * 2.6, top, width: width - em * 6.6, height: height - top - em * (xAxis ? 2.4 : 1.3)};
+    this.box = fitBox(room, shown, !xAxis && !yAxis);
     const {x, y} = this.scales();
     const [stepDown, stepRight] = this.picture.step;
     const [stepX, stepY] = this.across ? [stepDown, stepRight] : [stepRight, stepDown];
@@ -91,9 +93,9 @@ export class ImageView {
     context.rect(this.box.left, this.box.top, this.box.width, this.box.height);
     context.clip();
     context.imageSmoothingEnabled = false;
-    const [left, top] = [x.to(0), this.across ? y.to(this.raster.height * stepY) : y.to(0)];
+    const [left, upper] = [x.to(0), this.across ? y.to(this.raster.height * stepY) : y.to(0)];
     const [right, bottom] = [x.to(this.raster.width * stepX), this.across ? y.to(0) : y.to(this.raster.height * stepY)];
-    context.drawImage(this.raster.canvas, left, top, right - left, bottom - top);
+    context.drawImage(this.raster.canvas, left, upper, right - left, bottom - upper);
     context.restore();
     this.drawAxes(context, x, y);
     this.drawBar(context, width - em * 3.3);
@@ -107,28 +109,28 @@ export class ImageView {
     return {x: makeScale('linear', shown.x, [left, left + width]), y: makeScale('linear', shown.y, down)};
   }
 
-  /** Numbers at the axes: of bins their edges, else of pixels. @param {CanvasRenderingContext2D} context @param {import('../scales.js').Scale} x @param {import('../scales.js').Scale} y */
+  /** Numbers at the axes, and their names. @param {CanvasRenderingContext2D} context @param {import('../scales.js').Scale} x @param {import('../scales.js').Scale} y */
   drawAxes(context, x, y) {
     const {left, top, width, height} = this.box;
     const em = Number(inks().em);
     const shown = this.chosen ?? this.whole;
-    const [xAxis, yAxis] = this.across ? this.axes : [this.axes[1], this.axes[0]];
-    const own = (/** @type {any} */ axis, /** @type {Span} */ span) => (axis?.edges ? /** @type {Span} */ (span.map((at) => valueAt(axis.data, at))) : span);
-    const pixel = (/** @type {any} */ axis, /** @type {number} */ value) =>
-      (axis?.edges ? ((value - axis.data[0]) / (axis.data[axis.data.length - 1] - axis.data[0])) * (axis.data.length - 1) : value);
+    const [xAxis, yAxis] = this.sides();
     context.font = inks().font;
     context.fillStyle = inks().faint;
     context.textAlign = 'center';
     context.textBaseline = 'top';
-    for (const {value, text} of makeTicks('linear', own(xAxis, shown.x), width / (em * 4))) context.fillText(text, x.to(pixel(xAxis, value)), top + height + em * 0.25);
-    if (xAxis && this.across) context.fillText(label(xAxis.name, xAxis.unit), left + width / 2, top + height + em * 1.35);
+    for (const {at, text} of axisTicks(xAxis, shown.x, width / (em * 4))) context.fillText(text, x.to(at), top + height + em * 0.25);
+    if (xAxis) context.fillText(label(xAxis.name, xAxis.unit), left + width / 2, top + height + em * 1.35);
     context.textAlign = 'right';
     context.textBaseline = 'middle';
-    for (const {value, text} of makeTicks('linear', own(yAxis, shown.y), height / (em * 1.8))) context.fillText(text, left - em * 0.3, y.to(pixel(yAxis, value)));
-    if (yAxis && this.across) {
-      context.textAlign = 'left';
-      context.fillText(label(yAxis.name, yAxis.unit), left + em * 0.3, top + em * 0.6);
-    }
+    for (const {at, text} of axisTicks(yAxis, shown.y, height / (em * 1.8))) context.fillText(text, left - em * 0.3, y.to(at));
+    context.textAlign = 'left';
+    if (yAxis) context.fillText(label(yAxis.name, yAxis.unit), left, top - em * 0.65);
+  }
+
+  /** The axes to the right and up or down. */
+  sides() {
+    return this.across ? this.axes : [this.axes[1], this.axes[0]];
   }
 
   /** @param {CanvasRenderingContext2D} context @param {number} left */
@@ -240,9 +242,12 @@ export class ImageView {
     const code = this.codes[Math.floor(row / rowStep) * this.part.shape[1] + Math.floor(column / columnStep)];
     const exact = this.exact.place === String(this.mark);
     const value = exact ? this.exact.text : `≈ ${formatNumber(this.values[code], 4)} ${this.part.unit}`;
-    if (!this.across) return `row ${row}, column ${column}: ${value}`;
-    const bins = [row, column].map((bin, number) => `${this.axes[number].name} ${formatNumber(valueAt(this.axes[number].data, bin + 0.5), 4)}`);
-    return `${bins.join(', ')}: ${value}`;
+    const places = [row, column].map((place, number) => {
+      const axis = this.axes[number];
+      if (!axis) return `${['row', 'column'][number]} ${place}`;
+      return `${axis.name} ${formatNumber(axis.edges ? valueAt(axis.data, place + 0.5) : axis.data[place], 4)}`;
+    });
+    return `${places.join(', ')}: ${value}`;
   }
 
   settings() {
@@ -275,10 +280,10 @@ export class ImageView {
   }
 
   actions() {
-    return this.across ? [] : [button('▭', 'Draw a region: its sum becomes a result', () => this.regions.begin(), {class: 'region'})];
+    return [button('▭', 'Draw a region: its sum becomes a result', () => this.regions.begin(), {class: 'region'})];
   }
 
-  /** @returns {HTMLCanvasElement[]} for a file */
+  /** For a file. */
   layers() {
     return [this.canvas, this.above];
   }
@@ -295,4 +300,20 @@ export class ImageView {
 function valueAt(edges, at) {
   const left = Math.min(Math.max(0, Math.floor(at)), edges.length - 2);
   return edges[left] + (edges[left + 1] - edges[left]) * (at - left);
+}
+
+/**
+ * Ticks of an axis: of bins round values between their edges, of points some of them, of neither pixels.
+ * @param {import('../protocol.js').Axis|undefined} axis @param {Span} span pixels that are shown @param {number} count
+ * @returns {{at: number, text: string}[]}
+ */
+function axisTicks(axis, span, count) {
+  if (axis?.edges) {
+    const {data} = axis;
+    const [first, last] = [data[0], data[data.length - 1]];
+    const values = /** @type {Span} */ (span.map((at) => valueAt(data, at)));
+    return makeTicks('linear', values, count).map(({value, text}) => ({at: ((value - first) / (last - first)) * (data.length - 1), text}));
+  }
+  const ticks = makeTicks('linear', span, count).filter(({value}) => !axis || Number.isInteger(value) && value < axis.data.length);
+  return ticks.map(({value, text}) => (axis ? {at: value + 0.5, text: formatNumber(axis.data[value], 3)} : {at: value, text}));
 }

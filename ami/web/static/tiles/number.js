@@ -40,7 +40,7 @@ export class NumberView {
     const x = makeScale('linear', [times[0], times[times.length - 1]], [1, width - 3]);
     const y = makeScale('linear', spanOf([values], 'linear'), [height - 3, 3]);
     context.strokeStyle = inks()['series-1'];
-    context.lineWidth = 1.5;
+    context.lineWidth = Number(inks().em) / 10;
     context.beginPath();
     values.forEach((value, i) => { if (Number.isFinite(value)) context.lineTo(x.to(times[i]), y.to(value)); });
     context.stroke();

@@ -27,7 +27,7 @@ export class TableView {
     const shown = rows.slice(0, MOST_ROWS);
     while (this.body.rows.length > shown.length) this.body.lastChild.remove();
     while (this.body.rows.length < shown.length) this.body.append(element('tr'));
-    shown.forEach((row, i) => fill(this.body.rows[i], row.map((cell) => formatNumber(cell)), 'td'));
+    shown.forEach((row, i) => fill(this.body.rows[i], row.map((cell, column) => spell(cell, columns[column])), 'td'));
     write(this.more, rows.length > MOST_ROWS ? `and ${rows.length - MOST_ROWS} more rows; the file has all` : '');
   }
 
@@ -39,6 +39,9 @@ export class TableView {
 
   async rows() { return rowsOf(this.result); }
 }
+
+/** Stamps of events are too long for a number, and nobody reads them as one. @param {any} cell @param {string} column */
+const spell = (cell, column) => (column === 'timestamps [ns]' ? new Date(cell / 1e6).toISOString().replace('T', ' ').slice(0, -1) : formatNumber(cell));
 
 /** @param {HTMLTableRowElement} row @param {string[]} texts @param {string} tag */
 function fill(row, texts, tag) {

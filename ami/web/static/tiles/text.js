@@ -12,8 +12,7 @@ export class TextView {
   set(result) {
     this.result = result;
     const [first] = result.parts;
-    const text = first?.left_out ?? (first && !first.data ? write_(first.value) : first ? `${sayValue(result)}` : result.error ? '' : 'nothing yet');
-    write(this.element, text);
+    write(this.element, first?.left_out ?? (first && !first.data ? spell(first.value) : first || !result.error ? sayValue(result) : ''));
   }
 
   settings() { return []; }
@@ -26,4 +25,4 @@ export class TextView {
 }
 
 /** @param {any} value */
-const write_ = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 1));
+const spell = (value) => (typeof value === 'string' ? value : JSON.stringify(value, null, 1));
