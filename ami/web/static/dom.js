@@ -43,13 +43,25 @@ export function download(name, content) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+/** Sizes of canvases: to read one after a text was written lays the page out anew, for each tile. @type {WeakMap<Element, [number, number]>} */
+const sizes = new WeakMap();
+// Made before all others, so that it hears of a size before who draws at it.
+const sizer = new ResizeObserver((changed) => {
+  for (const {target, contentRect} of changed) sizes.set(target, [contentRect.width, contentRect.height]);
+});
+
 /**
- * A canvas that is as sharp as the screen; ``draw`` is called when its size is another.
+ * Clear a canvas, and make it as sharp as the screen.
  * @param {HTMLCanvasElement} canvas
  * @returns {{context: CanvasRenderingContext2D, width: number, height: number}} in pixels of the page
  */
 export function fitCanvas(canvas) {
-  const [width, height, ratio] = [canvas.clientWidth, canvas.clientHeight, window.devicePixelRatio || 1];
+  if (!sizes.has(canvas)) {
+    sizes.set(canvas, [canvas.clientWidth, canvas.clientHeight]);
+    sizer.observe(canvas);
+  }
+  const [width, height] = sizes.get(canvas) ?? [0, 0];
+  const ratio = window.devicePixelRatio || 1;
   const [w, h] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));

@@ -10,7 +10,7 @@ import {token} from './api.js';
 import {decodeMessage, sayDrawn, sayShow} from './protocol.js';
 
 const FIRST_MS = 500;
-const LONGEST_MS = 10_000;
+const LONGEST_MS = 5_000;
 const TICK_MS = 1_000;
 // A machine that slept longer has a connection that only looks like one.
 const SLEPT_MS = 15_000;

@@ -49,7 +49,8 @@ class Page {
     this.addTools();
     addEventListener('keydown', (event) => this.pressKey(event));
     addEventListener('hashchange', () => this.open(readAddress().get('layout') ?? ''));
-    document.addEventListener('visibilitychange', () => this.drawSoon());
+    // Who hides the page draws nothing any more: what was to be drawn is acknowledged.
+    document.addEventListener('visibilitychange', () => (document.hidden ? this.acknowledge() : this.drawSoon()));
     await this.open(this.layoutName);
     this.live.start();
     setInterval(() => this.tick(), TICK_MS);
@@ -112,15 +113,18 @@ class Page {
 
   draw() {
     this.asksFrame = false;
-    let settles = false;
-    for (const tile of this.wall.tiles) {
-      if (!tile.dirty || !(tile.inSight || tile.kind === '')) continue;
-      const {kind} = tile;
-      tile.draw();
-      settles ||= kind !== tile.kind;
-    }
-    for (const acknowledge of this.drawn.splice(0)) acknowledge();
+    const tiles = this.wall.tiles.filter((tile) => tile.dirty && (tile.inSight || !tile.kind));
+    const kinds = tiles.map((tile) => tile.kind);
+    for (const tile of tiles) tile.draw();
+    // Texts after pictures: to write letters on a canvas, the browser looks at all styles that changed since.
+    for (const tile of tiles) tile.tell();
+    const settles = tiles.some((tile, i) => tile.kind !== kinds[i]);
+    this.acknowledge();
     if (settles) this.wall.settle();
+  }
+
+  acknowledge() {
+    for (const acknowledge of this.drawn.splice(0)) acknowledge();
   }
 
   /** What is shown may change many times in a moment: the daemon is told once. */
@@ -172,6 +176,7 @@ class Page {
   /** @param {string} name of a layout; "": what this browser kept, else as it comes */
   async open(name) {
     this.layoutName = name;
+    /** @type {import('./arrange.js').Spec[]} */
     let specs = [];
     try {
       specs = readLayout(name ? await ask(`layouts/${encodeURIComponent(name)}`) : JSON.parse(localStorage.getItem(KEPT) ?? 'null'));

@@ -1,6 +1,6 @@
 /** Draw curves over axes on a canvas: lines, steps and points with errors, of which people choose the view. @module */
 
-import {element, fitCanvas, inks} from './dom.js';
+import {element, fitCanvas, inks, write} from './dom.js';
 import {attachGestures} from './gestures.js';
 import {formatNumber, formatTime, makeScale, makeTicks, pan, spanOf, zoom} from './scales.js';
 
@@ -162,7 +162,7 @@ export class Plot {
     const {context} = fitCanvas(this.above);
     const [line] = this.content.lines;
     const shown = line && this.mark >= 0 && this.mark < line.y.length;
-    this.readout.textContent = shown ? this.read(this.mark) : '';
+    write(this.readout, shown ? this.read(this.mark) : '');
     if (!shown) return;
     const {x, y} = this.scales();
     const {left, top, width, height} = this.box;

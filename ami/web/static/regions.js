@@ -131,6 +131,7 @@ export class Regions {
   }
 
   spell() {
+    if (!this.chosen) return;
     const {yaml, python} = writeRegion(this.chosen.name, this.source(), this.chosen);
     write(this.yaml, yaml);
     write(this.python, python);

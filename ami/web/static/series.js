@@ -6,13 +6,14 @@ export class Series {
   /** @param {number} [most] */
   constructor(most = MOST) {
     this.most = most;
-    this.clear();
-  }
-
-  clear() {
     /** @type {number[]} seconds */
     this.times = [];
     /** @type {number[]} */
+    this.values = [];
+  }
+
+  clear() {
+    this.times = [];
     this.values = [];
   }
 

@@ -32,6 +32,7 @@ const VIEWS = {
 };
 // Of these the trend goes on while they are out of sight.
 const ALWAYS = ['strip', 'number'];
+const NOTE_MS = 6_000;
 let numbers = 0;
 
 export class Tile {
@@ -44,7 +45,7 @@ export class Tile {
     this.result = null;
     this.paused = this.dirty = false;
     this.inSight = true;
-    this.kind = '';
+    this.kind = this.noted = '';
     /** @type {any} */
     this.view = null;
     this.build();
@@ -103,8 +104,6 @@ export class Tile {
     if (result.parts.length || this.kind === 'text') this.view.set(result);
     // What was there before is not what is there now.
     this.element.classList.toggle('empty', !result.parts.length && this.kind !== 'text');
-    this.tell(result);
-    this.tick(performance.now());
   }
 
   /** @param {Result} result */
@@ -115,6 +114,7 @@ export class Tile {
     const same = this.kind === '';
     this.kind = kind;
     this.element.dataset.kind = kind;
+    this.element.setAttribute('aria-label', `${result.name}, ${kind}`);
     this.view = new VIEWS[kind](this);
     this.holder.replaceChildren(this.view.element);
     this.own.replaceChildren(...this.view.actions());
@@ -123,18 +123,18 @@ export class Tile {
     this.context.shows();
   }
 
-  /** What is in the value, and what is not. @param {Result} result */
-  tell(result) {
+  /** What is in the value, and what is not. */
+  tell() {
+    const {result} = this;
+    if (!result) return;
     const owners = this.context.owners(result.name).join(', ');
     const missing = result.missing_nodes.map((node) => `without ${node}${result.late[node] ? `, late by ${formatAge(result.late[node])}` : ''}`);
     const calm = [...sayEvents(result), `run ${result.run}`, `graph ${result.graph_version}`, ...(owners ? [owners] : [])];
     const {dropped, set_aside: aside} = result.events;
     this.foot.classList.toggle('partial', !result.complete || dropped + aside > 0);
-    write(this.foot, [...missing, ...(result.complete || missing.length ? [] : ['partial']), ...calm].join(' · '));
-    this.foot.title = this.foot.textContent;
-    this.error.hidden = !result.error;
-    write(this.error, result.error ?? '');
-    this.element.setAttribute('aria-label', `${result.name}, ${this.kind}`);
+    const text = [...missing, ...(result.complete || missing.length ? [] : ['partial']), ...calm].join(' · ');
+    if (text !== this.foot.title) this.foot.title = this.foot.textContent = text;
+    this.showError();
   }
 
   /** @param {number} nowMs by performance.now() */
@@ -210,7 +210,20 @@ export class Tile {
   async saveNumbers() {
     const {result} = this;
     if (!result) return;
-    const table = await (this.view?.rows?.() ?? rowsOf(result)).catch(() => rowsOf(result));
+    const table = await this.view.rows().catch(() => null) ?? rowsOf(result);
     download(`${this.fileName()}.csv`, new Blob([toCsv(table)], {type: 'text/csv'}));
+  }
+
+  /** Say for a moment why something cannot be done. @param {string} text */
+  note(text) {
+    this.noted = text;
+    setTimeout(() => { this.noted = ''; this.showError(); }, NOTE_MS);
+    this.showError();
+  }
+
+  showError() {
+    const text = [this.noted, this.result?.error].filter(Boolean).join('\n');
+    this.error.hidden = !text;
+    write(this.error, text);
   }
 }

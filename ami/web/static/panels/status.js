@@ -11,6 +11,7 @@ export class StatusPanel {
     this.said = element('div', {role: 'status'});
     this.rows = element('tbody');
     this.figures = element('div');
+    this.shown = '';
     this.element = element('div', {}, this.said, element('table', {},
       element('thead', {}, element('tr', {}, ...['process', 'state', 'Hz', 'age'].map((text) => element('th', {text})))), this.rows), this.figures);
   }
@@ -37,8 +38,8 @@ export class StatusPanel {
     const lines = [...problems.map((/** @type {string} */ text) => ['bad', text]), ...warnings.map((/** @type {string} */ text) => ['away', text])];
     if (!lines.length) lines.push(['here', `${status.cluster || 'ami'}: all is well`]);
     const text = lines.join('\n');
-    if (text !== this.text) {
-      this.text = text;
+    if (text !== this.shown) {
+      this.shown = text;
       this.said.replaceChildren(...lines.map(([kind, line]) => element('p', {}, element('span', {class: `pill ${kind}`, text: kind === 'here' ? 'well' : kind === 'bad' ? 'problem' : 'warning'}), ` ${line}`)));
     }
     this.rows.replaceChildren(...status.processes.map((/** @type {any} */ one) => element('tr', {},

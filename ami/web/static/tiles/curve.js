@@ -13,9 +13,14 @@ export class CurveView {
   constructor(tile, style) {
     this.tile = tile;
     this.style = style;
+    /** @type {Record<string, any>} */
     this.options = Object.assign(tile.spec.options, {x: 'linear', y: 'linear', compare: 'beside', ...tile.spec.options});
     this.element = element('div', {class: 'holds-view'});
     this.plot = new Plot(this.element, tile.spec.name);
+    /** @type {import('../protocol.js').Result|null} */
+    this.result = null;
+    /** @type {import('../describe.js').Curves|null} */
+    this.curve = null;
     /** What was kept to compare with. @type {{curve: import('../describe.js').Curves, at: string}|null} */
     this.kept = null;
     this.keep = button('⚑', 'Keep this curve, to compare with', () => this.toggleKept(), {'aria-pressed': 'false'});
@@ -40,7 +45,7 @@ export class CurveView {
     const reference = {name: `kept ${kept.at}`, x: kept.curve.x, y: kept.curve.y, style: /** @type {const} */ ('reference')};
     if (compare === 'beside') return {lines: [line, reference], yLabel: curve.yLabel};
     const match = matcher(kept.curve);
-    const other = Array.from(curve.y, (_, i) => match(curve.x[i], i));
+    const other = Array.from(curve.y, (_, i) => match(curve.x[i]));
     const y = Float64Array.from(curve.y, (value, i) => (compare === 'ratio' ? value / other[i] : value - other[i]));
     return {lines: [{...line, y, error: undefined}], yLabel: `${compare} to ${kept.at}`};
   }
@@ -78,7 +83,7 @@ export class CurveView {
   }
 
   async rows() {
-    return rowsOf(this.result);
+    return this.result && rowsOf(this.result);
   }
 }
 

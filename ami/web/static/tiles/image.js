@@ -3,7 +3,7 @@
 import {ask, resultPath} from '../api.js';
 import {colourAt, countCodes, MAP_NAMES, makeTable, percentile, SCALES} from '../colours.js';
 import {alike, axisOf} from '../describe.js';
-import {button, choice, element, fitCanvas, inks} from '../dom.js';
+import {button, choice, element, fitCanvas, inks, write} from '../dom.js';
 import {attachGestures} from '../gestures.js';
 import {codeValues, toPicture} from '../protocol.js';
 import {fitBox, keepWithin, Raster} from '../raster.js';
@@ -18,6 +18,7 @@ export class ImageView {
   /** @param {import('../tile.js').Tile} tile */
   constructor(tile) {
     this.tile = tile;
+    /** @type {Record<string, any>} */
     this.options = Object.assign(tile.spec.options, {map: 'viridis', scale: 'linear', pool: 'mean', levels: '99.8 %', low: 0, high: 1, ...tile.spec.options});
     this.raster = new Raster();
     this.canvas = element('canvas');
@@ -31,7 +32,20 @@ export class ImageView {
     this.mark = null;
     this.exact = {place: '', text: ''};
     this.box = {left: 0, top: 0, width: 1, height: 1};
-    this.whole = {x: /** @type {Span} */ ([0, 1]), y: /** @type {Span} */ ([0, 1])};
+    /** @type {{x: Span, y: Span}} */
+    this.whole = {x: [0, 1], y: [0, 1]};
+    /** @type {import('../protocol.js').Result|null} */
+    this.result = null;
+    /** @type {import('../protocol.js').Part} */
+    this.part = {name: '', unit: '', axes: []};
+    this.codes = new Uint8Array(0);
+    this.values = new Float64Array(256);
+    /** @type {import('../protocol.js').Picture} */
+    this.picture = {whole: [0, 0], step: [1, 1], pool: 'mean', scale: 'linear', low: 0, high: 0, soft: 0};
+    /** @type {(import('../protocol.js').Axis|undefined)[]} */
+    this.axes = [];
+    this.across = false;
+    this.asking = 0;
     this.regions = new Regions(this);
     this.listen();
     new ResizeObserver(() => { this.draw(); tile.context.shows(); }).observe(this.element);
@@ -59,10 +73,10 @@ export class ImageView {
   }
 
   paint() {
-    if (!this.codes) return;
+    if (!this.codes.length) return;
     const [low, high] = this.levels();
-    this.table = makeTable(this.values, {...this.options, low, high});
-    this.raster.paint(this.codes, this.part.shape, this.table, this.across);
+    const {map, scale} = this.options;
+    this.raster.paint(this.codes, this.part.shape ?? [0, 0], makeTable(this.values, {map, scale, low, high}), this.across);
     this.draw();
   }
 
@@ -78,7 +92,7 @@ export class ImageView {
 
   draw() {
     const {context, width, height} = fitCanvas(this.canvas);
-    if (!this.codes || width < 30 || height < 30) return;
+    if (!this.codes.length || width < 30 || height < 30) return;
     const em = Number(inks().em);
     const shown = this.chosen ?? this.whole;
     const [xAxis, yAxis] = this.sides();
@@ -98,7 +112,7 @@ export class ImageView {
     context.drawImage(this.raster.canvas, left, upper, right - left, bottom - upper);
     context.restore();
     this.drawAxes(context, x, y);
-    this.drawBar(context, width - em * 3.3);
+    this.drawBar(context, width - em * 3.3, height);
     this.drawAbove();
   }
 
@@ -133,10 +147,10 @@ export class ImageView {
     return this.across ? this.axes : [this.axes[1], this.axes[0]];
   }
 
-  /** @param {CanvasRenderingContext2D} context @param {number} left */
-  drawBar(context, left) {
+  /** @param {CanvasRenderingContext2D} context @param {number} left @param {number} room from top to bottom */
+  drawBar(context, left, room) {
     const em = Number(inks().em);
-    const [top, height] = [em * 0.9, Math.max(10, context.canvas.clientHeight - em * 3.6)];
+    const [top, height] = [em * 0.9, Math.max(10, room - em * 3.6)];
     for (let i = 0; i < height; i++) {
       context.fillStyle = `rgb(${colourAt(this.options.map, 1 - i / height).join(' ')})`;
       context.fillRect(left, top + i, em * 0.6, 1.5);
@@ -205,7 +219,7 @@ export class ImageView {
 
   /** The code tells a value to a part in 254; what it is exactly, the daemon knows. */
   async askExact() {
-    if (!this.mark || this.part !== this.result.parts[0]) return;
+    if (!this.mark || this.part !== this.result?.parts[0]) return;
     const [row, column] = this.across ? this.mark : [this.mark[1], this.mark[0]];
     const place = String(this.mark);
     const told = await ask(resultPath(this.tile.spec.name, `pixel?row=${row}&column=${column}`)).catch(() => null);
@@ -216,11 +230,11 @@ export class ImageView {
 
   drawAbove() {
     const {context} = fitCanvas(this.above);
-    if (!this.codes) return;
+    if (!this.codes.length) return;
     const {x, y} = this.scales();
     this.regions.draw(context, x, y, this.box);
     if (!this.mark) {
-      this.readout.textContent = '';
+      write(this.readout, '');
       return;
     }
     const [column, row] = this.mark;
@@ -232,14 +246,14 @@ export class ImageView {
     if (atX >= left && atX <= left + width) context.moveTo(atX, top), context.lineTo(atX, top + height);
     if (atY >= top && atY <= top + height) context.moveTo(left, atY), context.lineTo(left + width, atY);
     context.stroke();
-    this.readout.textContent = this.read(column, row);
+    write(this.readout, this.read(column, row));
   }
 
   /** @param {number} x @param {number} y of the pixel */
   read(x, y) {
     const [row, column] = this.across ? [x, y] : [y, x];
     const [rowStep, columnStep] = this.picture.step;
-    const code = this.codes[Math.floor(row / rowStep) * this.part.shape[1] + Math.floor(column / columnStep)];
+    const code = this.codes[Math.floor(row / rowStep) * (this.part.shape?.[1] ?? 0) + Math.floor(column / columnStep)];
     const exact = this.exact.place === String(this.mark);
     const value = exact ? this.exact.text : `≈ ${formatNumber(this.values[code], 4)} ${this.part.unit}`;
     const places = [row, column].map((place, number) => {
@@ -253,7 +267,7 @@ export class ImageView {
   settings() {
     const set = (/** @type {string} */ name) => (/** @type {any} */ value) => {
       this.options[name] = value;
-      if (name === 'part') this.set(this.result);
+      if (name === 'part' && this.result) this.set(this.result);
       else this.paint();
       by.hidden = this.options.levels !== 'by hand';
       this.tile.context.changed();
@@ -262,7 +276,7 @@ export class ImageView {
       element('input', {type: 'number', step: 'any', value: this.options[end], onchange: (/** @type {any} */ event) => set(end)(Number(event.target.value))}))));
     by.hidden = this.options.levels !== 'by hand';
     const take = (/** @type {string} */ value) => {
-      if (value === 'by hand' && this.codes) {
+      if (value === 'by hand' && this.codes.length) {
         [this.options.low, this.options.high] = this.levels();
         by.querySelectorAll('input').forEach((/** @type {any} */ input, /** @type {number} */ i) => { input.value = [this.options.low, this.options.high][i]; });
       }

@@ -52,5 +52,5 @@ export class NumberView {
 
   layers() { return [this.canvas]; }
 
-  async rows() { return rowsOf(this.result); }
+  async rows() { return this.result && rowsOf(this.result); }
 }

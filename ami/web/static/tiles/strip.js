@@ -12,6 +12,7 @@ export class StripView {
   /** @param {import('../tile.js').Tile} tile */
   constructor(tile) {
     this.tile = tile;
+    /** @type {Record<string, any>} */
     this.options = Object.assign(tile.spec.options, {reach: '5 min', y: 'linear', ...tile.spec.options});
     this.trend = new Trend(tile.spec.name);
     this.element = element('div', {class: 'holds-view'});

@@ -37,7 +37,7 @@ export class TableView {
 
   layers() { return []; }
 
-  async rows() { return rowsOf(this.result); }
+  async rows() { return this.result && rowsOf(this.result); }
 }
 
 /** Stamps of events are too long for a number, and nobody reads them as one. @param {any} cell @param {string} column */

@@ -21,7 +21,7 @@ export class TextView {
 
   layers() { return []; }
 
-  async rows() { return rowsOf(this.result); }
+  async rows() { return this.result && rowsOf(this.result); }
 }
 
 /** @param {any} value */
