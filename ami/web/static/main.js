@@ -178,20 +178,24 @@ class Page {
     this.layoutName = name;
     /** @type {import('./arrange.js').Spec[]} */
     let specs = [];
+    let automatic = true;
     try {
-      specs = readLayout(name ? await ask(`layouts/${encodeURIComponent(name)}`) : JSON.parse(localStorage.getItem(KEPT) ?? 'null'));
+      const kept = name ? await ask(`layouts/${encodeURIComponent(name)}`) : JSON.parse(localStorage.getItem(KEPT) ?? 'null');
+      specs = readLayout(kept);
+      automatic = !specs.length || Boolean(kept.automatic);
     } catch (error) {
       this.panels.open('layouts', String(/** @type {Error} */ (error).message));
     }
-    this.wall.fill(specs, !specs.length);
-    if (!specs.length) this.wall.follow(Object.keys(this.catalogue));
+    this.wall.fill(specs, automatic);
+    const names = Object.keys(this.catalogue);
+    if (names.length) this.wall.follow(names);
     for (const result of this.results.values()) this.take([result]);
     this.drawSoon();
   }
 
-  /** A layout of its own is this browser's, until somebody gives it a name. */
+  /** A layout of its own is this browser's, until somebody gives it a name; so is how each tile shows its result. */
   keep() {
-    if (!this.wall.isAutomatic) localStorage.setItem(KEPT, JSON.stringify(this.wall.layout()));
+    localStorage.setItem(KEPT, JSON.stringify({...this.wall.layout(), automatic: this.wall.isAutomatic}));
   }
 
   /** Show what is published, as it comes. */
@@ -222,7 +226,8 @@ class Page {
       ['p', 'pause the tile'], ['Delete', 'take the tile off'], ['Alt ← →', 'move the tile'], ['Alt Shift arrows', 'make it larger or smaller'],
       ...this.panels.keys(), ['t', 'dark or light'], ['f', 'the whole screen'], ['Esc', 'close the panel'], ['?', 'this list'],
     ];
-    dialog.replaceChildren(element('h2', {text: 'Keys'}), element('dl', {}, ...keys.flatMap(([key, text]) => [element('dt', {text: key}), element('dd', {text})])),
+    const list = keys.flatMap(([key, text]) => [element('dt', {text: key}), element('dd', {text})]);
+    dialog.replaceChildren(element('h2', {text: 'Keys'}), element('dl', {}, ...list),
       element('form', {method: 'dialog'}, element('button', {text: 'Close'})));
     if (!dialog.open) dialog.showModal();
   }

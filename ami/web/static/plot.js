@@ -15,7 +15,8 @@ export class Plot {
     this.canvas = element('canvas');
     this.above = element('canvas', {class: 'above'});
     this.readout = element('output', {class: 'readout'});
-    this.view = element('div', {class: 'view', tabindex: 0, role: 'application', 'aria-label': `${name}: arrow keys move the crosshair, + and - zoom, 0 shows all`},
+    const label = `${name}: arrow keys move the crosshair, + and - zoom, 0 shows all`;
+    this.view = element('div', {class: 'view', tabindex: 0, role: 'application', 'aria-label': label},
       this.canvas, this.above, this.readout);
     host.append(this.view);
     /** @type {Content} */
@@ -88,7 +89,10 @@ export class Plot {
     this.drawMark();
   }
 
-  /** Choose what is shown, and leave as much room as the numbers at the axes need. @param {CanvasRenderingContext2D} context @param {number} width @param {number} height */
+  /**
+   * Choose what is shown, and leave as much room as the numbers at the axes need.
+   * @param {CanvasRenderingContext2D} context @param {number} width @param {number} height
+   */
   measure(context, width, height) {
     const {lines, xKind, yKind, xLabel, yLabel} = this.content;
     const bars = lines.filter((line) => line.error).flatMap(errorEnds);
@@ -200,8 +204,10 @@ function errorEnds({y, error}) {
 }
 
 /** Steps stand on zero. @param {Span} span @param {Line[]} lines @param {Kind} kind @returns {Span} */
-const withZero = (span, lines, kind) =>
-  kind === 'linear' && span[1] > 0 && lines.some((line) => line.style === 'steps') && spanOf(lines.map((line) => line.y), kind, 0)[0] >= 0 ? [0, span[1]] : span;
+const withZero = (span, lines, kind) => {
+  const stands = kind === 'linear' && span[1] > 0 && lines.some((line) => line.style === 'steps');
+  return stands && spanOf(lines.map((line) => line.y), kind, 0)[0] >= 0 ? [0, span[1]] : span;
+};
 
 /**
  * @param {CanvasRenderingContext2D} context @param {Line} line
@@ -245,7 +251,10 @@ function drawPath(context, line, x, y) {
   context.globalAlpha = 1;
 }
 
-/** Of many points, the least and the greatest of each column of pixels: nothing that stands out is lost. @param {CanvasRenderingContext2D} context @param {Line} line @param {Scale} x @param {Scale} y */
+/**
+ * Of many points, the least and the greatest of each column of pixels: nothing that stands out is lost.
+ * @param {CanvasRenderingContext2D} context @param {Line} line @param {Scale} x @param {Scale} y
+ */
 function drawColumns(context, line, x, y) {
   context.beginPath();
   let [column, low, high, pen] = [NaN, 0, 0, false];

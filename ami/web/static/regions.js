@@ -158,7 +158,10 @@ export class Regions {
     }
   }
 
-  /** @param {CanvasRenderingContext2D} context @param {import('./scales.js').Scale} x @param {import('./scales.js').Scale} y @param {{left: number, top: number, width: number, height: number}} box */
+  /**
+   * @param {CanvasRenderingContext2D} context @param {import('./scales.js').Scale} x @param {import('./scales.js').Scale} y
+   * @param {{left: number, top: number, width: number, height: number}} box
+   */
   draw(context, x, y, box) {
     if (this.view.across) return;
     const others = findRegions(this.definitions(), this.source()).filter((one) => one.name !== this.chosen?.name);
@@ -187,7 +190,10 @@ export class Regions {
   }
 }
 
-/** Which sides of a region are at a place: near a corner or an edge these, within it all. @param {Region} region @param {number} x @param {number} y @param {number} reach */
+/**
+ * Which sides of a region are at a place: near a corner or an edge these, within it all.
+ * @param {Region} region @param {number} x @param {number} y @param {number} reach
+ */
 export function sidesAt({rows, columns}, x, y, reach) {
   if (x < columns[0] - reach || x > columns[1] + reach || y < rows[0] - reach || y > rows[1] + reach) return '';
   const near = [

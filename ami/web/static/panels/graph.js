@@ -13,7 +13,8 @@ export class GraphPanel {
   constructor(page) {
     this.page = page;
     this.name = element('input', {'aria-label': 'your name', placeholder: 'your name', value: editor(), onchange: () => setEditor(this.name.value)});
-    this.text = element('textarea', {'aria-label': 'definitions', spellcheck: 'false', placeholder: 'bright = mean_events(sum(camera), window=interval)', oninput: () => this.checkSoon()});
+    this.text = element('textarea', {'aria-label': 'definitions', spellcheck: 'false', oninput: () => this.checkSoon(),
+      placeholder: 'bright = mean_events(sum(camera), window=interval)'});
     this.answer = element('p', {class: 'answer', role: 'status'});
     this.definitions = element('ul');
     this.versions = element('ul');
@@ -47,8 +48,9 @@ export class GraphPanel {
 
   /** @param {string} name @param {any} one */
   line(name, one) {
+    const whose = `${one.result ? 'result' : 'value'} of ${one.owners.join(', ')}`;
     return element('li', {}, element('p', {class: 'row'},
-      element('span', {}, element('strong', {text: name}), ' ', element('span', {class: 'owner', text: `${one.result ? 'result' : 'value'} of ${one.owners.join(', ')}`})),
+      element('span', {}, element('strong', {text: name}), ' ', element('span', {class: 'owner', text: whose})),
       button('Edit', `Edit ${name}`, () => this.take(`${quote(name)} = ${one.text}`)),
       button('Reset', `Let ${name} begin anew`, () => this.send('reset', {names: [name]})),
       button('Remove', `Remove ${name}`, () => this.send('remove', {names: [name]}))), element('code', {text: one.text}));

@@ -8,7 +8,8 @@ export class LayoutsPanel {
   /** @param {any} page */
   constructor(page) {
     this.page = page;
-    this.name = element('input', {placeholder: 'name', 'aria-label': 'name of the layout', maxlength: 64, onkeydown: (/** @type {KeyboardEvent} */ event) => { if (event.key === 'Enter') this.save(); }});
+    const enter = (/** @type {KeyboardEvent} */ event) => { if (event.key === 'Enter') void this.save(); };
+    this.name = element('input', {placeholder: 'name', 'aria-label': 'name of the layout', maxlength: 64, onkeydown: enter});
     this.answer = element('p', {class: 'answer', role: 'status'});
     this.list = element('ul');
     this.element = element('div', {},

@@ -35,12 +35,14 @@ export class StatusPanel {
   /** @param {any} status as `ami status --json` */
   show(status) {
     const {problems, warnings, events, ring} = status;
-    const lines = [...problems.map((/** @type {string} */ text) => ['bad', text]), ...warnings.map((/** @type {string} */ text) => ['away', text])];
-    if (!lines.length) lines.push(['here', `${status.cluster || 'ami'}: all is well`]);
+    const lines = [
+      ...problems.map((/** @type {string} */ text) => ['bad', 'problem', text]), ...warnings.map((/** @type {string} */ text) => ['away', 'warning', text]),
+    ];
+    if (!lines.length) lines.push(['here', 'well', `${status.cluster || 'ami'}: all is well`]);
     const text = lines.join('\n');
     if (text !== this.shown) {
       this.shown = text;
-      this.said.replaceChildren(...lines.map(([kind, line]) => element('p', {}, element('span', {class: `pill ${kind}`, text: kind === 'here' ? 'well' : kind === 'bad' ? 'problem' : 'warning'}), ` ${line}`)));
+      this.said.replaceChildren(...lines.map(([kind, word, line]) => element('p', {}, element('span', {class: `pill ${kind}`, text: word}), ` ${line}`)));
     }
     this.rows.replaceChildren(...status.processes.map((/** @type {any} */ one) => element('tr', {},
       element('td', {text: one.name}), element('td', {class: one.alive ? '' : 'denied', text: [one.state, one.lag].filter(Boolean).join('; ')}),
@@ -53,8 +55,8 @@ export class StatusPanel {
   figuresOf(events, ring) {
     const said = [];
     if (events) {
-      const {published, reduced, dropped, set_aside: aside, under_way: way} = events;
-      said.push(`events: ${formatNumber(published)} published = ${formatNumber(reduced)} reduced + ${formatNumber(dropped)} dropped + ${formatNumber(aside)} set aside${way ? `, ${formatNumber(way)} under way` : ''}`);
+      const [published, reduced, dropped, aside, way] = ['published', 'reduced', 'dropped', 'set_aside', 'under_way'].map((one) => formatNumber(events[one]));
+      said.push(`events: ${published} published = ${reduced} reduced + ${dropped} dropped + ${aside} set aside, ${way} under way`);
     }
     if (ring) said.push(`ring: ${formatNumber(ring.held)} of ${formatNumber(ring.slot_count)} slots held, ${formatNumber(ring.dropped)} dropped`);
     return said;

@@ -123,7 +123,10 @@ export class ImageView {
     return {x: makeScale('linear', shown.x, [left, left + width]), y: makeScale('linear', shown.y, down)};
   }
 
-  /** Numbers at the axes, and their names. @param {CanvasRenderingContext2D} context @param {import('../scales.js').Scale} x @param {import('../scales.js').Scale} y */
+  /**
+   * Numbers at the axes, and their names.
+   * @param {CanvasRenderingContext2D} context @param {import('../scales.js').Scale} x @param {import('../scales.js').Scale} y
+   */
   drawAxes(context, x, y) {
     const {left, top, width, height} = this.box;
     const em = Number(inks().em);
@@ -272,13 +275,13 @@ export class ImageView {
       by.hidden = this.options.levels !== 'by hand';
       this.tile.context.changed();
     };
-    const by = element('span', {class: 'levels'}, ...['low', 'high'].map((end) => element('label', {}, element('span', {text: end}),
-      element('input', {type: 'number', step: 'any', value: this.options[end], onchange: (/** @type {any} */ event) => set(end)(Number(event.target.value))}))));
-    by.hidden = this.options.levels !== 'by hand';
+    const inputs = ['low', 'high'].map((end) => element('input', {type: 'number', step: 'any', 'aria-label': end, value: this.options[end],
+      onchange: (/** @type {any} */ event) => set(end)(Number(event.target.value))}));
+    const by = element('span', {class: 'levels', hidden: this.options.levels !== 'by hand'}, ...inputs);
     const take = (/** @type {string} */ value) => {
       if (value === 'by hand' && this.codes.length) {
         [this.options.low, this.options.high] = this.levels();
-        by.querySelectorAll('input').forEach((/** @type {any} */ input, /** @type {number} */ i) => { input.value = [this.options.low, this.options.high][i]; });
+        [inputs[0].value, inputs[1].value] = this.levels().map((level) => Number(level.toPrecision(5)));
       }
       set('levels')(value);
     };

@@ -29,7 +29,8 @@ export class NumberView {
     write(this.unit, first?.unit ?? '');
     const error = others.find((part) => part.name === 'error');
     write(this.error, error ? `± ${formatNumber(error.value, 2)}` : '');
-    write(this.others, others.filter((part) => part !== error && !part.data).map((part) => `${label(part.name, part.unit)} ${formatNumber(part.value, 4)}`).join(' · '));
+    const further = others.filter((part) => part !== error && !part.data);
+    write(this.others, further.map((part) => `${label(part.name, part.unit)} ${formatNumber(part.value, 4)}`).join(' · '));
     this.draw();
   }
 
