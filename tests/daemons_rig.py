@@ -212,7 +212,7 @@ class Soon(Stopping):
         return self.is_set()
 
 
-SHORT = Waits(ring_s=0.002, store_s=0.0, push_s=0.005, look_s=0.0, schema_s=0.05)
+SHORT = Waits(ring_s=0.002, rest_s=0.002, store_s=0.0, push_s=0.005, look_s=0.0, schema_s=0.05)
 
 
 def setup(

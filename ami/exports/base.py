@@ -53,5 +53,5 @@ class SeesCluster(Protocol):
     def see(self, load: Load, published_ns: Mapping[str, int]) -> None:
         """Take in what every process does and costs, and when each result was published last (ns).
 
-        Called every two seconds or so. A result that was not published since this process began has no time.
+        Called every five seconds or so. A result that was not published since this process began has no time.
         """

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 WAIT_S = 0.2
 NOTICE_S = 1.0  # between two looks at the notifications, for who wants no value
-LOOK_S = 2.0  # between two looks at the cluster, for exports that want to see it
+LOOK_S = 5.0  # between two looks at the cluster, for exports that want to see it
 AGAIN_S = 5.0  # until an export that failed is begun again
 
 

@@ -35,9 +35,12 @@ from ami.stores.server import LocalServerLink, OneServer, ServerLink
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 0.5
+# Each look wakes supervisord and asks Control for each heartbeat, of which there is one a second.
+LOOK_S = 1.0
+SOON_S, RECENT_S = 0.3, 1.0  # after a death, for so long: the next process is not watched yet
+ANSWER_S = 0.5
 STOPPING_LOOK_S = 0.05  # while the cluster is stopped, phase by phase: others wait for this node
-ACCOUNTS_LOOKS = 10  # of looks one is for accounts
+ACCOUNTS_LOOKS = 5  # of looks one is for accounts
 SELF = "monitor:0"
 LAUNCHER = "ami.cluster.servers"
 BEATEN = ("heartbeat", "beginning", "piece")  # kinds of signs that go through Control
@@ -52,14 +55,14 @@ class MonitorStage:
     def __init__(self, setup: Setup) -> None:
         self._config = config = setup.config
         # Stores of its own, of short patience: a server that is slow to answer is what it is to find out.
-        hurried = replace(config, global_store=replace(config.global_store, timeout_s=LOOK_S))
+        hurried = replace(config, global_store=replace(config.global_store, timeout_s=ANSWER_S))
         self._stores = Stores(hurried, roles.MONITOR)
         self._global = self._stores.host("monitor", setup.number)
         own = config.global_store
         self._servers: dict[str, OneServer] = {
-            "local-redis:0": LocalServerLink(config.local_store, answer_s=LOOK_S),
-            "global-redis:0": ServerLink(own, (own.host, own.port), answer_s=LOOK_S),
-            "replica-redis:0": ServerLink(own, (own.host, own.replica_port), answer_s=LOOK_S),
+            "local-redis:0": LocalServerLink(config.local_store, answer_s=ANSWER_S),
+            "global-redis:0": ServerLink(own, (own.host, own.port), answer_s=ANSWER_S),
+            "replica-redis:0": ServerLink(own, (own.host, own.replica_port), answer_s=ANSWER_S),
         }
         cluster = self._stores.cluster
         self._accounts = Accounts(cluster("graph-manager"))
@@ -77,6 +80,7 @@ class MonitorStage:
         self._attention, self._now = Attention(), 0.0
         self._own: dict[int, OwnTime] = {}
         self._looks = 0
+        self._soon_until = 0.0
         self._hears = False  # whether Control answered at the last look
         self._restarts = 0
 
@@ -95,7 +99,9 @@ class MonitorStage:
     def step(self) -> None:
         # supervisord looks after dead children when it wakes: once a second, or when it is asked
         # something. Asked at the moment of the death, it starts the next one 0.03 s later.
-        self._deaths.wait(STOPPING_LOOK_S if self._halting.is_asked else LOOK_S)
+        look_s = SOON_S if time.monotonic() < self._soon_until else LOOK_S
+        if self._deaths.wait(STOPPING_LOOK_S if self._halting.is_asked else look_s):
+            self._soon_until = time.monotonic() + RECENT_S
         try:
             programs = self._supervisor.programs()
             processes = {program.name: program for program in programs if program.runs}

@@ -16,6 +16,7 @@ from ami.stores.wire import Traffic
 
 # The longest step that is known on a busy machine: to check, or to plan, the largest graph that is accepted.
 LONG_STEP_S = 60.0
+BUSY_S = 1.0  # after its last work a process is at rest
 
 
 class Stopping(threading.Event):
@@ -51,13 +52,34 @@ class Waits:
     """How long the daemons wait for what, in seconds. Nobody sets these but tests, which wait for nothing."""
 
     ring_s: float = 0.1  # for events, or for an entry
+    rest_s: float = 0.2  # the same, where none has come for a while
     store_s: float = 0.2  # for a batch, a request or a lease
-    push_s: float = 0.5  # for another graph; the watch looks by itself after it
-    look_s: float = 0.5  # between looks for what is rare: workers that stay away, nodes, rings left behind
+    push_s: float = 1.0  # for another graph; the watch looks by itself after it
+    look_s: float = 1.0  # between looks for what is rare: workers that stay away, nodes, rings left behind
     step_s: float = 0.5  # until a step leaves the rest of a backlog to the next one
     schema_s: float = 5.0  # for a source, before a graph is checked without its fields
     # What user code gets for one event. The monitor is patient for longer than this.
     check_s: float = 1.5
+
+
+class Rest:
+    """How long to wait for work in the ring: longer where none has come for a while.
+
+    A wake-up that is missed costs one wait, which is seldom; each wait that ends for nothing costs a node at
+    rest, always.
+    """
+
+    def __init__(self, waits: Waits) -> None:
+        self._waits = waits
+        self._worked_at = time.monotonic()
+
+    def note_work(self) -> None:
+        self._worked_at = time.monotonic()
+
+    @property
+    def wait_s(self) -> float:
+        is_busy = time.monotonic() - self._worked_at < BUSY_S
+        return self._waits.ring_s if is_busy else self._waits.rest_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

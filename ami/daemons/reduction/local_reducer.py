@@ -17,7 +17,7 @@ from ami.cluster import whose
 from ami.daemons.process.beside import Beside
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
-from ami.daemons.process.stage import Setup
+from ami.daemons.process.stage import Rest, Setup
 from ami.daemons.reduction.entries import EntryQueue, Ready, Sent
 from ami.daemons.reduction.span_sender import SpanSender
 from ami.errors import RingBusy, RingGone, RingUnfit, StoreUnavailable, Undecodable
@@ -49,6 +49,7 @@ class LocalReducerStage:
         self._graphs = GraphWatch(setup)
         self._queue = EntryQueue(setup.config.reducer, host, self._graphs.get)
         self._ring: RingObserver | None = None
+        self._rests = Rest(setup.waits)
         self._waiting_for = "the ring"
         self._journals: dict[str, Journal] = {}
         self._after: dict[str, int] = {}
@@ -145,6 +146,8 @@ class LocalReducerStage:
             return
         # What is complete first, what is in the store after: so all flushes of a complete entry are seen.
         self._ready = self._ready or self._queue.look(ring, time.time_ns())
+        if self._ready or not self._beside.is_idle:
+            self._rests.note_work()
         if self._ready:
             if self._gather(ring, self._ready):
                 ready, self._ready = self._ready, []
@@ -155,7 +158,7 @@ class LocalReducerStage:
             self._ring = None
             ring.close()
         else:
-            ring.wait(waits.ring_s)
+            ring.wait(self._rests.wait_s)
 
     def _may_leave(self, ring: RingObserver) -> bool:
         """Whether the ring was replaced, and all of it is sent, or what is left of its spans can wait."""

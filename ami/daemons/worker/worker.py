@@ -17,7 +17,7 @@ from typing import Any
 from ami.cluster import whose
 from ami.daemons.process.control import GraphWatch
 from ami.daemons.process.rate import Rate
-from ami.daemons.process.stage import Setup
+from ami.daemons.process.stage import Rest, Setup
 from ami.daemons.process.watch import Watch, limit_memory
 from ami.daemons.worker.blocksize import BlockSize
 from ami.daemons.worker.claims import Claims
@@ -57,6 +57,7 @@ class WorkerStage:
         journal = setup.stores.local("worker", setup.number).journal(keys.FLUSHES)
         self._storing = Storing(journal, int(FLUSHES_SHARE * config.local_store.max_memory_bytes))
         self._graphs = GraphWatch(setup)
+        self._rests = Rest(setup.waits)
         self._waiting_for = "the ring"
         self._claims: Claims | None = None  # of the ring that it is attached to
         self._plans: Plans | None = None
@@ -125,6 +126,7 @@ class WorkerStage:
         if block is None:
             self._rest(claims)
             return
+        self._rests.note_work()
         assert self._plans is not None
         assert self._large is not None
         with self._setup.patience.up_to():  # a new version may be of thousands of operations
@@ -171,7 +173,7 @@ class WorkerStage:
                 return
             claims.adopt()
         if claims.is_empty:
-            ring.wait(self._setup.waits.ring_s, holding=bool(held or waiting))
+            ring.wait(self._rests.wait_s, holding=bool(held or waiting))
 
     # the ring
 
