@@ -36,6 +36,24 @@ def ignore_signals() -> AbstractContextManager[None]:
     return handle_signals((*_ENDING, signal.SIGALRM), signal.SIG_IGN)
 
 
+@contextmanager
+def hold_signals() -> Iterator[None]:
+    """Let what ends this process come after the block: a child that is just made would be left behind.
+
+    The child takes over what is held; see :func:`let_signals_come`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def let_signals_come() -> None:
+    """Hold no signals back, in a child of who does."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:
     # Asking once more while it stops changes nothing.
     for signum in _ENDING:

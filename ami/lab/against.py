@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ami.cluster.signals import stoppable
+from ami.cluster.signals import hold_signals, let_signals_come, stoppable
 from ami.errors import ConfigError
 from ami.lab.bench import choose_rows, group
 from ami.lab.figures import Row
@@ -103,15 +103,19 @@ def _figures(tree: Path, names: list[str], options: list[str]) -> dict[str, Mapp
         command += ["--only", name]
     environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     environment["AMI_PYTHON"] = sys.executable
-    with subprocess.Popen(
-        command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
-        try:
-            output, said = child.communicate()
-        except BaseException:
+    child: subprocess.Popen[str] | None = None
+    try:
+        with hold_signals():
+            child = subprocess.Popen(
+                command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                preexec_fn=let_signals_come,  # noqa: PLW1509  # there are no threads here
+            )  # fmt: skip
+        output, said = child.communicate()
+    except BaseException:
+        if child is not None:
             child.terminate()
             child.wait()  # it stops its node
-            raise
+        raise
     try:
         found = {one["name"]: one for one in json.loads(output)["figures"]}
     except (ValueError, KeyError, TypeError):
