@@ -82,9 +82,10 @@ def test_who_follows_a_dead_leader_looks_at_its_parts_and_uses_its_pieces_again(
         node.faults.hears = True
         put: list[str] = []
         monkeypatch.setattr(publisher.Publisher, "put_piece", lambda _self, name, _piece: put.append(name))
-        Parcels(name, PART, "7").leave(9, [b"of one that did not come to its checkpoint"])
+        leader._large._parts._parcels(7).leave(9, [b"of one that did not come to its checkpoint"])
+        foreign = Parcels(name, PART, "0" * 16).leave(9, [b"of another node"])
         leader = go_on(node)
-        assert (parts(node), pieces_of(node), put) == (left, pieces, [])
+        assert (parts(node), pieces_of(node), put) == ({*left, foreign}, pieces, [])
         check_published(node)
         die(leader)
         node.close()

@@ -10,6 +10,7 @@ and gives them back at the pace of a socket, when everybody waits for them.)
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Collection, Iterable, Sequence
 
 from ami.config import Config
@@ -39,6 +40,9 @@ class PartStore:
         self._store = store
         self._lease = lease
         self._shared = shared
+        # Another node may have a ring of this name by mistake, and its leader a lease of the same token.
+        mine = f"{config.node.cluster} {config.node.host} {config.node.run_dir}"
+        self._mine = f"{zlib.crc32(mine.encode()):08x}"
         self._alone = False
         self._number = 0
         self._here: set[str] = set()  # names of what lies in shared memory
@@ -119,7 +123,7 @@ class PartStore:
         return self._parcels(token).name(number)
 
     def _parcels(self, token: int) -> Parcels:
-        return Parcels(self._config.ring.name, PART, f"{token:x}")
+        return Parcels(self._config.ring.name, PART, f"{self._mine}{token:08x}")
 
     def remove(self, names: Iterable[str]) -> None:
         """Let go of parts; see :meth:`look_around`."""
@@ -133,7 +137,7 @@ class PartStore:
     def keep_only(self, names: Collection[str]) -> None:
         """Take over what an earlier leader left: these parts, and no others; see :meth:`look_around`."""
         kept = {self._parcel(name): name for name in names}
-        found = self._parcels(0).find()
+        found = [one for one in self._parcels(0).find() if one.rpartition("-")[2].startswith(self._mine)]
         self._here = {kept[one] for one in found if one in kept}
         parcels.remove(one for one in found if one not in kept)
         left = [name for name in self._store if keys.is_large_part(name) and name not in kept.values()]
