@@ -45,6 +45,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("ami.cli.verify", "Run a recording through a private node and offline; compare every result."),
     "chaos": ("ami.cli.chaos", "Kill processes of a private node under full load; count every event."),
     "bench": ("ami.cli.bench", "Measure how fast ami is on this machine, beside what the machine can do."),
+    "scale": (
+        "ami.cli.scale",
+        "Measure what the global tier takes for so many nodes, which are made up; check every sum.",
+    ),
     "operations": (
         "ami.cli.operations",
         "Say which operations a graph may use, or what one does, by example.",

@@ -33,6 +33,7 @@ from ami.lab.latency import INTERVAL_MS, edit_latency, result_latency
 from ami.lab.machine import machine, versions
 from ami.lab.operations import BLOCKS, block_sizes, operation_cost
 from ami.lab.ring import ring_blocks
+from ami.lab.scale import fleet_cores
 from ami.lab.stores import store_speed
 from ami.lab.viewers import page_viewers
 
@@ -77,6 +78,10 @@ ROWS: Mapping[str, Row] = {row.name: row for row in (
         what="CPU of the page's process: 100 viewers of 10 results, one a megapixel shown at 512×512"),
     Row(page_viewers, "page_age_p99", "s", less=True, goal=0.5, when="full",
         what="result is published → in a viewer's hands, while another viewer stands still"),
+    Row(fleet_cores, "fleet_cores", "core", less=True, goal=1.0, when="full",
+        what="the global reducer's share of a core for 16 made-up nodes × 200 results × 20 Hz"),
+    Row(fleet_cores, "fleet_age_p99", "ms", less=True, goal=100.0, when="full",
+        what="an interval of these is over → its results are in a subscribed client's hands"),
     *(Row(block_sizes, f"block_{n}", "events/s", when="full",
           what=f"the scalar graph, worker's part only, blocks of {n}")
       for n in BLOCKS),

@@ -73,7 +73,7 @@ def complete(*arguments: str) -> list[str]:
 
 def test_commands_and_operations_are_completed() -> None:
     assert complete("") == list(COMMANDS)
-    assert complete("s") == ["status", "sources"]
+    assert complete("s") == ["status", "scale", "sources"]
     assert complete("operations", "mean_") == ["mean_events", "mean_vs"]
     assert "--json" in complete("operations", "--")
 
