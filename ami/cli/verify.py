@@ -21,13 +21,15 @@ TIMEOUT_S = 600.0
 @click.command()
 @click.argument("graph", metavar="GRAPH.yaml")
 @click.argument("recording", metavar="FILE|SOURCE-URI", callback=as_uri)
-@option("--workers", click.IntRange(1, 250), "Of the private node.", default=2, metavar="N")
+@option("--nodes", click.IntRange(1, 16), "Nodes, each with a share of the events.", default=1, metavar="N")
+@option("--workers", click.IntRange(1, 250), "Of each private node.", default=2, metavar="N")
 @with_session
-def verify(session: Session, graph: str, recording: str, workers: int) -> None:
+def verify(session: Session, graph: str, recording: str, nodes: int, workers: int) -> None:
     """Run a recording through a private node and in one process; compare every result.
 
     Integers and counts must be equal, floats up to the order of merging (1e-12). Exit code 1 when
-    they are not. The node has a folder, a ring and a port of its own, and is gone afterwards.
+    they are not. The node has a folder, a ring and a port of its own, and is gone afterwards. Several nodes
+    run beside each other on this machine, as one experiment on one cluster.
     """
     bar = Bar(shown=sys.stderr.isatty())
 
@@ -43,6 +45,7 @@ def verify(session: Session, graph: str, recording: str, workers: int) -> None:
         found = verify_graph(
             read_document(graph),
             recording,
+            nodes=nodes,
             workers=workers,
             timeout_s=TIMEOUT_S if session.timeout_s is None else session.timeout_s,
             say=tell,

@@ -5,17 +5,20 @@ Nothing of the node is left behind, also when a signal or a time-out ends it ear
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from ami.client import Client, connect
-from ami.cluster.node import Node
+from ami.cluster import memory
+from ami.cluster.node import Node, free_port
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
-from ami.errors import AmiError, StoreError
+from ami.errors import AmiError, RingError, StoreError
+from ami.lab import clusters
 from ami.ring.observer import RingObserver
 
 T = TypeVar("T")
@@ -31,10 +34,11 @@ class NotYet(AmiError):
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """A private node and a client of it."""
+    """A private node and a client of it; perhaps ``others`` of the same experiment beside it."""
 
     node: Node
     client: Client
+    others: tuple[Node, ...] = ()
 
     def wait_for(
         self, what: str, look: Callable[[], T], within_s: float = READY_S, *, look_s: float = LOOK_S
@@ -63,6 +67,15 @@ class Arena:
     def ring(self) -> RingObserver:
         """Return a view of the ring, which is there once there are results. Close it."""
         return RingObserver(self.node.config.ring.name)
+
+    def count_done(self) -> int:
+        """Return how many events the workers of all nodes are through with."""
+        done = 0
+        for node in (self.node, *self.others):
+            with suppress(RingError), RingObserver(node.config.ring.name) as ring:
+                owned = sum(worker.owned for worker in ring.workers().values())
+                done += ring.claimed - owned
+        return done
 
     def stop_source(self, within_s: float = READY_S) -> None:
         """Let the source end as an operator would: it waits until what is in the ring is reduced."""
@@ -136,3 +149,49 @@ def running(
         if first:
             arena.wait_for("the first result", lambda: first in client.results())
         yield arena
+
+
+@contextmanager
+def running_many(
+    sources: Sequence[str], graph: str, *, name: str = "bench", workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Arena]:  # fmt: skip
+    """Start nodes of one experiment beside each other, each with a source, and a graph; stop them in the end.
+
+    They are whole nodes, whose servers are one cluster, on ports of this machine: nothing of what they do
+    with each other knows how far apart they are. (Rejected: a network namespace each. It would need root, and
+    shows no more but what a cut cable does.)
+    """
+    ports: list[int] = []
+    while len(ports) < len(sources):
+        ports += {free_port()} - set(ports)
+    common = {
+        "AMI_GLOBAL_STORE_START_NODES": ",".join(f"127.0.0.1:{port}" for port in ports), **(settings or {})
+    }  # fmt: skip
+    with ExitStack() as stack:
+        nodes = []
+        for number, (source, port) in enumerate(zip(sources, ports, strict=True), start=1):
+            own = {"AMI_NODE_HOST": f"{name}{number}", "AMI_GLOBAL_STORE_PORT": str(port)}
+            nodes.append(Node(source=source, workers=workers, settings=common | own))
+            stack.callback(nodes[-1].discard)
+        _join(nodes, ports)
+        for node in nodes:
+            node.launch()
+        for node in nodes:
+            node.wait_until_running()
+        client = stack.enter_context(connect(nodes[0].config, name=name, timeout_s=CALL_S))
+        arena = Arena(nodes[0], client, tuple(nodes[1:]))
+        arena.set_graph(graph)
+        yield arena
+
+
+def _join(nodes: Sequence[Node], ports: Sequence[int]) -> None:
+    """Write what makes their servers one cluster as soon as they run, and the secret of all of them."""
+    everyone, secret = clusters.members(ports), secrets.token_hex(16)
+    for own, node in zip(everyone, nodes, strict=True):
+        path = node.config.global_store.password_file
+        path.touch(mode=0o600)
+        path.write_text(secret)
+        place = memory.folder_of(node.config.node, "global")
+        place.mkdir(mode=0o700)
+        clusters.write_layout(everyone, own, place / "nodes.conf")

@@ -13,6 +13,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -27,17 +28,18 @@ from ami.graph.language.lower import lower
 from ami.graph.language.text import write
 from ami.graph.library.expressions import Expression
 from ami.graph.operation import definition_of
-from ami.lab.arena import Arena, NotYet, running
+from ami.lab.arena import Arena, NotYet, running, running_many
 from ami.offline import OfflineResults
 from ami.result import Result
 from ami.sources import intervals, open_source
-from ami.values import Scan
+from ami.values import PickedEvents, Scan
 
 TOLERANCE = 1e-12
 LOOK_S = 0.2
 QUIET_S = 2.0  # in which nothing was published
 
 EXPLAIN_S = 2.0
+GRACE_S = 60.0  # of several nodes
 
 Say = Callable[[str], object]
 Progress = Callable[[int, int | None], object]
@@ -75,6 +77,7 @@ def verify(
     document: Document,
     uri: str,
     *,
+    nodes: int = 1,
     workers: int = 2,
     timeout_s: float = 600.0,
     say: Say,
@@ -85,6 +88,8 @@ def verify(
     Of several runs all events must come through, and the results are those of the last.
 
     Args:
+        nodes: more than one are dealt a share each, and run beside each other.
+        workers: of each.
         say: is told what is done now.
         progress: is told how many events are done, and of how many, in each of the two passes.
 
@@ -103,9 +108,9 @@ def verify(
         all_parts = replace(graph, results=(*graph.results, *parts))
         alone = offline.run(all_parts, source, interval_ns=interval_ns, progress=progress)
         runs = f"; of {alone.runs} runs the last is compared" if alone.runs > 1 else ""
-        say(f"through a node with {workers} workers{runs}")
-        settings = {"AMI_SOURCE_POLICY": "wait", "AMI_SOURCE_INTERVAL_S": repr(offline.INTERVAL_S)}
-        with running(uri, write(document), name="verify", workers=workers, settings=settings) as place:
+        whom = "a node" if nodes == 1 else f"{nodes} nodes, each with a share of the events and"
+        say(f"through {whom} with {workers} workers{runs}")
+        with _running(uri, write(document), nodes, workers) as place:
             together = _Node(place, alone, document.definitions, progress).results(timeout_s)
     finally:
         source.close()
@@ -113,6 +118,17 @@ def verify(
         compare(name, together.get(name), alone.results.get(name), find_scale(name, graph, alone.results))
         for name in document.results
     ]
+
+
+def _running(uri: str, graph: str, nodes: int, workers: int) -> AbstractContextManager[Arena]:
+    settings = {"AMI_SOURCE_POLICY": "wait", "AMI_SOURCE_INTERVAL_S": repr(offline.INTERVAL_S)}
+    if nodes == 1:
+        return running(uri, graph, name="verify", workers=workers, settings=settings)
+    more = "&" if "?" in uri else "?"
+    shares = [f"{uri}{more}every={nodes}&offset={number}" for number in range(nodes)]
+    # One that begins later, or stands still on a busy machine, is waited for: what it brings belongs in.
+    settings["AMI_REDUCER_GRACE_S"] = repr(GRACE_S)
+    return running_many(shares, graph, name="verify", workers=workers, settings=settings)
 
 
 def find_scale(name: str, graph: Graph, results: Mapping[str, Result]) -> float:
@@ -169,12 +185,13 @@ class _Node:
             if process.type == "source" and process.state.startswith("failed"):
                 raise AmiError(f"the node's source {process.state}")
         # The totals are those of a run, the ring's those of its life.
-        ring, totals, wanted = status.ring, status.identity, self._wanted
-        done = 0 if ring is None else ring.published - ring.held
+        totals, wanted = status.identity, self._wanted
+        done = self._place.count_done()
         self._progress(done, wanted.events)
-        if totals is not None and done >= wanted.events and not totals.under_way:
+        if totals is not None and done >= wanted.events:
             results = self._place.client.results().values()
-            if totals.published >= wanted.last_run_events and all(r.run >= wanted.runs for r in results):
+            accounted = totals.reduced + totals.dropped + totals.set_aside
+            if accounted >= wanted.last_run_events and all(r.run >= wanted.runs for r in results):
                 return True
         if status.problems:
             raise NotYet("; ".join(status.problems))
@@ -242,6 +259,9 @@ def _parts(result: Result) -> Iterator[tuple[str, Any, float]]:
 
 def _leaves(where: str, value: Any, scale: float = 0.0) -> Iterator[tuple[str, Any, float]]:
     """Yield the numbers, texts and arrays that a value is made of, each with its place and a scale for it."""
+    if isinstance(value, PickedEvents):
+        # The numbers that events had in a ring: where there are several, each begins with 0.
+        value = replace(value, sequences=np.zeros_like(value.sequences))
     if is_dataclass(value):
         yield where, type(value).__name__, 0.0
         for field in fields(value):

@@ -24,7 +24,7 @@ from ami.sources import open_source
 from ami.stores import codec, keys, open_global
 from ami.values import PickedEvents
 from tests.nodes_rig import Nodes, nodes
-from tests.system.test_recordings import PHOTONS, TELESCOPE
+from tests.system.test_recordings import TELESCOPE
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.system
@@ -111,19 +111,14 @@ def of_input(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize(
-    ("name", "rate", "graph"), [("m82_photons.h5", 1500, PHOTONS), ("sst1m_telescope.h5", 20, TELESCOPE)]
-)
-def test_recordings_in_shares_give_what_one_process_gives(
-    three: Nodes, recordings: Path, name: str, rate: int, graph: str
-) -> None:
+def test_a_recording_in_shares_gives_what_one_process_gives(three: Nodes, recordings: Path) -> None:
     """Bit by bit, whoever had which event."""
-    uri = f"hdf5://{recordings}/{name}"
+    uri = f"hdf5://{recordings}/sst1m_telescope.h5"
     with closing(open_source(uri)) as source:
-        alone = offline.run(graph_of(graph), source).results
+        alone = offline.run(graph_of(TELESCOPE), source).results
     events = max(result.events.used for result in alone.values())
     with three.client() as client:
-        earlier = play(three, client, f"{uri}?rate={rate}", graph)
+        earlier = play(three, client, f"{uri}?rate=20", TELESCOPE)
 
         def is_over() -> bool:
             found = client.results()
@@ -132,7 +127,7 @@ def test_recordings_in_shares_give_what_one_process_gives(
                 for one in alone
             )
 
-        wait_until(is_over, what=f"all events of {name}")
+        wait_until(is_over, what="all events of the telescope")
         for one, result in alone.items():
             assert codec.equal(of_input(client.get(one).value), of_input(result.value)), one
             assert client.get(one).events == result.events
