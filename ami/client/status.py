@@ -111,7 +111,8 @@ class MemoryStatus:
 class ClusterStatus:
     """How a cluster is. ``problems`` has a line for each thing that should be otherwise.
 
-    ``warnings``: that a node falls behind, and what costs it most. It is well all the same.
+    ``warnings``: that a node falls behind, and what costs it most. It is well all the same. ``clocks``: by
+    host, how far its clock is ahead of the store's, s.
     """
 
     cluster: str
@@ -123,6 +124,7 @@ class ClusterStatus:
     problems: tuple[str, ...]
     memory: MemoryStatus | None = None
     warnings: tuple[str, ...] = ()
+    clocks: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def well(self) -> bool:
@@ -136,6 +138,7 @@ class ClusterStatus:
             "well": self.well,
             "problems": list(self.problems),
             "warnings": list(self.warnings),
+            "clocks_ahead_s": {host: round(ahead_s, 3) for host, ahead_s in self.clocks.items()},
             "processes": [process.to_plain() for process in self.processes],
             "graph_version": self.graph_version,
             "graph_hash": self.graph_hash,

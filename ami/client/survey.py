@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from ami.client.costs import list_failing, list_signs, list_warnings
 from ami.client.status import (
     ClusterStatus,
     MemoryStatus,
+    ProcessStatus,
     RingStatus,
     judge_cluster,
     judge_host,
@@ -22,6 +23,7 @@ from ami.cluster import memory, whose
 from ami.cluster.supervisor import Program, is_there, list_programs
 from ami.config import Config
 from ami.errors import GraphError, RingError, StoreError, Undecodable
+from ami.messages.heartbeat import Heartbeat
 from ami.stores import Store, keys
 from ami.stores.membership import Members
 from ami.stores.opened import Stores
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 GLOBAL = "the global store"
 SKEW_S = 2.0  # a slow answer may look like a part of a second
+SKEW = "clock_ahead_s"  # among the counters of each process: how far its host's clock is ahead of the store's
 
 
 def survey(config: Config, stores: Stores) -> ClusterStatus:
@@ -86,15 +89,19 @@ def judge(
         StoreUnavailable
     """
     now_ns = stores.cluster("graph-manager").time_ns()
-    troubles = _troubles(config, stores, here, skew_ns=time.time_ns() - now_ns)
+    own_s = (time.time_ns() - now_ns) / 1e9
+    troubles = _troubles(config, stores, here)
     # A beat may be late by its own period before anybody speaks of silence.
     patience_s = config.monitor.hang_s + config.monitor.heartbeat_s
     if any(GLOBAL in trouble for trouble in troubles):
         patience_s = math.inf  # nobody's heartbeat can be stored
     processes = [judge_process(p, b, now_ns=now_ns, patience_s=patience_s) for p, b in beats.items()]
+    skews = find_skews(processes)
+    if here:
+        skews.setdefault(config.node.host, own_s)
     members = Members.read(stores.cluster("global-reducer"))
     gone = members.gone - {config.node.host}  # of this host it is known what runs
-    return judge_cluster(
+    status = judge_cluster(
         config.node.cluster,
         [one for one in processes if one.host not in gone],
         this_host=config.node.host,
@@ -105,6 +112,29 @@ def judge(
         programs=(*here, *unstarted_exports(config, here)),
         more=[*troubles, *map(_tell_gone, sorted(gone))],
     )
+    return replace(status, clocks=skews, warnings=(*status.warnings, *list_skewed(skews)))
+
+
+def find_skews(processes: Iterable[ProcessStatus]) -> dict[str, float]:
+    """Return by host how far its clock is ahead of the store's, s.
+
+    A heartbeat that was stored late looks as if its clock were behind: so the most that a process says.
+    """
+    told: dict[str, float] = {}
+    for one in processes:
+        if one.counters and SKEW in one.counters:
+            told[one.host] = max(told.get(one.host, -math.inf), one.counters[SKEW])
+    return dict(sorted(told.items()))
+
+
+def list_skewed(skews: Mapping[str, float]) -> list[str]:
+    """Return a line for each host whose clock is wrong."""
+    return [
+        f"the clock of {host} is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the store's: "
+        f"times in its logs, and ages that it shows, are wrong by that; set it (chrony)"
+        for host, ahead_s in skews.items()
+        if abs(ahead_s) > SKEW_S
+    ]
 
 
 def _tell_gone(host: str) -> str:
@@ -113,17 +143,13 @@ def _tell_gone(host: str) -> str:
     )
 
 
-def _troubles(config: Config, stores: Stores, here: tuple[Program, ...], *, skew_ns: int) -> list[str]:
+def _troubles(config: Config, stores: Stores, here: tuple[Program, ...]) -> list[str]:
     """Return what is wrong with the stores, and with this host's disk if a node is here."""
     found = [f"{GLOBAL} {problem}" for problem in stores.cluster("graph-manager").troubles()]
     if here:
         with suppress(StoreError):  # that it is away is said by its process
             found += [f"the local store {problem}" for problem in stores.local("worker").troubles()]
         found += filter(None, [memory.disk_problem(config.node)])
-    skew_s = skew_ns / 1e9
-    if abs(skew_s) > SKEW_S:
-        ahead = "ahead of" if skew_s > 0 else "behind"
-        found.append(f"the clock of this host is {abs(skew_s):.0f} s {ahead} the store's: ages are wrong")
     if not here and (path := config.monitor.supervisor_socket).exists() and not is_there(path):
         found.append("the supervisord of this node was killed: what dies stays dead; `ami up` starts it anew")
     return found
@@ -145,15 +171,35 @@ def heartbeats(stores: Stores) -> dict[str, object]:
     """Return every heartbeat there is, by its owner's prefix."""
     store = stores.cluster("graph-manager")
     found: dict[str, object] = {}
-    for facts in store.scan(f"*:{keys.HEARTBEAT}"):
+    scanned, now_ns = list(store.scan(f"*:{keys.HEARTBEAT}")), store.time_ns()
+    for facts in scanned:
         try:
             beat = store.view(facts.prefix).get(keys.HEARTBEAT)
         except Undecodable as error:
             found[facts.prefix] = f"undecodable: {error}"
             continue
         if beat is not None:  # stopped since the scan
-            found[facts.prefix] = beat
+            found[facts.prefix] = by_store_clock(beat, facts.ttl_s, now_ns)
     return found
+
+
+def by_store_clock(beat: object, ttl_s: float | None, now_ns: int) -> object:
+    """Return a heartbeat with its times by the store's clock, and how far the node's own is ahead of that.
+
+    When it was stored the store knows itself, for it lets it expire. So a clock that is wrong makes nobody
+    silent, nor alive who is not.
+
+    Args:
+        ttl_s: for how long the store will have it, at ``now_ns`` of its clock.
+    """
+    if not isinstance(beat, Heartbeat) or ttl_s is None:
+        return beat
+    stored_ns = now_ns - round((keys.HEARTBEAT_EXPIRE_S - ttl_s) * 1e9)
+    ahead_ns = beat.beat_ns - stored_ns
+    return replace(
+        beat, beat_ns=stored_ns, started_ns=beat.started_ns - ahead_ns,
+        counters={**beat.counters, SKEW: ahead_ns / 1e9},
+    )  # fmt: skip
 
 
 def _memory(config: Config) -> MemoryStatus | None:

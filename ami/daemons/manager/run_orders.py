@@ -61,7 +61,7 @@ class OrderBook:
         found = []
         for host in sorted(Members.read(self._reducer).here):
             own = self._source.view(keys.prefix(host, "source", 0))
-            if keys.HEARTBEAT in own:
+            if own.get(keys.HEARTBEAT) is not None:  # by the store's clock, not by that of its index
                 found.append(host)
         return found
 

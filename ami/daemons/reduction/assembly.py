@@ -46,14 +46,16 @@ class Assembly:
         large: which lane.
         grace_s: for how long results of an interval wait for a node that is silent.
         people: who calls people's functions of results.
+        time_ns: returns the time by the store's clock, since others look how old results are.
     """
 
     def __init__(
         self, graph: Callable[[int], Graph], here: str = "here", *, large: bool = False,
-        people: People = NO_PEOPLE, grace_s: float = 2.0,
+        people: People = NO_PEOPLE, grace_s: float = 2.0, time_ns: Callable[[], int] = time.time_ns,
     ) -> None:  # fmt: skip
         self._graph = graph
         self._people = people
+        self._time_ns = time_ns
         self._here = here
         self._large = large
         self.graph = Graph()
@@ -242,7 +244,7 @@ class Assembly:
             return []
         computed = self._accumulator.results(place, errors, without, self._people)
         # What many results have in common is made once.
-        now_ns, one_in = time.time_ns(), dict(self.graph.large)
+        now_ns, one_in = self._time_ns(), dict(self.graph.large)
         late = self.watermark.list_late(members.expected, self._interval_ns)
         known_since: dict[Place, dict[str, Any]] = {}
         accounts: dict[Hashable, Events] = {}

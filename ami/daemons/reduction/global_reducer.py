@@ -30,6 +30,7 @@ from ami.messages.batch import Batch
 from ami.messages.checkpoint import Checkpoint
 from ami.messages.message import expect, read, refuse_version
 from ami.stores import BadRecord, Bell, Journal, Record, keys
+from ami.stores.clock import StoreClock
 from ami.stores.membership import Members
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class GlobalReducerStage:
         place = keys.prefix(setup.config.node.host, "global-reducer", setup.number)
         lease = self._store.lease(keys.LEASE, LEASE_S, place=place)
         self._leadership = Leadership(lease, LEASE_S, self._load, keeps=True)
+        self._clock = StoreClock(self._store)
         self._file = WindowsFile(setup, self._store)
         self._publisher = Publisher(self._store, lease, history=setup.config.reducer.history)
         self._here = f"on global-reducer:{setup.number} of {setup.config.node.host}"
@@ -134,7 +136,9 @@ class GlobalReducerStage:
 
     def _new_assembly(self) -> Assembly:
         grace_s = self._setup.config.reducer.grace_s
-        return Assembly(self._graphs.get, self._here, people=self._people, grace_s=grace_s)
+        return Assembly(
+            self._graphs.get, self._here, people=self._people, grace_s=grace_s, time_ns=self._clock.time_ns
+        )
 
     def _load(self) -> None:
         self._people.load()
@@ -156,7 +160,9 @@ class GlobalReducerStage:
         if self._large is not None:
             self._large.people.close()
         lease, config = self._leadership.lease, self._setup.config
-        self._large = LargeLane(config, self._store, lease, self._graphs.get, self._here, self._setup.shared)
+        self._large = LargeLane(
+            config, self._store, lease, self._graphs.get, self._here, self._setup.shared, self._clock
+        )
         self._inboxes, self._before, self._found = {}, {}, {}
         self._schema = ""
         self._nodes_at = 0.0

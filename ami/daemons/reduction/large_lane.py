@@ -28,6 +28,7 @@ from ami.messages.large_checkpoint import Published
 from ami.messages.message import expect, read
 from ami.ring import parcels
 from ami.stores import BadRecord, Bell, Journal, Lease, Record, Store, codec, keys
+from ami.stores.clock import StoreClock
 from ami.stores.codec import Buffer
 from ami.stores.membership import Members
 from ami.stores.wire import Traffic
@@ -58,6 +59,7 @@ class LargeLane:
         graph: returns a version of the graph.
         here: where this is, as of :func:`ami.graph.execution.bind.bind`.
         shared: counts what is read of shared memory.
+        clock: the store's.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class LargeLane:
         graph: Callable[[int], Graph],
         here: str,
         shared: Traffic,
+        clock: StoreClock,
     ) -> None:
         self._host = config.node.host
         self._shared = shared
@@ -78,7 +81,9 @@ class LargeLane:
         self._here = here
         self.people = PeopleApart(config.worker, store, lease, keys.LARGE)
         grace_s = config.reducer.grace_s + LARGE_GRACE_S
-        self._assembly = Assembly(graph, here, large=True, people=self.people, grace_s=grace_s)
+        self._assembly = Assembly(
+            graph, here, large=True, people=self.people, grace_s=grace_s, time_ns=clock.time_ns
+        )
         self._assembly.watermark.most_behind = MOST_BEHIND
         self._parts = PartStore(config, store, lease, shared)
         self._checkpoints = LargeCheckpoints(store, lease, self._parts)
