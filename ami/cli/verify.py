@@ -22,9 +22,10 @@ TIMEOUT_S = 600.0
 @click.argument("graph", metavar="GRAPH.yaml")
 @click.argument("recording", metavar="FILE|SOURCE-URI", callback=as_uri)
 @option("--nodes", click.IntRange(1, 16), "Nodes, each with a share of the events.", default=1, metavar="N")
+@click.option("--daq", "deal", is_flag=True, help="Let a sender (`ami-daq`) deal the events to the nodes.")
 @option("--workers", click.IntRange(1, 250), "Of each private node.", default=2, metavar="N")
 @with_session
-def verify(session: Session, graph: str, recording: str, nodes: int, workers: int) -> None:
+def verify(session: Session, graph: str, recording: str, nodes: int, deal: bool, workers: int) -> None:
     """Run a recording through a private node and in one process; compare every result.
 
     Integers and counts must be equal, floats up to the order of merging (1e-12). Exit code 1 when
@@ -46,6 +47,7 @@ def verify(session: Session, graph: str, recording: str, nodes: int, workers: in
             read_document(graph),
             recording,
             nodes=nodes,
+            deal=deal,
             workers=workers,
             timeout_s=TIMEOUT_S if session.timeout_s is None else session.timeout_s,
             say=tell,

@@ -6,9 +6,10 @@ Nothing of the node is left behind, also when a signal or a time-out ends it ear
 from __future__ import annotations
 
 import secrets
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,10 +17,14 @@ from typing import TypeVar
 from ami.client import Client, connect
 from ami.cluster import memory
 from ami.cluster.node import Node, free_port
+from ami.cluster.supervised import PROJECT
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.errors import AmiError, RingError, StoreError
 from ami.lab import clusters
 from ami.ring.observer import RingObserver
+from ami.sources import open_source
+from ami.stores import keys
+from ami.stores.opened import Stores
 
 T = TypeVar("T")
 
@@ -158,9 +163,9 @@ def running_many(
 ) -> Iterator[Arena]:  # fmt: skip
     """Start nodes of one experiment beside each other, each with a source, and a graph; stop them in the end.
 
-    They are whole nodes, whose servers are one cluster, on ports of this machine: nothing of what they do
-    with each other knows how far apart they are. (Rejected: a network namespace each. It would need root, and
-    shows no more but what a cut cable does.)
+    Without a graph, the caller sets it. They are whole nodes, whose servers are one cluster, on ports of this
+    machine: nothing of what they do with each other knows how far apart they are. (Rejected: a network
+    namespace each. It would need root, and shows no more but what a cut cable does.)
     """
     ports: list[int] = []
     while len(ports) < len(sources):
@@ -168,11 +173,55 @@ def running_many(
     common = {
         "AMI_GLOBAL_STORE_START_NODES": ",".join(f"127.0.0.1:{port}" for port in ports), **(settings or {})
     }  # fmt: skip
+    with _beside_each_other(sources, ports, common, name=name, workers=workers) as arena:
+        if graph:
+            arena.set_graph(graph)
+        yield arena
+
+
+@contextmanager
+def running_dealt(
+    uri: str, graph: str, nodes: int, *, name: str = "bench", workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Arena]:  # fmt: skip
+    """Do so with nodes to which a sender, a process of its own, deals the events of a source.
+
+    Raises:
+        AmiError: the graph is refused, or the sender ends before all is safe.
+    """
+    port = free_port()
+    with (
+        running_many(
+            [f"daq://127.0.0.1:{port}"] * nodes, "", name=name, workers=workers, settings=settings
+        ) as arena,
+        closing(open_source(uri)) as source,
+        closing(Stores(arena.node.config)) as stores,
+    ):
+        # What the sender will say of its fields: so the graph is there before the first event.
+        stores.cluster("source").put(keys.SCHEMA, source.schema.to_json())
+        arena.wait_for("a graph manager", lambda: arena.client.set(graph))
+        command = [
+            str(PROJECT / "bin" / "ami-daq"), uri, "--bind", f"127.0.0.1:{port}", "--nodes", str(nodes),
+            "--book", str(arena.node.run_dir / "book"), "--json",
+        ]  # fmt: skip
+        sender = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            yield arena
+        finally:
+            sender.terminate()
+            sender.communicate()
+
+
+@contextmanager
+def _beside_each_other(
+    sources: Sequence[str], ports: Sequence[int], common: Mapping[str, str], *, name: str, workers: int
+) -> Iterator[Arena]:
+    """Start nodes whose servers, at these ports, are one cluster; stop them in the end."""
     with ExitStack() as stack:
         nodes = []
         for number, (source, port) in enumerate(zip(sources, ports, strict=True), start=1):
             own = {"AMI_NODE_HOST": f"{name}{number}", "AMI_GLOBAL_STORE_PORT": str(port)}
-            nodes.append(Node(source=source, workers=workers, settings=common | own))
+            nodes.append(Node(source=source, workers=workers, settings={**common, **own}))
             stack.callback(nodes[-1].discard)
         _join(nodes, ports)
         for node in nodes:
@@ -180,9 +229,7 @@ def running_many(
         for node in nodes:
             node.wait_until_running()
         client = stack.enter_context(connect(nodes[0].config, name=name, timeout_s=CALL_S))
-        arena = Arena(nodes[0], client, tuple(nodes[1:]))
-        arena.set_graph(graph)
-        yield arena
+        yield Arena(nodes[0], client, tuple(nodes[1:]))
 
 
 def _join(nodes: Sequence[Node], ports: Sequence[int]) -> None:

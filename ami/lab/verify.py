@@ -28,7 +28,7 @@ from ami.graph.language.lower import lower
 from ami.graph.language.text import write
 from ami.graph.library.expressions import Expression
 from ami.graph.operation import definition_of
-from ami.lab.arena import Arena, NotYet, running, running_many
+from ami.lab.arena import Arena, NotYet, running, running_dealt, running_many
 from ami.offline import OfflineResults
 from ami.result import Result
 from ami.sources import intervals, open_source
@@ -78,6 +78,7 @@ def verify(
     uri: str,
     *,
     nodes: int = 1,
+    deal: bool = False,
     workers: int = 2,
     timeout_s: float = 600.0,
     say: Say,
@@ -89,6 +90,7 @@ def verify(
 
     Args:
         nodes: more than one are dealt a share each, and run beside each other.
+        deal: a sender deals the events to them, block by block.
         workers: of each.
         say: is told what is done now.
         progress: is told how many events are done, and of how many, in each of the two passes.
@@ -108,9 +110,10 @@ def verify(
         all_parts = replace(graph, results=(*graph.results, *parts))
         alone = offline.run(all_parts, source, interval_ns=interval_ns, progress=progress)
         runs = f"; of {alone.runs} runs the last is compared" if alone.runs > 1 else ""
-        whom = "a node" if nodes == 1 else f"{nodes} nodes, each with a share of the events and"
+        share = "blocks that are dealt to it" if deal else "a share of the events"
+        whom = "a node" if nodes == 1 else f"{nodes} nodes, each with {share}, and"
         say(f"through {whom} with {workers} workers{runs}")
-        with _running(uri, write(document), nodes, workers) as place:
+        with _running(uri, write(document), nodes, workers, deal=deal) as place:
             together = _Node(place, alone, document.definitions, progress).results(timeout_s)
     finally:
         source.close()
@@ -120,8 +123,10 @@ def verify(
     ]
 
 
-def _running(uri: str, graph: str, nodes: int, workers: int) -> AbstractContextManager[Arena]:
+def _running(uri: str, graph: str, nodes: int, workers: int, *, deal: bool) -> AbstractContextManager[Arena]:
     settings = {"AMI_SOURCE_POLICY": "wait", "AMI_SOURCE_INTERVAL_S": repr(offline.INTERVAL_S)}
+    if deal:
+        return running_dealt(uri, graph, nodes, name="verify", workers=workers, settings=settings)
     if nodes == 1:
         return running(uri, graph, name="verify", workers=workers, settings=settings)
     more = "&" if "?" in uri else "?"
