@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import closing
 from typing import Any
 
@@ -15,10 +16,13 @@ from ami.cluster import background, halting
 from ami.cluster.forming import Forming
 from ami.cluster.joining import Machine
 from ami.cluster.topology import SLOTS, Topology, crowded
-from ami.errors import StoreError
-from ami.stores.membership import forget
+from ami.daemons.process.fencing import give_up
+from ami.errors import AmiError, StoreError
+from ami.stores import keys
+from ami.stores.membership import Members, forget
 from ami.stores.opened import Stores
 
+TAKEN_S = 10.0  # until the global reducer has taken in what is given up
 PATIENCE_S = 60.0  # a cluster takes seconds to agree, slots with images longer to move
 
 
@@ -96,12 +100,37 @@ def leave(session: Session, stop: bool) -> None:
 )
 @with_session
 def remove(session: Session, host: str, lose: bool) -> None:
-    """Forget the servers of HOST, a machine that does not come back, and let nobody miss its node."""
+    """Forget the servers of HOST, a machine that does not come back, and let nobody miss its node.
+
+    With --lose also what it has not delivered is given up, and counted as dropped.
+    """
     gone = machine(session).remove(host, lose=lose)
     with closing(Stores(session.config())) as stores:
+        if lose:
+            gone.append(give_up_events(stores, host))
         if forget(stores.cluster("global-reducer"), stores.cluster("source"), host):
             gone.append(f"node {host}")
     session.answer(lambda: {"removed": gone}, lambda: f"forgotten: {', '.join(gone) or 'nobody'}")
+
+
+def give_up_events(stores: Stores, host: str) -> str:
+    """Count what a node had read and not delivered as dropped; return what was done, in words.
+
+    Raises:
+        AmiError: it lives.
+    """
+    reducer, monitor = stores.cluster("global-reducer"), stores.cluster("monitor")
+    if host in Members.read(reducer).here:
+        raise AmiError(f"{host} lives: what it has is not lost")
+    position = monitor.get(keys.last(host))
+    lost = give_up(reducer, host, position if isinstance(position, int) else 0)
+    inbox, end = reducer.journal(keys.inbox(host)), time.monotonic() + TAKEN_S
+    while lost and inbox.pending() and time.monotonic() < end:
+        time.sleep(0.1)  # until the global reducer has it: of who is no member it reads nothing
+    monitor.delete_many([keys.last(host)])
+    if position is None:
+        return f"what {host} had not delivered, of which nobody knows how much"
+    return f"{lost} events that {host} had not delivered"
 
 
 @cluster.command()

@@ -16,6 +16,9 @@ Local tier (one Redis a node)
         workers           set      numbers of workers that ever had something to send; one small set a node
 
 Global tier (the cluster)
+    {CLUSTER:monitor:0}
+        last:HOST         value    int, up to where the source of a node that is gone had read its input; one
+                                   a node, replaced; `ami cluster remove --lose` removes it
     {HOST:TYPE:ID}
         heartbeat         value    Heartbeat, rewritten about once a second; expires after HEARTBEAT_EXPIRE_S
     {CLUSTER:source:0}
@@ -154,6 +157,10 @@ def document(version: int | str) -> str:
 
 def node(host: str) -> str:
     return f"node:{host}"
+
+
+def last(host: str) -> str:
+    return f"last:{host}"
 
 
 def input(host: str) -> str:

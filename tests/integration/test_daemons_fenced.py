@@ -7,12 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from ami.config import GlobalStoreConfig, LocalStoreConfig
+from ami.daemons.process.fencing import give_up
+from ami.daemons.reduction.assembly import Assembly
 from ami.daemons.reduction.local_reducer import LocalReducerStage
 from ami.daemons.source.home import RingHome
-from ami.messages.batch import Mark
+from ami.event import Transition
+from ami.messages.batch import Batch, Mark
 from ami.messages.large import LargeBatch, LargeMark, SpanEnd
 from ami.messages.message import expect
 from ami.stores import keys
+from ami.stores.membership import Members
 from tests.daemons_rig import GRAPH, Shift, publish_graph, setup, steps
 from tests.integration.test_daemons_local_reducer import Hands, Node, total
 from tests.ring_rig import ring_name
@@ -142,3 +146,30 @@ def test_a_node_that_never_brought_anything_has_nothing_in_the_store(node: Node)
     assert node.batches() == []
     stage.close()
     hands.reader.close()
+
+
+def test_what_a_machine_had_not_delivered_is_given_up_once_and_counted(node: Node) -> None:
+    """Its results say how many events they lack; and should it come back, it brings none of them."""
+    stage, hands = node.stage(), node.hands()
+    node.shift.transition(Transition.BEGIN_RUN)
+    bring(node, stage, hands, 5)
+    node.shift.interval(7)
+    assert hands.work() == 7
+    assembly = Assembly(lambda _version: GRAPH)
+    take_in(node, assembly)
+    node.reducer.put(keys.CHECKPOINT, assembly.to_checkpoint())
+    assert give_up(node.reducer, node.host, 12) == 7
+    assert give_up(node.reducer, node.host, 12) == 0
+    take_in(node, assembly)
+    steps(stage, lambda: node.shift.ring.taken)
+    take_in(node, assembly)
+    (shots,) = [one for one in assembly.results(Members(here=frozenset({node.host}))) if one.name == "shots"]
+    assert (shots.events.expected, shots.events.used, shots.events.dropped) == (12, 5, 7)
+    stage.close()
+    hands.reader.close()
+
+
+def take_in(node: Node, assembly: Assembly) -> None:
+    """Merge what is in the node's inbox beyond what was merged."""
+    for record in node.inbox.read(assembly.applied.get(node.host, 0)):
+        assembly.apply(node.host, record.number, expect(Batch, record.value))

@@ -10,6 +10,7 @@ import pytest
 from ami.config import GlobalStoreConfig, MonitorConfig, NodeConfig
 from ami.daemons.monitor import neighbours
 from ami.daemons.monitor.neighbours import Neighbours, who_watches
+from ami.messages.heartbeat import Heartbeat
 from ami.stores import keys
 from ami.stores.client import ClusterLink
 from ami.stores.opened import Stores
@@ -52,6 +53,15 @@ class Rig:
     def live(self, host: str, for_s: float) -> None:
         self.reducer.claim(keys.node(host), for_s, f"machine of {host}").take()
 
+    def beat(self, host: str, **counters: float) -> None:
+        """Store a heartbeat of a node's source."""
+        own = self.reducer.view(keys.prefix(host, "source", 0))
+        told = Heartbeat(
+            process=own.prefix, pid=1, started_ns=0, beat_ns=0, steps=1, step_age_s=0.0, state="running",
+            counters=counters,
+        )  # fmt: skip
+        own.put(keys.HEARTBEAT, told)
+
     def die(self, *hosts: str) -> None:
         self.reducer.delete_many(map(keys.node, hosts))
 
@@ -74,12 +84,15 @@ def test_a_node_that_is_gone_is_called_about_once_by_the_next_one_that_lives(
     rig = Rig(link, cluster, tmp_path, 0.0)
     rig.look(*HOSTS)
     assert rig.calls() == []
+    rig.beat("b", position=42)
     rig.die("b", "c")
     for _ in range(3):
         rig.look("a", "d")
     wait_until(lambda: len(rig.calls()) == 2, what="two calls")
     assert sorted(rig.calls()) == ["now b", "now c"]
     assert rig.monitors["a"].gone == ["b", "c"]
+    # How far its source was is known longer than its heartbeat is there.
+    assert [rig.stores.cluster("monitor").get(keys.last(host)) for host in "bc"] == [42, None]
     # The watcher goes, too: what it called about is not called about again.
     rig.die("d")
     for _ in range(3):

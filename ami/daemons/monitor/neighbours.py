@@ -16,7 +16,8 @@ from collections.abc import Collection, Sequence
 
 from ami.config import Config
 from ami.errors import StoreError
-from ami.stores import Store
+from ami.messages.heartbeat import Heartbeat
+from ami.stores import Store, keys
 from ami.stores.membership import Members
 
 logger = logging.getLogger(__name__)
@@ -67,11 +68,22 @@ class Neighbours:
         except StoreError:
             self._since.clear()
             return
+        for host in members.gone - self._since.keys():
+            self._note(host)
         self._since = {host: self._since.get(host, now) for host in members.gone}
         self._called &= members.gone
         for host in self.gone:
             if host not in self._called and who_watches(host, members.here) == self._host:
                 self._call(host)
+
+    def _note(self, host: str) -> None:
+        """Write down how far its source was, while its last heartbeat is there: what it had not delivered."""
+        try:
+            beat = self._reducer.view(keys.prefix(host, "source", 0)).get(keys.HEARTBEAT)
+            if isinstance(beat, Heartbeat) and "position" in beat.counters:
+                self._own.put(keys.last(host), int(beat.counters["position"]))
+        except StoreError as error:
+            logger.debug("how far %s was is not known: %s", host, error)
 
     def _call(self, host: str) -> None:
         try:
