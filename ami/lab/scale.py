@@ -224,7 +224,7 @@ def _compare(load: Load, results: Mapping[str, Result]) -> Iterator[str]:
         is_same = (
             np.array_equal(found.value, wanted)
             if name != "picture"
-            else np.allclose(found.value, wanted, rtol=1e-12)
+            else np.allclose(found.value, wanted, rtol=1e-12, atol=1e-12)
         )
         if not is_same or found.events.expected != events or not found.complete:
             yield f"{name}: {str(found.value)[:40]} of {found.events}, not {str(wanted)[:40]} of {events}"
