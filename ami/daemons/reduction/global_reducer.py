@@ -356,9 +356,10 @@ class GlobalReducerStage:
                 self._checkpoint(final=True)
                 if self._large is not None:
                     self._large.close()
-                self._copy_windows(final=True)
                 if self._large is not None:
+                    # First: the next start goes on with it, and the disk may take longer than there is time.
                     self._large.bring_home()
+                self._copy_windows(final=True)
                 self._leadership.release()
         except Conflict as error:
             logger.warning("%s", error)
