@@ -222,7 +222,8 @@ export class ImageView {
 
   /** The code tells a value to a part in 254; what it is exactly, the daemon knows. */
   async askExact() {
-    if (!this.mark || this.part !== this.result?.parts[0]) return;
+    // What is paused is of a moment that the daemon no longer has.
+    if (!this.mark || this.tile.paused || this.part !== this.result?.parts[0]) return;
     const [row, column] = this.across ? this.mark : [this.mark[1], this.mark[0]];
     const place = String(this.mark);
     const told = await ask(resultPath(this.tile.spec.name, `pixel?row=${row}&column=${column}`)).catch(() => null);
