@@ -137,10 +137,10 @@ def test_what_one_adds_the_other_sees_and_what_is_denied_says_why(open_page: Ope
     await_text(tile(bob, "bright").locator("footer"), "anna")
 
     bob.get_by_label("definitions", exact=True).fill("bright = last(monitor)")
-    bob.get_by_role("button", name="Put these in place").click()
+    bob.get_by_role("button", name="Replace").click()
     await_text(bob.locator("p.answer.denied"), "in use by anna")
 
-    anna.get_by_role("button", name="Take back your last change").click()
+    anna.get_by_role("button", name="Undo", exact=True).click()
     tile(bob, "bright").wait_for(state="detached")
 
 

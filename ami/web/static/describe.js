@@ -115,7 +115,7 @@ export function sayValue(result) {
   }
   let best = -1;
   for (let i = 0; i < first.data.length; i++) if (best < 0 || first.data[i] > first.data[best]) best = i;
-  const axis = axisOf(result, first, 0);
+  const axis = first.shape?.length === 1 ? axisOf(result, first, 0) : undefined;
   const where = axis && best >= 0 ? `${axis.name} ${formatNumber(axis.data[best])} ${axis.unit}` : `index ${best}`;
   return `${first.shape?.join(' by ')} numbers; the greatest, ${formatNumber(first.data[best])}${unit}, at ${where}`;
 }

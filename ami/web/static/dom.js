@@ -19,9 +19,15 @@ export function element(tag, facts = {}, ...children) {
   return made;
 }
 
-/** A button whose sign is no word says what it does by its title. @param {string} sign @param {string} title @param {(event: Event) => void} act */
-export const button = (sign, title, act, facts = {}) =>
-  element('button', {type: 'button', title, 'aria-label': title, onclick: act, ...facts}, sign);
+/**
+ * A button: its title says more than its sign. That is its name, too, unless the sign is another word: who speaks to
+ * a page says what is written there.
+ * @param {string} sign @param {string} title @param {(event: Event) => void} act
+ */
+export function button(sign, title, act, facts = {}) {
+  const isWord = /^[a-z ]{3,}$/i.test(sign) && !title.toLowerCase().startsWith(sign.toLowerCase());
+  return element('button', {type: 'button', title, 'aria-label': isWord ? undefined : title, onclick: act, ...facts}, sign);
+}
 
 /** @param {string} name @param {readonly string[]} options @param {string} chosen @param {(value: string) => void} act */
 export function choice(name, options, chosen, act) {

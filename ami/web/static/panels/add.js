@@ -18,7 +18,7 @@ export class AddPanel {
     const names = Object.keys(catalogue).filter((name) => name.toLowerCase().includes(wanted)).slice(0, 200);
     this.list.replaceChildren(...names.map((name) => element('li', {class: 'row'},
       element('span', {}, name, ' ', element('span', {class: 'owner', text: (catalogue[name].owners ?? []).join(', ')})),
-      button(there.has(name) ? 'once more' : 'add', `Add a tile of ${name}`, () => {
+      button(there.has(name) ? 'once more' : 'add', there.has(name) ? `once more ${name}` : `add a tile of ${name}`, () => {
         wall.add(name, results.get(name));
         if (results.has(name)) this.page.take([results.get(name)]);
         this.page.drawSoon();
