@@ -203,11 +203,22 @@ def test_a_hidden_page_takes_what_comes_and_one_whose_daemon_died_comes_back(
     # More than may be under way.
     wait_until(lambda: hidden.evaluate("received") > before + 4, what="messages to a page that draws nothing")
 
-    view = tile(page, "now").locator(".view")
-    view.focus()
+    image = tile(page, "now")
+
+    def look() -> str:
+        """Return which pixel is at a place of the tile."""
+        page.mouse.move(0, 0)
+        image.locator(".view").hover(position={"x": 100, "y": 60})
+        return str(image.locator(".readout").inner_text().partition(":")[0])
+
+    whole = look()
+    image.locator(".view").focus()
     page.keyboard.press("+")
+    zoomed = look()
+    assert zoomed != whole
     experiment.node.kill("web")
     await_text(page.locator("#connection"), "away")
     await_text(page.locator("#connection"), "connected")
     shots = value(page, "shots")
     wait_until(lambda: value(page, "shots") > shots, what="newer values")
+    assert look() == zoomed
