@@ -37,13 +37,18 @@ export class Regions {
   }
 
   begin() {
-    if (this.view.axes?.some(Boolean) || !/^(\w+|`[^`]+`)$/.test(this.source())) {
+    if (this.view.axes.some(Boolean) || !/^(\w+|`[^`]+`)$/.test(this.source())) {
       this.view.tile.note('a region needs an image that one name stands for: give its expression a name first');
       return;
     }
-    this.waiting = true;
-    this.view.element.classList.add('drawing');
+    this.wait(!this.waiting);
     this.view.element.focus();
+  }
+
+  /** @param {boolean} waiting for what is drawn, or taken, next */
+  wait(waiting) {
+    this.waiting = waiting;
+    this.view.element.classList.toggle('drawing', waiting);
   }
 
   end() {
@@ -67,28 +72,33 @@ export class Regions {
     return true;
   }
 
-  /** @param {number} column @param {number} row */
+  /**
+   * Only what was asked for: who moves the image shall not move a region that happens to be there.
+   * @param {number} column @param {number} row
+   */
   take(column, row) {
-    const [x, y] = [Math.floor(column), Math.floor(row)];
+    const shown = this.view.chosen ?? this.view.whole;
+    const reach = (HANDLE_PX * (shown.x[1] - shown.x[0])) / this.view.box.width;
     if (this.waiting) {
-      this.waiting = false;
-      this.view.element.classList.remove('drawing');
-      const definitions = this.definitions();
-      const name = freeName('spot', (one) => one in definitions || `${one}_now` in definitions);
-      this.choose({name, rows: [y, y + 1], columns: [x, x + 1]});
-      this.grip = {x: column, y: row, sides: 'right bottom'};
-      return true;
+      this.wait(false);
+      const there = findRegions(this.definitions(), this.source()).find((one) => one.isSum && !['', 'all'].includes(sidesAt(one, column, row, reach)));
+      if (there) this.choose(there);
+      else return this.draft(column, row);
     }
-    const reach = HANDLE_PX * ((this.view.chosen ?? this.view.whole).x[1] - (this.view.chosen ?? this.view.whole).x[0]) / this.view.box.width;
-    const others = findRegions(this.definitions(), this.source()).filter((one) => one.isSum);
-    for (const one of this.chosen ? [this.chosen, ...others] : others) {
-      const sides = sidesAt(one, column, row, reach);
-      if (!sides) continue;
-      if (one.name !== this.chosen?.name) this.choose(one);
-      this.grip = {x: column, y: row, sides};
-      return true;
-    }
-    return false;
+    const sides = this.chosen && sidesAt(this.chosen, column, row, reach);
+    if (!sides) return false;
+    this.grip = {x: column, y: row, sides};
+    return true;
+  }
+
+  /** Begin a new one at a place. @param {number} column @param {number} row */
+  draft(column, row) {
+    const [x, y] = [Math.floor(column), Math.floor(row)];
+    const definitions = this.definitions();
+    const name = freeName('spot', (one) => one in definitions || `${one}_now` in definitions);
+    this.choose({name, rows: [y, y + 1], columns: [x, x + 1]});
+    this.grip = {x: column, y: row, sides: 'right bottom'};
+    return true;
   }
 
   /** @param {Region & {name: string}} region */

@@ -19,15 +19,17 @@ export class GraphPanel {
     this.definitions = element('ul');
     this.versions = element('ul');
     this.operations = element('ul');
+    this.fields = element('ul');
     this.whole = element('pre');
     this.help = element('details', {ontoggle: () => this.listOperations()}, element('summary', {text: 'Operations'}), this.operations);
+    this.source = element('details', {ontoggle: () => this.listFields()}, element('summary', {text: 'Fields of the events'}), this.fields);
     this.past = element('details', {ontoggle: () => this.listVersions()}, element('summary', {text: 'History'}), this.versions);
     this.element = element('div', {},
       element('label', {class: 'row'}, element('span', {text: 'You are'}), this.name), this.text,
       element('p', {class: 'row'}, element('span'), button('Add', 'Add these definitions', () => this.send('add')),
         button('Replace', 'Put these in place of your definitions of these names', () => this.send('replace')),
         button('Undo', 'Take back your last change', () => this.send('undo'))),
-      this.answer, element('h3', {text: 'Definitions'}), this.definitions, this.past, this.help,
+      this.answer, element('h3', {text: 'Definitions'}), this.definitions, this.past, this.source, this.help,
       element('details', {}, element('summary', {text: 'As a file'}), this.whole));
   }
 
@@ -95,6 +97,15 @@ export class GraphPanel {
       element('span', {}, element('strong', {text: `${one.version} `}), `${one.summary || one.action} `,
         element('span', {class: 'owner', text: `${one.client}, ${formatTime(one.time_ns / 1e9)}`})),
       one.client === editor() ? button('Undo', `Take back version ${one.version}`, () => this.send('undo', {version: one.version})) : null)));
+  }
+
+  async listFields() {
+    if (!this.source.open) return;
+    const fields = await ask('sources').catch(() => []);
+    this.fields.replaceChildren(...fields.map((/** @type {any} */ one) => {
+      const kind = [one.dtype.replace('<', ''), one.shape.join(' × '), one.unit].filter(Boolean).join(', ');
+      return element('li', {}, element('code', {text: one.name}), ' ', element('span', {class: 'owner', text: kind}));
+    }));
   }
 
   async listOperations() {

@@ -298,7 +298,7 @@ export class ImageView {
   }
 
   actions() {
-    return [button('▭', 'Draw a region: its sum becomes a result', () => this.regions.begin(), {class: 'region'})];
+    return [button('▭', 'Draw a region, whose sum becomes a result, or take one by its edge', () => this.regions.begin(), {class: 'region'})];
   }
 
   /** For a file. */
