@@ -76,6 +76,16 @@ export function fitCanvas(canvas) {
   return {context, width, height};
 }
 
+/** Light over dark: a line that is seen on every colour. @param {CanvasRenderingContext2D} context @param {string} colour @param {number} width */
+export function strokeSeen(context, colour, width) {
+  context.strokeStyle = 'rgb(0 0 0 / 60%)';
+  context.lineWidth = width + 1.5;
+  context.stroke();
+  context.strokeStyle = colour;
+  context.lineWidth = width;
+  context.stroke();
+}
+
 /** @type {Record<string, string>|null} */
 let ink = null;
 const INKS = ['ink', 'faint', 'line', 'paper', 'accent', 'series-1', 'series-2', 'series-3', 'series-4', 'reference'];

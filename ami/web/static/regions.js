@@ -2,7 +2,7 @@
 
 import {edit} from './api.js';
 import {findRegions, freeName, imageSource, writeRegion} from './definitions.js';
-import {button, element, inks, write} from './dom.js';
+import {button, element, inks, strokeSeen, write} from './dom.js';
 
 const REST_MS = 700;
 const HANDLE_PX = 10;
@@ -186,13 +186,11 @@ export class Regions {
       const mine = region === this.chosen;
       const [left, top] = [x.to(region.columns[0]), y.to(region.rows[0])];
       const [width, height] = [x.to(region.columns[1]) - left, y.to(region.rows[1]) - top];
-      // Dark below light: seen on every colour.
-      for (const [colour, line] of [['rgb(0 0 0 / 60%)', 3], [mine ? '#ffd54a' : 'rgb(255 255 255 / 85%)', mine ? 1.75 : 1]]) {
-        context.strokeStyle = /** @type {string} */ (colour);
-        context.lineWidth = /** @type {number} */ (line);
-        context.strokeRect(left, top, width, height);
-      }
-      context.fillStyle = mine ? '#ffd54a' : 'rgb(255 255 255 / 85%)';
+      const colour = mine ? '#ffd54a' : 'rgb(255 255 255 / 85%)';
+      context.beginPath();
+      context.rect(left, top, width, height);
+      strokeSeen(context, colour, mine ? 1.75 : 1);
+      context.fillStyle = colour;
       context.fillText(region.name, left + 2, top - 2);
       if (mine) for (const [dx, dy] of [[0, 0], [width, 0], [0, height], [width, height]]) context.fillRect(left + dx - 3, top + dy - 3, 6, 6);
     }

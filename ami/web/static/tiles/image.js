@@ -3,7 +3,7 @@
 import {ask, resultPath} from '../api.js';
 import {colourAt, countCodes, MAP_NAMES, makeTable, percentile, SCALES} from '../colours.js';
 import {alike, axisOf} from '../describe.js';
-import {button, choice, element, fitCanvas, inks, write} from '../dom.js';
+import {button, choice, element, fitCanvas, inks, strokeSeen, write} from '../dom.js';
 import {attachGestures} from '../gestures.js';
 import {codeValues, toPicture} from '../protocol.js';
 import {fitBox, keepWithin, Raster} from '../raster.js';
@@ -243,13 +243,11 @@ export class ImageView {
     }
     const [column, row] = this.mark;
     const {left, top, width, height} = this.box;
-    context.strokeStyle = inks().accent;
-    context.lineWidth = 1;
     context.beginPath();
     const [atX, atY] = [x.to(column + 0.5), y.to(row + 0.5)];
     if (atX >= left && atX <= left + width) context.moveTo(atX, top), context.lineTo(atX, top + height);
     if (atY >= top && atY <= top + height) context.moveTo(left, atY), context.lineTo(left + width, atY);
-    context.stroke();
+    strokeSeen(context, 'rgb(255 255 255 / 85%)', 1);
     write(this.readout, this.read(column, row));
   }
 
