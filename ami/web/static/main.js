@@ -31,6 +31,7 @@ class Page {
       changed: () => this.keep(),
       owners: (name) => this.catalogue[name]?.owners ?? [],
       graph: () => this.graph,
+      results: () => [...this.results.values()],
       redraw: () => this.drawSoon(),
     });
     this.live = new Live({
@@ -78,7 +79,7 @@ class Page {
   take(results) {
     for (const result of results) {
       this.results.set(result.name, result);
-      for (const tile of this.wall.tiles) if (tile.spec.name === result.name) tile.receive(result);
+      for (const tile of this.wall.tiles) tile.receive(result);
     }
   }
 
@@ -138,6 +139,8 @@ class Page {
       for (const tile of this.wall.tiles) {
         const how = tile.shown();
         // Two tiles of one image: the larger one decides.
+        const other = tile.spec.options.with;
+        if (how && other) shown[other] ??= {};
         if (how && (shown[tile.spec.name]?.size ?? 0) <= (/** @type {any} */ (how).size ?? 0)) shown[tile.spec.name] = how;
       }
       this.live.show(shown);

@@ -80,12 +80,10 @@ export class Plot {
     context.beginPath();
     context.rect(this.box.left, this.box.top, this.box.width, this.box.height);
     context.clip();
-    let number = 0;
-    for (const line of this.content.lines) {
-      const colour = inks()[line.style === 'reference' ? 'reference' : `series-${(number++ % 4) + 1}`];
-      drawLine(context, line, x, y, colour, this.box);
-    }
+    const colours = this.colours();
+    this.content.lines.forEach((line, i) => drawLine(context, line, x, y, colours[i].colour, this.box));
     context.restore();
+    if (this.content.lines.length > 1) this.drawLegend(context);
     this.drawMark();
   }
 
@@ -104,8 +102,26 @@ export class Plot {
     const em = Number(inks().em);
     const ticks = makeTicks(yKind, this.shown.y, height / (em * 1.8));
     const wide = Math.max(...ticks.map((tick) => context.measureText(tick.text).width), em);
-    const [left, top] = [Math.ceil(wide + em * 0.6), em * (yLabel ? 1.3 : 0.6)];
+    const [left, top] = [Math.ceil(wide + em * 0.6), em * (yLabel || lines.length > 1 ? 1.3 : 0.6)];
     this.box = {left, top, width: width - left - em * 0.6, height: height - top - em * (xLabel ? 2.3 : 1.3)};
+  }
+
+  /** Which line is which, from the right. @param {CanvasRenderingContext2D} context */
+  drawLegend(context) {
+    const {left, top, width} = this.box;
+    context.textAlign = 'right';
+    context.textBaseline = 'bottom';
+    let at = left + width;
+    for (const {name, colour} of this.colours().reverse()) {
+      context.fillStyle = colour;
+      context.fillText(name, at, top);
+      at -= context.measureText(`${name}   `).width;
+    }
+  }
+
+  colours() {
+    let number = 0;
+    return this.content.lines.map((line) => ({name: line.name, colour: inks()[line.style === 'reference' ? 'reference' : `series-${(number++ % 4) + 1}`]}));
   }
 
   scales() {
@@ -176,7 +192,10 @@ export class Plot {
     context.beginPath();
     context.moveTo(at, top);
     context.lineTo(at, top + height);
-    if (up >= top && up <= top + height) context.arc(at, up, 3.5, 0, 7);
+    if (up >= top && up <= top + height) {
+      context.moveTo(at + 3.5, up);
+      context.arc(at, up, 3.5, 0, 7);
+    }
     context.stroke();
   }
 

@@ -22,6 +22,7 @@ import {TextView} from './tiles/text.js';
  * @property {(tile: Tile) => void} remove
  * @property {(name: string) => string[]} owners
  * @property {() => any} graph as the daemon told it last
+ * @property {() => Result[]} results the newest of each that is shown somewhere
  * @property {(tile: Tile) => void} redraw
  */
 
@@ -43,6 +44,8 @@ export class Tile {
     this.id = `tile-${++numbers}`;
     /** @type {Result|null} */
     this.result = null;
+    /** Another one that is drawn in the same plot. @type {Result|null} */
+    this.other = null;
     this.paused = this.dirty = false;
     this.inSight = true;
     this.kind = this.noted = '';
@@ -87,7 +90,9 @@ export class Tile {
   /** @param {Result} result */
   receive(result) {
     if (this.paused) return;
-    this.result = result;
+    if (result.name === this.spec.name) this.result = result;
+    else if (result.name === this.spec.options.with) this.other = result;
+    else return;
     this.dirty = true;
   }
 

@@ -1,6 +1,6 @@
 /** Show one-dimensional results as a plot; what differs between lines, histograms and scans is in few words here. @module */
 
-import {alike, curveOf, rowsOf} from '../describe.js';
+import {alike, curveOf, kindsOf, rowsOf} from '../describe.js';
 import {button, choice, element} from '../dom.js';
 import {Plot} from '../plot.js';
 import {formatTime} from '../scales.js';
@@ -39,14 +39,21 @@ export class CurveView {
   /** @param {import('../describe.js').Curves} curve */
   compare(curve) {
     const {kept} = this;
+    const {other} = this.tile;
+    const beside = other && other.name === this.options.with ? curveOf(other) : null;
+    if (other && beside) {
+      const both = [{result: this.tile.spec.name, curve}, {result: other.name, curve: beside}];
+      const lines = both.map(({result, curve: {x, y, error}}) => ({name: result, x, y, error, style: this.style}));
+      return {lines, yLabel: curve.yLabel};
+    }
     const {compare} = this.options;
     const line = {name: 'now', x: curve.x, y: curve.y, error: curve.error, style: this.style};
     if (!kept) return {lines: [{...line, name: ''}], yLabel: curve.yLabel};
     const reference = {name: `kept ${kept.at}`, x: kept.curve.x, y: kept.curve.y, style: /** @type {const} */ ('reference')};
     if (compare === 'beside') return {lines: [line, reference], yLabel: curve.yLabel};
     const match = matcher(kept.curve);
-    const other = Array.from(curve.y, (_, i) => match(curve.x[i]));
-    const y = Float64Array.from(curve.y, (value, i) => (compare === 'ratio' ? value / other[i] : value - other[i]));
+    const before = Array.from(curve.y, (_, i) => match(curve.x[i]));
+    const y = Float64Array.from(curve.y, (value, i) => (compare === 'ratio' ? value / before[i] : value - before[i]));
     return {lines: [{...line, y, error: undefined}], yLabel: `${compare} to ${kept.at}`};
   }
 
@@ -64,12 +71,15 @@ export class CurveView {
       this.options[name] = value;
       if (this.result) this.set(this.result);
       this.tile.context.changed();
+      this.tile.context.shows();
     };
+    const others = this.tile.context.results().filter((one) => one.name !== this.tile.spec.name && kindsOf(one)[0] === this.tile.kind);
     const parts = this.result ? alike(this.result).map((part) => part.name) : [];
     return [
       parts.length > 1 ? choice('shows', parts, this.options.part ?? parts[0], set('part')) : null,
       choice('x axis', ['linear', 'log'], this.options.x, set('x')),
       choice('y axis', ['linear', 'log'], this.options.y, set('y')),
+      others.length ? choice('with', ['', ...others.map((one) => one.name)], this.options.with ?? '', set('with')) : null,
       choice('kept curve', COMPARE, this.options.compare, set('compare')),
     ];
   }
