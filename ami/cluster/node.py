@@ -60,6 +60,7 @@ class Node(Supervised):
             "AMI_GLOBAL_STORE_PORT": str(free_port()),
             "AMI_EXPORT_URIS": "prometheus://127.0.0.1:0",
             "AMI_WEB_HOST": "",  # who looks at a private node's page asks for one
+            "AMI_WEB_PORT": "0",
         }
         if source is not None:
             environment["AMI_SOURCE_URI"] = source

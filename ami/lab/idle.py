@@ -18,7 +18,7 @@ from ami.lab.machine import Busy
 EVENTS = 200
 SOURCE = f"sim://pump-probe?rate=1000&stop={EVENTS}&policy=wait"
 SETTLE_S = 3.0
-PAGE = {"AMI_WEB_HOST": "127.0.0.1", "AMI_WEB_PORT": "0"}  # as a node has it that is not private
+PAGE = {"AMI_WEB_HOST": "127.0.0.1"}  # as a node has it that is not private
 _BARE = "import sys, numpy; print(flush=True); sys.stdin.read()"
 
 

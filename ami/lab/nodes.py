@@ -66,6 +66,7 @@ class MachineNode(Supervised):
             "AMI_RING_BYTES": str(64 << 20),
             "AMI_EXPORT_URIS": "prometheus://127.0.0.1:0",
             "AMI_WEB_HOST": "",
+            "AMI_WEB_PORT": "0",
             **settings,
         }
         super().__init__(environment, workers=workers, programs=programs, enter=machine.enter)

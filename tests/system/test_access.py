@@ -28,7 +28,7 @@ from tests.waiting import PATIENCE_S, wait_until
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    served = {"AMI_WEB_HOST": "127.0.0.1", "AMI_WEB_PORT": "0"}
+    served = {"AMI_WEB_HOST": "127.0.0.1"}
     with (
         Node(settings=PATIENT | served) as node,
         connect(node.config, name="owner", timeout_s=PATIENCE_S) as client,

@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from ami.client import connect
+from ami.client import Client, connect
 from ami.client.page import find_page
-from ami.cluster.node import Node
+from ami.cluster.node import Node, free_port
+from ami.errors import AmiError
 from tests.node_rig import running
 from tests.system.conftest import PATIENT, Experiment
 from tests.waiting import PATIENCE_S, wait_until
@@ -67,7 +69,8 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def node(browser: Any) -> Iterator[Node]:
-    settings = PATIENT | {"AMI_WEB_HOST": "127.0.0.1"}
+    # A port of its own that stays, for a page whose daemon comes back.
+    settings = PATIENT | {"AMI_WEB_HOST": "127.0.0.1", "AMI_WEB_PORT": str(free_port())}
     with running(Node(source="sim://pump-probe?rate=200", settings=settings)) as node:
         yield node
 
@@ -78,7 +81,14 @@ def experiment(node: Node) -> Iterator[Experiment]:
         wait_until(client.schema, what="a source that has told its fields")
         client.set(GRAPH, force=True)
         wait_until(lambda: "now" in client.results(), what="an image")
+        wait_until(lambda: _is_served(client), what="the page")
         yield Experiment(node, client)
+
+
+def _is_served(client: Client) -> bool:
+    with suppress(AmiError):
+        return bool(find_page(client.config, client.status()))
+    return False
 
 
 @pytest.fixture
