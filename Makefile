@@ -31,7 +31,7 @@ run: $(VENV)/.installed  ## run a node in the foreground until Ctrl-C: SOURCE=UR
 
 install: $(VENV)/.installed  ## make .venv and install ami into it
 
-# Three at once, on two cores, of which one computes while two wait, mostly (tests/conftest.py). A file stays with one of them, which share no server.
+# Four at once, on two cores: most of them wait, mostly (tests/conftest.py). A file stays with one of them, which share no server.
 # Code stays its owner's: the user of the service gets var, and conf for `ami cluster join`. DESTDIR: for packages, and tests.
 install-systemd: $(VENV)/.installed  ## make ami a service of this machine, as root: SERVICE_USER=ami
 	@set -e; units='$(DESTDIR)/etc/systemd/system'; users='$(DESTDIR)/usr/lib/sysusers.d'; install -d "$$units" "$$users"; \
@@ -45,7 +45,7 @@ install-systemd: $(VENV)/.installed  ## make ami a service of this machine, as r
 	echo "start it: systemctl start ami.target; look: systemctl status ami-node, and as $(SERVICE_USER): bin/ami status"
 
 test: $(VENV)/.test  ## set up what is missing and run the tests: ARGS=...
-	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -P -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -P -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint test  ## format, lint, types, import contracts, tests
 

@@ -45,20 +45,23 @@ hypothesis.settings.load_profile("ami")
 # Files that take half a minute or more are not left to the end, when all others are done.
 LONG = (
     "cluster",
+    "cli_node",
+    "large_overload",
     "deaths",
     "nodes_one_experiment",
+    "upkeep",
     "daemons_large",
-    "large_overload",
-    "cli_node",
+    "cameras",
     "stores_servers",
+    "streams",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mix files that mostly wait for processes evenly with those that mostly compute.
 
-    Then three may run at once on two cores: otherwise three would start nodes at first, which come late, and
-    three compute at last.
+    Then four may run at once on two cores: otherwise four would start nodes at first, which come late, and
+    four compute at last.
     """
     files = list(dict.fromkeys(item.path for item in items))
     waits = [path for path in files if path.parent.name in ("system", "integration")]

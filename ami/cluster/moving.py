@@ -29,6 +29,7 @@ LOOK_S: Final = 0.1
 KEYS: Final = 100  # at once, key by key
 KEY_MS: Final = 10_000
 _DONE, _BAD = ("success",), ("failed", "canceled", "cancelled")
+OWNS: Final = "already the owner"  # how a server says that it has a slot that it is to take
 
 
 class Mover:
@@ -93,13 +94,18 @@ class Mover:
         return "stuck"
 
     def move_slot(self, slot: int, source: Server, target: Server) -> None:
-        """Move one slot key by key.
+        """Move one slot key by key, if it is not there already.
 
         Raises:
             StoreError
         """
         giver, taker = self._ask(source), self._ask(target)
-        taker.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        try:
+            taker.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        except Refused as error:
+            if OWNS in str(error):
+                return  # a try to move it whole did it, unheard; the giver hears of it from the taker
+            raise
         giver.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
         while keys := giver.ask("CLUSTER", "GETKEYSINSLOT", slot, KEYS):
             giver.ask("MIGRATE", *target.address, "", 0, KEY_MS, *self._who(), "KEYS", *keys)

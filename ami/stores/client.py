@@ -84,7 +84,10 @@ class ClusterLink(HeldLink):
         return owner
 
     def _addresses(self) -> list[Address]:
-        return sorted({owner for owner in self._owners or self._look() if owner is not None})
+        found = sorted({owner for owner in self._owners or self._look() if owner is not None})
+        if not found:  # a server that begins knows only of one that is gone
+            raise NotDone("no node of the cluster has a slot")
+        return found
 
     def _look(self) -> list[Address | None]:
         """Ask the cluster who has which slot; whoever answered is asked first the next time."""

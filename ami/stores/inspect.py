@@ -69,13 +69,14 @@ def troubles(link: Link) -> list[str]:
 def _facts(link: Link, pages: list[list[bytes]]) -> Iterator[KeyFacts]:
     def ask(node: int) -> list[Command]:
         commands: list[Command] = []
-        for key in pages[node]:
+        for key in pages[node] if node < len(pages) else ():
             commands += [("TYPE", key), ("PTTL", key), ("MEMORY", "USAGE", key)]
         return commands
 
     if not any(pages):
         return
-    for page, replies in zip(pages, link.everywhere(ask), strict=True):
+    # Servers may have come or gone since: a key that lies elsewhere by now is passed over, as one that moved.
+    for page, replies in zip(pages, link.everywhere(ask), strict=False):
         for place, key in enumerate(page):
             kind, ttl_ms, size = replies[3 * place : 3 * place + 3]
             if kind in (b"none", None):
