@@ -9,6 +9,7 @@ do.)
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +31,7 @@ from ami.stores.server import ServerLink
 ANSWER_S: Final = 10.0  # a server that forks a child for slots, on a busy machine
 LOOK_S: Final = 0.2
 SAY_S: Final = 5.0  # between two words about what is waited for
+FAIL_OVER_S: Final = 6.0  # a server gives up after 5 s to take its primary's place
 PASSES: Final = ("LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN")  # what a server says only for a while
 AGAIN: Final = "call this again, what was done stays done"
 
@@ -256,8 +258,24 @@ class Forming:
         copy = next((one for one in known if one.host != server.host and not one.is_silent), None)
         if copy is not None:
             self._say(f"letting {copy} take the place of {server}")
-            self.link(copy.address).ask("CLUSTER", "FAILOVER")
-            self.wait("the fail-over", lambda: self._still_primary(server.id))
+            self._fail_over(server, copy)
+
+    def _fail_over(self, server: Server, copy: Server) -> None:
+        asked = -math.inf
+
+        def problem() -> str:
+            nonlocal asked
+            still = self._still_primary(server.id)
+            # A copy whose link is not up (yet) refuses; and what it began it gives up after a while.
+            if still and time.monotonic() - asked > FAIL_OVER_S:
+                try:
+                    self.link(copy.address).ask("CLUSTER", "FAILOVER")
+                except Refused as error:
+                    return str(error)
+                asked = time.monotonic()
+            return still
+
+        self.wait("the fail-over", problem)
 
     def _still_primary(self, server_id: str) -> str:
         server = self.known()[server_id]
