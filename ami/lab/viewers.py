@@ -55,10 +55,10 @@ def page_viewers(bench: Bench) -> Mapping[str, Measured]:
             others.stdout.readline()  # all of them look
             os.kill(still.pid, signal.SIGSTOP)
             pids = place.pids()
-            before = proc.proportional_bytes(pids["web:web"])
+            before = proc.proportional_bytes(pids["web"])
             with Busy(pids) as busy:
                 said = json.loads(others.stdout.readline())
-            grown = proc.proportional_bytes(pids["web:web"]) - before
+            grown = proc.proportional_bytes(pids["web"]) - before
     late_s, messages = percentile(said["ages_s"], 0.99), said["messages"]
     failures = [] if messages >= 5 * VIEWERS * seconds else [f"only {messages} messages came"]
     if grown > 64 << 20:
@@ -71,7 +71,7 @@ def page_viewers(bench: Bench) -> Mapping[str, Measured]:
     )
     return {
         "page_cores": Measured(
-            value=busy.shares["web:web"], busy=busy.to_plain(), failures=tuple(failures), notes=notes
+            value=busy.shares["web"], busy=busy.to_plain(), failures=tuple(failures), notes=notes
         ),
         "page_age_p99": Measured(value=late_s, failures=tuple(failures), notes=notes),
     }
