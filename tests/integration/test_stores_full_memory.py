@@ -17,9 +17,11 @@ import pytest
 
 from ami.cluster import memory, servers
 from ami.config import LocalStoreConfig
+from ami.daemons.monitor.files import Files
 from ami.errors import StoreFull
 from ami.stores import Store, open_local
 from ami.stores.client import LocalLink
+from ami.stores.server import LocalServerLink
 from tests.conftest import PREFIX, Server, answers
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -58,22 +60,30 @@ def play(folder: Path) -> None:
         store = open_local(config, PREFIX)
         wait_until(lambda: answers(LocalLink(config)), what="the server")
         store["x0"] = np.zeros(1 << 17)
+        own, files = LocalServerLink(config), Files()
+        assert files.look("s", own)
+        own.ask("BGREWRITEAOF")  # from then on it cuts at a wrong place what it could write in part
+        wait_until(lambda: own.facts("INFO", "persistence")["aof_rewrite_in_progress"] == "0", what="its end")
         filler.write_bytes(bytes(memory.free_bytes() - (3 << 20)))
         with pytest.raises(StoreFull) as caught:
             write_much(store)
         sys.stdout.write(str(caught.value))
         (trouble,) = store.troubles()
         assert trouble.startswith("cannot append to its file and takes nothing")
+        assert not files.look("s", own)
         assert server.process is not None
         assert server.process.poll() is None
         assert len(store["x0"]) == 1 << 17  # type: ignore[arg-type]
         filler.unlink()
         wait_until(lambda: is_taken(store), what="a server that takes values again")
         assert store.troubles() == ()
+        wait_until(lambda: files.look("s", own), what="a file that is whole")
         server.kill()
         server.start()
         wait_until(lambda: answers(LocalLink(config)), what="the server again")
         assert store["y"] == 1
+        assert len(store["x0"]) == 1 << 17  # type: ignore[arg-type]
+        own.close()
     memory.discard(folder / "local")
     assert not list(memory.FOLDER.iterdir())
 

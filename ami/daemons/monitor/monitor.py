@@ -22,6 +22,7 @@ from ami.cluster.halting import Halting
 from ami.cluster.proc import OwnTime
 from ami.cluster.supervisor import NO_ANSWER, Program, Supervisor
 from ami.daemons.monitor.deaths import Deaths
+from ami.daemons.monitor.files import Files
 from ami.daemons.monitor.judgement import START_S, Attention, Judgement, Sign
 from ami.daemons.monitor.neighbours import Neighbours
 from ami.daemons.process.stage import Setup
@@ -70,6 +71,7 @@ class MonitorStage:
         self._supervisor = Supervisor(config.monitor.supervisor_socket)
         self._halting = Halting(config, cluster("graph-manager"), self._supervisor)
         self._deaths = Deaths()
+        self._files = Files()
         self._ring: RingObserver | None = None
         hang_s = config.monitor.hang_s
         patience_s = {"answers": hang_s, "heartbeat": hang_s, "piece": PIECE_TIMES * hang_s}
@@ -120,12 +122,20 @@ class MonitorStage:
         for how, name, sign in self._signs(processes):
             if name in processes:
                 self._judge(how, processes[name], sign)
+        self._look_at_files(processes)
         if self._hears:  # or it would wait once more
             self._obey(programs)
             if self._looks % ACCOUNTS_LOOKS == 1:
                 self._tell_accounts(processes)
         if self._config.global_store.start_nodes:
             self._neighbours.look()
+
+    def _look_at_files(self, processes: Mapping[str, Program]) -> None:
+        for name in self._servers.keys() & processes.keys():
+            try:
+                self._files.look(name, self._servers[name])
+            except StoreError as error:
+                logger.debug("%s does not say how its file is: %s", name, error)
 
     def _signs(self, processes: Mapping[str, Program]) -> Iterator[tuple[str, str, Sign]]:
         """Yield how each process shows that it lives: by what, which process, and the sign."""
