@@ -77,7 +77,9 @@ def play(folder: Path) -> None:
         filler.unlink()
         wait_until(lambda: is_taken(store), what="a server that takes values again")
         assert store.troubles() == ()
-        wait_until(lambda: files.look("s", own), what="a file that is whole")
+        late = Files()  # who did not look while it lasted
+        assert not late.look("s", own)
+        wait_until(lambda: late.look("s", own), what="a file that is whole")
         server.kill()
         server.start()
         wait_until(lambda: answers(LocalLink(config)), what="the server again")
