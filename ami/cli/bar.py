@@ -7,6 +7,8 @@ from typing import Self
 
 import click
 
+from ami.cli.screen import duration
+
 COLUMNS = 30
 REDRAW_S = 0.2
 
@@ -17,6 +19,13 @@ class Bar:
     def __init__(self, *, shown: bool) -> None:
         self._shown = shown
         self._drawn_at = 0.0
+        self._began = time.monotonic()
+
+    def count(self, done: int, total: int, things: str, what: str) -> None:
+        """Draw how many of some things are done, how long the others will take, and what is done now."""
+        left_s = (time.monotonic() - self._began) / done * (total - done) if done else 0.0
+        left = f", {duration(left_s)} left" if done else ""
+        self.draw(done, total, f"{done} of {total} {things}{left}: {what}")
 
     def draw(self, done: int, total: int | None, text: str) -> None:
         now = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from ami.cli.bar import Bar
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session, option, with_session
 from ami.cli.outages import befall
-from ami.cli.screen import clean, duration, number, table
+from ami.cli.screen import clean, number, table
 from ami.cluster.signals import stoppable
 from ami.errors import AmiError
 from ami.lab import mishaps
@@ -92,12 +91,10 @@ def chaos(
         receive(session, wanted)
         return
     plan = schedule(rounds, wanted, workers=WORKERS, seed=seed)
-    bar, began = Bar(shown=sys.stderr.isatty()), time.monotonic()
+    bar = Bar(shown=sys.stderr.isatty())
 
     def show(done: int, total: int, what: str) -> None:
-        left_s = (time.monotonic() - began) / done * (total - done) if done else 0.0
-        left = f", {duration(left_s)} left" if done else ""
-        bar.draw(done, total, f"{done} of {total} kills{left}: {what}")
+        bar.count(done, total, "kills", what)
 
     with bar, stoppable():
         if hutch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
@@ -12,7 +11,7 @@ import click
 from ami.cli.bar import Bar
 from ami.cli.group import EXIT_REFUSED
 from ami.cli.options import Session
-from ami.cli.screen import duration, table
+from ami.cli.screen import table
 from ami.cluster.signals import stoppable
 from ami.lab import site
 from ami.lab.outages import Account, Damage, plan, sum_up
@@ -24,12 +23,10 @@ def befall(
 ) -> None:  # fmt: skip
     """Let machines suffer each target as often as there are rounds, and answer with what came of it."""
     outages = plan(rounds, wanted, seed=seed)
-    bar, began = Bar(shown=sys.stderr.isatty()), time.monotonic()
+    bar = Bar(shown=sys.stderr.isatty())
 
     def show(done: int, total: int, what: str) -> None:
-        left_s = (time.monotonic() - began) / done * (total - done) if done else 0.0
-        left = f", {duration(left_s)} left" if done else ""
-        bar.draw(done, total, f"{done} of {total} outages{left}: {what}")
+        bar.count(done, total, "outages", what)
 
     with bar, stoppable():
         damages = site.run(outages, machines=machines, hold_s=hold_s, delay_ms=delay_ms, progress=show)
