@@ -86,6 +86,9 @@ class WebStage:
         if time.monotonic() < self._again_at:
             self._stopping.wait(WAIT_S)
             return
+        if self._server is not None:  # it died, and its socket would keep the address
+            self._server.close()
+            self._server = None
         web = self._config.web
         assert self._client is not None
         app = make_app(
