@@ -242,6 +242,8 @@ class Forming:
 
     def spread(self) -> None:
         """Give primaries back to other machines, where one has several and others have their copies."""
+        # A copy that just came back is not heard of by all: passed over now, it would stay without a place.
+        self.agree()
         for _, crowd in topology.crowded(self.known()).items():
             for server in crowd[1:]:
                 seen = self.known()
@@ -305,6 +307,8 @@ class Forming:
             strange = [server for server in view.servers if server.is_strange]
             if strange or view.layout() != seen.layout():
                 return f"{view.me} sees another cluster than {seen.me}"
+            if unheard := [server for server in view.servers if server.is_silent and server.id in views]:
+                return f"{view.me} does not hear {unheard[0]} yet"
             if (state := self.link(view.me.address).facts("CLUSTER", "INFO").get("cluster_state")) != "ok":
                 return f"{view.me} says cluster_state:{state}"
         return ""
