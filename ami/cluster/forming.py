@@ -241,18 +241,31 @@ class Forming:
         self.agree()
 
     def spread(self) -> None:
-        """Give primaries back to other machines, where one has several and others have their copies."""
-        # A copy that just came back is not heard of by all: passed over now, it would stay without a place.
+        """Give primaries back to other machines, where one has several and others have their copies.
+
+        Raises:
+            AmiError: a machine that could have one is silent.
+        """
+        # A machine that just came back is not heard of by all, and passed over it would stay without a place.
         self.agree()
         for _, crowd in topology.crowded(self.known()).items():
             for server in crowd[1:]:
-                seen = self.known()
-                busy = {one.host for one in seen.primaries if one.slots}
-                copies = [
-                    one for one in seen.replicas_of(server) if one.host not in busy and not one.is_silent
-                ]
-                if copies:
+                self.wait(f"a place for {server}", lambda server=server: self._silent_place(server))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                if copies := self._idle_copies(self.known(), server):
                     self.hand_over(server, copies)
+
+    def _silent_place(self, server: Server) -> str:
+        """Say that nobody can take a primary's place now, but somebody who is silent may soon."""
+        seen = self.known()
+        silent = [one for one in _on_idle_hosts(seen) if one.is_silent]
+        if not silent or self._idle_copies(seen, server):
+            return ""
+        return f"{silent[0]} is silent (if it is gone for good: `ami cluster remove {silent[0].host}`)"
+
+    @staticmethod
+    def _idle_copies(seen: Topology, server: Server) -> list[Server]:
+        """Return copies of a primary that answer and are on machines without one."""
+        return [one for one in _on_idle_hosts(seen) if one.primary == server.id and not one.is_silent]
 
     def hand_over(self, server: Server, copies: Sequence[Server] = ()) -> None:
         """Let one of its copies take a primary's place: of these, or any on another machine that answers."""
@@ -354,6 +367,12 @@ class Forming:
                 self._say(f"waiting for {what}: {seen}")
                 said_at = now
             time.sleep(LOOK_S)
+
+
+def _on_idle_hosts(seen: Topology) -> list[Server]:
+    """Return the servers on machines that have no primary with slots."""
+    busy = {one.host for one in seen.primaries if one.slots}
+    return [one for one in seen.servers if one.host not in busy]
 
 
 def reachable(address: Address, within_s: float = 2.0) -> dict[int, str]:
