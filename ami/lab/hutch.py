@@ -103,6 +103,11 @@ NIGHTS = (
         may={"cores": 1.2, "late": 100, "age": 1.5, "memory": 2000, "disk": 20},
     ),
     Night(
+        name="shift", said="the hutch for 10 minutes", rate_hz=RATE_HZ, detectors=DETECTORS, graph=GRAPH,
+        small="shots", large="epix_mean", lasting_s=600.0, when="named",
+        may={"cores": 1.2, "late": 100, "age": 1.5, "memory": 2000, "disk": 20},
+    ),
+    Night(
         name="camera", said="mean of 1024×1024 float32", rate_hz=RATE_HZ, large="mean",
         detectors={**SHOT, "camera": image(1024)},
         graph="results:\n  mean: mean_events(camera)\n" + LEVEL,

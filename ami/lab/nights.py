@@ -51,8 +51,9 @@ class Night:
     Args:
         detectors: of the simulated source; or its whole address.
         small, large: results that a client watches; "": none.
-        settle_s: until what has to grow has grown.
+        settle_s, lasting_s: until what has to grow has grown, and how long it is measured then.
         may: goals, of some of :data:`UNITS`.
+        when: see :class:`ami.lab.figures.Row`.
     """
 
     name: str
@@ -63,13 +64,15 @@ class Night:
     small: str = "level"
     large: str = ""
     settle_s: float = 15.0
+    lasting_s: float = 30.0
     may: Mapping[str, float]
+    when: str = "full"
 
     def rows(self) -> list[Row]:
         """Return the figures that it gives."""
         measure = partial(measure_night, self)
         return [
-            Row(measure, f"{self.name}_{kind}", UNITS[kind], less=True, goal=goal, when="full",
+            Row(measure, f"{self.name}_{kind}", UNITS[kind], less=True, goal=goal, when=self.when,
                 what=f"{self.said}, {self.rate_hz:g} Hz: {SAID[kind]}")
             for kind, goal in self.may.items()
         ]  # fmt: skip
@@ -109,14 +112,14 @@ class Looks:
 
 
 def measure_night(night: Night, bench: Bench) -> Mapping[str, Measured]:
-    """Measure a night of some seconds, after as many in which what has to grow has grown."""
+    """Measure a night for a while, after what has to grow has grown."""
     with tempfile.TemporaryDirectory(prefix="ami-bench-") as folder:
         source = _describe(night, Path(folder))
         with arena.running(source, night.graph, workers=2, settings=SETTINGS) as place:
             watched = [name for name in (night.small, night.large) if name]
             place.wait_for("the first results", lambda: set(watched) <= set(place.client.results()), FIRST_S)
             time.sleep(bench.choose(night.settle_s, 5.0))
-            return _watch(night, place, bench.choose(30.0, 10.0))
+            return _watch(night, place, bench.choose(night.lasting_s, 10.0))
 
 
 def _describe(night: Night, folder: Path) -> str:
