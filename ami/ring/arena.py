@@ -20,7 +20,7 @@ from typing import Final, Self
 from ami.errors import RingError, RingFull
 from ami.ring.layout import PAGE
 from ami.ring.locks import RecordLocks
-from ami.ring.segment import FOLDER, NEW, allocate, shm_path, show_shortage
+from ami.ring.segment import NEW, allocate, list_shared, shm_path, show_shortage
 
 SUFFIX: Final = re.compile(r"\.a([0-9a-f]{1,16})-([0-9]{1,3})\Z")
 MAGIC: Final = b"ami-aren"
@@ -44,8 +44,7 @@ def name_of(ring: str, ring_id: int, worker: int) -> str:
 def find(ring: str) -> list[tuple[int, int]]:
     """Return ring id and worker of each arena of rings of this name, ascending."""
     found = []
-    for file in FOLDER.iterdir():
-        name = "/" + file.name
+    for name in list_shared():
         if name.startswith(ring) and (match := SUFFIX.match(name, len(ring))):
             found.append((int(match[1], 16), int(match[2])))
     return sorted(found)
@@ -67,10 +66,9 @@ def remove(ring: str, arenas: Iterable[tuple[int, int]]) -> bool:
 def remove_all(ring: str) -> bool:
     """Remove every arena of rings of this name."""
     found = False
-    for file in FOLDER.iterdir():
-        name = ("/" + file.name).removesuffix(NEW)
-        if name.startswith(ring) and SUFFIX.match(name, len(ring)):
-            os.unlink(file)
+    for name in list_shared():
+        if name.startswith(ring) and SUFFIX.match(name.removesuffix(NEW), len(ring)):
+            os.unlink(shm_path(name))
             found = True
     return found
 

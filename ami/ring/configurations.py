@@ -17,7 +17,7 @@ from typing import Final
 from ami.errors import RingError, RingFull
 from ami.event import Schema
 from ami.ring.columns import Columns, Configuration, parse
-from ami.ring.segment import FOLDER, allocate, free_bytes, shm_path, show_shortage
+from ami.ring.segment import allocate, free_bytes, list_shared, shm_path, show_shortage
 
 SUFFIX: Final = re.compile(r"\.c([0-9]{1,18})\Z")
 # Shared memory is allocated, and so zeroed, by the piece: 16 MiB take 4 ms.
@@ -32,8 +32,7 @@ def name_of(ring: str, number: int) -> str:
 def find(ring: str) -> list[int]:
     """Return the numbers of all configurations of this name that there are, ascending."""
     numbers = []
-    for file in FOLDER.iterdir():
-        name = "/" + file.name
+    for name in list_shared():
         if name.startswith(ring) and (match := SUFFIX.match(name, len(ring))):
             numbers.append(int(match[1]))
     return sorted(numbers)

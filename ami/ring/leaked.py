@@ -7,11 +7,20 @@ from typing import Final
 
 import posix_ipc
 
-from ami.errors import RingBusy, RingError
+from ami.errors import RingBusy, RingError, RingGone
 from ami.ring import arena, configurations, parcels
 from ami.ring import layout as at
 from ami.ring.locks import RecordLocks
-from ami.ring.segment import FOLDER, NEW, PATIENCE_S, check_name, inode, making, unlink_semaphore
+from ami.ring.segment import (
+    NEW,
+    PATIENCE_S,
+    check_name,
+    inode,
+    list_shared,
+    making,
+    open_shared,
+    unlink_semaphore,
+)
 from ami.ring.workers import pid_word
 
 _SEMAPHORE_FILE: Final = "sem."  # glibc keeps semaphore NAME in the file sem.NAME
@@ -24,8 +33,8 @@ def find_leaked(prefix: str = "/ami-") -> list[str]:
     source would continue with.
     """
     names: set[str] = set()
-    for file in FOLDER.iterdir():
-        name = "/" + file.name.removeprefix(_SEMAPHORE_FILE)
+    for file in list_shared():
+        name = "/" + file[1:].removeprefix(_SEMAPHORE_FILE)
         for suffix in (*at.SEMAPHORES, NEW):
             name = name.removesuffix(suffix)
         for part in (arena.SUFFIX, configurations.SUFFIX, parcels.SUFFIX):
@@ -93,15 +102,13 @@ def _open(name: str) -> int | None:
         RingError: it is not ours.
     """
     try:
-        fd = posix_ipc.SharedMemory(name).fd
-    except posix_ipc.ExistentialError:
+        fd = open_shared(name)
+    except RingGone:
         return None
-    except posix_ipc.PermissionsError as error:
-        raise RingError(f"segment {name} belongs to another user") from error
     magic = os.pread(fd, len(at.MAGIC), 0)
     # One that was being made may have no header yet.
     if magic == at.MAGIC or (name.endswith(NEW) and not magic.strip(b"\0")):
-        return int(fd)
+        return fd
     os.close(fd)
     raise RingError(f"segment {name} begins with {magic!r}, a ring with {at.MAGIC!r}: not touched")
 

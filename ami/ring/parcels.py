@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Final
 
 from ami.errors import RingError
-from ami.ring.segment import FOLDER, NEW, shm_path
+from ami.ring.segment import NEW, list_shared, shm_path
 
 Buffer = bytes | bytearray | memoryview
 BATCH, PART = "p", "k"
@@ -130,8 +130,7 @@ def remove_all(ring: str, kinds: str = BATCH + PART) -> bool:
 
 def _find(ring: str, kind: str) -> list[tuple[str, int]]:
     found = []
-    for file in FOLDER.iterdir():
-        name = "/" + file.name
+    for name in list_shared():
         match = SUFFIX.match(name.removesuffix(NEW), len(ring)) if name.startswith(ring) else None
         if match is not None and match[1] == kind:
             found.append((name, int(match[2], 16)))

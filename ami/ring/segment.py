@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import stat
 import time
 import weakref
 from collections.abc import Iterator
@@ -49,6 +50,38 @@ def shm_path(name: str) -> Path:
     return FOLDER / name.lstrip("/")
 
 
+def list_shared() -> Iterator[str]:
+    """Yield the names of all shared memory and semaphores; folders and pipes may lie there, too."""
+    for file in os.scandir(FOLDER):
+        if file.is_file(follow_symlinks=False):
+            yield f"/{file.name}"
+
+
+def open_shared(name: str, *, create: bool = False) -> int:
+    """Return a descriptor of shared memory, to read and to write.
+
+    Raises:
+        RingGone: there is none.
+        RingUnfit: it is another user's, or no shared memory.
+    """
+    try:
+        fd: int = posix_ipc.SharedMemory(name, posix_ipc.O_CREAT if create else 0, mode=0o600).fd
+    except posix_ipc.ExistentialError as error:
+        raise RingGone(f"there is no shared memory {name}") from error
+    except posix_ipc.PermissionsError as error:
+        raise RingUnfit(f"ring {name} belongs to another user; set another ring.name") from error
+    except (ValueError, OSError) as error:
+        raise _unfit(name) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _unfit(name)
+    return fd
+
+
+def _unfit(name: str) -> RingUnfit:
+    return RingUnfit(f"{shm_path(name)} is no shared memory: remove it, or set another ring.name")
+
+
 def inode(name: str) -> int | None:
     """Return what tells this segment from a later one of the same name, or None."""
     try:
@@ -65,9 +98,10 @@ def making(name: str) -> Iterator[int]:
 
     Raises:
         RingBusy: another process does it.
+        RingUnfit: something else has its name.
     """
     while True:
-        fd = posix_ipc.SharedMemory(name + NEW, posix_ipc.O_CREAT, mode=0o600).fd
+        fd = open_shared(name + NEW, create=True)
         try:
             if not RecordLocks(fd).take(WRITER_LOCK, within_s=PATIENCE_S):
                 raise RingBusy(f"another process is making the ring {name} just now")
@@ -145,11 +179,9 @@ class Segment:
     @classmethod
     def _attach_once(cls, name: str) -> Segment | None:
         try:
-            fd = posix_ipc.SharedMemory(name).fd
-        except posix_ipc.ExistentialError as error:
+            fd = open_shared(name)
+        except RingGone as error:
             raise RingGone(f"there is no ring {name}: the source has not made one yet") from error
-        except posix_ipc.PermissionsError as error:
-            raise RingUnfit(f"ring {name} belongs to another user; set another ring.name") from error
         try:
             size = os.fstat(fd).st_size
             head = os.pread(fd, DESCRIPTION, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,3 +77,30 @@ def test_a_damaged_header_is_refused(name: str, file: Path, seed: int) -> None:
         segment.seek(place)
         segment.write(bytes([old[0] ^ (1 << chance.randrange(8))]))
     _refused(name, "bytes|damaged")
+
+
+def _make_link(place: Path) -> None:
+    place.symlink_to("/nowhere")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, _make_link])
+@pytest.mark.parametrize("suffix", ["", ".new", ".c7", ".a1-0", ".p7-0"])
+def test_what_is_no_shared_memory_harms_no_ring(
+    name: str, file: Path, suffix: str, make: Callable[[Path], object]
+) -> None:
+    other = name + "x"
+    reclaim(name)
+    place = file.with_name(file.name + suffix)
+    make(place)
+    try:
+        assert other not in find_leaked()
+        if suffix in ("", ".new"):
+            with pytest.raises(RingError, match="no shared memory"):
+                rig.create(name)
+        else:
+            rig.create(name).close(unlink=False)
+            assert name in find_leaked()
+            assert reclaim(name)
+        assert place.is_symlink() or place.exists()
+    finally:
+        place.rmdir() if place.is_dir() else place.unlink()
