@@ -43,8 +43,9 @@ export async function ask(path, {method = 'GET', body} = {}) {
   } catch {
     throw new Refusal('the daemon does not answer', 0);
   }
-  const said = await response.json().catch(() => ({error: `${response.status} ${response.statusText}`}));
-  if (response.ok) return said;
+  /** @type {any} cut short, it is no answer, whatever its status was */
+  const said = await response.json().catch(() => ({error: `${response.status} ${response.statusText}: no JSON`, cut: true}));
+  if (response.ok && !said?.cut) return said;
   const hint = response.status === 401 ? '; open the link that `ami web` prints' : '';
   throw new Refusal((said.error ?? `${response.status}`) + (/link/.test(said.error) ? '' : hint), response.status);
 }

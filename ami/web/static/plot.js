@@ -6,7 +6,7 @@ import {formatNumber, formatTime, makeScale, makeTicks, pan, spanOf, zoom} from 
 
 /** @typedef {import('./scales.js').Kind} Kind */
 /** @typedef {import('./scales.js').Span} Span */
-/** @typedef {{name: string, x: ArrayLike<number>, y: ArrayLike<number>, error?: ArrayLike<number>, style: 'line'|'steps'|'points'|'reference'}} Line */
+/** @typedef {{name: string, x: ArrayLike<number>, y: ArrayLike<number>, error?: ArrayLike<number>, style: 'line'|'steps'|'points'|'reference'|'model'}} Line */
 /** @typedef {{lines: Line[], xKind: Kind, yKind: Kind, xLabel: string, yLabel: string}} Content */
 
 export class Plot {
@@ -205,7 +205,7 @@ export class Plot {
     const at = middle(lines[0], index);
     const said = [`${xLabel || 'x'} ${xKind === 'time' ? formatTime(at) : formatNumber(at)}`];
     for (const line of lines) {
-      if (index >= line.y.length) continue;
+      if (index >= line.y.length || line.style === 'model') continue;
       const error = line.error ? ` ± ${formatNumber(line.error[index], 3)}` : '';
       said.push(`${line.name} ${formatNumber(line.y[index])}${error}`);
     }

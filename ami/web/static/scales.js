@@ -138,6 +138,13 @@ export function formatNumber(value, digits = 5) {
   return value.toPrecision(Math.max(digits, Math.ceil(Math.log10(size))));
 }
 
+/** A value as far as its error lets one know it: to two digits of that. @param {number} value @param {number} error */
+export function formatKnown(value, error) {
+  const digits = Math.max(0, 1 - Math.floor(Math.log10(error)));
+  if (!(digits <= 12) || Math.max(Math.abs(value), error) >= 1e9) return `${formatNumber(value)} ± ${formatNumber(error, 2)}`;
+  return `${value.toFixed(digits)} ± ${error.toFixed(digits)}`;
+}
+
 /** @param {number} seconds */
 export function formatAge(seconds) {
   if (seconds < 9.95) return `${Math.max(0, seconds).toFixed(1)} s`;

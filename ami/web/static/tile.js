@@ -3,11 +3,9 @@
 import {ageOf, isStale, kindsOf, rowsOf, sayEvents, sayValue, toCsv} from './describe.js';
 import {button, choice, download, element, inks, write} from './dom.js';
 import {formatAge, formatTime} from './scales.js';
-import {HistogramView} from './tiles/histogram.js';
+import {CurveView} from './tiles/curve.js';
 import {ImageView} from './tiles/image.js';
-import {LineView} from './tiles/line.js';
 import {NumberView} from './tiles/number.js';
-import {ScanView} from './tiles/scan.js';
 import {StripView} from './tiles/strip.js';
 import {TableView} from './tiles/table.js';
 import {TextView} from './tiles/text.js';
@@ -26,10 +24,11 @@ import {TextView} from './tiles/text.js';
  * @property {(tile: Tile) => void} redraw
  */
 
-/** @type {Record<string, new (tile: Tile) => any>} */
+/** @type {Record<string, (tile: Tile) => any>} */
 const VIEWS = {
-  image: ImageView, histogram2d: ImageView, line: LineView, histogram: HistogramView, scan: ScanView,
-  strip: StripView, number: NumberView, table: TableView, text: TextView,
+  image: (tile) => new ImageView(tile), histogram2d: (tile) => new ImageView(tile),
+  line: (tile) => new CurveView(tile, 'line'), histogram: (tile) => new CurveView(tile, 'steps'), scan: (tile) => new CurveView(tile, 'points'),
+  strip: (tile) => new StripView(tile), number: (tile) => new NumberView(tile), table: () => new TableView(), text: () => new TextView(),
 };
 // Of these the trend goes on while they are out of sight.
 const ALWAYS = ['strip', 'number'];
@@ -120,7 +119,7 @@ export class Tile {
     this.kind = kind;
     this.element.dataset.kind = kind;
     this.element.setAttribute('aria-label', `${result.name}, ${kind}`);
-    this.view = new VIEWS[kind](this);
+    this.view = VIEWS[kind](this);
     this.holder.replaceChildren(this.view.element);
     this.own.replaceChildren(...this.view.actions());
     if (!this.settings.hidden) this.fillSettings();

@@ -4,6 +4,7 @@ import {alike, curveOf, kindsOf, rowsOf} from '../describe.js';
 import {button, choice, element} from '../dom.js';
 import {Plot} from '../plot.js';
 import {formatTime} from '../scales.js';
+import {Findings} from './findings.js';
 
 /** @typedef {import('../plot.js').Line} Line */
 const COMPARE = ['beside', 'difference', 'ratio'];
@@ -17,6 +18,8 @@ export class CurveView {
     this.options = Object.assign(tile.spec.options, {x: 'linear', y: 'linear', compare: 'beside', ...tile.spec.options});
     this.element = element('div', {class: 'holds-view'});
     this.plot = new Plot(this.element, tile.spec.name);
+    this.findings = new Findings(this.options);
+    this.element.append(this.findings.element);
     /** @type {import('../protocol.js').Result|null} */
     this.result = null;
     /** @type {import('../describe.js').Curves|null} */
@@ -33,7 +36,8 @@ export class CurveView {
     if (!curve) return;
     this.curve = curve;
     const {lines, yLabel} = this.compare(curve);
-    this.plot.set({lines, xKind: this.options.x, yKind: this.options.y, xLabel: curve.xLabel, yLabel});
+    const found = this.findings.look(lines[0], result, curve);
+    this.plot.set({lines: [...lines, ...found], xKind: this.options.x, yKind: this.options.y, xLabel: curve.xLabel, yLabel});
   }
 
   /** @param {import('../describe.js').Curves} curve */
@@ -69,6 +73,7 @@ export class CurveView {
   settings() {
     const set = (/** @type {string} */ name) => (/** @type {string} */ value) => {
       this.options[name] = value;
+      this.findings.forget();
       if (this.result) this.set(this.result);
       this.tile.context.changed();
       this.tile.context.shows();
@@ -81,6 +86,7 @@ export class CurveView {
       choice('y axis', ['linear', 'log'], this.options.y, set('y')),
       others.length ? choice('with', ['', ...others.map((one) => one.name)], this.options.with ?? '', set('with')) : null,
       choice('kept curve', COMPARE, this.options.compare, set('compare')),
+      ...this.findings.settings(set, Boolean(this.curve?.error)),
     ];
   }
 
