@@ -76,6 +76,7 @@ export class Findings {
   settings(set, isScan) {
     const wanted = element('input', {type: 'number', min: 0, step: 'any', value: this.options.wanted ?? '',
       onchange: (/** @type {any} */ event) => set('wanted')(Number(event.target.value))});
-    return [choice('fit', ['', ...FITS], this.options.fit ?? '', set('fit')), isScan ? element('label', {}, element('span', {text: 'wanted error'}), wanted) : null];
+    const field = isScan ? element('label', {}, element('span', {text: 'wanted error'}), wanted) : null;
+    return [choice('fit', ['', ...FITS], this.options.fit ?? '', set('fit')), field];
   }
 }
