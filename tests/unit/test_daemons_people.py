@@ -52,8 +52,13 @@ class Reducer:
 
     def take_until_off(self) -> dict[str, Result]:
         """Return the results as soon as what fails is switched off; what is late counts later."""
-        while "switched off" not in ((found := self.take())["mine"].error or ""):
-            assert self.intervals < 20
+        found: dict[str, Result] = {}
+
+        def is_off() -> bool:
+            found.update(self.take())
+            return "switched off" in (found["mine"].error or "")
+
+        wait_until(is_off, what="an operation that is switched off")
         return found
 
     def take_at_once(self) -> dict[str, Result]:
