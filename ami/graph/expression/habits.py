@@ -36,6 +36,8 @@ OPERATIONS: Mapping[str, str] = {
     "hist2d": "histogram2d(x, y, x_bins, x_low, x_high, y_bins, y_low, y_high)",
     "variance": "within an event std(x) ** 2, over events moments(x)",
     "crop": "roi(image, rows=1:3, cols=0:9)",
+    "lineout": "line(image, start=[1, 2], end=[30, 40], width=3)",
+    "integrate1d": "radial(image, center=[64, 64], radii=10:40)",
     "len": "length(x)",
     "first": "the newest event is last(x), single events are pick(x, count=5)",
     "filter": "events are chosen by 'x where condition', elements by select(x, condition)",
@@ -55,7 +57,8 @@ OTHERS: Mapping[str, str] = {
     "scatterplot": "scatter", "correlate": "scatter", "correlation": "scatter", "cut": "crop",
     "slice": "crop", "size": "len", "moving_average": "rolling", "running_mean": "rolling",
     "binned_mean": "profile", "group_by": "groupby", "prod": "product", "head": "first", "show": "plot",
-    "histo": "hist",
+    "histo": "hist", "profile_line": "lineout", "linecut": "lineout", "azimuthal_average": "integrate1d",
+    "radial_profile": "integrate1d", "ring": "integrate1d", "arc": "integrate1d", "annulus": "integrate1d",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ _WORDS = {"true": True, "false": False, "none": None, "inf": math.inf, "pi": mat
 WORDS = _WORDS | {word.capitalize(): value for word, value in _WORDS.items()}
 RESERVED = frozenset({"and", "or", "not", "where", *WORDS})
 
-SLICES = frozenset({"rows", "cols", "samples"})  # parameters that read better as 1:3 than as [1, 3]
+SLICES = frozenset({"rows", "cols", "samples", "radii", "angles"})  # read better as 1:3 than as [1, 3]
 
 PAIRS: dict[str, ast.operator] = {
     "where": ast.MatMult(), "|": ast.BitOr(), "^": ast.BitXor(), "&": ast.BitAnd(),
