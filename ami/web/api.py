@@ -30,9 +30,9 @@ ACTIONS: Final = {
     "replace": ("text", "expected_version"),
     "set": ("text", "expected_version", "force"),
     "remove": ("names", "expected_version", "force"),
-    "undo": ("version", "force"),
-    "rollback": ("version", "force"),
-    "reset": ("names", "force"),
+    "undo": ("version", "expected_version", "force"),
+    "rollback": ("version", "expected_version", "force"),
+    "reset": ("names", "expected_version", "force"),
 }
 
 

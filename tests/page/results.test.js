@@ -1,7 +1,7 @@
 // What a result is shown as, what is drawn and written of it; definitions of regions.
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
-import {findRegions, freeName, imageSource, writeRegion} from '../../ami/web/static/definitions.js';
+import {compareDefinitions, findRegions, freeName, imageSource, quote, writeRegion} from '../../ami/web/static/definitions.js';
 import {ageOf, curveOf, isStale, kindsOf, rowsOf, sayEvents, sayValue, toCsv} from '../../ami/web/static/describe.js';
 
 const array = (name, numbers, axes = [], shape = [numbers.length]) => ({name, unit: '', axes, data: Float64Array.from(numbers), shape});
@@ -50,13 +50,28 @@ test('the image behind a result is its reduction without the rest', () => {
 });
 
 test('a region that is written is found again, and only of its image', () => {
-  const region = {rows: [22, 43], columns: [30, 51]};
+  const region = {kind: 'sum', rows: [22, 43], columns: [30, 51]};
   const {text, yaml, python} = writeRegion('spot', 'camera', region);
   assert.equal(text, 'spot = sum(roi(camera, rows=22:43, cols=30:51))\nspot_now = mean_events(spot, window=interval)');
   assert.equal(yaml, 'spot: sum(roi(camera, rows=22:43, cols=30:51))');
   assert.equal(python, 'spot = g.value("spot", camera.roi(rows=(22, 43), cols=(30, 51)).sum())');
   const definitions = {spot: {text: text.split('\n')[0].slice(7)}, other: {text: 'sum(roi(front, rows=1:2, cols=3:4))'}, ratio: {text: 'sum(roi(camera, rows=1:2, cols=3:4)) / 2'}};
   assert.deepEqual(findRegions(definitions, 'camera'), [
-    {name: 'spot', ...region, isSum: true}, {name: 'ratio', rows: [1, 2], columns: [3, 4], isSum: false}]);
+    {name: 'spot', ...region, isWhole: true}, {name: 'ratio', kind: 'sum', rows: [1, 2], columns: [3, 4], isWhole: false}]);
   assert.equal(freeName('spot', (name) => ['spot', 'spot2'].includes(name)), 'spot3');
+});
+
+test('what is written in another way is read as it is meant, or not at all', () => {
+  const read = (text) => findRegions({one: {text}}, 'camera')[0];
+  assert.deepEqual(read('line(camera,start=[-1, 2.5],  end=[1e1,4])'), {name: 'one', kind: 'line', start: [-1, 2.5], end: [10, 4], width: 1, isWhole: false});
+  assert.equal(read('radial(camera, center=[3, 4], radii=1:9, angles=-30:45)').isWhole, true);
+  for (const text of ['roi(camera, rows=:3, cols=1:2)', 'roi(camera, rows=1:9:2, cols=1:2)', 'roi(camera, rows=-9:-2, cols=1:2)', 'radial(camera, center=[3, 4])',
+    'line(camera, start=[1, 2], end=x)', 'radial(other, center=[3, 4], radii=1:9)', 'roi(camera, rows=1:2', '"roi(camera, '.repeat(400)]) assert.equal(read(text), undefined, text);
+});
+
+test('a diff has what came, went and is another, with names as a definition says them', () => {
+  const one = (text) => ({text});
+  assert.deepEqual(compareDefinitions({a: one('count(x)'), b: one('y'), c: one('z')}, {a: one('count(y)'), c: one('z'), 'd.e': one('w')}),
+    ['- a = count(x)', '+ a = count(y)', '- b = y', '+ `d.e` = w']);
+  assert.deepEqual(['a_1', 'a b', 'where', '1a'].map(quote), ['a_1', '`a b`', '`where`', '`1a`']);
 });

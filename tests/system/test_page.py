@@ -179,6 +179,31 @@ def test_a_region_that_is_drawn_becomes_a_result(open_page: Open, experiment: Ex
     )
 
 
+def test_an_arc_is_drawn_and_what_another_loses_is_shown_before_it_is_taken(
+    open_page: Open, experiment: Experiment
+) -> None:
+    page = open_page()
+    image = tile(page, "now")
+    image.hover()
+    image.get_by_role("button", name="Draw a region").click()
+    image.get_by_label("shape").select_option("arc")
+    image.locator(".view").focus()
+    page.keyboard.press("Enter")
+    await_text(image.locator(".region-box"), "graph version")
+    text = experiment.client.document().definitions["arc"].text
+    assert re.fullmatch(
+        r"azimuthal\(camera, center=\[\d+, \d+\], radii=\d+:[\d.]+, angles=-?\d+:\d+, bins=60\)", text
+    )
+
+    page.locator("h1").click()
+    page.keyboard.press("g")
+    page.get_by_role("button", name="Remove shots").click()
+    await_text(page.locator("p.answer.denied"), "test would lose, or begin anew with: shots")
+    assert "shots" in experiment.client.document().definitions
+    page.get_by_role("button", name="Do it all the same").click()
+    wait_until(lambda: "shots" not in experiment.client.document().definitions, what="what was taken")
+
+
 def test_a_pixel_has_its_exact_value_and_a_layout_is_opened_by_its_link(open_page: Open) -> None:
     page = open_page()
     image = tile(page, "now")

@@ -78,6 +78,15 @@ def test_nothing_is_changed_without_the_token(
     assert not asked.edits
 
 
+@pytest.mark.parametrize("action", ["set", "remove", "undo", "rollback", "reset"])
+def test_what_takes_from_others_can_be_bound_to_the_version_that_was_looked_at(
+    open_page: Page, asked: Asked, action: str
+) -> None:
+    body = json.dumps({"action": action, "name": "eve", "force": True, "expected_version": 7}).encode()
+    assert open_page.ask("/api/graph", body, authorization=f"Bearer {open_page.token}")[0] == 200
+    assert asked.edits == [(action, {"force": True, "expected_version": 7})]
+
+
 def test_with_the_token_an_edit_is_the_clients_own_request(open_page: Page, asked: Asked) -> None:
     right = {"Authorization": f"Bearer {open_page.token}"}
     body = {"action": "remove", "name": "anna", "names": ["a"], "force": True, "dry_run": True}
