@@ -39,8 +39,8 @@ def bench(session: Session, names: tuple[str, ...], more: tuple[str, ...], quick
 
     Each figure stands beside a limit that is measured in the same run, because the same machine is not
     the same an hour later. Private nodes are started and stopped; nothing stays. --timeout is for each
-    measurement. Without NAME all figures are measured but loaded_memory and those of shift,
-    which take 10 minutes each; `--only A B C` and `A B C` are the same.
+    measurement. Without NAME all figures are measured but loaded_memory, page_long_growth and
+    those of shift, which take 10 minutes each; `--only A B C` and `A B C` are the same.
     """
     only, timeout_s = (*names, *more), session.timeout_s
     if against is not None:

@@ -35,7 +35,7 @@ from ami.lab.operations import BLOCKS, block_sizes, operation_cost
 from ami.lab.ring import ring_blocks
 from ami.lab.scale import fleet_cores
 from ami.lab.stores import store_speed
-from ami.lab.viewers import page_viewers
+from ami.lab.viewers import CROWDS
 
 # The longest one takes a minute and a half on two cores, of those that need not be named.
 TIMEOUT_S, NAMED_TIMEOUT_S = 240.0, 900.0
@@ -74,10 +74,7 @@ ROWS: Mapping[str, Row] = {row.name: row for row in (
     Row(idle, "idle_cpu", "% of a core", less=True, goal=5.0,
         what="CPU of a whole node without events: all processes, both servers, supervisord"),
     Row(idle, "resident_memory", "MB", less=True, goal=600.0, what="memory (PSS) of the same node"),
-    Row(page_viewers, "page_cores", "cores", less=True, goal=1.0, when="full",
-        what="CPU of the page's process: 100 viewers of 10 results, one a megapixel shown at 512×512"),
-    Row(page_viewers, "page_age_p99", "s", less=True, goal=0.5, when="full",
-        what="result is published → in a viewer's hands, while another viewer stands still"),
+    *(row for crowd in CROWDS for row in crowd.rows()),
     Row(fleet_cores, "fleet_cores", "core", less=True, goal=1.0, when="full",
         what="the global reducer's share of a core for 16 made-up nodes × 200 results × 20 Hz"),
     Row(fleet_cores, "fleet_age_p99", "ms", less=True, goal=100.0, when="full",
