@@ -126,12 +126,9 @@ class ClusterLink(HeldLink):
         self._owners = owners
         if self._copies or any(copied.values()):
             for address, there in copied.items():
-                known = self._copies.setdefault(address, self._new_copies(address, there))
+                new = Copies(address, there=there, patience_s=self._waits.patience_s)
+                known = self._copies.setdefault(address, new)
                 known.there = known.there or there
-
-    def _new_copies(self, address: Address, there: bool) -> Copies:
-        what = f"the server at {address[0]}:{address[1]}"
-        return Copies(what, there=there, patience_s=self._waits.patience_s)
 
     @property
     def has_copies(self) -> bool:  # type: ignore[override]  # it may change

@@ -207,11 +207,13 @@ def test_where_no_copy_lives_it_goes_on_and_says_so_and_waits_again_for_one_that
         wait_until(lambda: journal.append(next(numbers), "again") and known.there, what="a copy that counts")
 
 
-def test_a_copy_that_lives_and_is_too_late_is_not_passed_over(
-    rig: Replicated, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_heard", [True, False], ids=["late", "not heard of"])
+def test_a_copy_that_may_take_the_place_is_not_passed_over(
+    rig: Replicated, monkeypatch: pytest.MonkeyPatch, is_heard: bool
 ) -> None:
-    """What is not on it is not done, as far as anybody may rely on it."""
-    monkeypatch.setattr(copies, "GONE_S", 0.2)
+    """What is not on it is not done, as far as anybody may rely on it: the cluster has not said it failed."""
+    if not is_heard:
+        monkeypatch.setattr(copies, "LAG_S", -1)
     monkeypatch.setattr(copies, "STEP_S", 0.05)
     config = replace(rig.config, timeout_s=0.4)
     with closing(open_global(config, keys.prefix("late", "test", 0))) as store:
@@ -223,6 +225,9 @@ def test_a_copy_that_lives_and_is_too_late_is_not_passed_over(
             with pytest.raises(StoreUnavailable, match="no copy has taken what was written"):
                 store.commit(None, {"a": 2}, copied=True)
             store.commit(None, {"b": 1})  # on which nobody relies
+            monkeypatch.setattr(copies, "STALE_S", 0.1)
+            if not is_heard:  # for longer than any copy may
+                store.commit(None, {"a": 3}, copied=True)
         finally:
             rig.signal(copy, signal.SIGCONT)
         wait_until(rig.is_whole, what="six servers that agree")
