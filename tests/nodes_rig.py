@@ -14,6 +14,7 @@ import pytest
 from ami.lab import nodes as lab
 from ami.lab.machines import NoMachines, refuse_without_namespaces
 from ami.lab.nodes import PORT, MachineNode, Nodes
+from tests.node_rig import RUNNING
 
 __all__ = ["PORT", "MachineNode", "Nodes", "nodes"]
 
@@ -26,4 +27,8 @@ def nodes(count: int = 3, **how: Any) -> Iterator[Nodes]:
     except NoMachines as error:
         pytest.skip(str(error))
     with lab.nodes(count, **how) as found:
-        yield found
+        RUNNING.extend(found)
+        try:
+            yield found
+        finally:
+            RUNNING.clear()

@@ -69,7 +69,7 @@ class Crowd:
     def rows(self) -> list[Row]:
         """Return the figures that it gives."""
         measure = partial(measure_crowd, self)
-        said = f"{self.viewers} viewers of {NUMBERS} numbers and a {SIDE}×{SIDE} image at {self.size}×{self.size}"
+        said = f"{self.viewers} viewers of {NUMBERS} numbers and {SIDE}² pixels as {self.size}²"
         return [
             Row(measure, f"{self.name}_{kind}", UNITS[kind], less=True, goal=goal, when=self.when,
                 what=f"{SAID[kind]}, {said}, one frozen")

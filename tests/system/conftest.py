@@ -7,7 +7,6 @@ own source on it: a new run.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +21,7 @@ from ami.messages.run_book import RunBook
 from ami.result import Result
 from ami.sources import open_source
 from ami.stores import keys, open_global
-from tests.node_rig import running
+from tests.node_rig import RUNNING, describe, running
 from tests.waiting import PATIENCE_S, wait_until
 
 # On a machine that stands still for a second, no event is to blame and no process hangs. A ring that is not
@@ -33,8 +32,6 @@ PATIENT = {
     "AMI_MONITOR_HANG_S": "10",
     "AMI_SOURCE_DRAIN_S": "14",
 }
-AMI = Path(__file__).parents[2] / "bin" / "ami"
-LAST_BYTES = 3000  # of each log, shown when a test fails
 RECORDINGS = Path(os.environ.get("RECORDINGS", Path(__file__).parents[3] / "shared" / "data"))
 
 
@@ -102,30 +99,30 @@ StartNode = Callable[..., Experiment]
 Play = Callable[[str, str], Experiment]
 
 
-_FAILED = pytest.StashKey[bool]()
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """When a test fails, show how the nodes are that run."""
     report = yield
-    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    if report.failed and call.when != "teardown":
+        for node in RUNNING:
+            report.sections.append((f"node in {node.run_dir}", describe(node)))
     return report
 
 
 @pytest.fixture
-def start_node(request: pytest.FixtureRequest) -> Iterator[StartNode]:
+def start_node() -> Iterator[StartNode]:
     """Return a function that starts a node: ``start_node(uri, graph, workers=2, AMI_...=...)``.
 
-    A source that has an end waits for its first graph. When the test fails, pytest shows how the nodes were.
+    A source that has an end waits for its first graph.
     """
     with ExitStack() as stack:
-        nodes: list[Node] = []
 
         def start(source: str, graph: str = "", *, workers: int = 2, **settings: str) -> Experiment:
             node = stack.enter_context(
                 running(Node(source=source, workers=workers, settings=PATIENT | settings))
             )
-            nodes.append(node)
             client = stack.enter_context(connect(node.config, name="test", timeout_s=PATIENCE_S))
             if graph:
                 wait_until(client.schema, what="a source that has told its fields")
@@ -133,19 +130,6 @@ def start_node(request: pytest.FixtureRequest) -> Iterator[StartNode]:
             return Experiment(node, client)
 
         yield start
-        if request.node.stash.get(_FAILED, False):
-            for node in nodes:
-                _show(node)
-
-
-def _show(node: Node) -> None:
-    """Print what a node says of itself, and the ends of its logs."""
-    environ = os.environ | node.environment
-    for command in ("status", "results"):
-        said = subprocess.run([AMI, command], env=environ, capture_output=True, text=True, timeout=60)
-        print(said.stdout, said.stderr)  # noqa: T201  # pytest shows it
-    for log in sorted((node.run_dir / "log").glob("*.log")):
-        print(f"--- {log.name}\n{log.read_text(errors='replace')[-LAST_BYTES:]}")  # noqa: T201
 
 
 @pytest.fixture(scope="session")
@@ -177,11 +161,7 @@ def play(_shared_node: Node) -> Iterator[Play]:
             node.supervisor.startProcess("source")
             played.append(uri)
             experiment = Experiment(node, client, run)
-            try:
-                wait_until(lambda: last_run() > run, what="the new run")
-            except BaseException:
-                _show(node)
-                raise
+            wait_until(lambda: last_run() > run, what="the new run")
             return experiment
 
         yield play_source
