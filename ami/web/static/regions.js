@@ -156,7 +156,8 @@ export class Regions {
   }
 
   rename() {
-    if (!this.chosen || !/^[A-Za-z_]\w*$/.test(this.name.value)) return;
+    if (!this.chosen) return;
+    if (!/^[A-Za-z_]\w*$/.test(this.name.value)) return void write(this.answer, 'a name has letters, digits and _, and begins with no digit');
     this.chosen.name = this.name.value;
     this.rest();
   }
