@@ -8,9 +8,12 @@ import numpy as np
 
 from ami.event import Slots, Transition
 from ami.graph.execution.plan import WorkerPlan
+from ami.graph.graph import Graph
 from ami.messages.batch import Batch
 from ami.messages.flush import Covers, EntryFacts
 from tests.daemons_rig import GRAPH, INTERVAL_NS, SCHEMA
+
+_plans: dict[str, WorkerPlan] = {}  # to make one takes much longer than to run it
 
 
 def facts(interval: int = 1, *, ring: int = 7, run: int = 1, graph_version: int = 1) -> EntryFacts:
@@ -27,21 +30,25 @@ def batch(
     node: str = "here",
     run: int = 1,
     graph_version: int = 1,
+    graph: Graph = GRAPH,
+    sequence: int = 0,
+    times: list[int] | None = None,
     **more: Any,
 ) -> Batch:
-    """Return the batch of an interval whose events have these ``x``."""
-    plan = WorkerPlan(GRAPH, SCHEMA)
+    """Return the batch of an interval whose events have these ``x``, at these times in the interval, ns."""
+    if (plan := _plans.get(graph.hash)) is None:
+        plan = _plans[graph.hash] = WorkerPlan(graph, SCHEMA)
     partial = plan.partial()
     covers = Covers()
     if values:
         slots = Slots.allocate(SCHEMA, len(values))
         slots["x"][:] = values
         slots.set_valid(SCHEMA.names)
-        slots.timestamps[:] = interval * INTERVAL_NS + np.arange(len(values))
-        plan.run(slots, 0, partial)
+        slots.timestamps[:] = interval * INTERVAL_NS + np.array(times or range(len(values)))
+        plan.run(slots, sequence, partial)
         partial.graph_version = graph_version
-        first_ns = interval * INTERVAL_NS
-        covers = Covers(events=len(values), first_ns=first_ns, last_ns=first_ns + len(values) - 1)
+        first_ns, last_ns = int(slots.timestamps[0]), int(slots.timestamps[-1])
+        covers = Covers(events=len(values), first_ns=first_ns, last_ns=last_ns)
     said: dict[str, Any] = {
         "expected": len(values), "dropped": 0, "complete": True, "supplement": False, "transition": 0,
         "workers": (f"{node}:worker:0",) if values else (), "partial": partial if values else None,

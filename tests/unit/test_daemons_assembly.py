@@ -18,6 +18,7 @@ from ami.messages.batch import Batch
 from ami.result import Events, Result
 from ami.stores import codec
 from ami.stores.membership import Members
+from ami.values import PickedEvents
 from tests.batches import batch, border
 from tests.daemons_rig import GRAPH
 
@@ -74,10 +75,11 @@ def test_the_account_of_a_run_closes() -> None:
 
 def test_nodes_are_merged_and_a_node_that_is_silent_is_named() -> None:
     assembly = assembled(batch(5, [1], node="a"), batch(5, [2, 3], node="b"), batch(6, [4], node="a"))
-    found = results(assembly, "a", "b", "c")
+    everyone = Members(here=frozenset("ab"), gone=frozenset("c"))
+    found = {one.name: one for one in assembly.results(everyone)}
     assert found["total"].value == 10
     assert (found["total"].nodes, found["total"].missing_nodes) == (("a", "b"), ("c",))
-    # The newest interval that both of them passed; c never was there, so nobody waits for it.
+    # The newest interval that both of them passed; c does not live, so nobody waits for it.
     assert (found["now"].interval, found["now"].value) == (5, 6)
     assert (found["now"].nodes, found["now"].missing_nodes) == (("a", "b"), ("c",))
     assert not found["total"].complete
@@ -199,7 +201,11 @@ def test_a_state_that_went_through_the_store_at_any_point_goes_on_as_if_it_had_n
             assembly.apply(one.node, number, copy.deepcopy(one))
         if number in cuts:
             interrupted = through_the_store(interrupted)
-        want, got = (shown(results(one, "a", "b", "c")) for one in (straight, interrupted))
+        everyone = Members(here=frozenset("ab"), gone=frozenset("c"))
+        want, got = (
+            shown({result.name: result for result in one.results(everyone)})
+            for one in (straight, interrupted)
+        )
         assert got == want
         assert interrupted.totals == straight.totals
         assert interrupted.applied == straight.applied
@@ -223,3 +229,91 @@ def test_the_order_in_which_nodes_come_does_not_show(data: st.DataObject) -> Non
     assert (found["total"].value, found["shots"].value) == (12 + 3 * 3, 12)
     assert found["now"].value == 3 + 3 + 1 + 2
     assert found["now"].complete
+
+
+PICKING = graph_of("""
+results:
+  now: sum_events(x, window=interval)
+  some: pick(x, count=3)
+  mean: mean_events(x, window="4 events")
+""").at_version(1)
+ALL = ("a", "b", "c", "d")
+GRACE_S = 2.0
+
+
+class Played:
+    """Nodes that play shares of a run, in drawn orders, some late, some from the midst on, some never.
+
+    Events are numbered through; each has its number as ``x``, a time of its own, and in its node's ring the
+    next sequence there.
+    """
+
+    def __init__(self, data: st.DataObject) -> None:
+        sizes = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=6))
+        self.whole: dict[int, list[int]] = {}
+        self.shares = {node: [border(Transition.BEGIN_RUN, 1, node=node)] for node in ALL}
+        self.parts: dict[tuple[str, int], list[int]] = {}
+        begins = {node: data.draw(st.sampled_from([0, 0, 0, 2, 99])) for node in ALL}
+        begins["a"] = 0
+        sequences = dict.fromkeys(ALL, 0)
+        for interval, size in enumerate(sizes, start=1):
+            there = [node for node in ALL if begins[node] < interval]
+            whose = data.draw(st.lists(st.sampled_from(there), min_size=size, max_size=size))
+            first = sum(sizes[: interval - 1])
+            self.whole[interval] = list(range(first, first + size))
+            for node in there:
+                mine = [number for number, owner in enumerate(whose) if owner == node]
+                self.parts[node, interval] = values = [first + number for number in mine]
+                self.shares[node].append(
+                    batch(interval, values, node=node, graph=PICKING, sequence=sequences[node], times=mine)
+                )
+                sequences[node] += len(values)
+        for node in ALL:
+            if begins[node] == 99:
+                self.shares[node] = []  # it lives, and has no event
+            else:
+                self.shares[node].append(border(Transition.END_RUN, 1, node=node))
+
+    def play_alone(self) -> dict[int, dict[str, Any]]:
+        """Return what one process has after each interval."""
+        alone, found = Assembly(lambda _version: PICKING), {}
+        for interval, values in self.whole.items():
+            alone.apply("a", interval, batch(interval, values, node="a", graph=PICKING))
+            found[interval] = {one.name: one.value for one in alone.results(members("a"))}
+        return found
+
+
+def said(value: Any) -> str:
+    return str((value.timestamps, value.values) if isinstance(value, PickedEvents) else value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_what_is_complete_is_what_one_process_has_whoever_comes_when(data: st.DataObject) -> None:
+    """Members begin at drawn times, or never; some are silent for longer than they are waited for."""
+    played, now = Played(data), 0.0
+    alone = played.play_alone()
+    assembly = Assembly(lambda _version: PICKING, grace_s=GRACE_S, monotonic=lambda: now)
+    left = {node: list(share) for node, share in played.shares.items()}
+    never = {node for node, share in left.items() if not share}
+    number = dict.fromkeys(ALL, 0)
+    passed_over = False
+    while any(left.values()):
+        node = data.draw(st.sampled_from([node for node in ALL if left[node]]))
+        number[node] += 1
+        assembly.apply(node, number[node], copy.deepcopy(left[node].pop(0)))
+        now += data.draw(st.sampled_from([0.0, 0.0, 0.01, 3.0]))
+        found = {one.name: one for one in assembly.results(members(*ALL))}
+        if not found:
+            continue
+        place = assembly.watermark.place[1]
+        if (one := found["now"]).complete:
+            assert not never
+            assert (one.value or 0) == sum(played.whole[place]), f"of interval {place}"
+        missing = set(one.missing_nodes)
+        assert missing == {other for other in ALL if assembly.watermark.reached(other) < (1, place)}
+        passed_over |= bool(missing - never)
+        if not passed_over and place in alone:
+            assert {name: said(found[name].value) for name in ("some", "mean")} == {
+                name: said(alone[place][name]) for name in ("some", "mean")
+            }

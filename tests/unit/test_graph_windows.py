@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -563,6 +564,28 @@ def test_an_interval_whose_rest_never_comes_ends_with_its_run_or_when_many_wait(
         assert len(window["buckets"]) < 210
         assert a.results()["p"].value.sequences.tolist() == [1000 * run + interval]
         assert (1, 0) not in window["buckets"] or run == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=60), st.integers(1, 9), st.randoms(use_true_random=False))
+def test_which_events_are_picked_does_not_depend_on_which_node_s_ring_they_were_in(
+    owners: list[int], count: int, chance: random.Random
+) -> None:
+    """Each node counts the events in its ring from 0 on."""
+    pick, times = Pick(count), np.array(chance.sample(range(10**9), len(owners)), np.int64)
+    values = np.arange(len(owners))
+
+    def state_of(rows: Any) -> Any:
+        stamps = np.stack([times[rows], np.arange(len(rows))], axis=1)
+        return pick.add(pick.zero(), values[rows], stamps=stamps) if len(rows) else pick.zero()
+
+    found = pick.zero()
+    for node in chance.sample(range(4), 4):
+        found = pick.merge(found, state_of(np.flatnonzero(np.array(owners) == node)))
+    alone = state_of(values)
+    assert (found is None) == (alone is None)
+    if found is not None:
+        assert found[1][0].tolist() == alone[1][0].tolist()
 
 
 def test_picked_events_are_spread_over_each_interval() -> None:

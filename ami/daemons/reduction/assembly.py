@@ -47,15 +47,18 @@ class Assembly:
         grace_s: for how long results of an interval wait for a node that is silent.
         people: who calls people's functions of results.
         time_ns: returns the time by the store's clock, since others look how old results are.
+        monotonic: returns the time by which nodes are silent, s.
     """
 
     def __init__(
         self, graph: Callable[[int], Graph], here: str = "here", *, large: bool = False,
         people: People = NO_PEOPLE, grace_s: float = 2.0, time_ns: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._graph = graph
         self._people = people
         self._time_ns = time_ns
+        self._monotonic = monotonic
         self._here = here
         self._large = large
         self.graph = Graph()
@@ -172,9 +175,9 @@ class Assembly:
             self._accumulator.begin_run(run)
             logger.info("run %d", run)
         if batch.transition == Transition.BEGIN_RUN:
-            self.watermark.meet(batch.node, (run, NEVER), time.monotonic())
+            self.watermark.meet(batch.node, (run, NEVER), self._monotonic())
         elif batch.transition == Transition.END_RUN:
-            self.watermark.end(batch.node, run, time.monotonic())
+            self.watermark.end(batch.node, run, self._monotonic())
             logger.info("run %d of %s ends: %s", run, batch.node, self.totals)
 
     def _merge(self, batch: Batch) -> None:
@@ -194,12 +197,12 @@ class Assembly:
         )
 
     def _meet(self, place: Place, batch: Batch | LargeBatch) -> None:
-        self.intervals += self.watermark.meet(batch.node, place, time.monotonic())
+        self.intervals += self.watermark.meet(batch.node, place, self._monotonic())
         self._workers.update((name, max(place, self._workers.get(name, place))) for name in batch.workers)
 
     def look(self, members: Members) -> bool:
         """Go on to the interval that all nodes have passed; return whether that is another than it was."""
-        moved = self.watermark.look(members.here, time.monotonic())
+        moved = self.watermark.look(members.here, self._monotonic())
         at, top = self.watermark.place, self.watermark.top
         self._accumulator.hold(None if at == top else at)
         return moved
@@ -211,7 +214,7 @@ class Assembly:
             last = small.newest.get(node, (0, NEVER))
             is_whole = last[0] < run or mine.newest.get(node, (0, NEVER)) >= last
             if run > mine.ended.get(node, 0) and is_whole:
-                mine.end(node, run, time.monotonic())
+                mine.end(node, run, self._monotonic())
 
     def list_by_key(self, least: int) -> dict[str, ByKey]:
         """See :meth:`ami.graph.execution.windows.Accumulator.list_by_key`."""
@@ -340,7 +343,7 @@ class Assembly:
         self._interval_ns = checkpoint.interval_ns
         self._workers = checkpoint.workers
         self.watermark.restore(
-            checkpoint.place, checkpoint.newest, checkpoint.nodes, checkpoint.ended, time.monotonic()
+            checkpoint.place, checkpoint.newest, checkpoint.nodes, checkpoint.ended, self._monotonic()
         )
         self._published = checkpoint.published
         self.totals, self.run, self.intervals = checkpoint.totals, checkpoint.run, checkpoint.intervals

@@ -236,8 +236,9 @@ class GlobalReducerStage:
             self._pass_over(BadRecord(self._inboxes[node].key, record.number, str(error)))
             return False
         if batch.entry.run > self._assembly.run:
-            # Before its first event, a source that began anew told its fields; a short run is over in a look.
-            self._read_units()
+            # Before its first event, a source that began anew told its fields, and that it is there: a short
+            # run is over in a look, and who is not known yet is not waited for.
+            self._find_nodes(anew=True)
         if batch.entry.graph_version > self._assembly.graph.version:
             with self._setup.patience.up_to():  # it may be of thousands of operations
                 self._assembly.set_graph(self._graphs.get(batch.entry.graph_version))
@@ -304,9 +305,9 @@ class GlobalReducerStage:
         except StoreError as error:
             logger.warning("%s", error)
 
-    def _find_nodes(self) -> None:
+    def _find_nodes(self, *, anew: bool = False) -> None:
         now = time.monotonic()
-        if now >= self._nodes_at:
+        if anew or now >= self._nodes_at:
             self._members = Members.read(self._store)
             for node in sorted(self._members.expected | self._members.left):
                 self._inboxes.setdefault(node, self._store.journal(keys.inbox(node)))

@@ -17,7 +17,8 @@ MOST_BEHIND = 200
 class Watermark:
     """The interval that all nodes have passed which are waited for; pure, it is told the time.
 
-    A node that lives is waited for, but not when it was silent for the grace time since another was further.
+    A node that lives is waited for, also when nothing came of it yet, but not when it was silent for the
+    grace time since another was further.
 
     Attributes:
         place: run and interval; it never goes back.
@@ -49,6 +50,12 @@ class Watermark:
         self._came(node, now)
         return is_newest
 
+    def _expect(self, node: str, now: float) -> None:
+        """Wait for a node of which nothing came yet: else all so far is over when it sends its part."""
+        self.newest[node] = (0, NEVER)
+        if self.top > self.newest[node]:
+            self._waited_since[node] = self._begin_wait(node, now)
+
     def end(self, node: str, run: int, now: float) -> None:
         """Note that a node ended a run: it has passed all intervals of it."""
         self.ended[node] = max(run, self.ended.get(node, run))
@@ -70,6 +77,9 @@ class Watermark:
 
     def look(self, here: Collection[str], now: float) -> bool:
         """Go on to where all are that are waited for; return whether that is further than it was."""
+        for node in here:
+            if node not in self.newest:
+                self._expect(node, now)
         waited = [self.reached(node) for node in self.newest if node in here and self._is_waited(node, now)]
         place = min([self.top, *waited])
         if place <= self.place:
