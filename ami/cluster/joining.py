@@ -17,6 +17,7 @@ from ami.cluster import background, checks, memory, settings_file, topology
 from ami.cluster.forming import Forming, resolve
 from ami.cluster.moving import Say
 from ami.cluster.servers import BUS, is_taken, read_or_make_password
+from ami.cluster.succession import Succession
 from ami.cluster.supervisor import NO_ANSWER, Supervisor
 from ami.cluster.topology import Server, Topology
 from ami.config import PROJECT_FILE, find_file, load
@@ -196,10 +197,10 @@ class Machine:
         """Let the cluster forget the servers of a machine that does not come back; return which.
 
         Args:
-            lose: slots that only it had are dealt anew, empty.
+            lose: slots of which there is no copy are dealt anew, empty.
 
         Raises:
-            AmiError: it answers, or has slots still.
+            AmiError: it answers, or has slots of which there is no copy (yet).
         """
         port = self.config.global_store.port
         address = resolve(host, port)[0]
@@ -210,13 +211,12 @@ class Machine:
             lively = [server for server in gone if forming.link(server.address).answers()]
             if lively:
                 raise AmiError(f"{lively[0]} answers: `ami cluster leave` there hands its slots over first")
+            succession = Succession(forming, address, self._say)
             try:
-                forming.wait(
-                    f"a replica to take the slots of {address}", lambda: _slots_left(forming, address)
-                )
-            except AmiError:
+                forming.wait(f"copies of the slots of {address}", succession.find_left)
+            except AmiError as error:
                 if not lose:
-                    raise
+                    raise AmiError(f"{error}; --lose deals them anew, empty") from error
             lost = [stretch for server in forming.known().on(address) for stretch in server.slots]
             forming.forget(server.id for server in gone)
             if lost:
@@ -307,8 +307,3 @@ class Machine:
     def _tell(self, changed: Sequence[str]) -> None:
         for setting in changed:
             self._say(f"{self.path}: {setting}")
-
-
-def _slots_left(forming: Forming, host: str) -> str:
-    left = sum(server.slot_count for server in forming.known().on(host))
-    return f"{left} slots are nobody else's (--lose deals them anew, empty)" if left else ""

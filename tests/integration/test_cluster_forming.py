@@ -11,6 +11,7 @@ import pytest
 
 from ami.cluster import servers
 from ami.cluster.forming import Forming
+from ami.cluster.succession import Succession
 from ami.cluster.topology import SLOTS
 from ami.config import GlobalStoreConfig
 from ami.errors import StoreError
@@ -106,3 +107,31 @@ def test_a_cluster_is_formed_grows_and_gives_a_place_back_while_values_are_writt
     assert third is not None
     forming.balance(without=[third.id])
     assert forming.known()[third.id].slot_count == 0
+
+
+def test_a_copy_that_began_anew_takes_the_place_of_a_machine_that_is_gone_for_good(
+    four: Place,
+) -> None:
+    """By itself it waits for ever, and what it has would be given up with the machine."""
+    forming = four.forming(1)
+    forming.create(four.addresses[:2])
+    forming.replicate(four.addresses[2], four.addresses[0])
+    stores = [open_global(four.clients_settings(), f"here:test:{n}") for n in range(8)]
+    for number, store in enumerate(stores):
+        store.queue("q").put(number, surely=True)
+    for number in (0, 2):
+        four.servers[number].kill()
+    four.servers[2].start()
+    wait_until(ServerLink(four.config, four.addresses[2]).answers, what="the copy")
+    gone = four.addresses[0][0]
+    forming.wait("its taking over", Succession(forming, gone, four.said.append, 1.0).find_left)
+    third = forming.known().at(four.addresses[2])
+    assert third is not None
+    assert third.slot_count == SLOTS // 2
+    forming.forget(server.id for server in forming.known().on(gone))
+    forming.agree()
+    for number, store in enumerate(stores):
+        item = store.queue("q").take(0.1)
+        assert item is not None
+        assert item.value == number
+        store.close()
