@@ -115,6 +115,13 @@ def _seeds(config: GlobalStoreConfig, seen: Topology) -> Iterator[Finding]:
             "it is empty, and the cluster has several servers: a process that starts here waits for this one",
             "`ami cluster join` of any other machine writes the list",
         )
+    strange = sorted(listed - {str(server) for server in seen.servers})
+    if strange and len(seen.servers) > 1 and all(one[:1].isdecimal() for one in strange):
+        yield warning(
+            "start_nodes",
+            f"it lists {', '.join(strange)}, which the cluster does not have (any more)",
+            "`ami cluster join` of any other machine writes the list anew",
+        )
     primaries = {str(server) for server in seen.primaries}
     if listed and len(primaries) > 1 and len(listed & {str(server) for server in seen.servers}) < 2:
         yield warning(

@@ -96,19 +96,26 @@ class Forming:
     def known(self) -> Topology:
         """Return the cluster as the first seed sees it that answers and is in one.
 
+        One that has all slots alone counts when no other is in a cluster: it may have left theirs.
+
         Raises:
             StoreUnavailable: none does.
         """
-        problems = []
+        problems, alone = [], None
         for address in self._seeds:
             try:
                 seen = self.look(address)
             except StoreError as error:
                 problems.append(str(error))
                 continue
-            if seen.slot_count or len(seen.servers) > 1:
+            if len(seen.servers) > 1:
                 return seen
-            problems.append(f"{address[0]}:{address[1]} is in no cluster yet")
+            if seen.slot_count:
+                alone = alone or seen
+            else:
+                problems.append(f"{address[0]}:{address[1]} is in no cluster yet")
+        if alone is not None:
+            return alone
         raise StoreUnavailable(f"no cluster: {'; '.join(problems)}")
 
     def views(self, seen: Topology) -> dict[str, Topology]:

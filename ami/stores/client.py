@@ -90,12 +90,17 @@ class ClusterLink(HeldLink):
         return found
 
     def _look(self) -> list[Address | None]:
-        """Ask the cluster who has which slot; whoever answered is asked first the next time."""
+        """Ask the cluster who has which slot; whoever answered is asked first the next time.
+
+        One that is alone, though several are listed, has left them, and began anew: it is believed only when
+        no other is in a cluster.
+        """
         with self._looking:
             if self._owners:  # another thread asked
                 return self._owners
             self._looked_at = time.monotonic()
             problem: Exception = NotDone("no node of the cluster has a slot")
+            alone: tuple[Address, list[Reply]] | None = None
             for node in self._nodes:
                 try:
                     (reply,) = self._once(node, Exchange([("CLUSTER", "SLOTS")], repeat=True))
@@ -104,9 +109,14 @@ class ClusterLink(HeldLink):
                 except (NotDone, Broken, StoreError) as error:
                     problem = error
                     continue
-                if reply:
+                if reply and len(self._config.start_nodes) > 1 and _is_of_one(reply):
+                    alone = alone or (node, reply)
+                elif reply:
                     self._learn(node, reply)
                     return self._owners
+            if alone is not None:
+                self._learn(*alone)
+                return self._owners
             raise NotDone(str(problem)) from problem
 
     def _learn(self, asked: Address, ranges: list[Reply]) -> None:
@@ -147,6 +157,11 @@ class ClusterLink(HeldLink):
                 self._nodes = list(dict.fromkeys([knows, *self._nodes]))
             if knows is not None or time.monotonic() - self._looked_at > self._waits.refresh_s:
                 self._owners = []
+
+
+def _is_of_one(ranges: list[Reply]) -> bool:
+    """Whether there is one server only in an answer to CLUSTER SLOTS."""
+    return len({(host, port) for _, _, *nodes in ranges for host, port, *_ in nodes}) == 1
 
 
 def connect_locally(path: str, waits: Waits, what: str, traffic: Traffic) -> Wire:

@@ -135,3 +135,21 @@ def test_a_copy_that_began_anew_takes_the_place_of_a_machine_that_is_gone_for_go
         assert item is not None
         assert item.value == number
         store.close()
+
+
+def test_a_server_that_left_is_not_taken_for_the_cluster_whose_settings_still_name_it_first(
+    four: Place,
+) -> None:
+    """It is alone, with all slots, and lets the same secret in."""
+    four.forming(3).create(four.addresses[3:])
+    four.forming().create(four.addresses[:2])
+    assert len(four.forming(3, 0, 1).known().servers) == 2
+    assert len(four.forming(3, 2).known().servers) == 1
+    settings = four.clients_settings()
+    listed = [settings.start_nodes[number] for number in (3, 2, 1)]
+    for start_nodes, found in [(listed, 7), (listed[1:], 7), (listed[:2], None), (listed[:1], None)]:
+        store = open_global(replace(settings, start_nodes=tuple(start_nodes)), "here:test:0")
+        if start_nodes is listed:
+            store.put("value", 7)
+        assert store.get("value") == found
+        store.close()
