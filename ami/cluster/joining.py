@@ -99,7 +99,7 @@ class Machine:
             raise AmiError(
                 f"{mine[0]} is no address of this machine that others can reach: name one with --address"
             )
-        is_member = seen.at(mine) is not None
+        is_member = seen.at(mine) is not None or self.was_in(seen)
         if not is_member:
             checks.refuse_name(self.config, place, self.path)
             self._refuse_alone(mine)
@@ -231,6 +231,21 @@ class Machine:
             forming.close()
 
     # --- how it is done
+
+    def was_in(self, seen: Topology) -> bool:
+        """Whether this node's server was one of these when it stopped, maybe at another address."""
+        nodes = memory.folder_of(self.config.node, "global") / "nodes.conf"
+        try:
+            own = topology.read("\n".join(nodes.read_text().splitlines()[:-1])).own
+        except OSError:
+            return False
+        server = next((one for one in seen.servers if one.id == own), None)
+        if server is None:
+            return False
+        with suppress(StoreError), ServerLink(self.config.global_store, server.address) as link:
+            # One that runs is another machine's, of whose folder this one is a copy.
+            return link.text("CLUSTER", "MYID") != own
+        return True
 
     def _refuse_alone(self, mine: Address) -> None:
         """Put aside what this node's server has as a cluster of its own.

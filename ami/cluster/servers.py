@@ -120,6 +120,11 @@ def refuse_taken_ports(config: GlobalStoreConfig) -> None:
     bus = f"the bus of global_store.port {config.port}, port"
     for what, port in (("global_store.port", config.port), (bus, config.port + BUS)):
         if ":" not in host and is_taken(host, port):
+            if is_taken(host, 0):
+                raise NotNow(
+                    f"global_store.host {config.host} is no address of this machine (any more): "
+                    f"set the one that it has, or call `ami cluster join SEED --address` with it"
+                )
             raise NotNow(
                 f"{what} {port} of {config.host} is taken, perhaps by another node: "
                 f"stop that one, or set AMI_GLOBAL_STORE_PORT and AMI_RING_NAME"

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ami.cluster import servers
+from ami.cluster import memory, servers
 from ami.cluster.forming import Forming
+from ami.cluster.joining import Machine
 from ami.cluster.succession import Succession
 from ami.cluster.topology import SLOTS
 from ami.config import GlobalStoreConfig
@@ -153,3 +154,26 @@ def test_a_server_that_left_is_not_taken_for_the_cluster_whose_settings_still_na
             store.put("value", 7)
         assert store.get("value") == found
         store.close()
+
+
+def test_a_machine_that_is_back_under_another_address_is_known_by_its_server_and_keeps_its_share(
+    four: Place, tmp_path: Path
+) -> None:
+    forming = four.forming(0)
+    forming.create(four.addresses[:2])
+    path, port = tmp_path / "ami.toml", four.addresses[1][1]
+    secret = four.config.password_file
+    path.write_text(f"[node]\nrun_dir = '{tmp_path}'\n[global_store]\npassword_file = '{secret}'\n")
+    machine = Machine(path, four.said.append, 1.0)
+    assert not machine.was_in(forming.known())
+    folder = memory.folder_of(machine.config.node, "global")
+    folder.symlink_to(tmp_path / str(port))
+    assert not machine.was_in(forming.known()), "whose folder this is a copy of runs"
+    four.servers[1].kill()
+    assert machine.was_in(forming.known())
+    moved = replace(four.config, host="127.0.0.9", port=port, start_nodes=("127.0.0.1:1",))
+    four.servers[1] = Server(servers.prepare_global(moved, tmp_path / str(port)))
+    four.servers[1].start()
+    wait_until(lambda: forming.known().at(("127.0.0.9", port)), what="the new address")
+    forming.agree()
+    assert [server.slot_count for server in forming.known().servers] == [SLOTS // 2] * 2
