@@ -10,7 +10,10 @@ import pytest
 from ami.config import GlobalStoreConfig, NodeConfig
 from ami.daemons.process import name as process_name
 from ami.daemons.process.name import NodeName
+from ami.daemons.source import inputs
+from ami.daemons.source.inputs import Inputs
 from ami.errors import ConfigError, StoreUnavailable
+from ami.event import Field, Schema
 from ami.stores import Store, keys
 from ami.stores.client import ClusterLink
 from ami.stores.membership import Members, forget
@@ -92,3 +95,22 @@ def test_a_node_that_does_not_come_back_can_be_forgotten(store: Store) -> None:
     assert not forget(store, source, "b")
     assert Members.read(store) == Members(gone=frozenset("a"))
     assert keys.input("b") not in source
+
+
+def test_a_source_waits_while_a_node_of_another_version_lives(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The global reducer could not read what one of the two sends."""
+    source, schema = store.view("ami:source:0"), Schema.of([Field("x", "f8")])
+    NodeName(store, HERE).take()
+    assert Inputs(source, store, "a").tell(schema, 1000) == ""
+    newer = Inputs(source, store, "b")
+    with monkeypatch.context() as patch:
+        patch.setattr(inputs, "sign_sent", lambda: "another")
+        assert newer.tell(schema, 1000) == (
+            "a runs another version of ami: install the same, and start both nodes again"
+        )
+        NodeName(store, HERE).leave()
+        assert newer.tell(schema, 1000) == ""
+    NodeName(store, HERE).take()
+    assert newer.tell(schema, 1000) == ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, make_dataclass
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +13,7 @@ from ami.daemons.source.inputs import unite
 from ami.event import Field, Schema, Slots
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.language.text import graph_of
+from ami.messages import sent
 
 KINDS = [np.dtype(np.int64), np.dtype(np.float32)]
 SCHEMAS = st.dictionaries(
@@ -60,3 +64,14 @@ def test_what_needs_a_field_of_other_nodes_is_left_out_and_is_no_error() -> None
     plan.run(slots, 0, partial)
     assert list(partial.states.values()) == [3]
     assert set(partial.errors) == {"wrong"}
+
+
+def test_with_each_field_that_is_sent_a_version_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = sent.SENT
+    said = {sent.sign_sent.__wrapped__()}
+    for number, one in enumerate(known):
+        names = [field.name for field in fields(one)]
+        other = make_dataclass(one.__name__, [*names[:-1], f"{names[-1]}_new"])
+        monkeypatch.setattr(sent, "SENT", (*known[:number], other, *known[number + 1 :]))
+        said.add(sent.sign_sent.__wrapped__())
+    assert len(said) == len(known) + 1

@@ -12,6 +12,7 @@ from typing import Any
 
 from ami.errors import Conflict, SourceError
 from ami.event import Field, Schema
+from ami.messages.sent import sign_sent
 from ami.sources.base import NOTHING, Dictates
 from ami.stores import ABSENT, Store, keys
 from ami.stores.membership import Members
@@ -37,7 +38,8 @@ class Inputs:
             StoreUnavailable: call again.
         """
         self._reducer.set(keys.NODES).add(self._host)
-        told = {"schema": schema.to_json(left_out=True), "interval_ns": interval_ns, **dictates._asdict()}
+        told = {"schema": schema.to_json(left_out=True), "interval_ns": interval_ns, "sent": sign_sent()}
+        told |= dictates._asdict()
         self._store.put(keys.input(self._host), told)
         while True:
             # What is to be replaced before what is put together: whoever is second sees the other's, too.
@@ -45,6 +47,9 @@ class Inputs:
             members = Members.read(self._reducer)
             others = _read(self._store, members.expected - {self._host})
             for host in sorted(others.keys() & members.here):
+                # What one version sends, a reducer of another cannot read: its events would be lost.
+                if others[host].get("sent") != sign_sent():
+                    return f"{host} runs another version of ami: install the same, and start both nodes again"
                 theirs_ns = others[host]["interval_ns"]
                 if theirs_ns != interval_ns:
                     return (
