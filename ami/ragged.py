@@ -61,9 +61,7 @@ class Ragged:
 
     def read_only(self) -> Ragged:
         """Return the same arrays, which cannot be written to."""
-        buffer = self._buffer.view()
-        buffer.flags.writeable = False
-        return Ragged(buffer, self._starts, self.lengths)
+        return Ragged(lock(self._buffer), self._starts, self.lengths)
 
     @property
     def ndim(self) -> int:
@@ -105,6 +103,11 @@ class Ragged:
         if len(some):
             total[some] = ufunc.reduceat(values, starts, axis=0, dtype=dtype)
         return total
+
+
+def lock(array: Array) -> Array:
+    """Return the same numbers, which cannot be written to; nor can they be made so by ``setflags``."""
+    return np.asarray(memoryview(array).toreadonly())
 
 
 def concatenate(parts: Sequence[Ragged]) -> Ragged:

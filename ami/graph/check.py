@@ -7,6 +7,7 @@ was seen, and what would be right; the person who reads it is on shift and did n
 from __future__ import annotations
 
 import traceback
+import unicodedata
 from collections.abc import Callable, Mapping, MutableMapping
 
 import numpy as np
@@ -157,7 +158,13 @@ def _check_names(
             names = sorted({*known} - {TIMESTAMP, SEQUENCE})
             more = " ..." if len(names) > 40 else ""
             hint = similar(name, known) or f"; there are {', '.join(names[:40]) or 'none'}{more}"
-            raise GraphError(f"there is no value or field {name!r}{hint}")
+            raise GraphError(f"there is no value or field {name!r}{_name_letters(name)}{hint}")
+
+
+def _name_letters(name: str) -> str:
+    """Return which letters of a name look like others; "" where all are plain."""
+    strange = [letter for letter in dict.fromkeys(name) if not letter.isascii()]
+    return f" (with {', '.join(unicodedata.name(one, repr(one)) for one in strange[:3])})" if strange else ""
 
 
 def _user_line(error: GraphError, operation: Operation) -> str | None:

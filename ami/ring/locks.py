@@ -32,6 +32,11 @@ class RecordLocks:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
+    @property
+    def fd(self) -> int:
+        """The descriptor with which they go."""
+        return self._fd
+
     def take(self, first: int, count: int = 1, *, within_s: float = 0.0) -> bool:
         """Lock records, if no other description has one of them; try for ``within_s``."""
         wanted = _flock(fcntl.F_WRLCK, first, count)

@@ -55,6 +55,11 @@ class RingReader(Handle):
         self._closed_seen = self._closed()
         self.worker = worker
 
+    @property
+    def fd(self) -> int:
+        """The descriptor of its locks: who has lost it must not go on."""
+        return self._segment.locks.fd
+
     # --- claim and commit -----------------------------------------------------------------------
 
     def claim(self, limit: int, bytes: int = _MANY, sharers: int = 1) -> Block | None:

@@ -150,6 +150,16 @@ def test_what_would_harm_the_process_is_an_error_of_that_event(deed: str, told: 
     assert told in found["text"]
 
 
+@pytest.mark.parametrize("block", [False, True])
+def test_who_spoils_what_all_share_has_no_value_of_that_block_and_is_counted(block: bool) -> None:
+    here = f"{BAD} in x" if block else f"x == {BAD}"
+    code = f"import builtins\ndef f(x):\n    if {here}:\n        np.add = builtins.len = None\n    return x"
+    found = run_beside(code, f"    block: {str(block).lower()}\n", often=2)
+    assert (found["mine"], found["failed"]) == (0, 2 * EVENTS)
+    assert set(found["counted"]) == {"Spoiled"}
+    assert "which was put back: builtins.len, numpy.add" in found["text"]
+
+
 @pytest.mark.parametrize(("block", "mine", "failed"), [(False, REST, 1), (True, 0, EVENTS)])
 def test_an_endless_recursion_is_counted(block: bool, mine: int, failed: int) -> None:
     here = f"{BAD} in x" if block else f"x == {BAD}"
@@ -186,7 +196,7 @@ def test_memory_that_a_worker_may_not_have_is_an_error_of_that_event() -> None:
 def test_a_timer_that_comes_between_two_calls_interrupts_nothing() -> None:
     def work() -> bool:
         guest = Watch(-1.0, lambda: None, lambda: None, lambda _names, _error: False)  # always too long
-        guest.enter(iter(()))
+        guest.enter(["f"], iter(()))
         try:
             end = time.monotonic() + 0.35
             while time.monotonic() < end:

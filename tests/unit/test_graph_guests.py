@@ -14,6 +14,7 @@ from ami.graph.execution.bind import reductions
 from ami.graph.execution.frame import CALLS
 from ami.graph.execution.plan import WorkerPlan
 from ami.graph.language.text import graph_of
+from ami.graph.library.user import read_only
 
 EVENTS = 60
 INT, FLOAT = np.dtype(np.int64), np.dtype(np.float64)
@@ -97,6 +98,34 @@ def test_nobody_can_write_into_what_he_is_given(block: bool) -> None:
     assert (slots.columns["image"] == np.arange(6).reshape(2, 3)).all()
     assert sum(record.count for record in partial.errors.values()) == 2 * EVENTS
     assert all("read-only" in record.text for record in partial.errors.values())
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i8", "u8", "f2", "f4", "f8"])
+@pytest.mark.parametrize("shape", [(5,), (5, 2, 3), (0, 2), (4, 1)])
+def test_what_cannot_be_written_to_cannot_be_made_so(dtype: str, shape: tuple[int, ...]) -> None:
+    array = np.ones(shape, dtype)
+    for one in (array, array[::2], array.T, np.broadcast_to(array, (3, *shape))):
+        locked = read_only(one)
+        assert (locked.dtype, locked.shape) == (one.dtype, one.shape)
+        assert np.array_equal(locked, one)
+        for view in (locked, locked[:1], locked.reshape(-1)[:1]):
+            if np.shares_memory(view, array):
+                with pytest.raises(ValueError, match="WRITEABLE"):
+                    view.setflags(write=True)
+
+
+@pytest.mark.parametrize("gives", ["out", "out[0]", "out[:1].reshape(())"])
+def test_a_function_may_give_the_same_array_for_each_event(gives: str) -> None:
+    found, errors = run(
+        f"      out = np.zeros(2)\n      def f(x):\n          out[:] = x\n          return {gives}"
+    )
+    assert not errors
+    assert np.ravel(found["mine"])[0] == sum(range(EVENTS))
+
+
+def test_a_function_of_blocks_may_give_the_same_array_each_time() -> None:
+    code = "out = np.zeros(100)\ndef f(x):\n    out[:len(x)] = 2 * x\n    return out[:len(x)]"
+    assert rows_of(code, np.arange(40.0)) == ("", {})
 
 
 def test_an_error_says_first_what_and_where_and_then_the_way_there() -> None:

@@ -45,6 +45,9 @@ def refusal(definition: str) -> str:
         ("mean_evnts(x)", "no operation 'mean_evnts'", "did you mean 'mean_events'"),
         ("frobnicate(x)", "no operation 'frobnicate'", "`ami operations` lists"),
         ("mean_events(camra)", "no value or field 'camra'", "did you mean 'camera'"),
+        ("mean_events(region(camera))", "no operation 'region'", "roi(image, rows=1:3"),
+        ("mean_events(where(x, x > 3))", "got 2", "x where x > 3"),
+        ("mean_events(x, where=x > 3)", "argument 'where'", "x where x > 3"),
         ("mean_events(m)", "'m' is computed from itself", "call this something else"),
     ],
 )
@@ -53,6 +56,20 @@ def test_a_typical_mistake_is_answered_with_what_to_write(definition: str, seen:
     assert seen in said
     assert advice in said
     assert len(said) < 400
+
+
+@pytest.mark.parametrize("definition", ["mean_events(camera[1:3])", "sum([x])", "`{x}`", "mean_events(x"])
+def test_a_bracket_within_a_flow_mapping_is_said_to_be_yaml_s(definition: str) -> None:
+    with pytest.raises(GraphError) as refused:
+        graph_of(f"results: {{m: {definition}}}")
+    assert ("within { } brackets are YAML's: put the definition into quotes" in str(refused.value)) == (
+        "[" in definition or "{" in definition
+    )
+
+
+def test_a_letter_that_only_looks_right_is_named() -> None:
+    said = refusal("mean_events(сamera)")
+    assert "CYRILLIC SMALL LETTER ES" in said
 
 
 @pytest.mark.parametrize("definition", ["count(x where x &)", "mean_events(x where", "histogram(x, 10,, 3)"])

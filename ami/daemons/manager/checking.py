@@ -128,11 +128,9 @@ class Checking:
         large = tuple((name, one_in) for name, one_in in each if one_in)
         return graph.with_large(large), [(name, text) for name, text in told["cautions"]]
 
-    def _check_here(self, graph: Graph, at: mmap.mmap | None = None) -> tuple[Graph, list[Caution]]:
-        def tell(place: int) -> None:
-            if at is not None:
-                at[:] = PLACE.pack(place)
-
+    def _check_here(
+        self, graph: Graph, tell: Callable[[int], None] = lambda _: None
+    ) -> tuple[Graph, list[Caution]]:
         known = self.known
         kinds = check(graph, self.schema, self.before, tell, known.kinds, known.failing)
         known.kinds.update((graph.fingerprint(n), kind) for n, kind in kinds.items() if n in graph)
@@ -148,9 +146,12 @@ class Checking:
         """Return as JSON what :meth:`check` returns, or the reason why not."""
         new = {graph.fingerprint(one.name) for one in graph.operations if is_others(one)}
         new -= self.known.kinds.keys()
-        self._stand_guard()
+        trial = _Trial(graph, at, self._stand_guard())
         try:
-            checked, cautions = self._check_here(graph, at)
+            try:
+                checked, cautions = self._check_here(graph, trial.begin)
+            finally:
+                trial.end()
         except GraphError as error:
             return json.dumps({"reason": str(error)[:MAX_REASON]})
         large = dict(checked.large)
@@ -162,12 +163,36 @@ class Checking:
             told |= {"kinds": kinds, "bytes": {k: n for k, n in self.known.bytes.items() if k in new}}
         return json.dumps(told)
 
-    def _stand_guard(self) -> None:
+    def _stand_guard(self) -> Watch:
         """Let people's code do in this process, which is a child, what it may do in a worker."""
         if self.code_bytes:
             limit_memory(proc.private_bytes(os.getpid()) + self.code_bytes)
         # Whoever waits for this process ends it where it takes too long.
-        Watch(math.inf, lambda: None, lambda: None, lambda _names, _error: False).enter(iter(()))
+        return Watch(math.inf, lambda: None, lambda: None, lambda _names, _error: False)
+
+
+class _Trial:
+    """Says at which operation a check is, and looks after that of others at what it did to the process."""
+
+    def __init__(self, graph: Graph, at: mmap.mmap, watch: Watch) -> None:
+        self._graph = graph
+        self._at = at
+        self._watch = watch
+        self._one: Operation | None = None  # of others, that is looked at now
+
+    def begin(self, place: int) -> None:
+        self.end()
+        self._at[:] = PLACE.pack(place)
+        if is_others(self._graph.operations[place]):
+            self._one = self._graph.operations[place]
+            self._watch.enter([self._one.name], iter(()), is_new=True)
+
+    def end(self) -> None:
+        """Raises GraphError: it changed what all share."""
+        one, self._one = self._one, None
+        told = "" if one is None else self._watch.leave()
+        if one is not None and told:
+            raise GraphError(f"{name_part(one, self._graph)}: its code {told}")
 
 
 def cut(cautions: Sequence[Caution]) -> list[Caution]:

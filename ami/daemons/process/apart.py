@@ -15,6 +15,7 @@ from ami.cluster.proc import OwnTime
 PR_SET_PDEATHSIG = 1
 LOOK_S = 0.02
 HANGS = "runs for more than"  # how it is told of a child that had to be killed
+EXIT_SPOILED = 86  # of a process that people's code left in a state that cannot be put right
 PIPE_BYTES = 1 << 16  # what an empty pipe of Linux takes without a reader
 
 
@@ -98,6 +99,8 @@ def tell_end(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"kills the process ({signal.Signals(os.WTERMSIG(status)).name})"
     code = os.waitstatus_to_exitcode(status)
+    if code == EXIT_SPOILED:
+        return "closes files of the process, or leaves it so that it cannot be put right"
     return f"ends the process with exit code {code}" if code else ""
 
 

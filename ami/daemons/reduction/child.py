@@ -16,9 +16,10 @@ from ami.cluster import proc
 from ami.cluster.proc import OwnTime
 from ami.config import WorkerConfig
 from ami.daemons.process.apart import HANGS, PR_SET_PDEATHSIG, tell_end
+from ami.daemons.process.bindings import Bindings
 from ami.daemons.process.watch import Watch, limit_memory
-from ami.graph.execution.frame import traceback_text
-from ami.graph.execution.guest import GRAVE, TooLong
+from ami.graph.execution.frame import reason_of, traceback_text
+from ami.graph.execution.guest import GRAVE, Spoiled, TooLong
 from ami.graph.execution.results import apply
 from ami.graph.library.user import UserFunction
 from ami.graph.operation import Operation
@@ -37,13 +38,13 @@ class Child:
     It is forked, because a new Python would take a second to load numpy on a busy machine; it only computes.
     """
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, bindings: Bindings) -> None:
         self._hang_s = config.hang_s
         self._line, theirs = multiprocessing.Pipe()
         parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            _be_the_child(theirs, config, parent)
+            _be_the_child(theirs, config, parent, bindings)
         theirs.close()
         self._own = OwnTime(self._pid)
 
@@ -92,7 +93,7 @@ def question_of(operation: Operation, inputs: list[Any]) -> bytes:
     return bytes(codec.encode((operation.parameters, inputs)))
 
 
-def _be_the_child(line: Connection, config: WorkerConfig, parent: int) -> NoReturn:
+def _be_the_child(line: Connection, config: WorkerConfig, parent: int, bindings: Bindings) -> NoReturn:
     """Answer until the parent ends: never go on in its code."""
     try:
         # Who stops a node may tell all of its processes; this one is ended by its parent, or with it.
@@ -101,7 +102,9 @@ def _be_the_child(line: Connection, config: WorkerConfig, parent: int) -> NoRetu
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         gc.freeze()  # the parent's objects are nobody's here, and to look at them copies their pages
         limit_memory(proc.private_bytes(os.getpid()) + config.memory_bytes)
-        watch = Watch(config.hang_s, lambda: None, lambda: None, lambda _names, _error: False)
+        watch = Watch(
+            config.hang_s, lambda: None, lambda: None, lambda _names, _error: False, bindings=bindings
+        )
         while os.getppid() == parent:
             line.send_bytes(_answer(line.recv_bytes(), watch))
     finally:
@@ -111,16 +114,25 @@ def _be_the_child(line: Connection, config: WorkerConfig, parent: int) -> NoRetu
 def _answer(question: bytes, watch: Watch) -> bytes:
     """Return the value and 0, or how it failed and what that weighs; and how long it took, in s."""
     parameters, inputs = codec.decode(question)
-    began = time.monotonic()
-    watch.enter(iter(()))
+    function, began = _make(parameters), time.monotonic()
+    value, text, weight = None, "", 0
+    watch.enter([hex(id(function))], iter(()), is_new=not function.is_loaded, seeds=function.seeds)
     try:
-        value, weight = apply(_make(parameters), inputs), 0
-        return bytes(codec.encode((value, "", weight, time.monotonic() - began)))
+        value = apply(function, inputs)
     except BaseException as error:  # its exit is none of this process
+        watch.mend()
         weight = HANG if isinstance(error, TooLong) else DEATH if isinstance(error, GRAVE) else 0
-        return bytes(codec.encode((None, traceback_text(error), weight, time.monotonic() - began)))
+        text = traceback_text(error)
     finally:
-        watch.leave()
+        spoiled = watch.leave()
+    if spoiled:
+        value, text, weight = None, reason_of(Spoiled(spoiled)), DEATH
+    took_s = time.monotonic() - began
+    try:
+        return bytes(codec.encode((value, text, weight, took_s)))
+    except Exception as error:  # what it gave is nothing that a store takes
+        weight = DEATH if isinstance(error, GRAVE) else 0
+        return bytes(codec.encode((None, traceback_text(error), weight, took_s)))
 
 
 @functools.lru_cache(FUNCTIONS_KEPT)

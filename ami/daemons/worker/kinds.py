@@ -65,6 +65,7 @@ class Kinds:
         """Put among what is known ``first`` and, if none of them ends the child, all others that are not."""
         if len(self._known) > MOST_KNOWN:
             self._known.clear()
+        self._guest.prepare()
         told = os.memfd_create("kinds")  # a pipe takes 64 KiB
         try:
             _, how = call_apart(
@@ -93,16 +94,18 @@ class Kinds:
             if key in self._known:
                 return self._take(key, function, inputs)
             tell(key, None)
-            self._guest.enter(iter(()))
+            self._guest.enter([key], iter(()), is_new=True)
+            why = ""
             try:
                 kind = infer(function, *inputs)
             except self._guest.faults as error:
+                self._guest.mend()
                 why = str(error) if isinstance(error, GraphError) else reason_of(error)
-                tell(key, why)
-                raise GraphError(why) from error
             finally:
-                self._guest.leave()
-            tell(key, kind.to_plain())
+                why = self._guest.leave() or why
+            tell(key, why or kind.to_plain())
+            if why:
+                raise GraphError(why)
             return kind
 
         make(find)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ami.errors import FAULTS
 from ami.graph.execution.frame import Frame, reason_of, traceback_text
-from ami.graph.execution.guest import GRAVE
+from ami.graph.execution.guest import GRAVE, Spoiled
 from ami.graph.execution.steps import Step, function_step, narrow
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, infer
@@ -21,6 +21,7 @@ from ami.graph.library.user import (
     gather_arrays,
     plain,
     read_only,
+    seeds_draws,
 )
 
 # Returns the kind of what a function gives, from its fingerprint and the kinds of its inputs.
@@ -40,6 +41,7 @@ def block_step(
 ) -> Step:  # fmt: skip
     """Return the step that calls a user's function on a block."""
     grave: list[str] = []
+    seeds = seeds_draws(function)
     unfit: list[str] = []  # for good
     trials = iter(range(ROWS_TRIED))
 
@@ -49,24 +51,16 @@ def block_step(
         if why := _load(frame, function, names):
             grave.append(why.partition("\n")[0])
             raise RuntimeError(grave[0])
-        guest = frame.guest
-        guest.enter(iter(()))
-        try:
-            with np.errstate(all="ignore"):
-                if len(arrays[0]) > 1 and next(trials, None) is not None:
-                    unfit.append(explain_rows(function, arrays))
-                if any(unfit):
-                    raise ValueError("".join(unfit))
-                return function(*arrays)
-        except guest.faults as error:
-            if isinstance(error, GRAVE):
-                grave.append(reason_of(error))
-                guest.count(names, error)
-            if isinstance(error, FAULTS):
-                raise
-            raise RuntimeError(reason_of(error)) from error
-        finally:
-            guest.leave()
+
+        def check_and_call() -> Any:
+            if len(arrays[0]) > 1 and next(trials, None) is not None:
+                unfit.append(explain_rows(function, arrays))
+            if any(unfit):
+                raise ValueError("".join(unfit))
+            # It may write into the same array for the next piece.
+            return np.array(function(*arrays))
+
+        return _call_watched(frame, names, check_and_call, grave, seeds=seeds)
 
     whole = function_step(frame, call, names, inputs, output, kind)
 
@@ -75,6 +69,32 @@ def block_step(
         whole()
 
     return step
+
+
+def _call_watched(
+    frame: Frame, names: Sequence[str], call: Callable[[], Any], grave: list[str], *, seeds: bool
+) -> Any:
+    """Return what a call gives; what is an error of its events is put among what is ``grave``, if it is."""
+    guest, spoiled = frame.guest, ""
+    guest.enter(names, iter(()), seeds=seeds)
+    try:
+        with np.errstate(all="ignore"):
+            value = call()
+    except guest.faults as error:
+        guest.mend()
+        if isinstance(error, GRAVE):
+            grave.append(reason_of(error))
+            guest.count(names, error)
+        if isinstance(error, FAULTS):
+            raise
+        raise RuntimeError(reason_of(error)) from error
+    finally:
+        spoiled = guest.leave()
+        if spoiled:
+            grave.append(_count_spoiled(frame, names, spoiled))
+    if spoiled:
+        raise RuntimeError(grave[-1])
+    return value
 
 
 def event_step(
@@ -116,7 +136,7 @@ def _call_each(
     if text:
         return values, kept, list(rows), text
     events = zip(*(plain(read_only(array)) for array in arrays), strict=True)
-    guest.enter(rows)
+    guest.enter(names, rows, seeds=seeds_draws(function))
     try:
         # Whatever it sets of numpy's, the next operation is not to have it.
         with np.errstate(all="ignore"):
@@ -125,32 +145,45 @@ def _call_each(
                     value = one(*event)
                     if value is not None:
                         if kind.shape or type(value) not in (int, float, bool):
-                            value = fitting(value, kind)
+                            # It may write into the same array at the next event.
+                            value = fitting(value, kind).copy()
                         values.append(value)
                         kept.append(row)
                 except guest.faults as error:
+                    guest.mend()
                     bad.append(row)
                     text = text or traceback_text(error)
                     if isinstance(error, GRAVE) and guest.count(names, error):
                         bad += rows
     finally:
-        guest.leave()
+        spoiled = guest.leave()
+    if spoiled:
+        # Nobody knows from which event on.
+        return [], [], list(range(len(arrays[0]))), _count_spoiled(frame, names, spoiled)
     return values, kept, bad, text
+
+
+def _count_spoiled(frame: Frame, names: Sequence[str], spoiled: str) -> str:
+    """Count that an operation changed what all share; return the error of its events."""
+    error = Spoiled(spoiled)
+    frame.guest.count(names, error)
+    return reason_of(error)
 
 
 def _load(frame: Frame, function: Function, names: Sequence[str]) -> str:
     """Load people's code before it is first called; return how that failed, "" if it did not."""
     if not isinstance(function, UserFunction) or function.is_loaded:
         return ""
-    guest = frame.guest
-    guest.enter(iter(()))
+    guest, told = frame.guest, ""
+    guest.enter(names, iter(()), is_new=True, seeds=function.seeds)
     try:
         with np.errstate(all="ignore"):
             function.load()
     except guest.faults as error:
+        guest.mend()
         if isinstance(error, GRAVE):
             guest.count(names, error)
-        return traceback_text(error)
+        told = traceback_text(error)
     finally:
-        guest.leave()
-    return ""
+        spoiled = guest.leave()
+    return _count_spoiled(frame, names, spoiled) if spoiled else told

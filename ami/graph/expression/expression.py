@@ -348,9 +348,9 @@ def _check_call(function: str, arguments: int, keywords: int) -> None:
     most = MOST.get(function, count)
     if keywords or not count <= arguments <= most:
         counts = f"{count}" if most == count else f"{count} to {most}"
-        raise GraphError(
-            f"{function} takes {counts} value{'s' * (most > 1)} without names, got {arguments + keywords}"
-        )
+        hint = "; which events is 'x where x > 3'" if function == "where" and arguments == 2 else ""
+        values = f"{counts} value{'s' * (most > 1)} without names"
+        raise GraphError(f"{function} takes {values}, got {arguments + keywords}{hint}")
 
 
 def edges_of(dtype: np.dtype[Any]) -> Array:

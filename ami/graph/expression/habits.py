@@ -55,7 +55,7 @@ OPERATIONS: Mapping[str, str] = {
 OTHERS: Mapping[str, str] = {
     "avg": "average", "nanmedian": "median", "percentile": "median", "quantile": "median", "var": "variance",
     "scatterplot": "scatter", "correlate": "scatter", "correlation": "scatter", "cut": "crop",
-    "slice": "crop", "size": "len", "moving_average": "rolling", "running_mean": "rolling",
+    "slice": "crop", "region": "crop", "size": "len", "moving_average": "rolling", "running_mean": "rolling",
     "binned_mean": "profile", "group_by": "groupby", "prod": "product", "head": "first", "show": "plot",
     "histo": "hist", "profile_line": "lineout", "linecut": "lineout", "azimuthal_average": "integrate1d",
     "radial_profile": "integrate1d", "ring": "integrate1d", "arc": "integrate1d", "annulus": "integrate1d",

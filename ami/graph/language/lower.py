@@ -167,7 +167,8 @@ class _Lowering:
         try:
             given = inspect.Signature([*values, *parameters.values()]).bind(*call.args, **keywords).arguments
         except (TypeError, ValueError) as error:  # a ValueError where a plug-in calls two things the same
-            raise GraphError(f"{_place(call)}{function}: {error}; it reads {usage}") from None
+            hint = "; events are chosen before, as in 'x where x > 3'" if "where" in keywords else ""
+            raise GraphError(f"{_place(call)}{function}: {error}; it reads {usage}{hint}") from None
         for name in inputs:
             if isinstance(given[name], ast.Constant):
                 raise GraphError(

@@ -118,9 +118,20 @@ def load(text: str) -> object:
         line = (
             text.splitlines()[mark.line][: mark.column] if mark and mark.line < len(text.splitlines()) else ""
         )
-        raise GraphError(f"{place}{error.problem}{_hint(str(error.problem), line)}") from None
+        hint = _explain_flow(error) or _hint(str(error.problem), line)
+        raise GraphError(f"{place}{error.problem}{hint}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise GraphError(f"the text is no YAML: {' '.join(str(error).split())}"[:300]) from None
+
+
+def _explain_flow(error: yaml.MarkedYAMLError) -> str:
+    """Return what to do about a definition within { }, where a bracket is YAML's own."""
+    mark, within = error.problem_mark, error.context_mark
+    if mark is None or within is None or "flow mapping" not in str(error.context) or mark.buffer is None:
+        return ""
+    if mark.buffer[mark.pointer : mark.pointer + 1] not in tuple("[]{}"):
+        return ""
+    return "; within { } brackets are YAML's: put the definition into quotes, or each on a line of its own"
 
 
 def _hint(problem: str, before: str) -> str:

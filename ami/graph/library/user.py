@@ -18,10 +18,11 @@ from ami.errors import FAULTS, GraphError
 from ami.event import Array
 from ami.graph.kind import Kind
 from ami.graph.library.base import Function, is_numeric
-from ami.ragged import Ragged
+from ami.ragged import Ragged, lock
 
 TRIED_ROWS = 6
 ROUNDING = 1e-4  # of the largest value: less is no dependence of rows
+SEEDING = re.compile("seed|set_?state")  # what seeds random numbers says so
 CODE_FILE = "<user function>"  # what people's code is compiled as
 
 
@@ -54,6 +55,7 @@ class UserFunction(Function):
         returns: str | None = None,
     ) -> None:  # fmt: skip
         self._code = _compile(code)
+        self.seeds = SEEDING.search(code) is not None
         self._function: Callable[..., Any] = self._load_and_call
         self._broken = ""  # why the code cannot be loaded: that is not tried again
         self.is_loaded = False
@@ -179,11 +181,17 @@ class UserFunction(Function):
     def __call__(self, *arrays: Array) -> Array:
         arrays = tuple(map(read_only, arrays))
         if self.per_event:
-            return np.asarray([self._function(*values) for values in zip(*map(plain, arrays), strict=True)])
+            events = zip(*map(plain, arrays), strict=True)
+            return np.asarray([np.array(self._function(*values)) for values in events])
         value = np.asarray(self._function(*arrays))
         if value.ndim == 0 or len(value) != len(arrays[0]):
             raise ValueError(f"a block-wise function must give {len(arrays[0])} values, gave {value.shape}")
         return value if self._gives is None else in_kind(value, self._gives)
+
+
+def seeds_draws(function: Function) -> bool:
+    """Whether a function may seed what all of its process draw random numbers from."""
+    return isinstance(function, UserFunction) and function.seeds
 
 
 def explain_rows(function: Callable[..., Any], arrays: Sequence[Array]) -> str:
@@ -195,10 +203,12 @@ def explain_rows(function: Callable[..., Any], arrays: Sequence[Array]) -> str:
     half = len(arrays[0]) // 2
     if not half:
         return ""
-    whole, again = function(*arrays), function(*arrays)
+    # It may write into the array that it gave before.
+    whole, again = (np.array(function(*arrays)) for _ in range(2))
     if not np.array_equal(whole, again, equal_nan=whole.dtype.kind == "f"):
         return ""
-    parts = np.concatenate([function(*(a[:half] for a in arrays)), function(*(a[half:] for a in arrays))])
+    halves = (slice(half), slice(half, None))
+    parts = np.concatenate([np.array(function(*(a[rows] for a in arrays))) for rows in halves])
     if whole.shape != parts.shape:
         return ""
     with np.errstate(all="ignore"):
@@ -267,9 +277,7 @@ def read_only(array: Array | Ragged) -> Any:
     """Return a view that cannot be written to: what an argument is made of may be somebody else's, too."""
     if isinstance(array, Ragged):
         return array.read_only()
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    return lock(array)
 
 
 def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
