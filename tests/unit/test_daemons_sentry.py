@@ -194,10 +194,10 @@ def test_files_that_are_left_open_are_told() -> None:
 def test_nobody_is_told_of_what_another_did() -> None:
     def work() -> list[str]:
         sentry, told = Sentry(tuple, Bindings()), []
-        for number in range(400):
+        for number in range(30):
             for name in "abc":
-                sentry.begin(name, is_new=number == 50 and name == "c")
-                if name == "b" and number % 10 == 0:
+                sentry.begin(name, is_new=number == 8 and name == "c")
+                if name == "b" and number % 5 == 0:
                     json.decoder.scanstring = None  # type: ignore[assignment]
                 if sentry.end(name):
                     told.append(name)

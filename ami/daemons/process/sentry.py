@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 Anything = BaseException  # by a name of this module: the builtins may be gone
 FIRST_CALLS: Final = 3  # of an operation, after each of which all is looked at
 SHARE: Final = 1 / 200  # of the time, that looking at all may take after that
-SUSPECT_CALLS: Final = 1000  # after so many more all is looked at, where it is not known who did it
+SUSPECT_CALLS: Final = 200  # after so many more all is looked at, where it is not known who did it
 MOST_FILES: Final = 400  # that this process may have open
 SIGNALS: Final = tuple(range(1, 32))
 
