@@ -107,7 +107,7 @@ class Ragged:
 
 def lock(array: Array) -> Array:
     """Return the same numbers, which cannot be written to; nor can they be made so by ``setflags``."""
-    return np.asarray(memoryview(array).toreadonly())
+    return np.asarray(array.data.toreadonly())
 
 
 def concatenate(parts: Sequence[Ragged]) -> Ragged:

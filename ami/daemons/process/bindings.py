@@ -110,6 +110,12 @@ class Bindings:
         self._modules |= new
         self._all += self._watch(new.values())
 
+    def learn(self) -> None:
+        """Take what names mean now for what they mean."""
+        for one in (*self._first, *self._all):
+            if not one.is_same():
+                one.learn()
+
     def look(self) -> list[str]:
         """Look at what everybody uses, put back what was changed, and return what that was."""
         first = self._first  # the builtins before what is made of them

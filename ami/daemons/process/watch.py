@@ -80,6 +80,8 @@ class Watch(Guest):
         self._at = -1
         self._since_s = 0.0
         _guard_threads(self._refuse)
+        if bindings is not None:
+            bindings.learn()
 
     def prepare(self) -> Sentry:
         if self._sentry is None:
