@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from starlette.applications import Starlette
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_socket
 
 from ami.client import Client
+from ami.errors import AmiError
 from ami.web.api import Api
 from ami.web.app import Parts, make_app
 from ami.web.board import Board
@@ -33,6 +35,7 @@ class Page:
     board: Board
     viewers: Viewers
     token: str
+    app: Starlette
 
     @property
     def address(self) -> str:
@@ -51,7 +54,7 @@ class Page:
         try:
             found = json.loads(said)
         except ValueError:
-            found = {"text": said.decode()}
+            found = {"text": said.decode(errors="replace")}
         return status, found, {name.lower(): text for name, text in told.items()}
 
 
@@ -68,7 +71,7 @@ def answering(api: Any, folder: Path) -> Iterator[Page]:
     servers.append(Server(app, "127.0.0.1", 0))
     servers[0].start()
     try:
-        yield Page(servers[0], board, viewers, secret)
+        yield Page(servers[0], board, viewers, secret, app)
     finally:
         servers[0].close()
 
@@ -78,6 +81,15 @@ class NoLayouts:
 
     def list_names(self) -> list[str]:
         return []
+
+    def read(self, name: str) -> Any:
+        raise AmiError(f"there is no layout {name!r}")
+
+    def keep(self, name: str, _layout: Any) -> None:
+        self.read(name)
+
+    def remove(self, name: str) -> None:
+        self.read(name)
 
 
 @contextmanager

@@ -19,7 +19,9 @@ from starlette.routing import Route
 from ami.client.client import Client
 from ami.errors import AmiError, GraphError, StoreUnavailable
 from ami.values import plain
+from ami.web.files import write_hdf5
 from ami.web.layouts import Layouts
+from ami.web.pictures import find_image
 
 # Calls of a store that may be under way at once: who asks too much waits for himself.
 AT_ONCE: Final = 8
@@ -60,6 +62,7 @@ class Api:
             Route("/api/results/{name}", self._answer(self._result)),
             Route("/api/results/{name}/pixel", self._answer(self._pixel)),
             Route("/api/results/{name}/history", self._answer(self._past)),
+            Route("/api/results/{name}/file", self._answer(self._file)),
             Route("/api/graph", self._answer(self._graph), methods=["GET"]),
             Route("/api/graph", self._answer(self._edit), methods=["POST"]),
             Route("/api/history", self._answer(self._history)),
@@ -77,7 +80,7 @@ class Api:
             try:
                 body = await request.body()
                 found = await run_sync(partial(ask, request, body), limiter=self._limit)
-                return JSONResponse(plain(found))
+                return found if isinstance(found, Response) else JSONResponse(plain(found))
             except ClientDisconnect:
                 return _refusal(413, "more was sent than is taken")
             except Wrong as error:
@@ -97,7 +100,7 @@ class Api:
     def _results(self, _request: Request, _body: bytes) -> Any:
         """Every result without its value.
         ---
-        responses: {200: {description: by name}}
+        responses: {200: Results}
         """
         catalogue = self._client.catalogue()
         return {
@@ -109,33 +112,56 @@ class Api:
         """One result, with its value.
         ---
         parameters: [{name: wait_s, in: query, schema: {type: number}}]
-        responses: {200: {description: as `ami get --json`}, 404: {description: there is none}}
+        responses: {200: Result}
         """
         wait_s = _number(request, "wait_s", 0.0, 0.0, MOST_WAIT_S)
         return self._client.get(request.path_params["name"], wait_s=wait_s).to_plain()
 
     def _pixel(self, request: Request, _body: bytes) -> Any:
-        """The exact value of an image at a row and a column.
+        """The exact value of an image at a row and a column, of the newest interval.
         ---
         parameters:
           - {name: row, in: query, required: true, schema: {type: integer}}
           - {name: column, in: query, required: true, schema: {type: integer}}
-        responses: {200: {description: value and interval}}
+          - {name: part, in: query, description: of the result; the first, schema: {type: string}}
+          - {name: key, in: query, description: which image of a stack, schema: {type: number}}
+          - {name: interval, in: query, description: which is shown, schema: {type: integer}}
+        responses: {200: Pixel}
         """
         result = self._client.get(request.path_params["name"])
-        image = next((p for p in result.parts() if np.ndim(p.value) == 2), None)
-        if image is None:
-            raise Wrong(f"{result.name} is no image")
-        rows, columns = image.value.shape
+        wanted = request.query_params.get("part")
+        found = next(
+            (p for p in result.parts() if p.name == wanted or (not wanted and np.ndim(p.value) > 1)), None
+        )
+        image = None if found is None else np.asarray(found.value)
+        if found is not None and image is not None and image.ndim == 3 and len(image):
+            points = next((axis.points for axis in result.axes() if axis.name in found.axes[:1]), None)
+            image = image[find_image(image, points, _number(request, "key", 0.0, -1e300, 1e300))]
+        if found is None or image is None or image.ndim != 2:
+            raise Wrong(f"{result.name} has no image {wanted or ''}")
+        rows, columns = image.shape
         row = int(_number(request, "row", None, 0, rows - 1))
         column = int(_number(request, "column", None, 0, columns - 1))
-        return {"value": image.value[row, column], "unit": image.unit, "interval": result.interval}
+        shown = _number(request, "interval", result.interval, 0, 2**63)
+        return {
+            "value": image[row, column], "unit": found.unit, "run": result.run, "interval": result.interval,
+            "other": shown != result.interval,
+        }  # fmt: skip
+
+    def _file(self, request: Request, _body: bytes) -> Any:
+        """A result as an HDF5 file: its parts and axes as they are, units, events, versions.
+        ---
+        responses: {200: {description: NXdata, content: {application/x-hdf5: {schema: {type: string}}}}}
+        """
+        name = request.path_params["name"]
+        found = write_hdf5(self._client.get(name))
+        return Response(found, media_type="application/x-hdf5")
 
     def _past(self, request: Request, _body: bytes) -> Any:
         """Values of a number by interval, oldest first.
         ---
         parameters: [{name: limit, in: query, schema: {type: integer}}]
-        responses: {200: {description: a list}}
+        responses: {200: Past}
         """
         limit = int(_number(request, "limit", 1000, 1, 100_000))
         return self._client.history(request.path_params["name"], limit)
@@ -146,7 +172,7 @@ class Api:
         """The graph as people wrote it.
         ---
         parameters: [{name: version, in: query, schema: {type: integer}}]
-        responses: {200: {description: text, definitions, functions, version, hash}}
+        responses: {200: Graph}
         """
         from ami.graph.language.text import write
 
@@ -167,7 +193,7 @@ class Api:
         """Ask the graph manager for a change.
         ---
         requestBody: {content: {application/json: {schema: {type: object}}}}
-        responses: {200: {description: what changed}, 409: {description: denied, with the reason}}
+        responses: {200: Change}
         """
         said = _object(body)
         action = said.pop("action", None)
@@ -185,14 +211,14 @@ class Api:
     def _history(self, _request: Request, _body: bytes) -> Any:
         """Versions of the graph, oldest first.
         ---
-        responses: {200: {description: who made which, when}}
+        responses: {200: History}
         """
         return self._client.graph_history()
 
     def _operations(self, _request: Request, _body: bytes) -> Any:
         """What a definition may call.
         ---
-        responses: {200: {description: "name, usage, help and example of each"}}
+        responses: {200: Operations}
         """
         from ami.graph.language.reference import list_operations
 
@@ -203,14 +229,14 @@ class Api:
     def _status(self, _request: Request, _body: bytes) -> Any:
         """How every process is.
         ---
-        responses: {200: {description: as `ami status --json`}}
+        responses: {200: Status}
         """
         return self._client.status().to_plain()
 
     def _sources(self, _request: Request, _body: bytes) -> Any:
         """The fields of the events.
         ---
-        responses: {200: {description: "name, dtype, shape and unit of each"}}
+        responses: {200: Sources}
         """
         schema = self._client.schema()
         return [] if schema is None else json.loads(schema.to_json())
@@ -218,14 +244,14 @@ class Api:
     def _list_layouts(self, _request: Request, _body: bytes) -> Any:
         """Names of the arrangements of tiles that somebody keeps.
         ---
-        responses: {200: {description: a list}}
+        responses: {200: Names}
         """
         return self._layouts.list_names()
 
     def _layout(self, request: Request, body: bytes) -> Any:
         """Read, keep or remove an arrangement of tiles.
         ---
-        responses: {200: {description: the layout}, 404: {description: there is none}}
+        responses: {200: Layout}
         """
         name = request.path_params["name"]
         if request.method == "PUT":

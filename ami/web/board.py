@@ -39,6 +39,8 @@ class Board:
         self.wanted: Wanted = NOTHING
         self.asked = threading.Event()  # set when somebody shows something else than before
         self.number = 0
+        # How many were encoded, their bytes, and how old they were together, s: for /metrics.
+        self.encoded, self.encoded_bytes, self.encoded_age_s = 0, 0, 0.0
         self._lock = threading.Lock()
         self._results: dict[str, Result] = {}
         self._chunks: dict[tuple[str, Showing], Chunk] = {}
@@ -69,6 +71,9 @@ class Board:
             for showing in wanted[name]
             if name in results or (name, showing) not in there
         }
+        self.encoded += len(made)
+        self.encoded_bytes += sum(len(chunk.data) for chunk in made.values())
+        self.encoded_age_s += sum(known[name].age_s(now_ns) for name, _ in made)
         if made:
             with self._lock:
                 self._chunks = {**self._chunks, **made}

@@ -13,7 +13,7 @@ import numpy as np
 from ami.event import Array
 from ami.result import Result
 from ami.values import Axis, Part, plain
-from ami.web.pictures import Showing, draw
+from ami.web.pictures import Showing, draw, find_image
 
 ALIGN: Final = 8
 # An array of two axes and more numbers than these is a picture; any other goes whole up to the second limit.
@@ -32,8 +32,9 @@ def encode_result(result: Result, showing: Showing, now_ns: int) -> bytes:
     head = _envelope(result) | {"now_ns": now_ns}
     try:
         # Lists as soon as they are made: a picture that cannot be drawn shall not leave half a header.
-        parts = [_part(part, showing, body) for part in result.parts()]
-        axes = [_axis(axis, body) for axis in result.axes()]
+        known = result.axes()
+        parts = [_part(part, known, showing, body) for part in result.parts()]
+        axes = [_axis(axis, body) for axis in known]
     except (TypeError, ValueError, ArithmeticError) as error:
         body, parts, axes = _Body(), [], []
         head["error"] = head["error"] or f"this cannot be shown: {error}"
@@ -76,12 +77,19 @@ def _narrow(array: Array) -> Array:
     raise TypeError(f"an array of {array.dtype} has no numbers to draw")
 
 
-def _part(part: Part, showing: Showing, body: _Body) -> dict[str, Any]:
+def _part(part: Part, axes: tuple[Axis, ...], showing: Showing, body: _Body) -> dict[str, Any]:
     told: dict[str, Any] = {"name": part.name, "unit": part.unit, "axes": list(part.axes)}
     value = part.value
+    if np.ndim(value) == 3 and len(value):
+        first = part.axes[0] if part.axes else ""
+        points = next((axis.points for axis in axes if axis.name == first and not axis.edges), None)
+        at = find_image(value, points, showing.key)
+        value = value[at]
+        told |= {"axes": list(part.axes[1:]), "stack": {"axis": first, "at": at, "of": len(part.value)}}
     if not isinstance(value, np.ndarray) or value.ndim == 0:
         return told | {"value": plain(value)}
-    if value.ndim == 2 and value.size > PICTURE and value.dtype.kind in "biuf":
+    # Of two columns it is no image, but pairs.
+    if value.ndim == 2 and value.size > PICTURE and value.shape[1] > 2 and value.dtype.kind in "biuf":
         codes, facts = draw(value, showing)
         return told | body.put(codes) | {"picture": facts}
     if value.size > MOST:

@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -85,19 +86,25 @@ class Doors:
 
     Args:
         hosts: names, besides addresses of loopback, under which this host may be spoken to.
+        refused: counts who is refused, by status.
     """
 
-    def __init__(self, inside: ASGIApp, *, token: Token, hosts: tuple[str, ...]) -> None:
+    def __init__(
+        self, inside: ASGIApp, *, token: Token, hosts: tuple[str, ...], refused: Counter[int] | None = None
+    ) -> None:
         self._inside = inside
         self._token = token
         self._hosts = {*(host.lower() for host in hosts), "localhost", "127.0.0.1", "::1"}
         self._allowance = Allowance(EDITS_PER_S, EDITS_AT_ONCE)
+        self._refused = Counter() if refused is None else refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._inside(scope, receive, send)
             return
         refusal = self._refuse(scope)
+        if refusal is not None:
+            self._refused[refusal[0]] += 1
         if refusal is None:
             scope["state"]["near"] = is_near(scope)
             await self._inside(scope, _limited(receive, scope), _with_headers(send, scope))

@@ -37,14 +37,19 @@ class Viewers:
         self._board = board
         self._viewers: set[Viewer] = set()
         self._news: dict[str, str] = {}  # the newest text of each kind
+        self._refused = 0
 
     @property
     def count(self) -> int:
         return len(self._viewers)
 
     @property
-    def sent_bytes(self) -> int:
-        return Viewer.sent_bytes
+    def figures(self) -> dict[str, float]:
+        """For ``/metrics``."""
+        return {
+            "viewers": len(self._viewers), "viewers_refused_total": self._refused,
+            "sent_bytes_total": Viewer.sent_bytes, "messages_total": Viewer.messages,
+        }  # fmt: skip
 
     def tell(self, kind: str, content: Any) -> None:
         """Tell all viewers, and who comes later, of what is no result: the catalogue, say."""
@@ -67,6 +72,7 @@ class Viewers:
         """
         await socket.accept()
         if len(self._viewers) >= MOST_VIEWERS:
+            self._refused += 1
             await _hang_up(socket, TRY_LATER, f"{MOST_VIEWERS} viewers look already; try again later")
             return
         viewer = Viewer(socket, self._board, self._news)
@@ -76,6 +82,7 @@ class Viewers:
             self._viewers.add(viewer)
             await viewer.run(lambda: self._board.want(one.shown for one in self._viewers))
         except Refused as refusal:
+            self._refused += 1
             await _hang_up(socket, POLICY, str(refusal))
         except (WebSocketDisconnect, TimeoutError, RuntimeError, OSError):
             with contextlib.suppress(RuntimeError, OSError, WebSocketDisconnect):
@@ -88,7 +95,7 @@ class Viewers:
 class Viewer:
     """One of them: ``shown`` is what it shows."""
 
-    sent_bytes = 0  # to all together
+    sent_bytes = messages = 0  # to all together
 
     def __init__(self, socket: WebSocket, board: Board, news: Mapping[str, str]) -> None:
         self._socket = socket
@@ -144,6 +151,7 @@ class Viewer:
             if found:
                 self._seen |= {name: chunk.number for name, chunk in found.items()}
                 self._sent += 1
+                Viewer.messages += 1
                 await self._send(join(self._sent, [chunk.data for chunk in found.values()]))
 
     async def _send(self, message: str | bytes) -> None:

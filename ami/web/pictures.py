@@ -6,6 +6,7 @@ Code 0 is "no value". Code c from 1 on is the value at ``t = (c - 1) / 254`` of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,13 +24,23 @@ SOFT_SHARE: Final = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """How a viewer wants an image: the most pixels along a side, how pixels fall together, and the scale."""
+    """How a viewer wants an image: the most pixels along a side, how pixels fall together, and the scale.
+
+    ``key``: which image of a stack, by the number at its first axis; the nearest is taken.
+    """
 
     size: int = 512
     pool: str = "mean"
     scale: str = "linear"
+    key: float = 0.0
 
     def __post_init__(self) -> None:
+        if (
+            isinstance(self.key, bool)
+            or not isinstance(self.key, int | float)
+            or not abs(self.key) < math.inf
+        ):
+            raise ValueError(f"the key of an image is a number, not {self.key!r}")
         if self.size not in SIZES or self.pool not in POOLS or self.scale not in SCALES:
             raise ValueError(
                 f"an image is shown with size {', '.join(map(str, SIZES))}, pool {' or '.join(POOLS)} "
@@ -58,6 +69,17 @@ def draw(image: Array, showing: Showing) -> tuple[Array, dict[str, Any]]:
         "soft": soft,
     }
     return _code(shown, low, high, soft if showing.scale == "asinh" else 0.0), facts
+
+
+def find_image(value: Array, points: Array | None, key: float) -> int:
+    """Return where in a stack ``(n, rows, columns)`` the image of a key is: the nearest of ``points``.
+
+    Args:
+        points: numbers at the first axis; None: they are 0, 1, 2 and so on.
+    """
+    places = np.arange(len(value)) if points is None or len(points) != len(value) else np.asarray(points)
+    far = np.abs(places.astype(np.float64) - key)
+    return int(np.argmin(np.where(np.isnan(far), np.inf, far)))
 
 
 def pool(image: Array, step: tuple[int, int], how: str) -> Array:

@@ -45,6 +45,7 @@ class WebStage:
         self._server: Server | None = None
         self._failed, self._trouble = "", "starting"
         self._again_at = self._look_at = 0.0
+        self._ticks = 0
 
     @property
     def state(self) -> str:
@@ -56,7 +57,11 @@ class WebStage:
 
     @property
     def counters(self) -> Mapping[str, float]:
-        return {"viewers": self._viewers.count, "sent_bytes": self._viewers.sent_bytes}
+        board = self._board
+        return {
+            **self._viewers.figures, "ticks_total": self._ticks, "encodings_total": board.encoded,
+            "encoded_bytes_total": board.encoded_bytes, "encoded_age_seconds_total": board.encoded_age_s,
+        }  # fmt: skip
 
     def start(self) -> None:
         """Begin to listen to the cluster.
@@ -76,6 +81,7 @@ class WebStage:
         try:
             self._look()
             self._read()
+            self._ticks += 1
             self._trouble = ""
         except StoreError as error:
             self._trouble = str(error)

@@ -81,3 +81,32 @@ def test_what_cannot_be_drawn_says_so_and_keeps_its_envelope(value: Any) -> None
 
 def test_a_reason_is_told_whatever_characters_it_has() -> None:
     assert shown(Result(name="r", error="half \ud800 of </script>"))["error"] == "half \ud800 of </script>"
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 3), (5, 80, 90), (1, 1, 1), (2, 1, 1)])
+@pytest.mark.parametrize("key", [0.0, -7.0, 0.4, 2.6, 1e9])
+def test_of_a_stack_the_image_of_the_nearest_key_travels_as_an_image_does(
+    shape: tuple[int, ...], key: float
+) -> None:
+    keys = np.array([-3.0, -1.0, np.nan, 0.5, 2.0])[-shape[0] :]
+    stack = RNG.normal(size=shape)
+    result = Result(name="r", value=Scan(keys, np.ones(len(keys), int), stack, stack / 9))
+    (found,) = read(join(1, [encode_result(result, Showing(256, key=key), 0)]))[1].values()
+    means = found["parts"][0]
+    nearest = int(np.nanargmin(np.abs(keys - key)))
+    assert means["stack"] == {"axis": "key", "at": nearest, "of": shape[0]}
+    assert means["axes"] == []
+    alone = Result(name="r", value=stack[nearest])
+    (image,) = read(join(1, [encode_result(alone, Showing(256), 0)]))[1].values()
+    np.testing.assert_array_equal(means["array"], image["parts"][0]["array"])
+    assert means.get("picture") == image["parts"][0].get("picture")
+
+
+@pytest.mark.parametrize("key", [float("nan"), float("inf"), True, "3", None, [1]])
+def test_a_key_that_is_no_number_is_refused(key: Any) -> None:
+    with pytest.raises(ValueError, match="key"):
+        Showing(key=key)
+
+
+def test_pairs_are_no_picture() -> None:
+    assert "picture" not in shown(Result(name="r", value=np.zeros((PICTURE, 2))))["parts"][0]
