@@ -13,11 +13,12 @@ const histogram = result([array('counts', [1, 5, 2], ['e']), {name: 'nan', unit:
 const scan = result([array('means', [1, 2], ['delay']), array('errors', [0.1, 0.2], ['delay']), array('counts', [7, 8], ['delay'])], [axis('delay', [-1, 3])]);
 const waveform = result([array('value', [3, 4, 5])]);
 const image = result([array('value', [1, 2, 3, 4], [], [2, 2])]);
+const pairs = result([array('value', [1, 2, 3, 4, 5, 6], [], [3, 2])]);
 const plane = result([array('counts', [1, 2, 3, 4], ['x', 'y'], [2, 2])], [axis('x', [0, 1, 2], true), axis('y', [0, 1, 2], true)]);
 
 test('each result has the tile that suits it', () => {
-  const first = [number, histogram, scan, waveform, image, plane, result([]), result([{name: 'value', axes: [], value: 'on'}])].map((one) => kindsOf(one)[0]);
-  assert.deepEqual(first, ['number', 'histogram', 'scan', 'line', 'image', 'histogram2d', 'text', 'text']);
+  const first = [number, histogram, scan, waveform, image, pairs, plane, result([]), result([{name: 'value', axes: [], value: 'on'}])].map((one) => kindsOf(one)[0]);
+  assert.deepEqual(first, ['number', 'histogram', 'scan', 'line', 'image', 'scatter', 'histogram2d', 'text', 'text']);
   assert.ok(kindsOf(number).includes('strip') && kindsOf(scan).includes('table'));
 });
 

@@ -28,10 +28,10 @@ export const token = () => sessionStorage.getItem(TOKEN) ?? '';
 
 /**
  * @param {string} path behind ``/api/``
- * @param {{method?: string, body?: any}} [how]
+ * @param {{method?: string, body?: any, as?: 'json'|'blob'}} [how]
  * @returns {Promise<any>}
  */
-export async function ask(path, {method = 'GET', body} = {}) {
+export async function ask(path, {method = 'GET', body, as = 'json'} = {}) {
   const headers = new Headers();
   if (token()) headers.set('authorization', `Bearer ${token()}`);
   if (body !== undefined) headers.set('content-type', 'application/json');
@@ -44,7 +44,7 @@ export async function ask(path, {method = 'GET', body} = {}) {
     throw new Refusal('the daemon does not answer', 0);
   }
   /** @type {any} cut short, it is no answer, whatever its status was */
-  const said = await response.json().catch(() => ({error: `${response.status} ${response.statusText}: no JSON`, cut: true}));
+  const said = await response[response.ok ? as : 'json']().catch(() => ({error: `${response.status} ${response.statusText}: no JSON`, cut: true}));
   if (response.ok && !said?.cut) return said;
   const hint = response.status === 401 ? '; open the link that `ami web` prints' : '';
   throw new Refusal((said.error ?? `${response.status}`) + (/link/.test(said.error) ? '' : hint), response.status);

@@ -12,7 +12,7 @@ export const MOST_TILES = 48;
 
 /** @type {Record<string, [number, number]>} width and height, by kind */
 const SIZES = {
-  image: [4, 7], histogram2d: [4, 7], line: [4, 5], scan: [4, 5], histogram: [4, 5], strip: [4, 5],
+  image: [4, 7], histogram2d: [4, 7], line: [4, 5], scan: [4, 5], scatter: [4, 6], histogram: [4, 5], strip: [4, 5],
   number: [2, 3], table: [4, 6], text: [4, 3],
 };
 
@@ -31,7 +31,7 @@ export function makeSpec(name, kind = '') {
  * @param {(name: string) => string} kindOf "" where it is not known yet
  */
 export function arrange(names, kindOf) {
-  const order = ['image', 'histogram2d', 'scan', 'line', 'histogram', 'strip', '', 'table', 'text', 'number'];
+  const order = ['image', 'histogram2d', 'scatter', 'scan', 'line', 'histogram', 'strip', '', 'table', 'text', 'number'];
   return [...names].slice(0, MOST_TILES).map((name) => ({...makeSpec(name, kindOf(name)), kind: ''}))
     .sort((a, b) => order.indexOf(kindOf(a.name)) - order.indexOf(kindOf(b.name)));
 }

@@ -20,11 +20,12 @@ export function kindsOf(result) {
   if (!first || first.left_out) return ['text'];
   if (!first.data) return typeof first.value === 'string' || typeof first.value === 'object' && first.value ? ['text'] : ['number', 'strip', 'table'];
   const axis = axisOf(result, first, 0);
+  if (first.shape?.length === 2 && first.shape[1] === 2 && first.shape[0] > 2 && !first.picture && !axis?.edges) return ['scatter', 'image'];
   if (first.shape?.length === 2) return [axis?.edges ? 'histogram2d' : 'image'];
   if (first.shape?.length !== 1) return ['text'];
   if (axis?.edges) return ['histogram', 'table'];
   if (axis && errorOf(result, first)) return ['scan', 'table'];
-  return axis ? ['table', 'scan'] : ['line', 'table'];
+  return axis ? ['table', 'scan', 'scatter'] : ['line', 'scatter', 'table'];
 }
 
 /** @param {Result} result @param {Part} part @param {number} number */

@@ -17,6 +17,7 @@
 
 const FWHM = 2 * Math.sqrt(2 * Math.log(2)); // full width at half maximum of a Gaussian of standard deviation 1
 const MOST_STEPS = 60;
+const BEGIN_POINTS = 2000; // of so many, at most, a beginning is chosen
 
 /** The error function, to 1.2e-7. Source: as above, 2nd edition (1992), 6.2. @param {number} x */
 export function erf(x) {
@@ -109,7 +110,9 @@ function middleOf(numbers) {
 
 /** From the best beginning down to the least χ². @param {(p: number[], x: number) => number[]} at @param {Point[]} points @param {number[][]} begins */
 function descend(at, points, begins) {
-  let best = begins.map((p) => look(at, points, p)).reduce((a, b) => (b.chi2 < a.chi2 ? b : a));
+  const each = Math.ceil(points.length / BEGIN_POINTS);
+  const some = points.filter((_, i) => i % each === 0);
+  let best = look(at, points, begins.map((p) => look(at, some, p)).reduce((a, b) => (b.chi2 < a.chi2 ? b : a)).p);
   for (let step = 0, damping = 1e-3; step < MOST_STEPS && damping < 1e12; step++) {
     const {p, chi2, normal, slope} = best;
     const inverse = invert(normal.map((row, i) => row.map((one, j) => (i === j ? one * (1 + damping) || 1e-30 : one))));

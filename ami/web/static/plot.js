@@ -6,7 +6,8 @@ import {formatNumber, formatTime, makeScale, makeTicks, pan, spanOf, zoom} from 
 
 /** @typedef {import('./scales.js').Kind} Kind */
 /** @typedef {import('./scales.js').Span} Span */
-/** @typedef {{name: string, x: ArrayLike<number>, y: ArrayLike<number>, error?: ArrayLike<number>, style: 'line'|'steps'|'points'|'reference'|'model'}} Line */
+/** @typedef {'line'|'steps'|'points'|'dots'|'reference'|'model'} Style */
+/** @typedef {{name: string, x: ArrayLike<number>, y: ArrayLike<number>, error?: ArrayLike<number>, style: Style}} Line */
 /** @typedef {{lines: Line[], xKind: Kind, yKind: Kind, xLabel: string, yLabel: string}} Content */
 
 export class Plot {
@@ -14,7 +15,7 @@ export class Plot {
   constructor(host, name) {
     this.canvas = element('canvas');
     this.above = element('canvas', {class: 'above'});
-    this.readout = element('output', {class: 'readout'});
+    this.readout = element('output', {class: 'readout', 'aria-live': 'off'});
     const label = `${name}: arrow keys move the crosshair, + and - zoom, 0 shows all`;
     this.view = element('div', {class: 'view', tabindex: 0, role: 'application', 'aria-label': label},
       this.canvas, this.above, this.readout);
@@ -50,6 +51,7 @@ export class Plot {
       },
       point: (x) => this.point(makeScale(this.content.xKind, this.shown.x, [0, 1]).from(x)),
       step: (columns) => {
+        this.readout.setAttribute('aria-live', 'polite'); // what one asks for is told, what comes by itself is not
         const [line] = this.content.lines;
         if (!line) return;
         this.mark = Math.min(line.y.length - 1, Math.max(0, (this.mark < 0 ? line.y.length >> 1 : this.mark) + columns));
@@ -67,6 +69,7 @@ export class Plot {
     if (content.xKind !== this.content.xKind) this.chosen.x = null;
     if (content.yKind !== this.content.yKind) this.chosen.y = null;
     this.content = content;
+    this.readout.setAttribute('aria-live', 'off');
     this.draw();
   }
 
@@ -239,10 +242,10 @@ function drawLine(context, line, x, y, colour, box) {
   context.setLineDash(line.style === 'reference' ? [4, 3] : []);
   if (line.x.length > line.y.length) drawSteps(context, line, x, y, box.top + box.height);
   else if (line.style === 'line' && line.y.length > box.width * 2) drawColumns(context, line, x, y);
-  else drawPath(context, line, x, y);
+  else if (line.style !== 'dots') drawPath(context, line, x, y);
   if (line.error && line.style === 'line') drawBand(context, line, x, y);
   else if (line.error && line.y.length <= box.width / 2) drawErrors(context, line, x, y);
-  if (line.style === 'points') {
+  if (line.style === 'points' || line.style === 'dots') {
     const size = Number(inks().em) * (line.y.length > box.width / 6 ? 0.1 : 0.18);
     for (let i = 0; i < line.y.length; i++) {
       context.beginPath();

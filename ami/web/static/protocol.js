@@ -18,7 +18,8 @@
  * @property {number} soft
  */
 /** @typedef {Float64Array|Float32Array|Int32Array|Uint32Array|Int16Array|Uint16Array|Int8Array|Uint8Array} Numbers */
-/** @typedef {{name: string, unit: string, axes: string[], value?: any, left_out?: string, data?: Numbers, shape?: number[], picture?: Picture}} Part */
+/** @typedef {{name: string, unit: string, axes: string[], value?: any, left_out?: string, stack?: {axis: string, at: number, of: number},
+ *   data?: Numbers, shape?: number[], picture?: Picture}} Part */
 /** @typedef {{name: string, unit: string, edges: boolean, data: Numbers, shape: number[]}} Axis */
 /**
  * A result as the page has it: the envelope's fields as the daemon names them, and its arrays.

@@ -1,5 +1,6 @@
 /** A tile: a result's value in a view of its kind, and around it what is in it, how old it is, and what is wrong. @module */
 
+import {ask, resultPath} from './api.js';
 import {ageOf, isStale, kindsOf, rowsOf, sayEvents, sayValue, toCsv} from './describe.js';
 import {button, choice, download, element, inks, write} from './dom.js';
 import {formatAge, formatTime} from './scales.js';
@@ -27,7 +28,8 @@ import {TextView} from './tiles/text.js';
 /** @type {Record<string, (tile: Tile) => any>} */
 const VIEWS = {
   image: (tile) => new ImageView(tile), histogram2d: (tile) => new ImageView(tile),
-  line: (tile) => new CurveView(tile, 'line'), histogram: (tile) => new CurveView(tile, 'steps'), scan: (tile) => new CurveView(tile, 'points'),
+  line: (tile) => new CurveView(tile, 'line'), histogram: (tile) => new CurveView(tile, 'steps'),
+  scan: (tile) => new CurveView(tile, 'points'), scatter: (tile) => new CurveView(tile, 'dots'),
   strip: (tile) => new StripView(tile), number: (tile) => new NumberView(tile), table: () => new TableView(), text: () => new TextView(),
 };
 // Of these the trend goes on while they are out of sight.
@@ -65,12 +67,14 @@ export class Tile {
       button('✕', 'Take this tile off the page', () => this.context.remove(this)));
     this.head = element('header', {draggable: 'true'}, element('h2', {text: name, title: name}), this.age, this.buttons);
     this.holder = element('div', {class: 'holder'}, element('p', {class: 'faint', text: 'waiting for the first value'}));
+    this.absent = element('p', {class: 'absent', hidden: true}, `${name} is not published now. `,
+      button('Take it off', 'Take this tile off the page', () => this.context.remove(this)));
     this.error = element('p', {class: 'error', role: 'alert', hidden: true});
     this.foot = element('footer');
     this.said = element('p', {class: 'for-readers', id: `${this.id}-said`});
     this.corner = element('span', {class: 'corner', title: 'Drag to make it larger or smaller'});
     this.element = element('section', {class: 'tile', id: this.id, 'aria-label': name, 'aria-describedby': `${this.id}-said`, tabindex: 0},
-      this.head, this.settings, this.holder, this.error, this.foot, this.said, this.corner);
+      this.head, this.settings, this.holder, this.absent, this.error, this.foot, this.said, this.corner);
   }
 
   place() {
@@ -93,6 +97,12 @@ export class Tile {
     else if (result.name === this.spec.options.with) this.other = result;
     else return;
     this.dirty = true;
+  }
+
+  /** Whoever laid this out may look at another graph: what is not there is waited for. @param {boolean} is in the catalogue */
+  publish(is) {
+    this.absent.hidden = is;
+    this.element.classList.toggle('gone', !is);
   }
 
   redraw() {
@@ -120,8 +130,8 @@ export class Tile {
     this.element.dataset.kind = kind;
     this.element.setAttribute('aria-label', `${result.name}, ${kind}`);
     this.view = VIEWS[kind](this);
-    this.holder.replaceChildren(this.view.element);
-    this.own.replaceChildren(...this.view.actions());
+    this.holder.replaceChildren(...[this.view.element, this.view.below].filter(Boolean));
+    this.own.replaceChildren(...(this.view.actions?.() ?? []));
     if (!this.settings.hidden) this.fillSettings();
     if (!same) this.context.changed();
     this.context.shows();
@@ -181,9 +191,10 @@ export class Tile {
       this.context.changed();
     };
     const pieces = [
-      kinds.length > 1 ? choice('as', kinds, this.kind, as) : null, ...(this.view?.settings() ?? []),
-      this.view?.layers().length ? button('PNG', 'Save as a picture', () => this.savePicture()) : null,
+      kinds.length > 1 ? choice('as', kinds, this.kind, as) : null, ...(this.view?.settings?.() ?? []),
+      this.view?.layers ? button('PNG', 'Save as a picture', () => this.savePicture()) : null,
       button('CSV', 'Save the numbers', () => this.saveNumbers()),
+      button('HDF5', 'Save the newest value as it is, with all that is known of it', () => this.saveFile()),
     ];
     this.settings.replaceChildren(...pieces.filter(Boolean));
   }
@@ -214,8 +225,16 @@ export class Tile {
   async saveNumbers() {
     const {result} = this;
     if (!result) return;
-    const table = await this.view.rows().catch(() => null) ?? rowsOf(result);
+    const table = await this.view.rows?.().catch(() => null) ?? rowsOf(result);
     download(`${this.fileName()}.csv`, new Blob([toCsv(table)], {type: 'text/csv'}));
+  }
+
+  async saveFile() {
+    try {
+      download(`${this.fileName()}.h5`, await ask(resultPath(this.spec.name, 'file'), {as: 'blob'}));
+    } catch (error) {
+      this.note(String(/** @type {Error} */ (error).message));
+    }
   }
 
   /** Say for a moment why something cannot be done. @param {string} text */

@@ -51,6 +51,7 @@ export class Wall {
   /** What is published changed: where nobody chose, tiles come and go. @param {string[]} names */
   follow(names) {
     this.names = names;
+    for (const tile of this.tiles) tile.publish(names.includes(tile.spec.name));
     if (!this.isAutomatic) return;
     const there = new Map(this.tiles.map((tile) => [tile.spec.name, tile]));
     const wanted = arrange(names, (name) => there.get(name)?.kind ?? '').map(({name}) => name);

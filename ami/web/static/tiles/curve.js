@@ -1,16 +1,16 @@
 /** Show one-dimensional results as a plot; what differs between lines, histograms and scans is in few words here. @module */
 
-import {alike, curveOf, kindsOf, rowsOf} from '../describe.js';
+import {alike, curveOf, kindsOf} from '../describe.js';
 import {button, choice, element} from '../dom.js';
 import {Plot} from '../plot.js';
-import {formatTime} from '../scales.js';
+import {formatTime, label} from '../scales.js';
 import {Findings} from './findings.js';
 
 /** @typedef {import('../plot.js').Line} Line */
 const COMPARE = ['beside', 'difference', 'ratio'];
 
 export class CurveView {
-  /** @param {import('../tile.js').Tile} tile @param {'line'|'steps'|'points'} style */
+  /** @param {import('../tile.js').Tile} tile @param {'line'|'steps'|'points'|'dots'} style */
   constructor(tile, style) {
     this.tile = tile;
     this.style = style;
@@ -32,7 +32,7 @@ export class CurveView {
   /** @param {import('../protocol.js').Result} result */
   set(result) {
     this.result = result;
-    const curve = curveOf(result, this.options.part);
+    const curve = (this.style === 'dots' && pairsOf(result, this.tile.other)) || curveOf(result, this.options.part);
     if (!curve) return;
     this.curve = curve;
     const {lines, yLabel} = this.compare(curve);
@@ -44,7 +44,7 @@ export class CurveView {
   compare(curve) {
     const {kept} = this;
     const {other} = this.tile;
-    const beside = other && other.name === this.options.with ? curveOf(other) : null;
+    const beside = this.style !== 'dots' && other && other.name === this.options.with ? curveOf(other) : null;
     if (other && beside) {
       const both = [{result: this.tile.spec.name, curve}, {result: other.name, curve: beside}];
       const lines = both.map(({result, curve: {x, y, error}}) => ({name: result, x, y, error, style: this.style}));
@@ -78,13 +78,13 @@ export class CurveView {
       this.tile.context.changed();
       this.tile.context.shows();
     };
-    const others = this.tile.context.results().filter((one) => one.name !== this.tile.spec.name && kindsOf(one)[0] === this.tile.kind);
+    const others = this.tile.context.results().filter((one) => one.name !== this.tile.spec.name && kindsOf(one).includes(this.tile.kind));
     const parts = this.result ? alike(this.result).map((part) => part.name) : [];
     return [
       parts.length > 1 ? choice('shows', parts, this.options.part ?? parts[0], set('part')) : null,
       choice('x axis', ['linear', 'log'], this.options.x, set('x')),
       choice('y axis', ['linear', 'log'], this.options.y, set('y')),
-      others.length ? choice('with', ['', ...others.map((one) => one.name)], this.options.with ?? '', set('with')) : null,
+      others.length ? choice(this.style === 'dots' ? 'against' : 'with', ['', ...others.map((one) => one.name)], this.options.with ?? '', set('with')) : null,
       choice('kept curve', COMPARE, this.options.compare, set('compare')),
       ...this.findings.settings(set, Boolean(this.curve?.error)),
     ];
@@ -97,10 +97,29 @@ export class CurveView {
   layers() {
     return [this.plot.canvas, this.plot.above];
   }
+}
 
-  async rows() {
-    return this.result && rowsOf(this.result);
+/**
+ * Pairs of an array of two columns, or of two results: by event where both say of which, else by place. Null: there are none.
+ * @param {import('../protocol.js').Result} result @param {import('../protocol.js').Result|null} other
+ * @returns {import('../describe.js').Curves|null}
+ */
+function pairsOf(result, other) {
+  const [part] = result.parts;
+  const {data, shape} = part;
+  if (data && shape?.length === 2) {
+    const [x, y] = [0, 1].map((column) => Float64Array.from({length: shape[0]}, (_, row) => data[2 * row + column]));
+    return {x, y, edges: false, xLabel: label('column 0', part.unit), yLabel: label('column 1', part.unit)};
   }
+  const first = other?.parts[0];
+  if (!other || !data || first?.shape?.length !== 1) return null;
+  const stamps = [result, other].map((one) => one.parts.find(({name}) => name === 'timestamps')?.data);
+  const places = new Map(Array.from(/** @type {any} */ (first.data), (value, i) => [stamps[0] && stamps[1] ? stamps[1][i] : i, value]));
+  const both = Array.from(data, (y, i) => [places.get(stamps[0] && stamps[1] ? stamps[0][i] : i), y]).filter(([x]) => x !== undefined);
+  return {
+    x: both.map(([x]) => x), y: both.map(([, y]) => y), edges: false,
+    xLabel: label(other.name, first.unit), yLabel: label(result.name, part.unit),
+  };
 }
 
 /** What a kept curve has at the same abscissa: scans get new keys. @param {import('../describe.js').Curves} kept */

@@ -67,6 +67,7 @@ export class Findings {
     const few = unknown ? `; ${unknown} of one event, without an error` : '';
     if (slowest < 0) return `no point has an error yet${few}`;
     if (seconds === 0) return `every error is ${wanted} or less${few}`;
+    if (!(rate >= 0)) return 'the rate is not known yet';
     const which = `the last: ${curve.xLabel.replace(/ \[.*\]$/, '')} ${formatNumber(curve.x[slowest])}, ± ${formatNumber(curve.error?.[slowest], 2)} now`;
     if (result.window !== 'run') return `a window of ${result.window} gets no better than it is (${which})${few}`;
     return `${seconds < Infinity ? `${formatAge(seconds)} more` : 'no events come'} until every error is ${wanted} (${which})${few}`;

@@ -12,25 +12,29 @@ import {formatNumber, label, makeScale, makeTicks, pan, zoom} from '../scales.js
 
 /** @typedef {import('../scales.js').Span} Span */
 const EXACT_AFTER_MS = 250;
+const EXACT_EACH_MS = 1_000; // while new pictures come: each costs the daemon a whole image
+const MARK = 0xffff00ff;
 const SIZES = [256, 512, 1024];
+const MARKS = ['nothing', 'no value', 'saturated', 'both'];
 
 export class ImageView {
   /** @param {import('../tile.js').Tile} tile */
   constructor(tile) {
     this.tile = tile;
     /** @type {Record<string, any>} */
-    this.options = Object.assign(tile.spec.options, {map: 'viridis', scale: 'linear', pool: 'mean', levels: '99.8 %', low: 0, high: 1, ...tile.spec.options});
+    this.options = Object.assign(tile.spec.options, {
+      map: 'viridis', scale: 'linear', pool: 'mean', levels: '99.8 %', low: 0, high: 1, marks: MARKS[0], ...tile.spec.options});
     this.raster = new Raster();
     this.canvas = element('canvas');
     this.above = element('canvas', {class: 'above'});
-    this.readout = element('output', {class: 'readout'});
+    this.readout = element('output', {class: 'readout', 'aria-live': 'off'});
     this.element = element('div', {class: 'view', tabindex: 0, role: 'application',
       'aria-label': `${tile.spec.name}: arrow keys move the crosshair, + and - zoom, 0 shows all`}, this.canvas, this.above, this.readout);
     /** What people chose, in pixels of the image; null: all. @type {{x: Span, y: Span}|null} */
     this.chosen = null;
     /** @type {[number, number]|null} column and row */
     this.mark = null;
-    this.exact = {place: '', text: ''};
+    this.exact = {place: '', text: '', interval: 0};
     this.box = {left: 0, top: 0, width: 1, height: 1};
     /** @type {{x: Span, y: Span}} */
     this.whole = {x: [0, 1], y: [0, 1]};
@@ -46,6 +50,9 @@ export class ImageView {
     this.axes = [];
     this.across = false;
     this.asking = 0;
+    this.which = element('span');
+    this.slider = element('input', {type: 'range', min: 0, 'aria-label': `${tile.spec.name}: which image`, oninput: () => this.choose()});
+    this.below = element('div', {class: 'below', hidden: true}, this.slider, this.which);
     this.regions = new Regions(this);
     this.listen();
     new ResizeObserver(() => { this.draw(); tile.context.shows(); }).observe(this.element);
@@ -56,7 +63,9 @@ export class ImageView {
     const shown = this.chosen ?? this.whole;
     const zoomed = (this.whole.x[1] - this.whole.x[0]) / (shown.x[1] - shown.x[0]);
     const wanted = Math.max(this.box.width, this.box.height) * (window.devicePixelRatio || 1) * zoomed * 0.75;
-    return {size: SIZES.find((size) => size >= wanted) ?? 1024, pool: this.options.pool, scale: this.options.scale === 'linear' ? 'linear' : 'asinh'};
+    const {pool, scale, key} = this.options;
+    const size = SIZES.find((one) => one >= wanted) ?? 1024;
+    return {size, pool, scale: scale === 'linear' ? 'linear' : 'asinh', ...(key === undefined ? {} : {key})};
   }
 
   /** @param {import('../protocol.js').Result} result */
@@ -69,14 +78,42 @@ export class ImageView {
     const [rows, columns] = picture.whole;
     this.whole = this.across ? {x: [0, rows], y: [0, columns]} : {x: [0, columns], y: [0, rows]};
     Object.assign(this, {result, part, codes, picture, values: codeValues(picture), axes});
+    this.tellStack();
+    this.readout.setAttribute('aria-live', 'off');
+    if (this.mark && !this.asking) this.asking = window.setTimeout(() => this.askExact(), EXACT_EACH_MS);
     this.paint();
+  }
+
+  /** Which image of a scan of images is shown. */
+  tellStack() {
+    const {stack} = this.part;
+    this.below.hidden = !stack;
+    if (!stack) return;
+    const axis = this.result?.axes.find(({name}) => name === stack.axis);
+    this.keys = axis?.data;
+    this.slider.max = String(stack.of - 1);
+    if (document.activeElement !== this.slider) this.slider.value = String(stack.at);
+    const key = axis ? `${axis.name} ${formatNumber(axis.data[stack.at], 4)} ${axis.unit}` : 'image';
+    write(this.which, `${key.trim()} (${stack.at + 1} of ${stack.of})`);
+    this.slider.setAttribute('aria-valuetext', this.which.textContent);
+  }
+
+  /** By key, and not by place: keys that come later lie between. */
+  choose() {
+    const at = Number(this.slider.value);
+    this.options.key = this.keys?.[at] ?? at;
+    this.tile.context.changed();
+    this.tile.context.shows();
   }
 
   paint() {
     if (!this.codes.length) return;
     const [low, high] = this.levels();
-    const {map, scale} = this.options;
-    this.raster.paint(this.codes, this.part.shape ?? [0, 0], makeTable(this.values, {map, scale, low, high}), this.across);
+    const {map, scale, marks} = this.options;
+    const table = makeTable(this.values, {map, scale, low, high});
+    if (['no value', 'both'].includes(marks)) table[0] = MARK;
+    if (['saturated', 'both'].includes(marks)) this.values.forEach((value, code) => { if (value >= high && high > low) table[code] = MARK; });
+    this.raster.paint(this.codes, this.part.shape ?? [0, 0], table, this.across);
     this.draw();
   }
 
@@ -196,6 +233,7 @@ export class ImageView {
       point: (x, y) => this.point(...this.toPixel(x, y)),
       step: (columns, rows) => {
         if (this.regions.step(columns, rows)) return;
+        this.readout.setAttribute('aria-live', 'polite');
         const [column, row] = this.mark ?? [(this.whole.x[1] >> 1), (this.whole.y[1] >> 1)];
         this.point(column + columns, row + (this.across ? -rows : rows));
       },
@@ -223,12 +261,16 @@ export class ImageView {
   /** The code tells a value to a part in 254; what it is exactly, the daemon knows. */
   async askExact() {
     // What is paused is of a moment that the daemon no longer has.
-    if (!this.mark || this.tile.paused || this.part !== this.result?.parts[0]) return;
+    this.asking = 0;
+    if (!this.mark || this.tile.paused || !this.result) return;
     const [row, column] = this.across ? this.mark : [this.mark[1], this.mark[0]];
     const place = String(this.mark);
-    const told = await ask(resultPath(this.tile.spec.name, `pixel?row=${row}&column=${column}`)).catch(() => null);
+    const {stack, name} = this.part;
+    const key = stack ? {key: String(this.keys?.[stack.at] ?? stack.at)} : {};
+    const wanted = new URLSearchParams({row: String(row), column: String(column), part: name, ...key});
+    const told = await ask(resultPath(this.tile.spec.name, `pixel?${wanted}`)).catch(() => null);
     if (!told || String(this.mark) !== place) return;
-    this.exact = {place, text: `${formatNumber(told.value, 7)} ${told.unit ?? ''}`};
+    this.exact = {place, text: `${formatNumber(told.value, 7)} ${told.unit ?? ''}`.trim(), interval: told.interval};
     this.drawAbove();
   }
 
@@ -257,7 +299,9 @@ export class ImageView {
     const [rowStep, columnStep] = this.picture.step;
     const code = this.codes[Math.floor(row / rowStep) * (this.part.shape?.[1] ?? 0) + Math.floor(column / columnStep)];
     const exact = this.exact.place === String(this.mark);
-    const value = exact ? this.exact.text : `≈ ${formatNumber(this.values[code], 4)} ${this.part.unit}`;
+    // The daemon has the newest picture only, which is not always the one that is seen.
+    const of = this.exact.interval === this.result?.interval ? '' : ` (interval ${this.exact.interval})`;
+    const value = exact ? this.exact.text + of : `≈ ${formatNumber(this.values[code], 4)} ${this.part.unit}`;
     const places = [row, column].map((place, number) => {
       const axis = this.axes[number];
       if (!axis) return `${['row', 'column'][number]} ${place}`;
@@ -292,6 +336,7 @@ export class ImageView {
       choice('levels', ['all', '99.8 %', '99 %', '95 %', 'by hand'], this.options.levels, take),
       by,
       choice('pixels together', ['mean', 'max'], this.options.pool, set('pool')),
+      choice('marks', MARKS, this.options.marks, set('marks')),
     ];
   }
 

@@ -1,6 +1,5 @@
 /** A number, large, with how it went and what else is told of it. @module */
 
-import {rowsOf} from '../describe.js';
 import {element, fitCanvas, inks, write} from '../dom.js';
 import {formatNumber, label, makeScale, spanOf} from '../scales.js';
 import {Trend} from '../trend.js';
@@ -47,11 +46,5 @@ export class NumberView {
     context.stroke();
   }
 
-  settings() { return []; }
-
-  actions() { return []; }
-
   layers() { return [this.canvas]; }
-
-  async rows() { return this.result && rowsOf(this.result); }
 }

@@ -39,8 +39,6 @@ export class StripView {
     return [choice('reaches back', Object.keys(REACHES), this.options.reach, set('reach')), choice('y axis', ['linear', 'log'], this.options.y, set('y'))];
   }
 
-  actions() { return []; }
-
   layers() { return [this.plot.canvas, this.plot.above]; }
 
   async rows() {

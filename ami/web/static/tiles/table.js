@@ -13,7 +13,7 @@ export class TableView {
     this.head = element('tr');
     this.body = element('tbody');
     this.more = element('p', {class: 'faint'});
-    this.element = element('div', {class: 'holds-table', tabindex: 0}, element('table', {}, element('thead', {}, this.head), this.body), this.more);
+    this.element = element('div', {class: 'holds-table', tabindex: 0, role: 'region', 'aria-label': 'rows'}, element('table', {}, element('thead', {}, this.head), this.body), this.more);
     this.drawn = -Infinity;
   }
 
@@ -30,14 +30,6 @@ export class TableView {
     shown.forEach((row, i) => fill(this.body.rows[i], row.map((cell, column) => spell(cell, columns[column])), 'td'));
     write(this.more, rows.length > MOST_ROWS ? `and ${rows.length - MOST_ROWS} more rows; the file has all` : '');
   }
-
-  settings() { return []; }
-
-  actions() { return []; }
-
-  layers() { return []; }
-
-  async rows() { return this.result && rowsOf(this.result); }
 }
 
 /** Stamps of events are too long for a number, and nobody reads them as one. @param {any} cell @param {string} column */
