@@ -2,10 +2,8 @@
  * Fit a line, a peak or an edge to points by least squares; say when a scan will be good enough. Without a DOM.
  *
  * Levenberg and Marquardt: with residuals r, weights w = 1 / error² and derivatives J, A = Jᵀ w J, each step solves (A + λ diag A) d = Jᵀ w r;
- * λ falls while χ² = Σ w r² does, and grows else. Errors of the parameters are the roots of the diagonal of A⁻¹, as the errors of the points
- * say; where points have none all weigh alike, and A⁻¹ is multiplied by χ² / (points − parameters).
- * Source: Press, Teukolsky, Vetterling & Flannery, "Numerical Recipes", 3rd edition (2007), 15.5.
- *
+ * λ falls while χ² = Σ w r² does. Errors of the parameters: the roots of the diagonal of A⁻¹, times χ² / (points − parameters) where points
+ * have none and weigh alike. Source: Press, Teukolsky, Vetterling & Flannery, "Numerical Recipes", 3rd edition (2007), 15.5.
  * Abscissa and ordinate are brought to −1 to 1 first: stamps of 10¹⁸ ns would cancel in A.
  * @module
  */
@@ -156,9 +154,8 @@ function invert(matrix) {
 /**
  * Seconds until every point of a scan has an error of at most ``wanted``.
  *
- * A standard error s / √n falls as 1 / √n, so a point of n events and error e needs n · ((e / wanted)² − 1) more. Events go on to the points
- * in the shares that they had, n / N each of ``rate`` a second: it takes N / rate · ((e / wanted)² − 1), and the point of the greatest error
- * decides. Of a point of one event, which has no error yet, nothing is known.
+ * A standard error s / √n falls as 1 / √n: a point of n events and error e needs n · ((e / wanted)² − 1) more. They go on to come to the
+ * points in the shares n / N: it takes N / rate · ((e / wanted)² − 1), and the greatest error decides. A point of one event has none yet.
  * @param {ArrayLike<number>} errors @param {number} total events of all points, N @param {number} rate of all points, a second @param {number} wanted
  */
 export function timeUntil(errors, total, rate, wanted) {

@@ -73,7 +73,7 @@ export class CurveView {
   settings() {
     const set = (/** @type {string} */ name) => (/** @type {string} */ value) => {
       this.options[name] = value;
-      this.findings.forget();
+      this.findings.looked = -Infinity;
       if (this.result) this.set(this.result);
       this.tile.context.changed();
       this.tile.context.shows();

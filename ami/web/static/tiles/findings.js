@@ -16,11 +16,6 @@ export class Findings {
     this.options = options;
     this.element = element('p', {class: 'findings'});
     this.events = new Series(RATE_OVER_S * 10);
-    this.forget();
-  }
-
-  /** Look anew at once. */
-  forget() {
     this.looked = -Infinity;
     /** @type {import('../fit.js').Fit|string} */
     this.fit = '';

@@ -205,30 +205,18 @@ export class ImageView {
   }
 
   listen() {
-    const change = () => {
+    const choose = (/** @type {(span: Span, axis: number) => Span} */ change) => {
+      const {x, y} = this.chosen ?? this.whole;
+      this.chosen = {x: keepWithin(change(x, 0), this.whole.x), y: keepWithin(change(y, 1), this.whole.y)};
       this.draw();
       this.tile.context.shows();
     };
     attachGestures(this.element, {
-      zoom: (factor, x, y) => {
-        const shown = this.chosen ?? this.whole;
-        this.chosen = {
-          x: keepWithin(zoom('linear', shown.x, factor, x), this.whole.x),
-          y: keepWithin(zoom('linear', shown.y, factor, this.across ? 1 - y : y), this.whole.y),
-        };
-        change();
-      },
-      pan: (x, y) => {
-        if (!this.chosen) return;
-        this.chosen = {
-          x: keepWithin(pan('linear', this.chosen.x, x), this.whole.x),
-          y: keepWithin(pan('linear', this.chosen.y, this.across ? -y : y), this.whole.y),
-        };
-        change();
-      },
+      zoom: (factor, x, y) => choose((span, axis) => zoom('linear', span, factor, [x, this.across ? 1 - y : y][axis])),
+      pan: (x, y) => { if (this.chosen) choose((span, axis) => pan('linear', span, [x, this.across ? -y : y][axis])); },
       reset: () => {
+        choose((_, axis) => [this.whole.x, this.whole.y][axis]);
         this.chosen = null;
-        change();
       },
       point: (x, y) => this.point(...this.toPixel(x, y)),
       step: (columns, rows) => {

@@ -13,7 +13,8 @@ export class TableView {
     this.head = element('tr');
     this.body = element('tbody');
     this.more = element('p', {class: 'faint'});
-    this.element = element('div', {class: 'holds-table', tabindex: 0, role: 'region', 'aria-label': 'rows'}, element('table', {}, element('thead', {}, this.head), this.body), this.more);
+    this.element = element('div', {class: 'holds-table', tabindex: 0, role: 'region', 'aria-label': 'rows'},
+      element('table', {}, element('thead', {}, this.head), this.body), this.more);
     this.drawn = -Infinity;
   }
 
