@@ -117,7 +117,8 @@ class Viewer:
         done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in others:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        # Of all of them: what two say at once is heard once.
+        await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             task.result()
 

@@ -5,10 +5,12 @@ Needs chromium, and playwright to lead it by the hand.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -17,6 +19,7 @@ from ami.client.page import find_page
 from ami.cluster.node import Node, free_port
 from ami.errors import AmiError
 from tests.node_rig import running
+from tests.openapi import answer_faults
 from tests.system.conftest import PATIENT, Experiment
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -237,3 +240,24 @@ def test_a_hidden_page_takes_what_comes_and_one_whose_daemon_died_comes_back(
     shots = value(page, "shots")
     wait_until(lambda: value(page, "shots") > shots, what="newer values")
     assert look() == zoomed
+
+
+def test_what_a_node_answers_is_as_its_openapi_document_says(experiment: Experiment) -> None:
+    address = find_page(experiment.client.config, experiment.client.status()).partition("/#")[0]
+
+    def ask(path: str) -> Any:
+        with urlopen(address + path, timeout=PATIENCE_S) as answer:
+            return json.loads(answer.read())
+
+    document = ask("/openapi.json")
+    names = {"/api/results/{name}": ("now", "shots", "by_delay"), "/api/results/{name}/pixel": ("now",)}
+    asked = 0
+    for path in document["paths"]:
+        if path in ("/", "/metrics", "/api/results/{name}/file", "/api/layouts/{name}"):
+            continue
+        query = "?row=1&column=2" if path.endswith("pixel") else ""
+        for name in names.get(path, ("shots",)):
+            said = ask(path.replace("{name}", name) + query)
+            assert not answer_faults(document, path, "GET", 200, said)
+            asked += 1
+    assert asked > 10

@@ -184,8 +184,12 @@ def test_two_results_are_drawn_against_each_other(shown: Any) -> None:
     shown.locator('section[aria-label="wave, scatter"]').wait_for()
     settings.get_by_label("against", exact=True).select_option("picked")
     wave.locator(".view").focus()
-    shown.keyboard.press("ArrowRight")
-    await_text(wave.locator(".readout"), "picked")
+
+    def read() -> bool:
+        shown.keyboard.press("ArrowRight")
+        return "picked" in wave.locator(".readout").text_content()
+
+    wait_until(read, what="one result against another")
 
 
 def test_what_is_not_published_is_said_and_comes_back(shown: Any, made: Made) -> None:

@@ -98,7 +98,7 @@ export class Plot {
     const {lines, xKind, yKind, xLabel, yLabel} = this.content;
     const bars = lines.filter((line) => line.error).flatMap(errorEnds);
     this.shown = {
-      x: this.chosen.x ?? spanOf(lines.map((line) => line.x), xKind, lines.some((line) => line.style === 'points') ? 0.03 : 0),
+      x: this.chosen.x ?? spanOf(lines.map((line) => line.x), xKind, lines.some((line) => /points|dots/.test(line.style)) ? 0.03 : 0),
       y: this.chosen.y ?? withZero(spanOf([...lines.map((line) => line.y), ...bars], yKind), lines, yKind),
     };
     context.font = inks().font;
