@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-import yaml
 from starlette.routing import BaseRoute, Route
 
 from ami.web.doors import EDITS_AT_ONCE, EDITS_PER_S, MOST_BYTES
@@ -92,6 +91,8 @@ def describe(routes: Iterable[BaseRoute]) -> dict[str, Any]:
 
 
 def _operation(route: Route, method: str) -> dict[str, Any]:
+    import yaml
+
     text, _, facts = (route.endpoint.__doc__ or "").partition("---")
     told = yaml.safe_load(facts) or {}
     given = dict.fromkeys(REFUSALS, "Refused") | told.get("responses", {})
