@@ -54,6 +54,21 @@ def make_app(parts: Parts) -> Starlette:
         """
         return FileResponse(STATIC / "index.html")
 
+    return Starlette(
+        routes=[
+            Route("/", page),
+            WebSocketRoute("/live", live),
+            *parts.api.routes(),
+            *_routes_for_machines(parts),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=[Middleware(Doors, token=parts.token, hosts=parts.hosts, refused=parts.refused)],
+    )
+
+
+def _routes_for_machines(parts: Parts) -> list[Route]:
+    """Return what says how the daemon is, and what it answers."""
+
     def healthz(_request: Request) -> Response:
         """Whether it answers.
         ---
@@ -88,16 +103,9 @@ def make_app(parts: Parts) -> Starlette:
         """
         return JSONResponse(describe(request.app.routes))
 
-    return Starlette(
-        routes=[
-            Route("/", page),
-            WebSocketRoute("/live", live),
-            *parts.api.routes(),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/metrics", metrics),
-            Route("/openapi.json", openapi),
-            Mount("/static", StaticFiles(directory=STATIC)),
-        ],
-        middleware=[Middleware(Doors, token=parts.token, hosts=parts.hosts, refused=parts.refused)],
-    )
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+        Route("/openapi.json", openapi),
+    ]
