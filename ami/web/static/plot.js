@@ -45,10 +45,7 @@ export class Plot {
         if (Math.abs(y) > 0) this.chosen.y = pan(this.content.yKind, this.shown.y, -y);
         this.draw();
       },
-      reset: () => {
-        this.chosen = {x: null, y: null};
-        this.draw();
-      },
+      reset: () => { this.chosen = {x: null, y: null}; this.draw(); },
       point: (x) => this.point(makeScale(this.content.xKind, this.shown.x, [0, 1]).from(x)),
       step: (columns) => {
         this.readout.setAttribute('aria-live', 'polite'); // what one asks for is told, what comes by itself is not
@@ -57,10 +54,7 @@ export class Plot {
         this.mark = Math.min(line.y.length - 1, Math.max(0, (this.mark < 0 ? line.y.length >> 1 : this.mark) + columns));
         this.drawMark();
       },
-      leave: () => {
-        this.mark = -1;
-        this.drawMark();
-      },
+      leave: () => { this.mark = -1; this.drawMark(); },
     }, () => this.box);
   }
 

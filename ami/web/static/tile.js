@@ -192,11 +192,21 @@ export class Tile {
     };
     const pieces = [
       kinds.length > 1 ? choice('as', kinds, this.kind, as) : null, ...(this.view?.settings?.() ?? []),
-      this.view?.layers ? button('PNG', 'Save as a picture', () => this.savePicture()) : null,
+      this.holder.querySelector('canvas') ? button('PNG', 'Save as a picture', () => this.savePicture()) : null,
       button('CSV', 'Save the numbers', () => this.saveNumbers()),
       button('HDF5', 'Save the newest value as it is, with all that is known of it', () => this.saveFile()),
     ];
     this.settings.replaceChildren(...pieces.filter(Boolean));
+  }
+
+  /** What keeps an option, and shows the result by it. @param {string} option @returns {(value: any) => void} */
+  keeps(option) {
+    return (value) => {
+      this.spec.options[option] = value;
+      this.redraw();
+      this.context.changed();
+      this.context.shows();
+    };
   }
 
   fileName() {
@@ -204,7 +214,7 @@ export class Tile {
   }
 
   savePicture() {
-    const layers = /** @type {HTMLCanvasElement[]} */ (this.view.layers());
+    const layers = /** @type {HTMLCanvasElement[]} */ ([...this.holder.querySelectorAll('canvas')]);
     const [{width, height}] = layers;
     const ratio = window.devicePixelRatio || 1;
     const [head, em] = [Math.round(44 * ratio), Number(inks().em) * ratio];

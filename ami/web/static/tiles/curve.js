@@ -71,13 +71,7 @@ export class CurveView {
   }
 
   settings() {
-    const set = (/** @type {string} */ name) => (/** @type {string} */ value) => {
-      this.options[name] = value;
-      this.findings.looked = -Infinity;
-      if (this.result) this.set(this.result);
-      this.tile.context.changed();
-      this.tile.context.shows();
-    };
+    const set = (/** @type {string} */ name) => this.tile.keeps(name);
     const others = this.tile.context.results().filter((one) => one.name !== this.tile.spec.name && kindsOf(one).includes(this.tile.kind));
     const parts = this.result ? alike(this.result).map((part) => part.name) : [];
     return [
@@ -92,10 +86,6 @@ export class CurveView {
 
   actions() {
     return [this.keep];
-  }
-
-  layers() {
-    return [this.plot.canvas, this.plot.above];
   }
 }
 

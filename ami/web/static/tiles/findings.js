@@ -16,7 +16,7 @@ export class Findings {
     this.options = options;
     this.element = element('p', {class: 'findings'});
     this.events = new Series(RATE_OVER_S * 10);
-    this.looked = -Infinity;
+    [this.asked, this.looked] = ['', -Infinity];
     /** @type {import('../fit.js').Fit|string} */
     this.fit = '';
   }
@@ -32,8 +32,9 @@ export class Findings {
     if (total < (this.events.values.at(-1) ?? 0)) this.events.clear();
     this.events.add(result.published_ns / 1e9, total);
     const x = line.x.length > line.y.length ? Float64Array.from(line.y, (_, i) => (line.x[i] + line.x[i + 1]) / 2) : line.x;
-    if (performance.now() - this.looked > EACH_MS) {
-      this.looked = performance.now();
+    const asked = `${kind} ${wanted} ${curve.yLabel} ${line.name}`;
+    if (asked !== this.asked || performance.now() - this.looked > EACH_MS) {
+      [this.asked, this.looked] = [asked, performance.now()];
       this.fit = FITS.includes(kind) ? fit(kind, x, line.y, line.error) : '';
       const time = wanted > 0 && curve.error ? this.sayTime(curve, total, result) : '';
       write(this.element, [this.sayFit(curve), time].filter(Boolean).join('\n'));

@@ -299,13 +299,7 @@ export class ImageView {
   }
 
   settings() {
-    const set = (/** @type {string} */ name) => (/** @type {any} */ value) => {
-      this.options[name] = value;
-      if (name === 'part' && this.result) this.set(this.result);
-      else this.paint();
-      by.hidden = this.options.levels !== 'by hand';
-      this.tile.context.changed();
-    };
+    const set = (/** @type {string} */ name) => this.tile.keeps(name);
     const inputs = ['low', 'high'].map((end) => element('input', {type: 'number', step: 'any', 'aria-label': end, value: this.options[end],
       onchange: (/** @type {any} */ event) => set(end)(Number(event.target.value))}));
     const by = element('span', {class: 'levels', hidden: this.options.levels !== 'by hand'}, ...inputs);
@@ -315,6 +309,7 @@ export class ImageView {
         [inputs[0].value, inputs[1].value] = this.levels().map((level) => Number(level.toPrecision(5)));
       }
       set('levels')(value);
+      by.hidden = value !== 'by hand';
     };
     const parts = this.result ? alike(this.result).map((part) => part.name) : [];
     return [
@@ -330,11 +325,6 @@ export class ImageView {
 
   actions() {
     return [button('▭', 'Draw a region, whose sum becomes a result, or take one by its edge', () => this.regions.begin(), {class: 'region'})];
-  }
-
-  /** For a file. */
-  layers() {
-    return [this.canvas, this.above];
   }
 
   /** The numbers themselves, which codes are not. */

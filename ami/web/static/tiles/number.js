@@ -45,6 +45,4 @@ export class NumberView {
     values.forEach((value, i) => { if (Number.isFinite(value)) context.lineTo(x.to(times[i]), y.to(value)); });
     context.stroke();
   }
-
-  layers() { return [this.canvas]; }
 }

@@ -31,15 +31,9 @@ export class StripView {
   }
 
   settings() {
-    const set = (/** @type {string} */ name) => (/** @type {string} */ value) => {
-      this.options[name] = value;
-      this.tile.redraw();
-      this.tile.context.changed();
-    };
-    return [choice('reaches back', Object.keys(REACHES), this.options.reach, set('reach')), choice('y axis', ['linear', 'log'], this.options.y, set('y'))];
+    return [choice('reaches back', Object.keys(REACHES), this.options.reach, this.tile.keeps('reach')),
+      choice('y axis', ['linear', 'log'], this.options.y, this.tile.keeps('y'))];
   }
-
-  layers() { return [this.plot.canvas, this.plot.above]; }
 
   async rows() {
     const {times, values} = this.trend.series;
