@@ -20,7 +20,7 @@ import pytest
 
 from ami.daemons.process.apart import EXIT_SPOILED
 from ami.daemons.process.bindings import Bindings
-from ami.daemons.process.sentry import OUTER, SETTINGS, Sentry
+from ami.daemons.process.sentry import OUTER, SETTINGS, Broken, Sentry
 from ami.daemons.process.watch import Watch
 from tests import ring_rig
 
@@ -176,6 +176,18 @@ def test_who_has_lost_a_file_ends_at_once(deed: str) -> None:
         watch.enter(["f"], iter(()))
         exec(deed.format(fd), {"os": os})
         watch.leave()
+
+    assert apart(work) == EXIT_SPOILED
+
+
+def test_what_closes_all_files_is_found_where_it_is_tried() -> None:
+    def work() -> None:
+        sentry = Sentry(lambda: [-1], Bindings())
+        sentry.begin("f")
+        os.closerange(3, 100)
+        with pytest.raises(Broken):
+            sentry.end("f")
+        os._exit(EXIT_SPOILED)  # the line to the test is closed, too
 
     assert apart(work) == EXIT_SPOILED
 

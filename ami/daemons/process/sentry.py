@@ -62,6 +62,8 @@ class Sentry:
 
     def __init__(self, files: Callable[[], Iterable[int]], bindings: Bindings) -> None:
         self._files = files
+        # In a child, where it is tried what somebody does, those are let go: it has one that it can miss.
+        self._own_file = os.memfd_create("sentry")
         self._known: dict[int, tuple[int, int]] = {}
         self._pid = os.getpid()
         self._bindings = bindings
@@ -90,7 +92,7 @@ class Sentry:
         if os.getpid() != self._pid:  # it is tried in a child, which has other settings
             self._pid, self._kept = os.getpid(), [(one, one.read()) for one in SETTINGS]
         self._outer = [(one, one.read()) for one in OUTER]
-        files = {*self._files(), 1, 2}
+        files = {*self._files(), self._own_file, 1, 2}
         self._known = {fd: _identify(fd) for fd in files}
         if self._is_due(name):
             self._known |= _list_beside(files)
