@@ -32,7 +32,9 @@ export class CurveView {
   /** @param {import('../protocol.js').Result} result */
   set(result) {
     this.result = result;
-    const curve = (this.style === 'dots' && pairsOf(result, this.tile.other)) || curveOf(result, this.options.part);
+    const {other} = this.tile;
+    const against = other?.name === this.options.with ? other : null;
+    const curve = (this.style === 'dots' && pairsOf(result, against)) || curveOf(result, this.options.part);
     if (!curve) return;
     this.curve = curve;
     const {lines, yLabel} = this.compare(curve);
@@ -55,9 +57,9 @@ export class CurveView {
     if (!kept) return {lines: [{...line, name: ''}], yLabel: curve.yLabel};
     const reference = {name: `kept ${kept.at}`, x: kept.curve.x, y: kept.curve.y, style: /** @type {const} */ ('reference')};
     if (compare === 'beside') return {lines: [line, reference], yLabel: curve.yLabel};
-    const match = matcher(kept.curve);
-    const before = Array.from(curve.y, (_, i) => match(curve.x[i]));
-    const y = Float64Array.from(curve.y, (value, i) => (compare === 'ratio' ? value / before[i] : value - before[i]));
+    const before = byKey(kept.curve.x, kept.curve.y); // at the same abscissa: scans get new keys
+    const was = (/** @type {number} */ i) => before.get(curve.x[i]) ?? NaN;
+    const y = Float64Array.from(curve.y, (value, i) => (compare === 'ratio' ? value / was(i) : value - was(i)));
     return {lines: [{...line, y, error: undefined}], yLabel: `${compare} to ${kept.at}`};
   }
 
@@ -104,19 +106,14 @@ function pairsOf(result, other) {
   const first = other?.parts[0];
   if (!other || !data || first?.shape?.length !== 1) return null;
   const stamps = [result, other].map((one) => one.parts.find(({name}) => name === 'timestamps')?.data);
-  const places = new Map(Array.from(/** @type {any} */ (first.data), (value, i) => [stamps[0] && stamps[1] ? stamps[1][i] : i, value]));
-  const both = Array.from(data, (y, i) => [places.get(stamps[0] && stamps[1] ? stamps[0][i] : i), y]).filter(([x]) => x !== undefined);
+  const [mine, theirs] = stamps.every(Boolean) ? stamps : [data, first.data].map((one) => Array.from(one ?? [], (_, i) => i));
+  const found = byKey(/** @type {any} */ (theirs), /** @type {any} */ (first.data));
+  const both = Array.from(data, (y, i) => [found.get(mine?.[i] ?? NaN), y]).filter(([x]) => x !== undefined);
   return {
     x: both.map(([x]) => x), y: both.map(([, y]) => y), edges: false,
     xLabel: label(other.name, first.unit), yLabel: label(result.name, part.unit),
   };
 }
 
-/** What a kept curve has at the same abscissa: scans get new keys. @param {import('../describe.js').Curves} kept */
-function matcher(kept) {
-  const places = new Map(Array.from(kept.x, (x, i) => [x, i]));
-  return (/** @type {number} */ x) => {
-    const at = places.get(x);
-    return at === undefined || at >= kept.y.length ? NaN : kept.y[at];
-  };
-}
+/** @param {ArrayLike<number>} keys @param {ArrayLike<number>} values @returns {Map<number, number>} */
+const byKey = (keys, values) => new Map(Array.from(values, (value, i) => [keys[i], value]));
