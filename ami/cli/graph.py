@@ -88,6 +88,8 @@ def read_document(path: str) -> Document:
     from ami.graph.language.lower import lower
     from ami.graph.language.text import parse
 
+    if "://" in path or path.endswith((".h5", ".hdf5", ".nxs", ".cxi")):
+        raise GraphError(f"{clean(path)!r} is a source; the graph stands before it, GRAPH.yaml {clean(path)}")
     text = _read(path)
     try:
         document = parse(text)

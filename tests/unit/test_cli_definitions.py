@@ -2,6 +2,7 @@
 
 import pytest
 
+from ami.cli.graph import read_document
 from ami.client.definitions import difference, to_yaml
 from ami.client.first_graph import first_look, ready_graph
 from ami.errors import GraphError
@@ -100,3 +101,9 @@ def test_a_first_look_shows_every_field_and_suits_the_source() -> None:
 
 def test_an_unknown_source_has_no_ready_graph() -> None:
     assert ready_graph("hdf5:///data/run7.h5") is None
+
+
+@pytest.mark.parametrize("source", ["sim://pump-probe?rate=5", "run 12.h5", "hdf5:///data/a.h5"])
+def test_a_source_in_the_place_of_a_graph_is_said_to_be_one(source: str) -> None:
+    with pytest.raises(GraphError, match="is a source; the graph stands before it"):
+        read_document(source)
