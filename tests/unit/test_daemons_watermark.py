@@ -134,3 +134,22 @@ def test_who_takes_over_from_a_node_that_is_silent_does_not_wait_for_it_again() 
     other.meet("a", (1, 10), 10.1)
     other.look(TWO, 10.2)
     assert other.place == (1, 9), "it is waited for again"
+
+
+def test_a_node_is_behind_by_intervals_of_which_something_came_and_not_by_their_numbers() -> None:
+    """After a while without events the first one is of one node, and the next one of another."""
+    mark = Watermark(GRACE_S, most_behind=3)
+    for node in TWO:
+        mark.meet(node, (1, 5), 0.0)
+    mark.look(TWO, 0.0)
+    for number in (1000, 2000, 3000):
+        mark.meet("a", (1, number), 0.1)
+        mark.look(TWO, 0.1)
+        assert mark.place == (1, 5)
+    mark.meet("a", (1, 3001), 0.1)
+    mark.look(TWO, 0.1)
+    assert mark.place == (1, 3001)
+    mark.meet("b", (1, 1000), 0.2)
+    mark.meet("a", (1, 3002), 0.2)
+    mark.look(TWO, 0.2)
+    assert mark.place == (1, 3001), "it is waited for again"

@@ -9,7 +9,8 @@ from ami.graph.execution.bucket import Place
 
 NEVER = -(1 << 63)  # before all intervals
 END = (1 << 63) - 1  # behind all intervals
-# A node that is so many intervals behind another is not waited for, though it sends: all between is kept.
+# A node is not waited for, though it sends, when something came of so many intervals beyond its own: all of
+# that is kept. Where there are no events for a while, the numbers of intervals go far, and nothing is kept.
 MOST_BEHIND = 200
 
 
@@ -36,11 +37,14 @@ class Watermark:
     ended: dict[str, int] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     _waited_since: dict[str, float] = field(default_factory=dict)  # by node that is behind, when it was due
+    _ahead: set[Place] = field(default_factory=set)  # beyond the place, those of which something came
 
     def meet(self, node: str, place: Place, now: float) -> bool:
         """Note that something of this place came from a node; return whether nothing newer came of any."""
         self.newest[node] = max(place, self.newest.get(node, place))
         # With a run's begin there is nothing to show of it yet: what was stays until its first interval.
+        if place > self.place and place[1] != NEVER:
+            self._ahead.add(place)
         is_newest = place > self.top and place[1] != NEVER
         if is_newest:
             self.top = place
@@ -85,14 +89,17 @@ class Watermark:
         if place <= self.place:
             return False
         self.place = place
+        self._ahead = {one for one in self._ahead if one > place}
         return True
 
     def _is_waited(self, node: str, now: float) -> bool:
-        since, (run, interval) = self._waited_since.get(node), self.reached(node)
+        since = self._waited_since.get(node)
         if since is None:
             return True
-        if run == self.top[0] and self.top[1] - interval > self.most_behind:
-            return False
+        if len(self._ahead) > self.most_behind:  # else nobody is so far behind
+            reached = self.reached(node)
+            if sum(one > reached for one in self._ahead) > self.most_behind:
+                return False
         return now - since < self.grace_s
 
     def list_missing(self, expected: Collection[str]) -> set[str]:
@@ -113,5 +120,6 @@ class Watermark:
     ) -> None:
         """Go on where another was; each node has its grace time anew, but those that are known as silent."""
         self.place, self.top, self.newest, self.ended = place, top, dict(newest), dict(ended)
+        self._ahead = {one for one in [top, *newest.values()] if one > place and one[1] != NEVER}
         behind = [node for node in self.newest if self.reached(node) < self.top]
         self._waited_since = {node: self._begin_wait(node, now) for node in behind}

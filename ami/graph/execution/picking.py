@@ -9,6 +9,7 @@ be if nothing more came.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
@@ -67,8 +68,12 @@ class PickedWindow(Window):
         return False
 
     def at(self, place: Place) -> Bucket | None:
-        """Return the newest full batch, None while there is none."""
-        full = [step.full for step in self._look(len(self.buckets)) if step.full is not None]
+        """Return the newest full batch at a place, None while there is none.
+
+        Of later intervals other nodes' parts are to come yet, from which as much may be picked.
+        """
+        count = bisect_right(self._list_pending(), place)
+        full = [step.full for step in self._look(count)[:count] if step.full is not None]
         return full[-1] if full else self.batch
 
     @property
