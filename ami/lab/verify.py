@@ -125,15 +125,14 @@ def verify(
 
 def _running(uri: str, graph: str, nodes: int, workers: int, *, deal: bool) -> AbstractContextManager[Arena]:
     settings = {"AMI_SOURCE_POLICY": "wait", "AMI_SOURCE_INTERVAL_S": repr(offline.INTERVAL_S)}
-    if nodes > 1:
-        # One that begins later, or stands still on a busy machine, is waited for: what it brings belongs in.
-        settings["AMI_REDUCER_GRACE_S"] = repr(GRACE_S)
     if deal:
         return running_dealt(uri, graph, nodes, name="verify", workers=workers, settings=settings)
     if nodes == 1:
         return running(uri, graph, name="verify", workers=workers, settings=settings)
     more = "&" if "?" in uri else "?"
     shares = [f"{uri}{more}every={nodes}&offset={number}" for number in range(nodes)]
+    # One that begins later, or stands still on a busy machine, is waited for: what it brings belongs in.
+    settings["AMI_REDUCER_GRACE_S"] = repr(GRACE_S)
     return running_many(shares, graph, name="verify", workers=workers, settings=settings)
 
 
