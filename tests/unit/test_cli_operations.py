@@ -85,3 +85,13 @@ def test_without_a_node_its_names_are_not_completed_and_that_is_no_error(tmp_pat
     for command in (["get"], ["watch"], ["graph", "remove"]):
         assert complete(*command, "--config", str(settings), "") == []
     assert complete("graph", "add", "--config", str(settings), "m = mean_v") == ["m = mean_vs"]
+
+
+def test_what_an_operation_takes_is_told_with_types_and_defaults() -> None:
+    entries = {entry.name: entry for entry in OURS}
+    histogram = {one["name"]: one for one in entries["histogram"].parameters}
+    assert [*histogram] == ["bins", "low", "high", "window"]
+    assert (histogram["bins"]["type"], "default" in histogram["bins"]) == ("int", False)
+    assert histogram["window"] == {"name": "window", "type": "str", "default": "run"}
+    assert (entries["mean_vs"].inputs, entries["where"].inputs) == (("value", "key"), ("condition", "a", "b"))
+    assert {one["type"] for one in entries["radial"].parameters} == {"Point", "Range | None", "int | None"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from ami.errors import GraphError
 from ami.graph.expression.elementary import FUNCTIONS
@@ -28,6 +29,7 @@ class Entry:
     """What there is to know of an operation.
 
     sort: "over events", "within an event", "on results" or "elementwise".
+    parameters: those behind the ``inputs``; name, type as Python writes it, and default where there is one.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Entry:
     usage: str
     help: str
     example: str
+    inputs: tuple[str, ...] = ()
+    parameters: tuple[dict[str, Any], ...] = ()
 
 
 def library_kinds() -> list[str]:
@@ -85,7 +89,15 @@ def _entry(kind: type[Function] | type[Reduction], sort: str) -> Entry:
     paragraphs = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
     told = "\n\n".join(filter(None, (p.partition("State:")[0].rstrip() for p in paragraphs)))
     plain = re.sub(r":\w+:`[~.\w]*?(\w+)`", r"\1", told).replace("``", "")
-    return Entry(kind.name, sort, usage_of(kind), plain, kind.example)
+    parameters = tuple(_parameter(one) for one in parameters_of(kind).values())
+    return Entry(kind.name, sort, usage_of(kind), plain, kind.example, kind.inputs or ("value",), parameters)
+
+
+def _parameter(one: inspect.Parameter) -> dict[str, Any]:
+    # Text here, where annotations are not evaluated; a class perhaps in a package of others.
+    told = getattr(one.annotation, "__name__", str(one.annotation))
+    plain = {} if one.default is inspect.Parameter.empty else {"default": one.default}
+    return {"name": one.name, "type": told} | plain
 
 
 def _elementwise(name: str) -> Entry:
@@ -94,4 +106,5 @@ def _elementwise(name: str) -> Entry:
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
     told = next((" ".join(p.split()) for p in paragraphs if not re.match(r"\w+\(", p)), "")
     names, values = _ARGUMENTS.get(name) or (", ".join("xy"[:count]), ", ".join(("monitor", "diode")[:count]))
-    return Entry(name, "elementwise", f"{name}({names})", told, f"mean_events({name}({values}))")
+    inputs = tuple(names.split(", "))
+    return Entry(name, "elementwise", f"{name}({names})", told, f"mean_events({name}({values}))", inputs)

@@ -48,11 +48,10 @@ export class Panels {
 
   /** @param {string} name @param {string} [message] */
   open(name, message = '') {
-    const [, , title, Kind] = /** @type {any} */ (PANELS.find(([one]) => one === name));
+    const title = PANELS.find(([one]) => one === name)?.[2] ?? '';
     this.close();
     this.current = name;
-    if (!this.made.has(name)) this.made.set(name, new Kind(this.page));
-    this.panel = this.made.get(name);
+    this.panel = this.get(name);
     this.host.replaceChildren(element('header', {}, element('h2', {text: title}), button('✕', 'Close the panel', () => this.close())),
       element('p', {class: 'answer denied', text: message, hidden: !message}), this.panel.element);
     this.host.setAttribute('aria-label', title);
@@ -61,6 +60,18 @@ export class Panels {
     this.panel.open?.();
     this.panel.refresh();
     this.host.focus();
+  }
+
+  /** @param {string} name */
+  show(name) {
+    if (this.current !== name) this.open(name);
+  }
+
+  /** @param {string} name @returns {any} the panel, whether it is open or not */
+  get(name) {
+    const Kind = /** @type {any} */ (PANELS.find(([one]) => one === name))[3];
+    if (!this.made.has(name)) this.made.set(name, new Kind(this.page));
+    return this.made.get(name);
   }
 
   close() {

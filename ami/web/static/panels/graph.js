@@ -5,6 +5,7 @@ import {compareDefinitions, quote} from '../definitions.js';
 import {button, element, write} from '../dom.js';
 import {answer} from '../panels.js';
 import {formatTime} from '../scales.js';
+import {Editor} from './editor.js';
 
 const CHECK_AFTER_MS = 400;
 const MOST_VERSIONS = 30;
@@ -17,30 +18,26 @@ export class GraphPanel {
     this.page = page;
     this.checks = 0;
     this.name = element('input', {'aria-label': 'your name', placeholder: 'your name', value: editor(), onchange: () => setEditor(this.name.value)});
-    this.text = element('textarea', {'aria-label': 'definitions', spellcheck: 'false', oninput: () => this.checkSoon(),
-      placeholder: 'bright = mean_events(sum(camera), window=interval)'});
+    this.editor = new Editor(page, () => this.checkSoon());
     this.answer = element('p', {class: 'answer', role: 'status'});
     this.offered = element('p', {class: 'row', hidden: true});
     this.definitions = element('ul');
     this.versions = element('ul');
-    this.operations = element('ul');
-    this.fields = element('ul');
     this.whole = element('textarea', {'aria-label': 'the whole graph', spellcheck: 'false', rows: 12});
-    this.help = element('details', {ontoggle: () => this.listOperations()}, element('summary', {text: 'Operations'}), this.operations);
-    this.source = element('details', {ontoggle: () => this.listFields()}, element('summary', {text: 'Fields of the events'}), this.fields);
     this.past = element('details', {ontoggle: () => this.listVersions()}, element('summary', {text: 'History'}), this.versions);
     this.element = element('div', {},
-      element('label', {class: 'row'}, element('span', {text: 'You are'}), this.name), this.text,
+      element('label', {class: 'row'}, element('span', {text: 'You are'}), this.name), this.editor.element,
       element('p', {class: 'row'}, element('span'), button('Add', 'Add these definitions', () => this.send('add')),
         button('Replace', 'Put these in place of your definitions of these names', () => this.send('replace')),
         button('Undo', 'Take back your last change', () => this.send('undo'))),
-      this.answer, this.offered, element('h3', {text: 'Definitions'}), this.definitions, this.past, this.source, this.help,
+      this.answer, this.offered, element('h3', {text: 'Definitions'}), this.definitions, this.past,
       element('details', {}, element('summary', {text: 'As a file'}), this.whole,
         button('Set', 'Put this text in place of the whole graph', () => this.send('set', {text: this.whole.value}))));
   }
 
   open() {
     this.name.value = editor();
+    void this.editor.open();
     void this.page.askGraph();
   }
 
@@ -59,16 +56,22 @@ export class GraphPanel {
     const whose = `${one.result ? 'result' : 'value'} of ${one.owners.join(', ')}`;
     return element('li', {}, element('p', {class: 'row'},
       element('span', {}, element('strong', {text: name}), ' ', element('span', {class: 'owner', text: whose})),
-      button('Edit', `Edit ${name}`, () => this.take(`${quote(name)} = ${one.text}`)),
+      ...this.buttons(name)), element('code', {text: one.text}));
+  }
+
+  /** What may be done to a definition. @param {string} name */
+  buttons(name) {
+    return [
+      button('Edit', `Edit ${name}`, () => this.take(`${quote(name)} = ${this.page.graph.definitions[name]?.text ?? ''}`)),
       button('Reset', `Let ${name} begin anew`, () => this.send('reset', {names: [name]})),
-      button('Remove', `Remove ${name}`, () => this.send('remove', {names: [name]}))), element('code', {text: one.text}));
+      button('Remove', `Remove ${name}`, () => this.send('remove', {names: [name]})),
+    ];
   }
 
   /** @param {string} text */
   take(text) {
-    this.text.value = text;
-    this.text.focus();
-    this.checkSoon();
+    this.page.panels.show('graph');
+    this.editor.set(text);
   }
 
   checkSoon() {
@@ -80,12 +83,12 @@ export class GraphPanel {
 
   /** Say what would come of it; of two checks the newer one's answer counts. */
   async check() {
-    const text = this.text.value;
+    const text = this.editor.text.value;
     if (!text.trim()) return;
     const number = ++this.checks;
     const checked = edit({action: 'replace', text, dry_run: true});
     await checked.catch(() => null);
-    if (number === this.checks && text === this.text.value) await answer(this.answer, checked, (told) => `would do: ${sayChanges(told)}`);
+    if (number === this.checks && text === this.editor.text.value) await answer(this.answer, checked, (told) => `would do: ${sayChanges(told)}`);
   }
 
   /**
@@ -94,9 +97,10 @@ export class GraphPanel {
    */
   async send(action, fields = {}) {
     clearTimeout(this.timer);
+    this.page.panels.show('graph');
     this.offered.hidden = true;
     const number = ++this.checks;
-    const wanted = {action, ...(action === 'add' || action === 'replace' ? {text: this.text.value} : {}), ...fields};
+    const wanted = {action, ...(action === 'add' || action === 'replace' ? {text: this.editor.text.value} : {}), ...fields};
     if (!TAKES.includes(action)) return this.carryOut(wanted);
     /** @type {any} */
     let told = null;
@@ -145,22 +149,6 @@ export class GraphPanel {
     const [before, after] = await Promise.all([version - 1, version].map((one) => ask(`graph?version=${one}`).catch(() => null)));
     const lines = after ? compareDefinitions(before?.definitions ?? {}, after.definitions) : ['this version is not kept any more'];
     write(where, lines.join('\n') || 'the definitions are the same');
-  }
-
-  async listFields() {
-    if (!this.source.open) return;
-    const fields = await ask('sources').catch(() => []);
-    this.fields.replaceChildren(...fields.map((/** @type {any} */ one) => {
-      const kind = [one.dtype.replace('<', ''), one.shape.join(' × '), one.unit].filter(Boolean).join(', ');
-      return element('li', {}, element('code', {text: one.name}), ' ', element('span', {class: 'owner', text: kind}));
-    }));
-  }
-
-  async listOperations() {
-    if (!this.help.open || this.operations.childElementCount) return;
-    const operations = await ask('operations').catch(() => []);
-    this.operations.replaceChildren(...operations.map((/** @type {any} */ one) => element('li', {},
-      element('code', {text: one.usage ?? one.signature ?? one.name}), element('p', {class: 'owner', text: one.help ?? ''}))));
   }
 }
 
