@@ -67,6 +67,7 @@ class Api:
             Route("/api/graph", self._answer(self._edit), methods=["POST"]),
             Route("/api/history", self._answer(self._history)),
             Route("/api/status", self._answer(self._status)),
+            Route("/api/load", self._answer(self._load)),
             Route("/api/sources", self._answer(self._sources)),
             Route("/api/operations", self._answer(self._operations)),
             Route("/api/layouts", self._answer(self._list_layouts)),
@@ -232,6 +233,13 @@ class Api:
         responses: {200: Status}
         """
         return self._client.status().to_plain()
+
+    def _load(self, _request: Request, _body: bytes) -> Any:
+        """What every operation costs.
+        ---
+        responses: {200: {description: as `ami top --json`, of one look}}
+        """
+        return self._client.meter().look().to_plain()
 
     def _sources(self, _request: Request, _body: bytes) -> Any:
         """The fields of the events.

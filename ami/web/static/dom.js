@@ -88,7 +88,7 @@ export function strokeSeen(context, colour, width) {
 
 /** @type {Record<string, string>|null} */
 let ink = null;
-const INKS = ['ink', 'faint', 'line', 'paper', 'accent', 'series-1', 'series-2', 'series-3', 'series-4', 'reference'];
+const INKS = ['ink', 'faint', 'line', 'edge', 'paper', 'accent', 'series-1', 'series-2', 'series-3', 'series-4', 'reference'];
 
 /** Colours and letters of the style sheet, for canvases. */
 export function inks() {

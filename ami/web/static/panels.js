@@ -1,7 +1,8 @@
-/** The panel at the side: one of graph, add, layouts, status at a time. @module */
+/** The panel at the side: one of graph, diagram, add, layouts, status at a time. @module */
 
 import {button, element, write} from './dom.js';
 import {AddPanel} from './panels/add.js';
+import {DiagramPanel} from './panels/diagram.js';
 import {GraphPanel} from './panels/graph.js';
 import {LayoutsPanel} from './panels/layouts.js';
 import {StatusPanel} from './panels/status.js';
@@ -9,7 +10,7 @@ import {StatusPanel} from './panels/status.js';
 /** @type {[string, string, string, new (page: any) => any][]} name, key, title, panel */
 const PANELS = [
   ['add', 'a', 'Add a tile', AddPanel], ['layouts', 'l', 'Layouts', LayoutsPanel], ['graph', 'g', 'The graph: what is computed', GraphPanel],
-  ['status', 's', 'How the processes are', StatusPanel],
+  ['diagram', 'd', 'The graph as a diagram', DiagramPanel], ['status', 's', 'How the processes are', StatusPanel],
 ];
 
 export class Panels {
