@@ -237,7 +237,7 @@ class Api:
     def _load(self, _request: Request, _body: bytes) -> Any:
         """What every operation costs.
         ---
-        responses: {200: {description: as `ami top --json`, of one look}}
+        responses: {200: Load}
         """
         return self._client.meter().look().to_plain()
 

@@ -54,6 +54,11 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "Change": _object("version", version=NUMBER),
     "History": _list(_object("version", version=NUMBER, client=TEXT, action=TEXT)),
     "Operations": _list(_object("name usage help", name=TEXT, usage=TEXT, help=TEXT, example=TEXT)),
+    "Load": _object(
+        "cluster problems warnings processes operations owners results", cluster=TEXT, graph_version=NUMBER,
+        problems=_list(TEXT), warnings=_list(TEXT), processes=_list(ANY), operations=_list(ANY),
+        owners=_list(ANY), results=_list(ANY),
+    ),
     "Status": _object(
         "cluster well problems warnings processes", cluster=TEXT, well=FLAG, problems=_list(TEXT),
         warnings=_list(TEXT), processes=_list(_object("name state alive", name=TEXT, state=TEXT, alive=FLAG)),

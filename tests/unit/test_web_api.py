@@ -75,6 +75,11 @@ class Known:
         status = {"cluster": "c", "well": True, "problems": [], "warnings": ["late"], "processes": [one]}
         return SimpleNamespace(to_plain=lambda: status)
 
+    def meter(self) -> Any:
+        lists = ("problems", "warnings", "processes", "operations", "owners", "results")
+        load = {"cluster": "c", "graph_version": 3} | {name: [] for name in lists}
+        return SimpleNamespace(look=lambda: SimpleNamespace(to_plain=lambda: load))
+
     def schema(self) -> None:
         return None
 
