@@ -120,6 +120,19 @@ StartNode = Callable[..., Experiment]
 Play = Callable[[str, str], Experiment]
 
 
+def visit(page: Any, address: str) -> None:
+    """Open an address in a browser, with all modules of what is there.
+
+    Chromium gives up what it loads when networks come and go, as tests of several machines make them.
+    """
+    given_up: list[str] = []
+    page.on("requestfailed", lambda request: given_up.append(request.failure or ""))
+    page.goto(address)
+    while any("ERR_NETWORK_CHANGED" in why for why in given_up):
+        given_up.clear()
+        page.reload()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     call: pytest.CallInfo[None],

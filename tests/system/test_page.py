@@ -20,7 +20,7 @@ from ami.cluster.node import Node, free_port
 from ami.errors import AmiError
 from tests.node_rig import running
 from tests.openapi import answer_faults
-from tests.system.conftest import PATIENT, Experiment
+from tests.system.conftest import PATIENT, Experiment, visit
 from tests.waiting import PATIENCE_S, wait_until
 
 GRAPH = """
@@ -92,7 +92,7 @@ def open_page(browser: Any, experiment: Experiment) -> Iterator[Open]:
         )
         page.add_init_script(COUNT)
         link = find_page(experiment.client.config, experiment.client.status())
-        page.goto(link + fragment)
+        visit(page, link + fragment)
         tile(page, "now").locator("canvas").first.wait_for()
         return page
 

@@ -15,6 +15,7 @@ from ami.errors import AmiError
 from ami.graph.language.document import Document
 from ami.result import Events, Result
 from ami.values import NO_LABEL, Histogram, Label, Moments, PickedEvents, Scan
+from tests.system.conftest import visit
 from tests.waiting import PATIENCE_S, wait_until
 from tests.web_rig import Page, page
 
@@ -119,7 +120,7 @@ def shown(browser: Any, served: Page) -> Iterator[Any]:
     context.set_default_timeout(PATIENCE_S * 1000)
     opened = context.new_page()
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto(f"http://{served.address}/#token={served.token}")
+    visit(opened, f"http://{served.address}/#token={served.token}")
     tile(opened, "peak").locator("canvas").first.wait_for()
     yield opened
     assert not opened.evaluate("window.hacked")
