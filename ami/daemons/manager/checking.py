@@ -31,6 +31,7 @@ CAUTIONS_TOLD = 20
 KINDS_TOLD = 200  # more do not go through the pipe
 Caution: TypeAlias = "tuple[str, str]"  # name of a definition, "" for all of them; text
 PLACE = struct.Struct("<q")  # of the operation that is checked apart
+UNREADY = -1
 
 
 @dataclass(slots=True)
@@ -103,6 +104,7 @@ class Checking:
             return self._check_here(graph)
         # Each operation has its time: a graph may have thousands.
         with mmap.mmap(-1, PLACE.size) as at:
+            at[:] = PLACE.pack(UNREADY)
             answer, how = call_apart(
                 lambda: self._tell(graph, at),
                 timeout_s=each_s,
@@ -111,6 +113,8 @@ class Checking:
                 most_s=LONG_STEP_S,
             )
             (place,) = PLACE.unpack(at[:])
+        if how and place == UNREADY:
+            raise GraphError(f"to prepare a check {how}; ask again")
         if how:
             one = graph.operations[place]
             if graph.fingerprint(one.name) not in self._running:
@@ -168,7 +172,9 @@ class Checking:
         if self.code_bytes:
             limit_memory(proc.private_bytes(os.getpid()) + self.code_bytes)
         # Whoever waits for this process ends it where it takes too long.
-        return Watch(math.inf, lambda: None, lambda: None, lambda _names, _error: False)
+        watch = Watch(math.inf, lambda: None, lambda: None, lambda _names, _error: False)
+        watch.prepare()  # now: it is not the first operation's time
+        return watch
 
 
 class _Trial:
