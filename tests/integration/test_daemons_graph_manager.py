@@ -239,7 +239,7 @@ def test_an_edit_that_cannot_be_is_denied_with_the_reason_and_changes_nothing(
 def test_user_code_that_kills_or_hangs_who_runs_it_is_denied_and_the_manager_lives(
     rig: Rig, body: str, how: str
 ) -> None:
-    rig.waits = replace(SHORT, check_s=0.3)
+    rig.waits = replace(SHORT, check_s=1.0)
     manager = rig.stage()
     answer = rig.ask(manager, "add", text=CODE.format(body=body))
     assert not answer["accepted"]
@@ -252,7 +252,7 @@ def test_user_code_that_kills_or_hangs_who_runs_it_is_denied_and_the_manager_liv
 def test_an_operation_of_a_package_that_ends_or_hangs_who_checks_it_is_denied(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, harm: Callable[[], None]
 ) -> None:
-    rig.waits = replace(SHORT, check_s=0.2)
+    rig.waits = replace(SHORT, check_s=1.0)
     stage = rig.stage()
     monkeypatch.setattr(LIBRARY, "is_ours", lambda kind: kind != "count")
     monkeypatch.setattr(LIBRARY["count"], "infer", lambda *_: harm())
@@ -771,7 +771,7 @@ def test_who_ends_while_a_function_is_tried_leaves_no_child_and_the_request_to_t
     steps(stage, lambda: children() != before)
     stage.close()
     assert children() == before
-    rig.waits = replace(SHORT, check_s=0.2)
+    rig.waits = replace(SHORT, check_s=1.0)
     successor = rig.stage()
     steps(successor, lambda: rig.waiting() == 0)
     assert "runs for more than" in rig.answer(one)["reason"]  # type: ignore[index]
