@@ -45,6 +45,8 @@ install-systemd: $(VENV)/.installed  ## make ami a service of this machine, as r
 	echo "start it: systemctl start ami.target; look: systemctl status ami-node, and as $(SERVICE_USER): bin/ami status"
 
 test: $(VENV)/.test  ## set up what is missing and run the tests: ARGS=...
+	@# Otherwise thousands of processes compile the same modules, where Python may not write what it compiled.
+	@$(BIN)/python -m compileall -q ami
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -P -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint test  ## format, lint, types, import contracts, tests
