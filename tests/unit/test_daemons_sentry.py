@@ -24,7 +24,7 @@ from ami.daemons.process.sentry import OUTER, SETTINGS, Broken, Sentry
 from ami.daemons.process.watch import Watch
 from tests import ring_rig
 
-DRAWN = 300
+DRAWN = 100
 
 
 def apart(work: Callable[[], Any]) -> Any:
