@@ -23,6 +23,8 @@ Buffer = bytes | bytearray | memoryview
 BATCH, PART = "p", "k"
 SUFFIX: Final = re.compile(r"\.([pk])([0-9a-f]{1,16})-([0-9a-f]{1,16})\Z")
 _MOST_BUFFERS: Final = os.sysconf("SC_IOV_MAX")
+_MADV_POPULATE_READ: Final = 22  # Python has no name for it
+_ADVISED_BYTES: Final = 2 << 20
 
 
 class Parcels:
@@ -99,10 +101,22 @@ def look(name: str, *, whole: bool = True) -> memoryview:
         raise RingError(f"{name!r} is no name of a parcel")
     fd = os.open(shm_path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        flags = mmap.MAP_SHARED | (mmap.MAP_POPULATE if whole else 0)
-        return memoryview(mmap.mmap(fd, 0, flags=flags, prot=mmap.PROT_READ))
+        memory = mmap.mmap(fd, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
     finally:
         os.close(fd)
+    if whole:
+        with suppress(OSError):  # of a kernel before 5.14: then it is mapped where it is read
+            _advise(memory, _MADV_POPULATE_READ)
+    return memoryview(memory)
+
+
+def _advise(memory: mmap.mmap, advice: int) -> None:
+    """Advise a piece at a time: Python keeps its lock meanwhile, and small results wait in another thread.
+
+    (Rejected: MAP_POPULATE, which holds the lock for all of it, 0.3 s for a span of a scan of images.)
+    """
+    for start in range(0, len(memory), _ADVISED_BYTES):
+        memory.madvise(advice, start, min(_ADVISED_BYTES, len(memory) - start))
 
 
 def put_aside(raw: memoryview) -> None:
@@ -111,7 +125,7 @@ def put_aside(raw: memoryview) -> None:
     Of what was merged nobody reads any more, and of what is kept only as often as it is published.
     """
     if isinstance(raw.obj, mmap.mmap):
-        raw.obj.madvise(mmap.MADV_DONTNEED)
+        _advise(raw.obj, mmap.MADV_DONTNEED)
 
 
 def remove(names: Iterable[str]) -> None:
