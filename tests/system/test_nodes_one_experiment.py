@@ -19,6 +19,8 @@ from ami.client import Client
 from ami.cluster.supervised import PROJECT
 from ami.cluster.supervisor import Supervisor
 from ami.graph.language.text import graph_of
+from ami.messages.message import read
+from ami.messages.run_book import RunBook
 from ami.result import Result
 from ami.sources import open_source
 from ami.stores import codec, keys, open_global
@@ -43,7 +45,17 @@ results:
 @pytest.fixture(scope="module")
 def three() -> Iterator[Nodes]:
     with nodes(3) as found:
-        yield found.start()
+        found.start()
+        store = open_global(found[0].config.global_store, keys.prefix("ami", "source", 0))
+
+        def all_play() -> bool:
+            book = read(store, keys.RUN_BOOK, RunBook)
+            return book is not None and len(book.runs[-1].begun) == len(list(found))
+
+        with closing(store):
+            # One that is stopped before it has begun takes up this run with its next input.
+            wait_until(all_play, what="three sources in one run")
+        yield found
 
 
 def play(everyone: Nodes, client: Client, uri: str, graph: str) -> int:

@@ -7,6 +7,7 @@ import math
 import mmap
 import os
 import struct
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -108,7 +109,7 @@ class Checking:
             answer, how = call_apart(
                 lambda: self._tell(graph, at),
                 timeout_s=each_s,
-                moved=lambda: at[:],
+                moved=lambda: at[:] if at[:] != PLACE.pack(UNREADY) else time.monotonic(),
                 alive=alive,
                 most_s=LONG_STEP_S,
             )
